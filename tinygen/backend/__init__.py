@@ -1,0 +1,131 @@
+"""Backends: where arrays live, which array module computes, which kernels are at hand.
+
+The backend of an operation follows from the type of its arrays. Mixing two raises DeviceError.
+`use_backend` only decides where new tensors are made.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+Array = Any  # an array of whichever module the backend computes with
+XP = Any  # a backend's namespace of array functions
+
+
+class DeviceError(RuntimeError):
+    """Arrays of two backends met in one operation, or a named backend cannot be had."""
+
+
+class Backend:
+    """One place to compute: an array module, its kernels, and a count of how often each ran."""
+
+    name: str
+    xp: Any
+    array_type: type
+
+    def __init__(self) -> None:
+        self.kernels: dict[str, Callable[..., Any]] = {}
+        self.hits: Counter[str] = Counter()
+
+    def asarray(self, data: Any, dtype: Any = None) -> Array:
+        """An array of this backend holding a copy of `data` (host data or this backend's)."""
+        raise NotImplementedError
+
+    def to_host(self, array: Array) -> Any:
+        """The same values as a NumPy array."""
+        raise NotImplementedError
+
+    def synchronize(self) -> None:
+        """Wait until everything that was started has finished."""
+
+    def owner(self, array: Array) -> Array:
+        """The array that owns the storage, which all views of it share."""
+        base = getattr(array, "base", None)
+        return array if not isinstance(base, self.array_type) else base
+
+    def __repr__(self) -> str:
+        return f"<backend {self.name}: {len(self.kernels)} kernels>"
+
+
+_MODULES = {"numpy": "tinygen.backend.numpy"}
+_loaded: dict[str, Backend] = {}
+_by_type: dict[type, Backend] = {}
+
+
+def get(name: str) -> Backend:
+    """The backend called `name`, loaded on first use. Raises DeviceError if there is none."""
+    if name not in _loaded:
+        if name not in _MODULES:
+            known = ", ".join(sorted(_MODULES))
+            raise DeviceError(f"no backend is called {name!r}; this version has: {known}")
+        backend: Backend = importlib.import_module(_MODULES[name]).create()
+        _fill_kernels(backend)
+        _loaded[name] = backend
+        _by_type[backend.array_type] = backend
+    return _loaded[name]
+
+
+def of_type(array_type: type) -> Backend | None:
+    """The loaded backend whose arrays are of this type."""
+    return _by_type.get(array_type)
+
+
+def _fill_kernels(backend: Backend) -> None:
+    try:
+        tables = importlib.import_module("tinygen_kernels").TABLES
+    except ImportError as error:
+        raise ImportError(
+            "tinygen's kernels (the folder kernels/, import name tinygen_kernels) are not "
+            "installed; run `pip install -e .` in the clone, or `pip install tinygen`"
+        ) from error
+    for operation, target in tables[backend.name].items():
+        backend.kernels[operation] = _lazy_kernel(backend, operation, target)
+
+
+def _lazy_kernel(backend: Backend, operation: str, target: str) -> Callable[..., Any]:
+    """A stand-in that imports the real kernel when the operation is first called."""
+
+    def first_call(*arrays: Any, **static: Any) -> Any:
+        module, function = target.split(":")
+        kernel = getattr(importlib.import_module(module), function)
+        backend.kernels[operation] = kernel
+        return kernel(*arrays, **static)
+
+    return first_call
+
+
+class _Current(threading.local):
+    name = "numpy"
+
+
+_current = _Current()
+
+
+def current() -> Backend:
+    """The backend on which this thread makes new tensors."""
+    return get(_current.name)
+
+
+class use_backend:  # noqa: N801  (a function that is also a context manager)
+    """Choose where this thread makes new tensors: `use_backend("numpy")`, or as a `with` block."""
+
+    def __init__(self, name: str) -> None:
+        self._before = _current.name
+        get(name)
+        _current.name = name
+
+    def __enter__(self) -> Backend:
+        return current()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _current.name = self._before

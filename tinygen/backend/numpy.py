@@ -1,0 +1,123 @@
+"""The `numpy` backend: references on NumPy, on the processor."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from . import Array, Backend
+
+# log(0), 0/0 and exp(1000) give inf and nan silently, as they do on a graphics card.
+_silent = np.errstate(all="ignore")
+
+# erf(x) = x P(x^2) for |x| < 1, and sign(x) (1 - exp(-x^2) Q((|x| - 3) / (|x| + 3))) beyond;
+# Chebyshev fits of both, made and checked by bench/derive_erf.py (error below 4e-16).
+_ERF_SMALL: tuple[float, ...] = (
+    -7.795898827002142e-10,
+    1.3720064546777686e-08,
+    -1.6208483801871705e-07,
+    1.6447424703317362e-06,
+    -1.492473690741966e-05,
+    0.00012055294904839707,
+    -0.0008548325975389692,
+    0.0052239776071164225,
+    -0.02686617064323777,
+    0.11283791670945006,
+    -0.37612638903183543,
+    1.1283791670955126,
+)
+_ERF_LARGE: tuple[float, ...] = (
+    -1.674991801797035e-08,
+    5.187028118928684e-08,
+    4.24335189521708e-08,
+    -2.4539714314798346e-07,
+    -2.971023313029173e-07,
+    1.2579193302609476e-06,
+    2.1196701804920267e-06,
+    -7.979456494094303e-06,
+    -1.286020720784753e-05,
+    6.405673269487002e-05,
+    4.5255241488053654e-05,
+    -0.0005970619616163423,
+    0.0007077464443129231,
+    0.004269136333334603,
+    -0.024392499318927067,
+    0.07166583719797028,
+    -0.1501159365007719,
+    0.2456038017123309,
+    -0.3262335600430373,
+    0.17900115118138996,
+)
+
+
+def _horner(coefficients: tuple[float, ...], x: Array) -> Array:
+    total = np.full_like(x, coefficients[0])
+    for c in coefficients[1:]:
+        total *= x
+        total += c
+    return total
+
+
+@_silent
+def erf(x: Array) -> Array:
+    """The error function, computed in float64, returned in the dtype of x."""
+    wide = np.asarray(x, dtype=np.float64)
+    size = np.minimum(np.abs(wide), 28.0)
+    small = wide * _horner(_ERF_SMALL, np.square(np.minimum(size, 1.0)))
+    tail = np.exp(-np.square(size)) * _horner(_ERF_LARGE, (size - 3.0) / (size + 3.0))
+    result = np.where(size < 1.0, small, np.copysign(1.0 - tail, wide))
+    return np.where(np.isnan(wide), wide, result).astype(np.asarray(x).dtype)
+
+
+def scatter_add(shape: tuple[int, ...], axis: int, indices: Array, values: Array) -> Array:
+    """Zeros of `shape` plus `values` added at `indices` along `axis`; repeated indices add up."""
+    total = np.zeros(shape, dtype=values.dtype)
+    front = np.moveaxis(total, axis, 0)
+    places = tuple(range(axis, axis + indices.ndim))
+    np.add.at(front, indices, np.moveaxis(values, places, tuple(range(indices.ndim))))
+    return total
+
+
+def mulhi(x: Array, y: int) -> Array:
+    """The upper 32 bits of the 64-bit products of uint32 values."""
+    return (x.astype(np.uint64) * np.uint64(y) >> np.uint64(32)).astype(np.uint32)
+
+
+# The array functions that references may use; another backend provides the same names.
+NAMES = """
+    abs all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to ceil
+    clip concatenate copysign cos cumsum empty equal expand_dims flip float32 float64 floor
+    frexp full greater greater_equal int32 int64 isfinite isnan less less_equal logaddexp
+    logical_and logical_not logical_or matmul max maximum mean min minimum moveaxis not_equal
+    ones ones_like pad prod repeat reshape sign sin square squeeze stack sum swapaxes take tanh
+    transpose uint32 uint64 uint8 where zeros zeros_like
+"""
+SILENT = "divide exp expm1 log log1p multiply power sqrt subtract"
+xp: Any = SimpleNamespace(
+    name="numpy",
+    **{name: getattr(np, name) for name in NAMES.split()},
+    **{name: _silent(getattr(np, name)) for name in SILENT.split()},
+    erf=erf,
+    scatter_add=scatter_add,
+    mulhi=mulhi,
+)
+
+
+class NumpyBackend(Backend):
+    """NumPy on the processor."""
+
+    name = "numpy"
+    xp = xp
+    array_type = np.ndarray
+
+    def asarray(self, data: Any, dtype: Any = None) -> Array:
+        return np.array(data, dtype=dtype)
+
+    def to_host(self, array: Array) -> Any:
+        return array
+
+
+def create() -> Backend:
+    return NumpyBackend()

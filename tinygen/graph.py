@@ -1,0 +1,252 @@
+"""The differentiator: nodes, `grad`, `backward`, `no_grad`.
+
+A tensor that carries a gradient has a node. The node of a leaf has no primitive; any other node
+says which primitive made the tensor, from which parents, and what its rules need. `grad` walks the
+nodes from the last made to the first and lets each primitive's rules turn the cotangent of its
+output into cotangents of its inputs. The rules are ordinary tensor code, so recording them
+(`create_graph=True`) gives gradients of gradients, to any order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import operator
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .primitive import Primitive
+    from .tensor import Tensor
+
+clock = itertools.count(1)  # numbers nodes and in-place changes in the order they happen
+
+
+class _State(threading.local):
+    """What a thread is doing: whether it records, and who watches its operations."""
+
+    recording = True
+    observer: Callable[..., None] | None = None  # called after every operation, see testing.py
+    pulling: Node | None = None  # the node whose rules are running, while an observer watches
+
+
+state = _State()
+
+
+class Node:
+    """How one tensor was made: a leaf has no primitive and keeps the gradient that backward adds.
+
+    `parents` has an entry for each array argument of `primitive`: its node, or None where no
+    gradient flows. `saved` holds what the rules asked for by name, and nothing else; `recipe`
+    says what is what. A node never refers to its tensor, so a graph has no reference cycle.
+    """
+
+    __slots__ = (
+        "__weakref__", "grad", "line", "number", "parents", "primitive", "recipe", "saved",
+        "shape", "static",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        primitive: Primitive | None,
+        parents: tuple[Node | None, ...],
+        recipe: Any,
+        saved: list[Any] | None,
+        static: dict[str, Any],
+        shape: tuple[int, ...],
+    ) -> None:
+        self.primitive = primitive
+        self.parents = parents
+        self.recipe = recipe
+        self.saved = saved
+        self.static = static
+        self.shape = shape
+        self.number = next(clock)
+        self.grad: Tensor | None = None
+        self.line: str | None = None  # where the user called, known while an observer watches
+
+
+def leaf_node(shape: tuple[int, ...]) -> Node:
+    """A node for a tensor that the user made."""
+    return Node(None, (), None, None, {}, shape)
+
+
+@contextlib.contextmanager
+def recording(on: bool) -> Any:
+    """Switch recording on or off for this thread, and back at the end of the block."""
+    before, state.recording = state.recording, on
+    try:
+        yield
+    finally:
+        state.recording = before
+
+
+class no_grad(contextlib.ContextDecorator):  # noqa: N801  (read as a statement: with no_grad():)
+    """Within the block (or the decorated function) nothing is recorded for a gradient."""
+
+    def __enter__(self) -> None:
+        self._before, state.recording = state.recording, False
+
+    def __exit__(self, *_: object) -> None:
+        state.recording = self._before
+
+    def __call__(self, function: Any) -> Any:
+        @functools.wraps(function)
+        def unrecorded(*args: Any, **kwargs: Any) -> Any:
+            with recording(False):
+                return function(*args, **kwargs)
+
+        return unrecorded
+
+
+_number = operator.attrgetter("number")
+
+
+def _reachable(roots: Iterable[Node]) -> list[Node]:
+    """Every node from which a root was made, the last made first: a topological order."""
+    seen: set[Node] = set()
+    stack = list(roots)
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(p for p in node.parents if p is not None)
+    return sorted(seen, key=_number, reverse=True)
+
+
+def _on_path(order: list[Node], targets: set[Node]) -> set[Node]:
+    """The targets and the nodes made from one: only these need a cotangent."""
+    needed = set(targets)
+    for node in reversed(order):
+        if not needed.isdisjoint(node.parents):
+            needed.add(node)
+    return needed
+
+
+def _pull_back(
+    cotangents: dict[Node, Any], targets: set[Node] | None, create_graph: bool, retain: bool
+) -> dict[Node, Any]:
+    """Cotangents of `targets` (of every leaf where None), given those of the outputs."""
+    order = _reachable(cotangents)
+    needed = None if targets is None else _on_path(order, targets)
+    with recording(create_graph), np.errstate(all="ignore"):
+        for node in order:
+            primitive = node.primitive
+            if primitive is None or node not in cotangents:
+                continue
+            if needed is not None and node not in needed:
+                continue
+            kept = targets is not None and node in targets
+            g = cotangents[node] if kept else cotangents.pop(node)
+            if state.observer is not None:
+                state.pulling = node
+            for parent, g_parent in primitive.pull(node, g, needed):
+                before = cotangents.get(parent)
+                cotangents[parent] = g_parent if before is None else before + g_parent
+            if not retain:
+                node.saved = None
+    state.pulling = None
+    return cotangents
+
+
+def _seeds(
+    outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None], who: str
+) -> dict[Node, Any]:
+    """The cotangents that the walk starts from: ones for a scalar, else what the user gave."""
+    from .tensor import Tensor, tensor
+
+    if len(outputs) != len(grad_outputs):
+        raise ValueError(
+            f"{who}: {len(outputs)} outputs but {len(grad_outputs)} grad_outputs; "
+            "give one for each output (None for a scalar)"
+        )
+    seeds: dict[Node, Any] = {}
+    for y, g in zip(outputs, grad_outputs, strict=True):
+        if not isinstance(y, Tensor) or y.node is None:
+            raise ValueError(
+                f"{who}: the output {y!r} was not made from any tensor with requires_grad=True, "
+                "or was made under no_grad; nothing to differentiate"
+            )
+        if g is None:
+            if y.size != 1:
+                raise ValueError(
+                    f"{who}: the output has shape {y.shape}, and a gradient is defined for one "
+                    "number; reduce it (for example with .sum()) or give grad_outputs"
+                )
+            g = y.ones_like()
+        g = g if isinstance(g, Tensor) else tensor(g, dtype=y.dtype)
+        if g.shape != y.shape or g.dtype != y.dtype:
+            raise ValueError(
+                f"{who}: grad_outputs has shape {g.shape} {g.dtype}, "
+                f"its output has shape {y.shape} {y.dtype}; they must be equal"
+            )
+        seeds[y.node] = g if y.node not in seeds else seeds[y.node] + g
+    return seeds
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> tuple[Tensor, ...]:
+    """Gradients of `outputs` with respect to each of `inputs`, as a tuple of tensors.
+
+    g_i = sum_k  grad_outputs_k . d outputs_k / d inputs_i,  of the shape of inputs_i.
+
+    Only rules on a path from an input to an output run. An input that no output depends on gets
+    zeros. `create_graph=True` records the computation, so that its result can be differentiated
+    again; `retain_graph` (default: create_graph) keeps the saved values for a second call.
+
+    Raises ValueError for an output that is not a scalar without grad_outputs, for an input
+    without a node, and for a graph whose saved values were released.
+    """
+    from .tensor import Tensor
+
+    ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    gs = [grad_outputs] if isinstance(outputs, Tensor) else grad_outputs
+    if isinstance(outputs, Tensor) and isinstance(grad_outputs, (list, tuple)):
+        gs = list(grad_outputs)
+    for i, x in enumerate(xs):
+        if not isinstance(x, Tensor) or x.node is None:
+            raise ValueError(
+                f"grad: input {i} is {x!r}, which carries no gradient; make it with "
+                "requires_grad=True before it is used"
+            )
+    nodes = [x.node for x in xs]
+    targets = {node for node in nodes if node is not None}
+    retain = create_graph if retain_graph is None else retain_graph
+    seeds = _seeds(ys, [None] * len(ys) if gs is None else list(gs), "grad")
+    found = _pull_back(seeds, targets, create_graph, retain)
+    return tuple(found[n] if n in found else x.zeros_like() for n, x in zip(nodes, xs, strict=True))
+
+
+def backward(
+    output: Tensor,
+    grad: Any = None,
+    inputs: Sequence[Tensor] | None = None,
+    *,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Add the gradient of `output` to `.grad` of every leaf it was made from (or of `inputs`)."""
+    targets = None if inputs is None else {x.node for x in inputs if x.node is not None}
+    retain = create_graph if retain_graph is None else retain_graph
+    found = _pull_back(_seeds([output], [grad], "backward"), targets, create_graph, retain)
+    given: set[int] = set()  # storages already handed out: no two .grad share memory
+    for node, g in found.items():
+        if targets is not None and node not in targets:
+            continue
+        if node.grad is not None:
+            node.grad = node.grad + g
+        else:
+            own = g is not grad and g.owner() is g.data and id(g.data) not in given
+            node.grad = g if own or create_graph else g.copy()
+        given.add(id(node.grad.owner()))

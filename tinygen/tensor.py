@@ -1,0 +1,367 @@
+"""Tensor: an array, the node that says how it was made, and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import backend as backends
+from . import graph
+from .backend import Array, DeviceError
+from .graph import Node, leaf_node
+
+if TYPE_CHECKING:
+    from . import ops
+else:
+    ops = None  # the module tinygen.ops puts itself here when it is imported
+
+Shape = int | Sequence[int]
+
+
+class Tensor:
+    """An n-dimensional array that can remember how it was computed.
+
+    Attributes:
+        data: the array, NumPy's or another backend's. Do not write into it.
+        node: its place in the graph, or None if it carries no gradient.
+    """
+
+    __slots__ = ("__weakref__", "data", "node")
+    __array_ufunc__ = None  # so that `ndarray * tensor` asks us
+    name: str | None = None  # a Parameter has its path in the module here
+
+    def __init__(self, data: Array, node: Node | None = None) -> None:
+        self.data = data
+        self.node = node
+
+    # ---- what it is --------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        return self.data.size  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype  # type: ignore[no-any-return]
+
+    @property
+    def backend(self) -> backends.Backend:
+        """The backend that holds the array."""
+        found = backends.of_type(type(self.data))
+        if found is None:
+            raise DeviceError(f"no loaded backend holds arrays of type {type(self.data)}")
+        return found
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to or through this tensor; settable on leaves."""
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, on: bool) -> None:
+        if self.node is not None and self.node.primitive is not None:
+            raise ValueError(
+                "requires_grad can be set on leaves only; this tensor is the result of "
+                f"{self.node.primitive.name}; use .detach()"
+            )
+        if on and self.dtype.kind != "f":
+            raise TypeError(
+                f"a tensor of {self.dtype} carries no gradient; convert with .astype('float32')"
+            )
+        if on != self.requires_grad:
+            self.node = leaf_node(self.shape) if on else None
+
+    def owner(self) -> Array:
+        """The array that owns the storage (views share it)."""
+        return self.backend.owner(self.data)
+
+    # ---- gradients ---------------------------------------------------------------------------
+
+    @property
+    def grad(self) -> Tensor | None:
+        """After `backward`, the gradient of a leaf that carries one; else None."""
+        return None if self.node is None else self.node.grad
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        if self.node is None:
+            if value is not None:
+                raise ValueError("a tensor without requires_grad has no .grad to set")
+            return
+        if value is not None and value.shape != self.shape:
+            raise ValueError(f"grad has shape {value.shape}, the tensor {self.shape}")
+        self.node.grad = value
+
+    def backward(
+        self,
+        grad: Any = None,
+        inputs: Sequence[Tensor] | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Add d self / d leaf to `.grad` of every leaf (or only of `inputs`).
+
+        `grad` is the cotangent of this tensor, needed unless it holds one number.
+        """
+        graph.backward(self, grad, inputs, retain_graph=retain_graph, create_graph=create_graph)
+
+    def detach(self, requires_grad: bool = False) -> Tensor:
+        """The same values (sharing storage) outside the graph."""
+        out = Tensor(self.data)
+        if requires_grad:
+            out.node = leaf_node(out.shape)
+        return out
+
+    # ---- to other forms ----------------------------------------------------------------------
+
+    def numpy(self) -> Any:
+        """The values as a NumPy array; on the numpy backend it shares storage: read only."""
+        return self.backend.to_host(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self) -> float | int | bool:
+        """The value of a one-element tensor as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: the tensor has shape {self.shape}; expected one element")
+        return self.numpy().item()  # type: ignore[no-any-return]
+
+    def tolist(self) -> Any:
+        """The values as nested Python lists."""
+        return self.numpy().tolist()
+
+    def to(self, backend: str) -> Tensor:
+        """The same values on another backend (itself if it is there already)."""
+        target = backends.get(backend)
+        if target is self.backend:
+            return self
+        return Tensor(target.asarray(self.numpy())).detach(requires_grad=self.requires_grad)
+
+    def copy(self) -> Tensor:
+        """A tensor outside the graph with storage of its own."""
+        return Tensor(self.data.copy())
+
+    def zeros_like(self) -> Tensor:
+        """Zeros of the same shape, dtype and backend."""
+        return Tensor(self.backend.xp.zeros(self.shape, self.dtype))
+
+    def ones_like(self) -> Tensor:
+        """Ones of the same shape, dtype and backend."""
+        return Tensor(self.backend.xp.ones(self.shape, self.dtype))
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.numpy(), precision=4, threshold=60, prefix="tensor(")
+        where = "" if self.backend.name == "numpy" else f", {self.backend.name}"
+        flag = ", requires_grad=True" if self.requires_grad else ""
+        named = f", name={self.name!r}" if self.name else ""
+        return f"tensor({text}, shape={self.shape}, {self.dtype}{where}{flag}{named})"
+
+    # ---- operators ---------------------------------------------------------------------------
+
+    def __add__(self, other: Any) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return ops.sub(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return ops.sub(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return ops.mul(self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return ops.mul(other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return ops.div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return ops.div(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return ops.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return ops.power(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.neg(self)
+
+    def __abs__(self) -> Tensor:
+        return ops.abs(self)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return ops.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return ops.greater(self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return ops.greater_equal(self, other)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return ops.equal(self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return ops.not_equal(self, other)
+
+    __hash__ = object.__hash__
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
+
+    # ---- methods for the functions of one array ------------------------------------------------
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802
+        """The transpose: the axes in reverse order."""
+        return ops.transpose(self)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """`x.reshape(2, -1)` or `x.reshape((2, -1))`; see tinygen.reshape."""
+        flat = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        return ops.reshape(self, flat)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """`x.transpose(1, 0, 2)`, `x.transpose((1, 0, 2))`, or all axes reversed."""
+        flat = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        return ops.transpose(self, axes=flat or None)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.mean(self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.max(self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return ops.min(self, axis=axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, keepdims: bool = False, correction: int = 0) -> Tensor:
+        return ops.var(self, axis, keepdims, correction)
+
+    if TYPE_CHECKING:  # tinygen.ops adds the methods named in METHODS
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
+# Methods that are the function of the same name in tinygen.ops with the tensor as its first
+# argument; tinygen.ops attaches them, so that each is written once.
+METHODS = """
+    abs argmax astype broadcast_to clip cos cumsum erf exp expand_dims flip gelu leaky_relu log
+    log_softmax logsumexp one_hot pad power relu sigmoid silu sin softmax softplus sqrt square
+    squeeze swapaxes take tanh
+"""
+
+
+def as_array(data: Any, dtype: Any = None) -> Array:
+    """Data as an array on the current backend: floats become float32 unless float64."""
+    target = backends.current()
+    if isinstance(data, Tensor):
+        data = data.data
+    if not isinstance(data, target.array_type):
+        listed = not isinstance(data, (np.ndarray, np.generic))
+        try:
+            data = np.asarray(data)
+        except ValueError as error:
+            raise ValueError(f"tensor: the rows differ in length: {error}") from None
+        if listed and data.dtype == np.float64 and dtype is None:
+            dtype = np.float32  # Python's own floats
+    kind, size = data.dtype.kind, data.dtype.itemsize
+    if kind not in "fiub":
+        raise TypeError(
+            f"tensor: values of type {data.dtype} are not numbers that tinygen computes with; "
+            "expected floats, integers or booleans"
+        )
+    wanted = np.dtype(dtype) if dtype is not None else data.dtype
+    if dtype is None and kind == "f" and size not in (4, 8):
+        wanted = np.dtype(np.float32)
+    if wanted.kind not in "fiub" or (wanted.kind == "f" and wanted.itemsize not in (4, 8)):
+        raise TypeError(f"tensor: dtype {wanted} is not supported; use float32 or float64")
+    return target.asarray(data, dtype=wanted.newbyteorder("="))
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor holding a copy of `data` (numbers, lists, arrays) on the current backend.
+
+    Floats become float32, except float64 arrays, which stay; integers and booleans keep their
+    type. Raises TypeError for data that are not numbers.
+    """
+    out = Tensor(as_array(data, dtype))
+    if requires_grad:
+        out.requires_grad = True
+    return out
+
+
+def as_tensor(data: Any) -> Tensor:
+    """`data` itself if it is a Tensor, else `tensor(data)`."""
+    return data if isinstance(data, Tensor) else tensor(data)
+
+
+def _made(function: str, *args: Any, dtype: Any) -> Tensor:
+    return tensor(getattr(backends.current().xp, function)(*args), dtype=dtype)
+
+
+def zeros(shape: Shape, dtype: Any = "float32") -> Tensor:
+    """A tensor of zeros."""
+    return _made("zeros", shape, dtype=dtype)
+
+
+def ones(shape: Shape, dtype: Any = "float32") -> Tensor:
+    """A tensor of ones."""
+    return _made("ones", shape, dtype=dtype)
+
+
+def full(shape: Shape, value: float, dtype: Any = None) -> Tensor:
+    """A tensor of one repeated value; a float gives float32 unless dtype says otherwise."""
+    return _made("full", shape, value, dtype=dtype or ("float32" if type(value) is float else None))
+
+
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
+    """start, start + step, ... up to but excluding stop; integers give int64, floats float32."""
+    span = (0, start) if stop is None else (start, stop)
+    floats = any(isinstance(v, float) for v in (*span, step))
+    return _made("arange", *span, step, dtype=dtype or ("float32" if floats else "int64"))
