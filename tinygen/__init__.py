@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from . import ops, testing
+from . import data, images, ops, random, testing
 from .backend import DeviceError, use_backend
 from .graph import grad, no_grad
+from .io import load, save
 from .ops import *
 from .primitive import fused, primitive
+from .random import manual_seed
 from .tensor import Tensor, arange, full, ones, tensor, zeros
 from .version import __version__
 
@@ -15,13 +17,19 @@ __all__ = [
     "Tensor",
     "__version__",
     "arange",
+    "data",
     "fused",
     "full",
     "grad",
+    "images",
+    "load",
+    "manual_seed",
     "no_grad",
     "ones",
     "ops",
     "primitive",
+    "random",
+    "save",
     "tensor",
     "testing",
     "use_backend",

@@ -1,0 +1,299 @@
+"""A set of images in memory, and its batches: shuffled by seed and epoch, prepared ahead."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import queue
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..random import Generator
+
+__all__ = ["Batch", "Batches", "DataError", "Dataset"]
+
+
+class DataError(ValueError):
+    """Data that cannot be used: says what was met, what was expected and what to do."""
+
+
+class Dataset:
+    """Images with optional labels, held in memory.
+
+    images: uint8 (N, H, W, C), C of 1 or 3, read-only.  labels: int64 (N,) below len(classes), or
+    None.  classes: the labels' names, or None.  table: arrays of length N by name, or None.
+    test: the held-out images, a Dataset, or None.  Raises DataError where these do not fit.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        images: NDArray[np.uint8],
+        labels: NDArray[Any] | None = None,
+        classes: Sequence[str] | None = None,
+        table: Mapping[str, NDArray[Any]] | None = None,
+        test: Dataset | None = None,
+        source: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
+            raise DataError(
+                f"{name}: images are {images.dtype} {images.shape}, "
+                "expected uint8 (N, H, W, 1) or (N, H, W, 3)"
+            )
+        if images.size == 0:
+            raise DataError(f"{name}: no images, their shape is {images.shape}")
+        self.name = name
+        self.images = _frozen(images)
+        self.labels = None if labels is None else _labels(name, labels, len(images))
+        if self.labels is not None and classes is None:
+            classes = [str(k) for k in range(int(self.labels.max()) + 1)]
+        self.classes = None if classes is None else tuple(classes)
+        if self.labels is not None and self.labels.max() >= len(self.classes or ()):
+            raise DataError(
+                f"{name}: label {self.labels.max()} with {len(self.classes or ())} classes; "
+                "expected labels from 0 to one less than the number of classes"
+            )
+        self.table = None if table is None else dict(table)
+        for key, values in (self.table or {}).items():
+            if len(values) != len(images):
+                raise DataError(f"{name}: {len(values)} values of {key!r}, {len(images)} images")
+        self.test = test
+        self.source = source
+        self.options = dict(options or {})
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of one image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        height, width, channels = self.shape
+        parts = [
+            f"{len(self):,} images",
+            f"{height} x {width} {'grey' if channels == 1 else 'RGB'}",
+        ]
+        if self.classes is not None:
+            parts.append(f"{len(self.classes)} classes")
+        if self.test is not None:
+            parts.append(f"{len(self.test):,} held out")
+        return f"Dataset({self.name}: {', '.join(parts)})"
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, of the shape, the images and the labels."""
+        digest = hashlib.sha256(repr(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        if self.labels is not None:
+            digest.update(self.labels.astype("<i8").data)
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """What the data is, JSON-able: `load(d["source"], **d["options"])` loads it again.
+
+        Keys: name, source (None for arrays from memory), options, n, shape, classes, fingerprint,
+        test_n (0 without held-out images).
+        """
+        return {
+            "name": self.name,
+            "source": self.source,
+            "options": dict(self.options),
+            "n": len(self),
+            "shape": list(self.shape),
+            "classes": None if self.classes is None else list(self.classes),
+            "fingerprint": self.fingerprint,
+            "test_n": 0 if self.test is None else len(self.test),
+        }
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int,
+        epoch: int,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        start: int = 0,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        prefetch: int = 2,
+    ) -> Batches:
+        """The batches of one epoch; their order depends on (seed, epoch) alone.
+
+        start: batches to leave out, those done before an interruption.  value_range: what 0 and
+        255 become.  prefetch: batches prepared ahead by one thread, 0 for none.  Raises DataError
+        when the batch is larger than the data and drop_last would leave nothing, or start is past
+        the end.
+        """
+        n = len(self)
+        low, high = float(value_range[0]), float(value_range[1])
+        if batch_size < 1 or epoch < 0 or prefetch < 0 or not low < high:
+            raise ValueError(
+                f"batches: batch_size={batch_size}, epoch={epoch}, prefetch={prefetch}, "
+                f"value_range=({low:g}, {high:g}); expected 1, 0, 0 or more, and low < high"
+            )
+        count = n // batch_size if drop_last else -(-n // batch_size)
+        if count == 0:
+            raise DataError(
+                f"batches: {self.name} has {n} images, fewer than batch_size={batch_size}; "
+                f"choose a batch size of at most {n}, or drop_last=False"
+            )
+        if not 0 <= start <= count:
+            raise DataError(f"batches: start={start}, expected 0 to {count}, the batches an epoch")
+        if shuffle:
+            generator = Generator(seed).stream("shuffle", epoch)
+            order = generator.permutation(n).numpy().astype(np.int64)
+        else:
+            order = np.arange(n, dtype=np.int64)
+        make = functools.partial(_gather, self.images, self.labels, order, batch_size, (low, high))
+        return Batches(make, range(start, count), prefetch)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some images of a Dataset.
+
+    images: float32 (B, H, W, C).  labels: int64 (B,) or None.  index: int64 (B,), the images'
+    places in the Dataset.  position: the number of this batch in its epoch, from 0; training goes
+    on after it with start=position + 1.
+    """
+
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    index: NDArray[np.int64]
+    position: int
+
+
+class Batches(Iterator[Batch]):
+    """Iterator over batches, prepared ahead by one thread that ends when this is closed or dropped.
+
+    `len` is the number of batches still to come.  An error while preparing is raised by `next`.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], positions: range, prefetch: int) -> None:
+        self._make = make
+        self._positions = positions  # still to be given out
+        self._thread: threading.Thread | None = None
+        if prefetch and positions:
+            self._ready: queue.SimpleQueue[Batch | BaseException] = queue.SimpleQueue()
+            self._room = threading.Semaphore(prefetch)
+            self._stop = threading.Event()
+            # The thread knows nothing of self, so that dropping self ends it.
+            self._thread = threading.Thread(
+                target=_prepare,
+                args=(make, positions, self._ready, self._room, self._stop),
+                name="tinygen batches",
+                daemon=True,
+            )
+            self._finalizer = weakref.finalize(self, _end, self._stop, self._room)
+            self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __next__(self) -> Batch:
+        if not self._positions:
+            self.close()
+            raise StopIteration
+        if self._thread is None:
+            made: Batch | BaseException = self._make(self._positions[0])
+        else:
+            made = self._ready.get()
+            self._room.release()
+        if isinstance(made, BaseException):
+            self.close()
+            raise made
+        self._positions = self._positions[1:]
+        return made
+
+    def close(self) -> None:
+        """End the thread and give out no more batches; may be called again."""
+        self._positions = range(0)
+        if self._thread is not None:
+            self._finalizer()
+            self._thread.join()
+            self._thread = None
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _prepare(
+    make: Callable[[int], Batch],
+    positions: range,
+    ready: queue.SimpleQueue[Batch | BaseException],
+    room: threading.Semaphore,
+    stop: threading.Event,
+) -> None:
+    """The thread: make each batch in turn while there is room, until the end, an error, or stop."""
+    for position in positions:
+        room.acquire()
+        if stop.is_set():
+            return
+        try:
+            ready.put(make(position))
+        except BaseException as error:  # handed to the consumer, whatever it is
+            ready.put(error)
+            return
+
+
+def _end(stop: threading.Event, room: threading.Semaphore) -> None:
+    stop.set()
+    room.release()
+
+
+def _gather(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64] | None,
+    order: NDArray[np.int64],
+    batch_size: int,
+    value_range: tuple[float, float],
+    position: int,
+) -> Batch:
+    """The batch at a position: grey levels 0..255 become low + level / 255 * (high - low)."""
+    index = order[position * batch_size : (position + 1) * batch_size]
+    values = np.divide(images[index], np.float32(255), dtype=np.float32)
+    low, high = value_range
+    if (low, high) != (0.0, 1.0):
+        values *= np.float32(high - low)
+        values += np.float32(low)
+    return Batch(values, None if labels is None else labels[index], index, position)
+
+
+def _frozen(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A read-only view: the fingerprint stays true."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _labels(name: str, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Labels as int64 (N,); (N, 1) is accepted."""
+    values = np.asarray(labels)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise DataError(
+            f"{name}: labels are {values.dtype} {values.shape}, expected integers (N,); "
+            "give one class number an image"
+        )
+    if len(values) != count:
+        raise DataError(
+            f"{name}: {len(values)} labels for {count} images, expected one an image; "
+            "check that both come from the same split"
+        )
+    if values.min() < 0:
+        raise DataError(f"{name}: label {values.min()}, expected class numbers from 0")
+    return values.astype(np.int64)
