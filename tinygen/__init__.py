@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from . import data, images, ops, random, testing
-from .backend import DeviceError, use_backend
+from . import data, images, losses, nn, ops, optim, random, testing
+from .backend import DeviceError, show_config, use_backend
 from .graph import grad, no_grad
 from .io import load, save
 from .ops import *
@@ -23,13 +23,17 @@ __all__ = [
     "grad",
     "images",
     "load",
+    "losses",
     "manual_seed",
+    "nn",
     "no_grad",
     "ones",
     "ops",
+    "optim",
     "primitive",
     "random",
     "save",
+    "show_config",
     "tensor",
     "testing",
     "use_backend",

@@ -15,13 +15,15 @@ import itertools
 import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
     from .primitive import Primitive
     from .tensor import Tensor
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 clock = itertools.count(1)  # numbers nodes and in-place changes in the order they happen
 
@@ -88,19 +90,23 @@ def recording(on: bool) -> Any:
 class no_grad(contextlib.ContextDecorator):  # noqa: N801  (read as a statement: with no_grad():)
     """Within the block (or the decorated function) nothing is recorded for a gradient."""
 
+    def __init__(self) -> None:
+        self._before: list[bool] = []  # one entry for each block entered: blocks may nest
+
     def __enter__(self) -> None:
-        self._before, state.recording = state.recording, False
+        self._before.append(state.recording)
+        state.recording = False
 
     def __exit__(self, *_: object) -> None:
-        state.recording = self._before
+        state.recording = self._before.pop()
 
-    def __call__(self, function: Any) -> Any:
+    def __call__(self, function: F) -> F:
         @functools.wraps(function)
         def unrecorded(*args: Any, **kwargs: Any) -> Any:
             with recording(False):
                 return function(*args, **kwargs)
 
-        return unrecorded
+        return cast(F, unrecorded)
 
 
 _number = operator.attrgetter("number")
@@ -133,23 +139,26 @@ def _pull_back(
     """Cotangents of `targets` (of every leaf where None), given those of the outputs."""
     order = _reachable(cotangents)
     needed = None if targets is None else _on_path(order, targets)
-    with recording(create_graph), np.errstate(all="ignore"):
-        for node in order:
-            primitive = node.primitive
-            if primitive is None or node not in cotangents:
-                continue
-            if needed is not None and node not in needed:
-                continue
-            kept = targets is not None and node in targets
-            g = cotangents[node] if kept else cotangents.pop(node)
-            if state.observer is not None:
-                state.pulling = node
-            for parent, g_parent in primitive.pull(node, g, needed):
-                before = cotangents.get(parent)
-                cotangents[parent] = g_parent if before is None else before + g_parent
-            if not retain:
-                node.saved = None
-    state.pulling = None
+    outer = state.pulling
+    try:
+        with recording(create_graph), np.errstate(all="ignore"):
+            for node in order:
+                primitive = node.primitive
+                if primitive is None or node not in cotangents:
+                    continue
+                if needed is not None and node not in needed:
+                    continue
+                kept = targets is not None and node in targets
+                g = cotangents[node] if kept else cotangents.pop(node)
+                if state.observer is not None:
+                    state.pulling = node
+                for parent, g_parent in primitive.pull(node, g, needed):
+                    before = cotangents.get(parent)
+                    cotangents[parent] = g_parent if before is None else before + g_parent
+                if not retain:
+                    node.saved = None
+    finally:
+        state.pulling = outer
     return cotangents
 
 
@@ -188,6 +197,19 @@ def _seeds(
     return seeds
 
 
+def _nodes_of(inputs: Sequence[Tensor], who: str) -> list[Node]:
+    nodes = []
+    for i, x in enumerate(inputs):
+        node = getattr(x, "node", None)
+        if node is None:
+            raise ValueError(
+                f"{who}: input {i} is {x!r}, which carries no gradient; make it with "
+                "requires_grad=True before it is used"
+            )
+        nodes.append(node)
+    return nodes
+
+
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],
@@ -214,14 +236,8 @@ def grad(
     gs = [grad_outputs] if isinstance(outputs, Tensor) else grad_outputs
     if isinstance(outputs, Tensor) and isinstance(grad_outputs, (list, tuple)):
         gs = list(grad_outputs)
-    for i, x in enumerate(xs):
-        if not isinstance(x, Tensor) or x.node is None:
-            raise ValueError(
-                f"grad: input {i} is {x!r}, which carries no gradient; make it with "
-                "requires_grad=True before it is used"
-            )
-    nodes = [x.node for x in xs]
-    targets = {node for node in nodes if node is not None}
+    nodes = _nodes_of(xs, "grad")
+    targets = set(nodes)
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(ys, [None] * len(ys) if gs is None else list(gs), "grad")
     found = _pull_back(seeds, targets, create_graph, retain)
@@ -237,7 +253,7 @@ def backward(
     create_graph: bool = False,
 ) -> None:
     """Add the gradient of `output` to `.grad` of every leaf it was made from (or of `inputs`)."""
-    targets = None if inputs is None else {x.node for x in inputs if x.node is not None}
+    targets = None if inputs is None else set(_nodes_of(inputs, "backward"))
     retain = create_graph if retain_graph is None else retain_graph
     found = _pull_back(_seeds([output], [grad], "backward"), targets, create_graph, retain)
     given: set[int] = set()  # storages already handed out: no two .grad share memory

@@ -25,7 +25,7 @@ import numpy as np
 from . import backend as backends
 from .backend import Array, Backend, DeviceError
 from .graph import Node, clock, grad, recording, state
-from .tensor import Tensor, as_tensor, zeros
+from .tensor import Tensor, as_tensor
 
 PRIMITIVES: dict[str, Primitive] = {}
 SCALARS = frozenset((float, int, bool))
@@ -52,8 +52,9 @@ class Primitive:
         fn: the reference `fn(xp, x, y, ..., *, static...)`.
         broadcasts: arguments broadcast against each other; gradients are summed back centrally.
         nondiff: names of array arguments that carry no gradient; "all" for the whole function.
-        mutates: names of arguments written in place. Such a primitive has no rule, refuses
-            arguments that carry a gradient of their own, and makes stale saved values an error.
+        mutates: names of arguments written in place. Such a primitive has no rule, is never
+            recorded, refuses arguments that were recorded for a gradient (leaves are welcome), and
+            makes stale saved values an error.
         floats: the arguments must be floating-point.
     """
 
@@ -68,16 +69,17 @@ class Primitive:
         first: int = 1,
     ) -> None:
         self.reference = fn
-        self.name = fn.__name__
+        self.name = self.__name__ = fn.__name__
         self.__doc__ = fn.__doc__
         parameters = list(inspect.signature(fn).parameters.values())[first:]
+        self.__signature__ = inspect.Signature(parameters)  # what help() shows: without xp
         self.args = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
         starred = [p.name for p in parameters if p.kind is p.VAR_POSITIONAL]
         self.variadic = bool(starred)
         self.args += starred
         self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-        optional = [p.name for p in parameters if p.default is None and p.name in self.args]
-        self.required = len(self.args) - len(optional)
+        self.optional = {p.name for p in parameters if p.default is None and p.name in self.args}
+        self.required = len(self.args) - len(self.optional)
         if starred and len(self.args) > 1:
             raise TypeError(f"{self.name}: *{starred[0]} must be the only array argument")
         for name in (*self.args, *self.defaults):
@@ -92,7 +94,7 @@ class Primitive:
         for name in self.nondiff | self.mutates:
             if name not in self.args:
                 raise TypeError(f"{self.name}: no array argument is called {name!r}")
-        self._pure = not self.mutates and self.nondiff.issuperset(self.args)
+        self._unrecorded = bool(self.mutates) or self.nondiff.issuperset(self.args)
         self.rules: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
         self.rule_for_all: tuple[Callable[..., Any], tuple[str, ...]] | None = None
         self.checker: tuple[Callable[..., None], tuple[str, ...]] | None = None
@@ -108,6 +110,7 @@ class Primitive:
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Register the rule of each differentiable argument, all in one call."""
+        self._refuse_rule()
         for arg, rule in rules.items():
             if arg not in self.args or arg in self.nondiff:
                 raise TypeError(f"{self.name}.vjp: {arg!r} is not a differentiable argument")
@@ -121,7 +124,15 @@ class Primitive:
 
     def vjp_all(self, rule: Callable[..., Any]) -> None:
         """Register one rule that returns a tuple with the gradients of all arguments."""
+        self._refuse_rule()
         self.rule_for_all = (rule, self._asked(rule))
+
+    def _refuse_rule(self) -> None:
+        if self.mutates:
+            raise TypeError(
+                f"{self.name}: it writes into {', '.join(sorted(self.mutates))}, and a primitive "
+                "that changes its arguments has no gradient; return new arrays instead"
+            )
 
     def check(self, checker: Callable[..., None]) -> Callable[..., None]:
         """Register a function that raises on bad shapes; runs once a new signature.
@@ -129,6 +140,9 @@ class Primitive:
         It asks by name for arguments (it may look at .shape and .dtype only) and static ones.
         """
         wanted = tuple(inspect.signature(checker).parameters)
+        unknown = [name for name in wanted if name not in (*self.args, *self.defaults)]
+        if unknown:
+            raise TypeError(f"{self.name}: a check asks for {', '.join(unknown)}")
         self.checker = (checker, wanted)
         self._checked_static = tuple(name for name in wanted if name in self.defaults)
         return checker
@@ -171,6 +185,8 @@ class Primitive:
                 nodes.append(None)
                 signature.append(x.__class__)
             else:
+                if self.mutates:
+                    self._check_mutable(args)
                 return self(*map(_tensor_or_weak, args), **static)
             bit += bit
         for name in self._checked_static:
@@ -181,9 +197,11 @@ class Primitive:
         except TypeError:  # a list among the static arguments
             return self(*args, **{k: _frozen(v) for k, v in static.items()})
         if backend is None:
-            if args and not any(isinstance(x, Tensor) for x in args):
+            if not any(isinstance(x, Tensor) for x in args) and any(x is not None for x in args):
                 return self(*(x if x is None else as_tensor(x) for x in args), **static)
             backend = self._admit(key, args, static)
+        if traced and self.mutates:
+            self._refuse_recorded(args)
 
         # The one dispatch point: a kernel if one takes the call, else the reference.
         kernel = backend.kernels.get(self.name)
@@ -200,7 +218,7 @@ class Primitive:
             self._after_mutation(args)
         if state.observer is not None:
             state.observer(self, args, static, out)
-        if traced and not self._pure and state.recording:
+        if traced and not self._unrecorded and state.recording:
             return self._record(args, nodes, static, out, traced)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
@@ -213,7 +231,11 @@ class Primitive:
                 f"{self.name}: {self._arity + len(extra)} arguments, expected at most "
                 f"{self._arity + len(self.defaults)} ({', '.join([*self.args, *self.defaults])})"
             )
-        return {**dict(zip(self.defaults, extra, strict=False)), **static}
+        named = dict(zip(self.defaults, extra, strict=False))
+        if named.keys() & static.keys():
+            twice = ", ".join(sorted(named.keys() & static.keys()))
+            raise TypeError(f"{self.name}: {twice} given both by position and by name")
+        return {**named, **static}
 
     def _record(
         self, args: tuple[Any, ...], nodes: list[Any], static: dict[str, Any], out: Any, traced: int
@@ -306,8 +328,15 @@ class Primitive:
                 f"{self.name}: {problem}{', '.join(unknown or lacking)}; it takes "
                 f"{', '.join(self.defaults) or 'no options'}"
             )
+        for i, x in enumerate(args):
+            if x is None and self._arg(i) not in self.optional:
+                raise TypeError(
+                    f"{self.name}: {self._arg(i)} is None; expected a tensor, an array or a number"
+                )
         backend = self._backend_of(args)
-        if not self.mutates:
+        if self.mutates:
+            self._check_mutable(args)
+        else:
             self._check_dtypes(args)
         if self.broadcasts:
             try:
@@ -341,7 +370,7 @@ class Primitive:
         return backends.get(next(iter(found))) if found else backends.current()
 
     def _check_dtypes(self, args: tuple[Any, ...]) -> None:
-        comparison = self.broadcasts and self._pure
+        comparison = self.broadcasts and self._unrecorded
         free = [x for i, x in enumerate(args) if comparison or self._arg(i) not in self.nondiff]
         kinds = {x.dtype.name for x in free if isinstance(x, Tensor)}
         floats = {k for k in kinds if k.startswith("float")}
@@ -366,6 +395,25 @@ class Primitive:
                 f"{name} {x.shape} {x.dtype}" if isinstance(x, Tensor) else f"{name} = {x!r}"
             )
         return ", ".join(words)
+
+    def _check_mutable(self, args: tuple[Any, ...]) -> None:
+        for i, x in enumerate(args):
+            if self._arg(i) in self.mutates and not isinstance(x, Tensor):
+                raise TypeError(
+                    f"{self.name}: it writes into {self._arg(i)}, which is {type(x).__name__}; "
+                    "expected a tensor"
+                )
+
+    def _refuse_recorded(self, args: tuple[Any, ...]) -> None:
+        for i, x in enumerate(args):
+            node = x.node if isinstance(x, Tensor) else None
+            made = None if node is None else node.primitive
+            if made is not None and (state.recording or self._arg(i) in self.mutates):
+                raise ValueError(
+                    f"{self.name}: {self._arg(i)} {x.shape} was recorded for a gradient (it is the "
+                    f"result of {made.name}), which an in-place change would make wrong; give "
+                    f"{self._arg(i)}.detach()"
+                )
 
     def _after_mutation(self, args: tuple[Any, ...]) -> None:
         for name in self.mutates:
@@ -471,7 +519,10 @@ class _Parts(dict[int, Any]):
 
 def _gather(parts: _Parts, likes: tuple[tuple[Any, Any], ...]) -> tuple[Tensor, ...]:
     """One cotangent for each output: zeros where none arrived."""
-    return tuple(parts[i] if i in parts else zeros(*like) for i, like in enumerate(likes))
+    xp = next(iter(parts.values())).backend.xp
+    return tuple(
+        parts[i] if i in parts else Tensor(xp.zeros(*like)) for i, like in enumerate(likes)
+    )
 
 
 class _Pick:
@@ -492,9 +543,9 @@ def _frozen(value: Any) -> Any:
 
 def _tensor_or_weak(x: Any) -> Any:
     """NumPy scalars are weak like Python's; any other data become a tensor."""
-    if isinstance(x, np.generic):
-        return x.item()
-    return x if x.__class__ in WEAK else as_tensor(x)
+    if isinstance(x, Tensor) or x.__class__ in WEAK:
+        return x
+    return x.item() if isinstance(x, np.generic) else as_tensor(x)
 
 
 class Fused(Primitive):
@@ -509,22 +560,25 @@ class Fused(Primitive):
         self.body = body
 
     def __call__(self, *args: Any, **static: Any) -> Tensor:
-        tensors = [x if x is None else as_tensor(x) for x in args[: self._arity]]
-        backend = self._backend_of(tuple(tensors))
+        if len(args) > self._arity:
+            static = self._by_position(args[self._arity :], static)
+        args = tuple(map(_tensor_or_weak, args[: self._arity]))
+        if not any(isinstance(x, Tensor) for x in args):
+            args = tuple(x if x is None else as_tensor(x) for x in args)
+        backend = self._backend_of(args)
         kernel = backend.kernels.get(self.name)
         if kernel is None:
             return self.body(*args, **static)  # type: ignore[no-any-return]
-        static = self._by_position(args[self._arity :], static)
-        out = kernel(*(x if x is None else x.data for x in tensors), **static)
+        out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
         if out is NotImplemented:
-            return self.body(*tensors, **static)  # type: ignore[no-any-return]
+            return self.body(*args, **static)  # type: ignore[no-any-return]
         backend.hits[self.name] += 1
         if state.observer is not None:
-            state.observer(self, tensors, static, out)
-        nodes = [None if x is None else x.node for x in tensors]
+            state.observer(self, args, static, out)
+        nodes = [x.node if isinstance(x, Tensor) else None for x in args]
         traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
         if traced and state.recording:
-            return self._record(tuple(tensors), nodes, static, out, traced)
+            return self._record(args, nodes, static, out, traced)
         return Tensor(out)
 
     def _rule(self, arg: str) -> tuple[Callable[..., Any], tuple[str, ...]]:

@@ -119,7 +119,7 @@ class Tensor:
         """The same values (sharing storage) outside the graph."""
         out = Tensor(self.data)
         if requires_grad:
-            out.node = leaf_node(out.shape)
+            out.requires_grad = True
         return out
 
     # ---- to other forms ----------------------------------------------------------------------
@@ -146,6 +146,11 @@ class Tensor:
         target = backends.get(backend)
         if target is self.backend:
             return self
+        if self.node is not None and self.node.primitive is not None:
+            raise ValueError(
+                f"to: gradients do not flow from {target.name!r} back to {self.backend.name!r}; "
+                f"give x.detach().to({backend!r})"
+            )
         return Tensor(target.asarray(self.numpy())).detach(requires_grad=self.requires_grad)
 
     def copy(self) -> Tensor:
@@ -260,12 +265,12 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> Tensor:
         """`x.reshape(2, -1)` or `x.reshape((2, -1))`; see tinygen.reshape."""
-        flat = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
+        flat = shape[0] if len(shape) == 1 else shape
         return ops.reshape(self, flat)
 
     def transpose(self, *axes: Any) -> Tensor:
         """`x.transpose(1, 0, 2)`, `x.transpose((1, 0, 2))`, or all axes reversed."""
-        flat = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        flat = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes
         return ops.transpose(self, axes=flat or None)
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -301,7 +306,7 @@ def as_array(data: Any, dtype: Any = None) -> Array:
     """Data as an array on the current backend: floats become float32 unless float64."""
     target = backends.current()
     if isinstance(data, Tensor):
-        data = data.data
+        data = data.data if data.backend is target else data.numpy()
     if not isinstance(data, target.array_type):
         listed = not isinstance(data, (np.ndarray, np.generic))
         try:

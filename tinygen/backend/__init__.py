@@ -129,3 +129,41 @@ class use_backend:  # noqa: N801  (a function that is also a context manager)
         trace: TracebackType | None,
     ) -> None:
         _current.name = self._before
+
+
+class _Config(dict[str, str]):
+    """What `show_config` found; printing it shows a line an entry."""
+
+    def __repr__(self) -> str:
+        width = max(map(len, self))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in self.items())
+
+
+def show_config() -> _Config:
+    """Versions, processor, threads and backends of this machine, as a dict that prints well."""
+    import os
+    import platform
+    import sys
+    from importlib import util
+
+    import numpy as np
+
+    from ..version import __version__
+
+    threads = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.endswith("_NUM_THREADS")]
+    built: Any = np.show_config(mode="dicts")
+    blas = built["Build Dependencies"]["blas"]
+    config = _Config(
+        {
+            "tinygen": __version__,
+            "python": f"{platform.python_version()} ({sys.platform}, {platform.machine()})",
+            "numpy": f"{np.__version__}, {blas['name']} {blas.get('version', '')}".rstrip(),
+            "numba": "installed" if util.find_spec("numba") else 'not installed (extra "fast")',
+            "cores": f"{os.cpu_count()}" + (f", {' '.join(threads)}" if threads else ""),
+            "backends": ", ".join(_MODULES),
+        }
+    )
+    for name in _MODULES:
+        backend = get(name)
+        config[f"kernels on {name}"] = ", ".join(sorted(backend.kernels)) or "none (references run)"
+    return config

@@ -52,7 +52,7 @@ class _Conventions(tuple[Convention, ...]):
         lines += [
             "",
             "Where the cotangent is exactly 0 the gradient is 0, even if the slope is infinite.",
-            "A NaN input gives NaN.",
+            "A NaN argument makes the value NaN.",
         ]
         return "\n".join(line.rstrip() for line in lines)
 

@@ -144,8 +144,8 @@ def isfinite(xp: XP, x: Array) -> Array:
 @primitive(broadcasts=True, nondiff=("condition",))
 def where(xp: XP, condition: Array, x: Array, y: Array) -> Array:
     """x where the condition holds, y elsewhere."""
-    if x.__class__ is float and y.__class__ is float:
-        x = xp.float32(x)
+    if x.__class__ in SCALARS and y.__class__ in SCALARS and float in (x.__class__, y.__class__):
+        x, y = xp.float32(x), xp.float32(y)
     return xp.where(condition, x, y)
 
 
@@ -157,9 +157,10 @@ where.vjp(
 
 @where.check
 def _(condition: Array) -> None:
-    if condition.__class__ is not bool and condition.dtype.kind != "b":
+    if condition.__class__ is not bool and getattr(condition, "dtype", None) != np.bool_:
+        kind = getattr(condition, "dtype", condition.__class__.__name__)
         raise TypeError(
-            f"where: the condition has dtype {condition.dtype}, expected bool; "
+            f"where: the condition has dtype {kind}, expected bool; "
             "compare first, for example x > 0"
         )
 
@@ -191,7 +192,7 @@ minimum.vjp(
 @primitive
 def clip(xp: XP, x: Array, *, low: float | None = None, high: float | None = None) -> Array:
     """x limited to [low, high]; None leaves a side open."""
-    return xp.clip(x, low, high)
+    return xp.clip(x, *(v.item() if isinstance(v, np.generic) else v for v in (low, high)))
 
 
 @clip.check
@@ -373,7 +374,7 @@ relu.vjp(x=lambda g, ans: where(ans > 0, g, 0.0))
 @primitive(floats=True)
 def leaky_relu(xp: XP, x: Array, *, slope: float = 0.01) -> Array:
     """x where x > 0, slope x elsewhere."""
-    return xp.where(xp.greater(x, 0), x, slope * x)
+    return xp.where(xp.greater(x, 0), x, float(slope) * x)
 
 
 leaky_relu.vjp(x=lambda g, x, slope: where(x > 0, g, slope * g))

@@ -13,9 +13,10 @@ from .shape import Shape, basic_slice, normal_axes
 
 
 def _integers(name: str, indices: Array) -> None:
-    if indices.__class__ is not int and indices.dtype.kind not in "iu":
+    kind = np.result_type(getattr(indices, "dtype", indices))
+    if kind.kind not in "iu":
         raise TypeError(
-            f"{name}: indices have dtype {indices.dtype}, expected integers; "
+            f"{name}: indices have dtype {kind}, expected integers; "
             "convert with .astype('int64')"
         )
 
@@ -45,6 +46,18 @@ def _(x: Array, indices: Array, axis: int) -> None:
 def scatter_add(xp: XP, x: Array, indices: Array, *, axis: int, shape: Shape) -> Array:
     """Zeros of `shape` plus x added at `indices` along `axis`: the adjoint of take."""
     return xp.scatter_add(shape, axis % len(shape), xp.asarray(indices), x)
+
+
+@scatter_add.check
+def _(x: Array, indices: Array, axis: int, shape: Shape) -> None:
+    (at,) = normal_axes("scatter_add", axis, len(shape))
+    _integers("scatter_add", indices)
+    wanted = (*shape[:at], *np.shape(indices), *shape[at + 1 :])
+    if x.shape != wanted:
+        raise ValueError(
+            f"scatter_add: x {x.shape} with indices {np.shape(indices)} along axis {axis} of "
+            f"{shape}; expected {wanted}"
+        )
 
 
 take.vjp(

@@ -183,5 +183,17 @@ def log_softmax(xp: XP, x: Array, *, axis: Axis = -1) -> Array:
 
 log_softmax.vjp(x=lambda g, ans, axis: g - exp(ans) * sum(g, axis=axis, keepdims=True))
 
-for _op in (logsumexp, softmax, log_softmax):
-    _op.check(lambda x, axis, _name=_op.name: _not_empty(_name, x, axis))
+
+@softmax.check
+def _(x: Array, axis: Axis) -> None:
+    _not_empty("softmax", x, axis)
+
+
+@logsumexp.check
+def _(x: Array, axis: Axis) -> None:
+    _not_empty("logsumexp", x, axis)
+
+
+@log_softmax.check
+def _(x: Array, axis: Axis) -> None:
+    _not_empty("log_softmax", x, axis)

@@ -6,18 +6,21 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..backend import XP, Array
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 
 Shape = tuple[int, ...]
+INTEGER = (int, np.integer)
 
 
 def normal_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     """`axis` (an int, several, or None for all) as sorted axes in [0, ndim)."""
-    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, INTEGER) else tuple(axis)
     for a in axes:
-        if not isinstance(a, int) or not -ndim <= a < ndim:
+        if not isinstance(a, INTEGER) or not -ndim <= a < ndim:
             raise ValueError(
                 f"{name}: axis {axis} does not fit an array with {ndim} axes; "
                 f"expected integers from {-ndim} to {ndim - 1}"
@@ -80,7 +83,7 @@ reshape.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 @reshape.check
 def _(x: Array, shape: int | Shape) -> None:
-    sizes = (shape,) if isinstance(shape, int) else shape
+    sizes = (shape,) if isinstance(shape, INTEGER) else shape
     known, unknown = math.prod(n for n in sizes if n != -1), sizes.count(-1)
     fits = known == x.size if not unknown else known != 0 and x.size % known == 0
     if unknown > 1 or not fits or any(n < -1 for n in sizes):
@@ -142,7 +145,7 @@ expand_dims.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 @expand_dims.check
 def _(x: Array, axis: int | Shape) -> None:
-    extra = 1 if isinstance(axis, int) else len(axis)
+    extra = 1 if isinstance(axis, INTEGER) else len(axis)
     normal_axes("expand_dims", axis, x.ndim + extra)
 
 
@@ -264,7 +267,10 @@ def slice_axis(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
 @primitive
 def pad(xp: XP, x: Array, *, pad_width: tuple[tuple[int, int], ...], value: float = 0.0) -> Array:
     """x surrounded by `value`: (before, after) counts for each axis."""
-    return xp.pad(x, pad_width, constant_values=value)
+    sizes = tuple(before + n + after for n, (before, after) in zip(x.shape, pad_width, strict=True))
+    out = xp.full(sizes, value, x.dtype)
+    out[tuple(slice(b, b + n) for n, (b, _) in zip(x.shape, pad_width, strict=True))] = x
+    return out
 
 
 @pad.check

@@ -1,0 +1,22 @@
+"""Hypothesis profiles: HYPOTHESIS_PROFILE=dev|default|ci|intense (ci where CI is set)."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+_slow = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("dev", max_examples=4, deadline=None, suppress_health_check=_slow)
+settings.register_profile("default", max_examples=12, deadline=None, suppress_health_check=_slow)
+settings.register_profile("intense", max_examples=500, deadline=None, suppress_health_check=_slow)
+settings.register_profile(
+    "ci",
+    max_examples=12,
+    deadline=None,
+    derandomize=True,  # the same examples each time: a red run is about the change
+    database=None,
+    print_blob=True,
+    suppress_health_check=_slow,
+)
+settings.load_profile(
+    os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default")
+)

@@ -1,0 +1,449 @@
+"""Training: the run folder, resuming to the bit, interruption, divergence, and what is refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import data, models, train
+from tinygen.tensor import Tensor
+from tinygen.train import pictures
+from tinygen.train.checkpoint import read
+
+OPTIONS = {
+    "vae": {"hidden": (16,), "latent": 3},
+    "cvae": {"hidden": (16,), "latent": 3, "classes": 10},
+    "gan": {"hidden": (12, 16), "latent": 5},
+    "cgan": {"hidden": (12, 16), "latent": 5, "classes": 10},
+}
+
+
+@pytest.fixture(scope="module")
+def strokes():
+    return data.load("strokes", n=100, size=10)
+
+
+def build(name, dataset, seed=0, **more):
+    rng = tg.random.Generator(seed)
+    return models.find(name)(dataset.shape, rng=rng, **{**OPTIONS[name], **more})
+
+
+def fit(name, dataset, out=None, epochs=3, **more):
+    model = build(name, dataset)
+    more = {"batch_size": 20, "progress": False, **more}
+    return train.fit(model, dataset, epochs, out=out, **more)
+
+
+def weights(run):
+    return run.model.state_dict()
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+# ---- what a run leaves ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_run_leaves_its_files_and_opens_again(name, strokes, tmp_path):
+    out = tmp_path / "läufe und mehr" / "run 1"  # neither ASCII nor free of spaces
+    run = fit(name, strokes, out)
+    assert {p.name for p in out.iterdir()} >= {
+        "config.json", "log.jsonl", "model.safetensors", "samples.png", "checkpoints", "history",
+    }  # fmt: skip
+    assert (out / "reconstructions.png").exists() == (name in ("vae", "cvae"))
+    assert len(list((out / "history").glob("samples-*.png"))) == 3
+    assert len(list((out / "checkpoints").glob("step-*.safetensors"))) == 2
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    assert config["data"]["fingerprint"] == strokes.fingerprint
+    assert config["versions"]["numpy"] == np.__version__
+    again = train.open_run(out)
+    assert equal(weights(run), weights(again))
+    assert np.array_equal(run.sample(5), again.sample(5))
+    assert not again.interrupted
+    text = tg.images.read_text(out / "samples.png")
+    assert "synthetic" in text["Description"]
+    assert pictures.fingerprint(run.model) in text["Model"]
+    assert text["Seed"] == "0"
+    kinds = [e["kind"] for e in again.history]
+    assert kinds.count("epoch") == 3
+    assert all(np.isfinite(v) for e in again.epochs for v in e["losses"].values())
+
+
+@pytest.mark.quick
+def test_without_a_folder_nothing_is_written(strokes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = fit("vae", strokes, epochs=1)
+    assert list(tmp_path.iterdir()) == []
+    assert run.sample(3).shape == (3, *strokes.shape)
+    assert run.samples._repr_png_().startswith(b"\x89PNG")
+    assert "vae" in repr(run)
+
+
+@pytest.mark.quick
+def test_same_seed_same_bits_other_seed_others(strokes):
+    a, b = fit("gan", strokes, epochs=1), fit("gan", strokes, epochs=1)
+    c = fit("gan", strokes, epochs=1, seed=1)
+    assert equal(weights(a), weights(b))
+    assert not equal(weights(a), weights(c))
+
+
+def test_picture_i_of_a_seed_does_not_depend_on_how_many(strokes):
+    run = fit("gan", strokes, epochs=1)
+    np.testing.assert_allclose(run.sample(3, seed=4), run.sample(40, seed=4)[:3], atol=1e-6)
+    assert np.array_equal(run.codes(3, 4), run.codes(40, 4)[:3])
+    assert not np.array_equal(run.codes(3, 4), run.codes(3, 5))
+
+
+def test_the_best_checkpoint_has_the_lowest_held_out_figure(strokes, tmp_path):
+    out = tmp_path / "run"
+    run = fit("vae", strokes, out, epochs=4, lr=0.05)  # too large: it gets worse again
+    figures = [e["validation"] for e in run.epochs]
+    best = read(out / "checkpoints" / "best.safetensors", "checkpoint")
+    assert best.metadata["position"]["best"] == min(figures)
+    assert best.metadata["position"]["epoch"] == figures.index(min(figures)) + 1
+
+
+def test_average_weights_draw_and_raw_weights_train(strokes, tmp_path):
+    out = tmp_path / "run"
+    run = fit("vae", strokes, out, ema=0.9)
+    saved = train.RunFolder(out).newest_checkpoint()
+    for k, v in weights(run).items():
+        assert np.array_equal(v, saved[f"ema/{k}"])
+        assert not np.array_equal(v, saved[f"model/{k}"])
+    assert equal(weights(run), weights(train.open_run(out)))
+
+
+# ---- resuming ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("vae", {"ema": 0.9}), ("cvae", {}), ("gan", {"schedule": "cosine", "warmup": 3}),
+     ("cgan", {"ema": 0.5})],
+)  # fmt: skip
+@pytest.mark.parametrize("stop_at", [1, 4, 5, 7, 14])
+def test_resumed_is_bit_identical(name, more, stop_at, strokes, tmp_path, monkeypatch):
+    """Stopped after any step, in an epoch or between two, then resumed: the same in every bit."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    straight = fit(name, strokes, whole, **more)
+    _stop_after(monkeypatch, stop_at)
+    first = fit(name, strokes, parts, **more)
+    monkeypatch.undo()
+    assert first.interrupted
+    assert train.open_run(parts).interrupted
+    second = fit(name, strokes, parts, resume=True, **more)
+    assert not second.interrupted
+    assert equal(weights(straight), weights(second))
+    a, b = (train.RunFolder(p).newest_checkpoint() for p in (whole, parts))
+    assert equal(a, b)
+    assert a.metadata["generators"] == b.metadata["generators"]
+    logs = [
+        [{k: v for k, v in e.items()} for e in train.RunFolder(p).read_log()]
+        for p in (whole, parts)
+    ]
+    assert logs[0] == logs[1]
+
+
+def _stop_after(monkeypatch, steps):
+    """Behave as if Ctrl-C had been pressed during that step."""
+    from tinygen.train import loop
+
+    done = loop.Training.step
+    stop = {}
+    entered = loop.Interrupt.__enter__
+
+    def enter(self):
+        stop["flag"] = self
+        return entered(self)
+
+    def step(self, batch):
+        values = done(self, batch)
+        if self.state.position.step == steps:
+            stop["flag"].asked = True
+        return values
+
+    monkeypatch.setattr(loop.Interrupt, "__enter__", enter)
+    monkeypatch.setattr(loop.Training, "step", step)
+
+
+SCRIPT = """
+    import sys, time
+    import tinygen as tg
+    from tinygen import data, models, train
+    from tinygen.train import loop
+    loop.CHECKPOINT_EVERY = 0.0  # after every step
+    slow = loop.Training.step
+    def step(self, batch):
+        time.sleep(float(sys.argv[3]))
+        return slow(self, batch)
+    loop.Training.step = step
+    strokes = data.load("strokes", n=100, size=10)
+    model = models.GAN(strokes.shape, hidden=(12, 16), latent=5, rng=tg.random.Generator(0))
+    train.fit(model, strokes, 3, out=sys.argv[1], batch_size=20, resume=sys.argv[2] == "resume")
+"""
+
+
+def _start(out, how, delay):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SCRIPT), str(out), how, str(delay)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_killed_in_the_middle_of_an_epoch_and_resumed(strokes, tmp_path):
+    out = tmp_path / "run"
+    process = _start(out, "new", 0.05)
+    deadline = time.time() + 60
+    while not list(out.glob("checkpoints/step-000000007*")):
+        assert time.time() < deadline, process.communicate()
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    saved = train.RunFolder(out).newest_checkpoint()
+    assert 0 < saved.metadata["position"]["step"] < 15
+    (out / "checkpoints" / ".step-x.0a0b.tmp").write_bytes(b"half a file")
+    process = _start(out, "resume", 0)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    straight = fit("gan", strokes, epochs=3)
+    assert equal(weights(straight), weights(train.open_run(out)))
+    assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(tmp_path):
+    out = tmp_path / "my run"
+    process = _start(out, "new", 0.05)
+    while not list(out.glob("checkpoints/step-*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert "--resume" in output
+    assert f"'{out}'" in output  # quoted for the shell
+    assert "Traceback" not in output
+    assert train.open_run(out).interrupted
+
+
+def test_more_epochs_can_be_added(strokes, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    straight = fit("vae", strokes, whole, epochs=4)
+    fit("vae", strokes, parts, epochs=2)
+    more = fit("vae", strokes, parts, epochs=4, resume=True)
+    assert equal(weights(straight), weights(more))
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(strokes, tmp_path):
+    out = tmp_path / "run"
+    straight = fit("vae", strokes, out, epochs=3)
+    newest = sorted((out / "checkpoints").glob("step-*"))[-1]
+    newest.write_bytes(newest.read_bytes()[:100])
+    again = fit("vae", strokes, out, epochs=3, resume=True)
+    assert equal(weights(straight), weights(again))
+
+
+# ---- divergence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_divergence_names_operation_line_and_tensor(folder, strokes, tmp_path):
+    model = build("vae", strokes)
+    step = model.train_step
+    count = {"n": 0}
+
+    def poisoned(x, labels, optimizers):
+        # the same step of the data fails whenever it comes: a property of the batch
+        if np.array_equal(x.numpy(), bad):
+            y = tg.log(x - 2.0).mean()  # log of a negative number
+            return {"loss": y}
+        count["n"] += 1
+        return step(x, labels, optimizers)
+
+    with strokes.batches(20, seed=0, epoch=1, start=2) as batches:
+        bad = next(batches).images
+    model.train_step = poisoned
+    out = tmp_path / "run" if folder else None
+    with pytest.raises(train.Diverged) as error:
+        train.fit(model, strokes, 3, out=out, batch_size=20, progress=False)
+    text = str(error.value)
+    assert "epoch 2, step 8" in text
+    assert "log, called at" in text
+    assert "test_train.py:" in text
+    assert "from -2 to -1" in text  # what the operation was given
+    assert "--lr" in text
+    if folder:
+        saved = train.RunFolder(out).newest_checkpoint()
+        assert saved.metadata["position"]["step"] == 5
+        assert all(np.isfinite(v).all() for v in saved.values())
+    assert all(np.isfinite(v).all() for v in model.state_dict().values())
+
+
+def test_divergence_by_a_huge_learning_rate_is_explained(strokes):
+    model = build("vae", strokes)
+    with pytest.raises(train.Diverged, match="not finite; it was given"):
+        train.fit(model, strokes, 20, lr=1e6, batch_size=20, progress=False)
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.quick
+def test_a_folder_with_something_in_it_is_refused(strokes, tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(FileExistsError, match="--resume, or name another folder"):
+        fit("vae", strokes, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_resuming_another_model_data_or_setting_is_refused(strokes, tmp_path):
+    out = tmp_path / "run"
+    fit("vae", strokes, out, epochs=1)
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    with pytest.raises(ValueError, match="run of vae.*cannot be continued as gan"):
+        fit("gan", strokes, out, resume=True)
+    with pytest.raises(ValueError, match="other options: latent"):
+        train.fit(build("vae", strokes, latent=4), strokes, 2, out=out, resume=True)
+    with pytest.raises(ValueError, match="batch_size = 20.*same settings"):
+        fit("vae", strokes, out, resume=True, batch_size=10)
+    other = data.load("strokes", n=100, size=10, seed=5)
+    with pytest.raises(ValueError, match="the data given now differ"):
+        fit("vae", other, out, resume=True)
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_files_of_a_newer_format_are_refused(strokes, tmp_path):
+    out = tmp_path / "run"
+    fit("vae", strokes, out, epochs=1)
+    for path in (out / "model.safetensors", *(out / "checkpoints").iterdir()):
+        saved = tg.load(path)
+        tg.save(path, saved, {**saved.metadata, "format": 99})
+    with pytest.raises(ValueError, match="has format 99.*pip install --upgrade"):
+        train.open_run(out)
+    with pytest.raises(ValueError, match="has format 99"):
+        fit("vae", strokes, out, epochs=2, resume=True)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"epochs": 0}, "epochs is 0"),
+        ({"batch_size": -3}, "batch_size is -3"),
+        ({"lr": -1.0}, "lr is -1.0"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"schedule": "step"}, "constant, cosine, linear"),
+        ({"ema": 1.0}, "ema is 1.0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"warmup": -1}, "warmup is -1"),
+    ],
+)
+def test_settings_out_of_range(more, message, strokes):
+    with pytest.raises(ValueError, match=message):
+        fit("vae", strokes, **more)
+
+
+@pytest.mark.quick
+def test_data_that_do_not_fit_the_model(strokes):
+    with pytest.raises(ValueError, match=r"\(28, 28, 1\).*\(10, 10, 1\).*--?size|size="):
+        train.fit(models.VAE((28, 28, 1)), strokes, 1)
+    images = strokes.images
+    unlabelled = data.load(np.ascontiguousarray(images))
+    with pytest.raises(ValueError, match="conditioned on labels"):
+        train.fit(build("cgan", strokes), unlabelled, 1)
+    with pytest.raises(ValueError, match="labels up to 9.*classes=10"):
+        train.fit(build("cgan", strokes, classes=5), strokes, 1)
+
+
+def test_a_full_disk_leaves_what_was_there(strokes, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    fit("vae", strokes, out, epochs=1)
+    before = (out / "model.safetensors").read_bytes()
+
+    def full(fd):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        fit("vae", strokes, out, epochs=2, resume=True)
+    monkeypatch.undo()
+    assert (out / "model.safetensors").read_bytes() == before
+    assert not list(out.rglob("*.tmp"))
+    again = fit("vae", strokes, out, epochs=2, resume=True)
+    assert equal(weights(again), weights(fit("vae", strokes, epochs=2)))
+
+
+# ---- drawing with a run --------------------------------------------------------------------------
+
+
+def test_interpolation_ends_at_the_codes_and_keeps_their_length(strokes):
+    run = fit("gan", strokes, epochs=1)
+    codes = run.codes(2, 3)
+    images = run.interpolate(rows=1, steps=5, seed=3)
+    np.testing.assert_allclose(images[0], pictures.draw(run.model, codes[:1])[0], atol=1e-5)
+    np.testing.assert_allclose(images[-1], pictures.draw(run.model, codes[1:])[0], atol=1e-5)
+    from tinygen.train.run import _between
+
+    a, b = (c / np.linalg.norm(c) for c in codes.astype(np.float64))
+    assert np.linalg.norm(_between(a, b, 0.5, straight=False)) == pytest.approx(1)
+    assert np.linalg.norm(_between(a, b, 0.5, straight=True)) < 0.99
+
+
+def test_traversal_changes_one_entry_a_row(strokes):
+    run = fit("vae", strokes, epochs=2)
+    images = run.traverse(dimensions=2, steps=3)
+    assert images.shape == (6, *strokes.shape)
+    assert not np.allclose(images[0], images[2])
+
+
+def test_around_an_image_begins_with_its_reconstruction(strokes):
+    run = fit("cvae", strokes, epochs=2)
+    image = strokes.images[0]
+    label = int(strokes.labels[0])
+    images = run.around(image, n=4, labels=label)
+    x = Tensor(pictures.scaled(run.model, image[None]))
+    expected = run.model.reconstruct(x, Tensor(np.array([label]))).numpy()[0]
+    np.testing.assert_allclose(images[0], expected, atol=1e-5)
+    assert not np.allclose(images[1], images[2])
+    with pytest.raises(ValueError, match="no encoder"):
+        fit("gan", strokes, epochs=1).around(image)
+
+
+@pytest.mark.quick
+def test_labels_are_checked(strokes):
+    run = fit("cgan", strokes, epochs=1)
+    assert run.sample(30).shape[0] == 30
+    with pytest.raises(ValueError, match="from 0 to 9.*seven"):
+        run.sample(3, labels=10)
+    with pytest.raises(ValueError, match="train cgan"):
+        fit("gan", strokes, epochs=1).sample(3, labels=1)
+
+
+def test_evaluation_matches_the_loss_and_says_its_protocol(strokes):
+    run = fit("vae", strokes, epochs=3)
+    figures = train.evaluate(run, strokes, samples=50, nll_images=60)
+    by = {(f.name, f.split): f for f in figures}
+    elbo = by["negative ELBO", "test"]
+    nll = by["importance-sampled NLL", "test"]
+    assert elbo.images == 100
+    x = Tensor(pictures.scaled(run.model, strokes.test.images))
+    values = [run.model.validate(x, None, tg.random.Generator(s)) for s in range(20)]
+    assert abs(elbo.value - np.mean(values)) < 5 * np.std(values) + 0.05
+    assert nll.value < elbo.value + 3 * elbo.error
+    assert "Bernoulli" in elbo.protocol
+    assert "50 codes" in nll.protocol
+    with pytest.raises(ValueError, match="no likelihood"):
+        train.evaluate(fit("gan", strokes, epochs=1), strokes)

@@ -1,0 +1,5 @@
+"""`python -m tinygen` is `tinygen`."""
+
+from .cli import main
+
+main()

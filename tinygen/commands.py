@@ -1,0 +1,475 @@
+"""The commands of `tinygen`: train, sample, evaluate, info."""
+
+from __future__ import annotations
+
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from . import models, train
+from .data import Dataset, load
+from .random import Generator
+from .train import pictures
+from .version import __version__
+
+app = typer.Typer(
+    name="tinygen",
+    help="Train image generators from scratch, look at what they draw, and measure them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+ModelName = StrEnum("ModelName", {name: name for name in models.MODELS})  # type: ignore[misc]
+
+
+class Likelihood(StrEnum):
+    bernoulli = "bernoulli"
+    gaussian = "gaussian"
+    mse = "mse"
+
+
+class Prior(StrEnum):
+    normal = "normal"
+    uniform = "uniform"
+
+
+class OptimizerName(StrEnum):
+    adam = "adam"
+    sgd = "sgd"
+
+
+class Schedule(StrEnum):
+    constant = "constant"
+    cosine = "cosine"
+    linear = "linear"
+
+
+class LossName(StrEnum):
+    minimax = "minimax"
+    non_saturating = "non_saturating"
+    least_squares = "least_squares"
+    wasserstein = "wasserstein"
+    hinge = "hinge"
+
+
+def run() -> None:
+    """Run the app; what a user can mend is said in a line or two, without a traceback."""
+    try:
+        app(standalone_mode=True)
+    except train.Diverged as error:
+        _fail(error, 1)
+    except (ValueError, OSError) as error:
+        _fail(error, 2)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+
+
+def _fail(error: object, code: int) -> None:
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    Console(stderr=True, highlight=False).print(
+        f"error: {text}", markup=False, soft_wrap=True, style="red"
+    )
+    sys.exit(code)
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"tinygen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# ---- train ---------------------------------------------------------------------------------------
+
+TRAIN, DATA, MODEL = "Training", "Data", "Model (its own default where not given)"
+
+
+@app.command("train")
+def train_command(
+    context: typer.Context,
+    model: Annotated[ModelName, typer.Argument(help="What to train.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="strokes (built in), mnist, fashion-mnist, or the path of a folder with images "
+            "or IDX files, of a .npy or .npz file.",
+            rich_help_panel=DATA,
+        ),
+    ] = "strokes",
+    size: Annotated[
+        int | None,
+        typer.Option(help="Scale images to this height and width.", rich_help_panel=DATA),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(help="1 for grey, 3 for colour; converts.", rich_help_panel=DATA),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", help="Use only so many training images.", rich_help_panel=DATA),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the data (vae 10, gan 30).", rich_help_panel=TRAIN),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images an update (vae 128, gan 64).", rich_help_panel=TRAIN),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Learning rate (vae 1e-3, gan 2e-4).", rich_help_panel=TRAIN),
+    ] = None,
+    schedule: Annotated[
+        Schedule, typer.Option(help="How the learning rate falls.", rich_help_panel=TRAIN)
+    ] = Schedule.constant,
+    warmup: Annotated[
+        int,
+        typer.Option(help="Steps over which the learning rate rises.", rich_help_panel=TRAIN),
+    ] = 0,
+    ema: Annotated[
+        float,
+        typer.Option(
+            help="Draw with an average of the weights of this decay, e.g. 0.999.",
+            rich_help_panel=TRAIN,
+        ),
+    ] = 0.0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Of weights, noise and order: the same seed gives the same bits.",
+            rich_help_panel=TRAIN,
+        ),
+    ] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; by default a new one, runs/MODEL-DATA.", rich_help_panel=TRAIN
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out (or the newest).", rich_help_panel=TRAIN
+        ),
+    ] = False,
+    hidden: Annotated[
+        str | None,
+        typer.Option(
+            help="Widths of the hidden layers, e.g. 512,256: a VAE's encoder, a GAN's generator.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    latent: Annotated[
+        int | None, typer.Option(help="Length of the latent code.", rich_help_panel=MODEL)
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="VAE: weight of the KL term.", rich_help_panel=MODEL)
+    ] = None,
+    likelihood: Annotated[
+        Likelihood | None,
+        typer.Option(
+            help="VAE: what a pixel is; mse is half the squared error.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(help="VAE: width of the gaussian likelihood.", rich_help_panel=MODEL),
+    ] = None,
+    prior: Annotated[
+        Prior | None, typer.Option(help="GAN: distribution of the noise.", rich_help_panel=MODEL)
+    ] = None,
+    loss: Annotated[
+        LossName | None, typer.Option(help="GAN: adversarial loss.", rich_help_panel=MODEL)
+    ] = None,
+    optimizer: Annotated[
+        OptimizerName | None, typer.Option(help="GAN: optimizer.", rich_help_panel=MODEL)
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="GAN: dropout of the discriminator.", rich_help_panel=MODEL),
+    ] = None,
+) -> None:
+    """Train a model on images; leave a folder with samples, curves and the weights.
+
+    [dim]tinygen train vae[/dim]                          on the built-in strokes, a minute or two
+
+    [dim]tinygen train gan --data mnist --epochs 30[/dim]
+
+    [dim]tinygen train vae --data photos/ --size 32 --hidden 512,256[/dim]
+    """
+    given = {
+        "hidden": None if hidden is None else _widths(hidden), "latent": latent, "beta": beta,
+        "likelihood": likelihood, "sigma": sigma, "prior": prior, "loss": loss,
+        "optimizer": optimizer, "dropout": dropout,
+    }  # fmt: skip
+    options: dict[str, Any] = {
+        k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items() if v is not None
+    }
+    how: dict[str, Any] = {
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": str(schedule),
+        "warmup": warmup, "ema": ema, "seed": seed,
+    }  # fmt: skip
+    source: dict[str, Any] = {"source": data, "size": size, "channels": channels, "n": n}
+    if resume:
+        out = out or _newest(model)
+        config = train.RunFolder(out).read_config()
+        if config["model"]["name"] != model:
+            raise ValueError(
+                f"{out} holds a run of {config['model']['name']}, not of {model}; resume it with "
+                f"`tinygen train {config['model']['name']} --out {out} --resume`"
+            )
+        default = ("DEFAULT", "DEFAULT_MAP")
+        asked = {k for k in context.params if _source(context, k) not in default}
+        options = {**_plain(config["model"]["options"]), **options}
+        how = {k: v if k in asked else config["training"][k] for k, v in how.items()}
+        if "data" not in asked and config["data"]["source"] is not None:
+            source = {"source": config["data"]["source"], **config["data"]["options"]}
+    dataset = load(source.pop("source"), **source)
+    if out is None:
+        out = _new_folder(model, dataset)
+    build: Any = models.find(model)
+    _refuse_foreign(build, options)
+    classes = len(dataset.classes) if dataset.classes is not None else None
+    network = build(dataset.shape, classes=classes, rng=Generator(how["seed"]), **options)
+    show = _console()
+    weights = sum(p.size for p in network.parameters())
+    show.print(f"data   {dataset!r}", markup=False)
+    show.print(f"model  {model}, {weights:,} parameters; run folder {out}", markup=False)
+    result = train.fit(network, dataset, out=out, resume=resume, **how)
+    if result.interrupted:
+        raise typer.Exit(130)
+    show.print(f"\nsamples  {out / 'samples.png'}", markup=False)
+    show.print(f"next     tinygen sample {out} --n 64 --out grid.png", markup=False)
+
+
+def _source(context: typer.Context, name: str) -> str:
+    """Where the value of an option came from: COMMANDLINE, DEFAULT, ..."""
+    source = context.get_parameter_source(name)
+    return "DEFAULT" if source is None else source.name
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
+        raise ValueError(f"--hidden {text!r}, expected widths separated by commas: 512,256")
+    return tuple(int(n) for n in text.split(","))
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+
+
+def _refuse_foreign(build: Any, options: dict[str, Any]) -> None:
+    """Options of another model are an error, not ignored."""
+    import inspect
+
+    known = set(inspect.signature(build).parameters)
+    foreign = [k for k in options if k not in known]
+    if foreign:
+        takes = sorted(known - {"shape", "classes", "rng", "lr"})
+        raise ValueError(
+            f"{build.name} has no option {', '.join('--' + k for k in foreign)}; it takes "
+            f"{', '.join('--' + k for k in takes)}"
+        )
+
+
+def _new_folder(model: str, data: Dataset) -> Path:
+    """runs/MODEL-DATA, or with -2, -3, ... where that exists."""
+    name = re.sub(r"[^\w.-]+", "-", f"{model}-{data.name}")
+    path = Path("runs") / name
+    count = 1
+    while path.exists():
+        count += 1
+        path = Path("runs") / f"{name}-{count}"
+    return path
+
+
+def _newest(model: str) -> Path:
+    """The run of this model in runs/ that was written to last."""
+    found = sorted(Path("runs").glob(f"{model}-*/config.json"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise ValueError(
+            f"no run of {model} in the folder runs/ to resume; name its folder with --out"
+        )
+    return found[-1].parent
+
+
+# ---- sample --------------------------------------------------------------------------------------
+
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
+
+
+@app.command("sample")
+def sample_command(
+    run_folder: RunArgument,
+    n: Annotated[int, typer.Option("--n", help="How many images.", min=1)] = 64,
+    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
+    label: Annotated[
+        int | None, typer.Option(help="Draw this class (models trained with labels).")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.", min=0)] = 0,
+    interpolate: Annotated[
+        bool, typer.Option("--interpolate", help="Rows that turn from one image into another.")
+    ] = False,
+    traverse: Annotated[
+        bool, typer.Option("--traverse", help="Rows in which one entry of the code changes.")
+    ] = False,
+    around: Annotated[
+        Path | None, typer.Option(help="Draw variations of this image (VAEs).")
+    ] = None,
+    spread: Annotated[float, typer.Option(help="With --around: how far they vary.", min=0)] = 1.0,
+) -> None:
+    """Draw new images with a trained model and write them as one picture.
+
+    [dim]tinygen sample runs/vae-strokes --n 64 --out grid.png[/dim]
+
+    [dim]tinygen sample runs/cgan-mnist --label 7 --out sevens.png[/dim]
+    """
+    result = train.open_run(run_folder)
+    if sum((interpolate, traverse, around is not None)) > 1:
+        raise ValueError("choose one of --interpolate, --traverse and --around")
+    columns = None
+    rows = max(1, -(-n // 10))
+    if interpolate:
+        columns = min(n, 10)
+        images = result.interpolate(rows, columns, label, seed)
+    elif traverse:
+        columns = min(n, 10)
+        images = result.traverse(rows, columns, label, seed)
+    elif around is not None:
+        height, width, channels = result.model.shape
+        image = load_image(around, (height, width), channels)
+        images = result.around(image, n, spread, label, seed)
+    else:
+        images = result.sample(n, label, seed)
+        columns = pictures.COLUMNS if result.model.conditional and label is None else None
+    text = pictures.note(result.model, seed)
+    result.picture(images, columns).save(out, text)
+    _console().print(f"{len(images)} images in {out}", markup=False)
+
+
+def load_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[Any]:
+    """One image file as uint8 (H, W, C) of the given size and channels."""
+    from .data import pixels
+
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
+    image = pixels.decode(path, size)
+    converted: NDArray[Any] = pixels.with_channels(image[None], channels)[0]
+    return converted
+
+
+# ---- info ----------------------------------------------------------------------------------------
+
+
+@app.command("info")
+def info_command(run_folder: RunArgument) -> None:
+    """Show what a run is: architecture with shapes and parameters, data, results."""
+    result = train.open_run(run_folder)
+    config = train.RunFolder(run_folder).read_config()
+    show = _console()
+    model = result.model
+    show.print(f"[bold]{model.name}[/bold]  images {model.shape}, code {model.latent}"
+               + (f", {model.classes} classes" if model.classes else ""))  # fmt: skip
+    show.print(repr(model), markup=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    data = config["data"]
+    shape = " x ".join(str(v) for v in data["shape"])
+    table.add_row("options", ", ".join(f"{k} {v}" for k, v in model.options.items()))
+    held_out = f"{data['test_n']:,} held out, hash {data['fingerprint'][:12]}"
+    table.add_row("data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}")
+    table.add_row("training", ", ".join(f"{k} {v}" for k, v in config["training"].items()))
+    table.add_row("versions", ", ".join(f"{k} {v}" for k, v in config["versions"].items()))
+    table.add_row("weights", f"hash {pictures.fingerprint(model)}")
+    if result.epochs:
+        last = result.epochs[-1]
+        figures = ", ".join(f"{k} {v:.4g}" for k, v in last["losses"].items())
+        if last.get("validation") is not None:
+            figures += f", held out {last['validation']:.2f}"
+        done = f"epoch {last['epoch']} of {config['training']['epochs']}, step {last['step']}"
+        table.add_row("results", f"{done}: {figures}")
+    if result.interrupted:
+        table.add_row("state", f"not finished; go on with `tinygen train {model.name} "
+                               f"--out {run_folder} --resume`")  # fmt: skip
+    show.print(table)
+
+
+# ---- evaluate ------------------------------------------------------------------------------------
+
+
+@app.command("evaluate")
+def evaluate_command(
+    run_folder: RunArgument,
+    data: Annotated[
+        str | None, typer.Option(help="Other data than it was trained on.", show_default=False)
+    ] = None,
+    samples: Annotated[int, typer.Option(help="Codes an image for the NLL.", min=1)] = 100,
+    nll_images: Annotated[
+        int, typer.Option(help="Images of each split for the NLL; 0 leaves it out.", min=0)
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
+) -> None:
+    """Measure a VAE: negative ELBO and importance-sampled NLL, on training and test images."""
+    result = train.open_run(run_folder)
+    if data is not None:
+        dataset = load(data)
+    elif result.data.get("source") is not None:
+        dataset = load(result.data["source"], **result.data["options"])
+        if dataset.fingerprint != result.data["fingerprint"]:
+            raise ValueError(
+                f"{result.data['source']} has changed since the training; name the data to "
+                "measure on with --data"
+            )
+    else:
+        raise ValueError("the run was trained on arrays from memory; name the data with --data")
+    if tuple(dataset.shape) != tuple(result.model.shape):
+        raise ValueError(
+            f"the model draws images of shape {result.model.shape}, the data have {dataset.shape}"
+        )
+    bar = Progress(transient=True)
+    tasks: dict[str, Any] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done)
+
+    with bar:
+        figures = train.evaluate(
+            result, dataset, samples=samples, nll_images=nll_images, seed=seed, report=report
+        )
+    table = Table(box=None, pad_edge=False)
+    for column in ("figure", "split"):
+        table.add_column(column)
+    for column in ("nats an image", "images"):
+        table.add_column(column, justify="right")
+    for f in figures:
+        table.add_row(f.name, f.split, f"{f.value:.2f} ± {f.error:.2f}", f"{f.images:,}")
+    show = _console()
+    show.print(table)
+    for protocol in dict.fromkeys(f"{f.name}: {f.protocol}" for f in figures):
+        show.print(f"[dim]{protocol}[/dim]")

@@ -1,0 +1,449 @@
+"""Losses of generative models, all on logits: no sigmoid before them.
+
+Shapes must be equal, and are never broadcast: (B,) against (B, 1) is an error. Integer and boolean
+targets are taken as floats. Losses of a VAE are sums over all axes but the first (nats an image)
+and means over the first, the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .graph import grad, no_grad
+from .ops.elementwise import full_like
+from .primitive import fused
+from .random import Generator
+from .tensor import Tensor, as_tensor
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def _floats(who: str, name: str, data: Any) -> Tensor:
+    x = as_tensor(data)
+    if x.dtype.kind != "f":
+        raise TypeError(
+            f"{who}: {name} {x.shape} {x.dtype}; expected floating-point values; convert with "
+            ".astype('float32')"
+        )
+    return x
+
+
+def _same(who: str, **named: Any) -> tuple[Tensor, Tensor]:
+    """Two tensors of one shape and dtype; the second may be integers, taken as floats."""
+    (a, x), (b, y) = named.items()
+    x, y = _floats(who, a, x), as_tensor(y)
+    if x.shape != y.shape:
+        hint = f"{b}.reshape({x.shape})" if x.size == y.size else "equal shapes"
+        raise ValueError(
+            f"{who}: {a} {x.shape} and {b} {y.shape} differ in shape; losses never broadcast; "
+            f"expected {hint}"
+        )
+    if y.dtype.kind != "f":
+        y = ops.astype(y, x.dtype)
+    if x.dtype != y.dtype:
+        raise TypeError(
+            f"{who}: {a} is {x.dtype} and {b} {y.dtype}; expected one dtype; convert with "
+            f"{b}.astype({x.dtype.name!r})"
+        )
+    return x, y
+
+
+def _reduced(who: str, terms: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return terms
+    if reduction == "sum":
+        return ops.sum(terms)
+    if reduction == "mean":
+        return ops.mean(terms)
+    raise ValueError(f"{who}: reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
+
+
+def _per_sample(who: str, terms: Tensor) -> Tensor:
+    """The sum over all axes but the first, averaged over the first."""
+    if terms.ndim < 1 or terms.shape[0] == 0:
+        raise ValueError(
+            f"{who}: shape {terms.shape} has no samples; expected (batch, ...) with batch >= 1"
+        )
+    return ops.sum(terms) * (1 / terms.shape[0])
+
+
+# ---- plain losses --------------------------------------------------------------------------------
+
+
+@fused
+def bce_logits_terms(logits: Tensor, targets: Tensor) -> Tensor:
+    """softplus(l) - l t = -t log sigmoid(l) - (1 - t) log(1 - sigmoid(l))."""
+    return ops.softplus(logits) - logits * targets
+
+
+def bce_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Tensor:
+    """Binary cross-entropy: -t log sigmoid(l) - (1 - t) log(1 - sigmoid(l)), in nats.
+
+    Finite for any finite logit. Reduced over all elements.
+
+    Args:
+        logits: any shape, floating-point.
+        targets: the same shape, in [0, 1], integers and booleans accepted; or a Python number.
+        reduction: "mean", "sum" or "none".
+
+    Raises:
+        ValueError: shapes differ, a number outside [0, 1], an unknown reduction.
+        TypeError: logits that are not floats, or floats of two dtypes.
+    """
+    who = "bce_with_logits"
+    if isinstance(targets, (bool, int, float, np.generic)):
+        target = float(targets)
+        if not 0 <= target <= 1:
+            raise ValueError(f"{who}: the target is {target!r}; expected 0 <= target <= 1")
+        targets = full_like(_floats(who, "logits", logits), target)
+    return _reduced(who, bce_logits_terms(*_same(who, logits=logits, targets=targets)), reduction)
+
+
+def mse(prediction: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """Squared error (prediction - target)^2, reduced over all elements.
+
+    Shapes equal; reduction "mean", "sum" or "none". Raises ValueError for shapes that differ,
+    TypeError for dtypes that do.
+    """
+    x, y = _same("mse", prediction=prediction, target=target)
+    return _reduced("mse", ops.square(x - y), reduction)
+
+
+def l1(prediction: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """Absolute error |prediction - target|, reduced over all elements.
+
+    Shapes equal; reduction "mean", "sum" or "none". Raises ValueError for shapes that differ,
+    TypeError for dtypes that do.
+    """
+    x, y = _same("l1", prediction=prediction, target=target)
+    return _reduced("l1", ops.abs(x - y), reduction)
+
+
+def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
+    """Cross-entropy of classes: -log softmax(logits)[label], in nats.
+
+    Shapes: logits (..., classes), labels (...) integers in [0, classes); one term a label,
+    reduced by "mean", "sum" or "none".
+
+    Raises:
+        ValueError: shapes that do not fit, a label out of range, an unknown reduction.
+        TypeError: labels that are not integers.
+    """
+    logits, labels = _floats("cross_entropy", "logits", logits), as_tensor(labels)
+    if logits.ndim < 1 or labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: logits {logits.shape} and labels {labels.shape}; expected logits "
+            "(..., classes) and labels (...), class numbers and not one-hot rows"
+        )
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"cross_entropy: labels {labels.shape} {labels.dtype}; expected integers; convert "
+            "with .astype('int64')"
+        )
+    chosen = ops.one_hot(labels, classes=logits.shape[-1], dtype="bool")
+    log_p = ops.where(chosen, ops.log_softmax(logits, axis=-1), 0.0)
+    return _reduced("cross_entropy", -ops.sum(log_p, axis=-1), reduction)
+
+
+# ---- variational autoencoders --------------------------------------------------------------------
+
+
+@fused
+def gaussian_kl_terms(mu: Tensor, logvar: Tensor) -> Tensor:
+    """(mu^2 + exp(logvar) - logvar - 1) / 2."""
+    return 0.5 * (ops.square(mu) + ops.exp(logvar) - logvar - 1.0)
+
+
+@fused
+def gaussian_nll_terms(mean: Tensor, x: Tensor, logvar: Tensor) -> Tensor:
+    """(log 2 pi + logvar + (x - mean)^2 / exp(logvar)) / 2."""
+    return 0.5 * (math.log(2 * math.pi) + logvar + ops.square(x - mean) * ops.exp(-logvar))
+
+
+@fused
+def gaussian_sample(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
+    """mu + exp(logvar / 2) noise."""
+    return mu + ops.exp(0.5 * logvar) * noise
+
+
+def reparameterise(mu: Any, logvar: Any, rng: Generator) -> Tensor:
+    """A sample of N(mu, exp(logvar)) that is differentiable: mu + exp(logvar / 2) eps.
+
+    Shapes: mu, logvar and the result equal; eps is standard normal from `rng`, one draw. Raises
+    ValueError or TypeError for shapes or dtypes that differ.
+    Source: Kingma and Welling, 2014, section 2.4.
+    """
+    mu, logvar = _same("reparameterise", mu=mu, logvar=logvar)
+    return gaussian_sample(mu, logvar, rng.normal(mu.shape, mu.dtype))
+
+
+def gaussian_kl(mu: Any, logvar: Any) -> Tensor:
+    """KL(N(mu, exp(logvar)) || N(0, 1)) = sum (mu^2 + exp(logvar) - logvar - 1) / 2, in nats.
+
+    Summed over all axes but the first, mean over the first. Shapes: mu and logvar (batch, ...).
+    logvar is not clamped: the value and its slope are exact, and float32 overflows above 88.
+    Raises ValueError or TypeError for shapes or dtypes that differ.
+    Source: Kingma and Welling, 2014, appendix B.
+    """
+    terms = gaussian_kl_terms(*_same("gaussian_kl", mu=mu, logvar=logvar))
+    return _per_sample("gaussian_kl", terms)
+
+
+def bernoulli_nll(logits: Any, x: Any) -> Tensor:
+    """-log p(x) of independent Bernoulli pixels: sum softplus(l) - l x, in nats a sample.
+
+    Summed over all axes but the first, mean over the first. Shapes: (batch, ...) equal; x in
+    [0, 1], where values between are allowed and give the cross-entropy. Raises ValueError or
+    TypeError for shapes or dtypes that do not fit.
+    Source: Kingma and Welling, 2014, appendix C.1.
+    """
+    return _per_sample(
+        "bernoulli_nll", bce_logits_terms(*_same("bernoulli_nll", logits=logits, x=x))
+    )
+
+
+def gaussian_nll(mean: Any, x: Any, logvar: Any) -> Tensor:
+    """-log N(x; mean, exp(logvar)) = sum (log 2 pi + logvar + (x - mean)^2 / exp(logvar)) / 2.
+
+    Summed over all axes but the first, mean over the first; in nats a sample. Shapes: mean and x
+    (batch, ...) equal; logvar a number, 0-d, or that shape; it is not clamped. Raises ValueError
+    or TypeError for shapes or dtypes that do not fit.
+    Source: Kingma and Welling, 2014, appendix C.2.
+    """
+    mean, x = _same("gaussian_nll", mean=mean, x=x)
+    if isinstance(logvar, (int, float, np.generic)):
+        logvar = full_like(mean, float(logvar))
+    elif as_tensor(logvar).ndim:
+        logvar = _same("gaussian_nll", mean=mean, logvar=logvar)[1]
+    return _per_sample("gaussian_nll", gaussian_nll_terms(mean, x, logvar))
+
+
+def _half_squared_error(mean: Any, x: Any, _: Any) -> Tensor:
+    mean, x = _same("vae", logits=mean, x=x)
+    return 0.5 * _per_sample("vae", ops.square(x - mean))
+
+
+_LIKELIHOODS: dict[str, Callable[[Any, Any, Any], Tensor]] = {
+    "bernoulli": lambda logits, x, _: bernoulli_nll(logits, x),
+    "gaussian": gaussian_nll,
+    "mse": _half_squared_error,
+}
+
+
+class Loss(Tensor):
+    """A loss that keeps its two terms: `parts["reconstruction"]` and `parts["kl"]`."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, total: Tensor, parts: dict[str, Tensor]) -> None:
+        super().__init__(total.data, total.node)
+        self.parts = parts
+
+
+def vae(
+    logits: Any,
+    x: Any,
+    mu: Any,
+    logvar: Any,
+    beta: float = 1.0,
+    likelihood: str = "bernoulli",
+    *,
+    x_logvar: Any = 0.0,
+) -> Loss:
+    """The negative evidence lower bound: -log p(x | z) + beta KL(q(z | x) || N(0, 1)).
+
+    In nats an image: summed over pixels and codes, mean over the batch.
+
+    Args:
+        logits: the decoder's output (batch, ...): logits, or means for the other likelihoods.
+        x: the images, of the same shape; in [0, 1] for "bernoulli".
+        mu, logvar: the encoder's outputs (batch, codes).
+        beta: >= 0; 1 is the bound itself.
+        likelihood: "bernoulli"; "gaussian"; or "mse", half the squared error, which is the
+            Gaussian of variance 1 without its constant.
+        x_logvar: log of the variance of the "gaussian" likelihood, as gaussian_nll takes it.
+
+    Returns:
+        A 0-d tensor whose `.parts` holds "reconstruction" and "kl", before beta.
+
+    Raises:
+        ValueError: shapes that differ, beta below 0, an unknown likelihood.
+
+    Source: Kingma and Welling, 2014, equation 10; beta: Higgins et al., 2017, equation 4.
+    """
+    if likelihood not in _LIKELIHOODS:
+        raise ValueError(
+            f"vae: likelihood is {likelihood!r}; expected one of {', '.join(_LIKELIHOODS)}"
+        )
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"vae: beta is {beta!r}; expected a finite number >= 0")
+    logits, mu = as_tensor(logits), as_tensor(mu)
+    if logits.shape[:1] != mu.shape[:1]:
+        raise ValueError(
+            f"vae: logits {logits.shape} and mu {mu.shape} differ in batch; expected the same "
+            "number of samples"
+        )
+    reconstruction = _LIKELIHOODS[likelihood](logits, x, x_logvar)
+    kl = gaussian_kl(mu, logvar)
+    return Loss(reconstruction + beta * kl, {"reconstruction": reconstruction, "kl": kl})
+
+
+# ---- generative adversarial networks -------------------------------------------------------------
+
+
+def _called_real(logits: Tensor, target: float) -> Tensor:
+    """Cross-entropy of calling it real with probability `target`; exact for target 1."""
+    terms = ops.softplus(-logits)
+    return terms if target == 1 else terms + (1 - target) * logits
+
+
+@dataclass(frozen=True)
+class _Game:
+    """What is averaged over real logits (and their target), fake logits, and by the generator."""
+
+    real: Callable[[Tensor, float], Tensor]
+    fake: Callable[[Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    smooths: bool = False  # whether the target of real images may be other than 1
+
+
+_GAMES = {
+    "minimax": _Game(_called_real, ops.softplus, lambda f: -ops.softplus(f), smooths=True),
+    "non_saturating": _Game(_called_real, ops.softplus, lambda f: ops.softplus(-f), smooths=True),
+    "least_squares": _Game(
+        lambda r, target: 0.5 * ops.square(r - target),
+        lambda f: 0.5 * ops.square(f),
+        lambda f: 0.5 * ops.square(f - 1.0),
+        smooths=True,
+    ),
+    "wasserstein": _Game(lambda r, _: -r, lambda f: f, lambda f: -f),
+    "hinge": _Game(lambda r, _: ops.relu(1.0 - r), lambda f: ops.relu(1.0 + f), lambda f: -f),
+}
+
+
+class GANLoss:
+    """The two losses of a game, each to be minimised; see gan."""
+
+    def __init__(self, name: str, real_target: float) -> None:
+        self.name = name
+        self.real_target = real_target
+        self._game = _GAMES[name]
+
+    def discriminator(self, real_logits: Any, fake_logits: Any) -> Tensor:
+        """The discriminator's loss, given its logits of real and of generated images.
+
+        Shapes (n, ...) and (m, ...), equal but for the batch. The generator's graph is not cut
+        here: give D(fake.detach()), or take gradients of D's parameters only.
+        """
+        who = f"gan({self.name!r}).discriminator"
+        real, fake = (_floats(who, "logits", x) for x in (real_logits, fake_logits))
+        if real.shape[1:] != fake.shape[1:] or real.ndim != fake.ndim or real.dtype != fake.dtype:
+            raise ValueError(
+                f"{who}: real_logits {real.shape} {real.dtype} and fake_logits {fake.shape} "
+                f"{fake.dtype}; expected the outputs of one discriminator, equal but for the batch"
+            )
+        of_real = self._game.real(real, self.real_target)
+        return ops.mean(of_real) + ops.mean(self._game.fake(fake))
+
+    def generator(self, fake_logits: Any) -> Tensor:
+        """The generator's loss, given the discriminator's logits of generated images."""
+        fake = _floats(f"gan({self.name!r}).generator", "fake_logits", fake_logits)
+        return ops.mean(self._game.generator(fake))
+
+    def __repr__(self) -> str:
+        smooth = "" if self.real_target == 1 else f", real_target={self.real_target}"
+        return f"gan({self.name!r}{smooth})"
+
+
+def gan(kind: str, real_target: float = 1.0) -> GANLoss:
+    """The losses of a GAN, means over logits r of real and f of generated images.
+
+    | kind           | discriminator                        | generator        |
+    |----------------|--------------------------------------|------------------|
+    | minimax        | softplus(-r) + softplus(f)           | -softplus(f)     |
+    | non_saturating | softplus(-r) + softplus(f)           | softplus(-f)     |
+    | least_squares  | (r - 1)^2 / 2 + f^2 / 2              | (f - 1)^2 / 2    |
+    | wasserstein    | f - r                                | -f               |
+    | hinge          | relu(1 - r) + relu(1 + f)            | -f               |
+
+    softplus(-r) is -log D(x) and softplus(f) is -log(1 - D(G(z))) for D = sigmoid.
+
+    Args:
+        kind: one of the above.
+        real_target: what real images should be called, in (0, 1]; 0.9 is one-sided label
+            smoothing. Other than 1 for the first three kinds only.
+
+    Raises:
+        ValueError: an unknown kind, or a target that it does not take.
+
+    Source: Goodfellow et al., 2014, equation 1 and section 3; Mao et al., 2017, equation 9;
+    Arjovsky et al., 2017, equation 2; Lim and Ye, 2017; Salimans et al., 2016 (smoothing).
+    """
+    if kind not in _GAMES:
+        raise ValueError(f"gan: kind is {kind!r}; expected one of {', '.join(_GAMES)}")
+    if not 0 < real_target <= 1 or (real_target != 1 and not _GAMES[kind].smooths):
+        expected = "0 < real_target <= 1" if _GAMES[kind].smooths else "1, as it has no labels"
+        raise ValueError(f"gan({kind!r}): real_target is {real_target!r}; expected {expected}")
+    return GANLoss(kind, real_target)
+
+
+def _slope_squared(who: str, critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """|d critic / dx|^2 of each sample, over all its axes, recorded for a second gradient."""
+    x = x.detach(requires_grad=True)
+    scores = critic(x)
+    if scores.shape[:1] != x.shape[:1]:
+        raise ValueError(
+            f"{who}: the critic made {scores.shape} from {x.shape}; expected one score (or map of "
+            "scores) for each sample"
+        )
+    (slope,) = grad(ops.sum(scores), [x], create_graph=True)
+    return ops.sum(ops.square(slope), axis=tuple(range(1, x.ndim)))
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Any, fake: Any, rng: Generator
+) -> Tensor:
+    """E (|d critic / dx| - 1)^2 at x = e real + (1 - e) fake, e uniform in [0, 1) for each sample.
+
+    The norm is over all axes but the first, sqrt(sum + 1e-12). Gradients flow to the critic's
+    weights (not to `fake`) by a second backward. Usually added to the critic's loss times 10. The
+    critic must treat samples on their own: no BatchNorm in it.
+
+    Args:
+        critic: from (batch, ...) to scores (batch, ...).
+        real, fake: (batch, ...), equal shapes.
+        rng: makes e, one draw.
+
+    Raises:
+        ValueError: shapes differ, or the critic's output does not depend on its input.
+
+    Source: Gulrajani et al., 2017, equation 3 and algorithm 1.
+    """
+    real, fake = _same("gradient_penalty", real=real, fake=fake)
+    if real.ndim < 2:
+        raise ValueError(f"gradient_penalty: real {real.shape}; expected (batch, features...)")
+    with no_grad():
+        e = rng.uniform((real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)
+        x = e * real + (1 - e) * fake
+    norm = ops.sqrt(_slope_squared("gradient_penalty", critic, x) + 1e-12)
+    return ops.mean(ops.square(norm - 1))
+
+
+def r1_penalty(critic: Callable[[Tensor], Tensor], real: Any) -> Tensor:
+    """E |d critic / dx|^2 / 2 at real samples, to be multiplied by gamma (1 to 10).
+
+    The norm is over all axes but the first; gradients flow to the critic's weights by a second
+    backward. Shapes: real (batch, ...), critic's scores (batch, ...). Raises ValueError if the
+    critic's output does not depend on its input.
+    Source: Mescheder, Geiger and Nowozin, 2018, equation 9.
+    """
+    real = _floats("r1_penalty", "real", real)
+    if real.ndim < 2:
+        raise ValueError(f"r1_penalty: real {real.shape}; expected (batch, features...)")
+    return 0.5 * ops.mean(_slope_squared("r1_penalty", critic, real))

@@ -1,0 +1,134 @@
+"""What the training loop, the pictures and the command line expect of a generative model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import nn
+from ..nn.init import Initialiser
+from ..optim import Optimizer
+from ..random import Generator, default_generator
+from ..tensor import Tensor
+
+Shape = tuple[int, int, int]  # height, width, channels of one image
+
+
+class Model(nn.Module):
+    """A generative model: it draws images from latent codes, and knows one step of its training.
+
+    Attributes:
+        shape: (height, width, channels) of an image.
+        classes: how many labels it is conditioned on, 0 for none.
+        latent: length of a latent code.
+        options: the keyword arguments it was built with, so that it can be built again.
+    """
+
+    name: ClassVar[str]
+    value_range: ClassVar[tuple[float, float]]  # of the images it is trained on and draws
+    conditional: ClassVar[bool] = False
+    epochs: ClassVar[int] = 10  # defaults of the command line
+    batch_size: ClassVar[int] = 128
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int | None,
+        latent: int,
+        rng: Generator | None,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(
+                f"{self.name}: the image shape is {tuple(shape)}, expected (height, width, "
+                "channels), for example data.shape"
+            )
+        if latent < 1:
+            raise ValueError(f"{self.name}: latent {latent}, expected 1 or more")
+        if self.conditional and (classes is None or classes < 2):
+            raise ValueError(
+                f"{self.name}: it is conditioned on labels and needs to know how many there are; "
+                f"classes is {classes}, expected 2 or more (data with labels, or classes=10)"
+            )
+        height, width, channels = (int(n) for n in shape)
+        self.shape: Shape = (height, width, channels)
+        self.classes = int(classes or 0) if self.conditional else 0
+        self.latent = latent
+        self.options = options
+        root = rng if rng is not None else default_generator()
+        # Separate streams: drawing pictures or more noise never changes the initial weights.
+        self.init_rng = root.stream("initialisation")
+        self.noise_rng = root.stream("noise")
+        self.dropout_rng = root.stream("dropout")
+
+    @property
+    def pixels(self) -> int:
+        """How many numbers an image has."""
+        return int(np.prod(self.shape))
+
+    # ---- what each model defines -------------------------------------------------------------
+
+    def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
+        """New optimizers over the model's parts, by name."""
+        raise NotImplementedError
+
+    def train_step(
+        self, x: Tensor, labels: Tensor | None, optimizers: dict[str, Optimizer]
+    ) -> dict[str, Tensor]:
+        """One update from a batch of images (B, H, W, C); returns its losses by name."""
+        raise NotImplementedError
+
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, H, W, C) drawn from latent codes (B, latent)."""
+        raise NotImplementedError
+
+    def noise(self, n: int, rng: Generator | None = None) -> Tensor:
+        """n latent codes from the prior; code i does not depend on n."""
+        return (rng or self.noise_rng).normal((n, self.latent))
+
+    def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float | None:
+        """A figure for held-out images, lower is better; None if the model has none."""
+        return None
+
+    # ---- conditioning ------------------------------------------------------------------------
+
+    def condition(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """x (B, n) with the one-hot label beside it (B, n + classes), or x for no condition."""
+        if not self.conditional:
+            return x
+        from ..ops import concatenate, one_hot
+
+        if labels is None:
+            raise ValueError(f"{self.name} draws what a label says; give labels (one an image)")
+        return concatenate([x, one_hot(labels, self.classes, x.dtype.name)], axis=1)
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: type[nn.Module] | nn.Module,
+    rng: Generator,
+    *,
+    dropout: float = 0.0,
+    dropout_rng: Generator | None = None,
+    init: str | Initialiser = "glorot",
+) -> list[nn.Module]:
+    """Dense layers of the given widths, each followed by the activation (and dropout)."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in itertools.pairwise(sizes):
+        layers.append(nn.Dense(n_in, n_out, init=init, rng=rng))
+        layers.append(activation if isinstance(activation, nn.Module) else activation())
+        if dropout:
+            layers.append(nn.Dropout(dropout, rng=dropout_rng))
+    return layers
+
+
+def widths(name: str, hidden: Sequence[int] | int) -> tuple[int, ...]:
+    """Hidden layer widths as a tuple, checked."""
+    sizes = (hidden,) if isinstance(hidden, int) else tuple(int(n) for n in hidden)
+    if not sizes or min(sizes) < 1:
+        raise ValueError(f"{name}: hidden {hidden}, expected one or more widths of at least 1")
+    return sizes

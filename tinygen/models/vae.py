@@ -1,0 +1,165 @@
+"""The variational autoencoder (Kingma and Welling, 2014, arXiv 1312.6114).
+
+An encoder turns an image into a normal distribution over codes, q(z|x) = N(mu, diag exp(logvar)).
+A decoder turns a code into a distribution over images, p(x|z). Both are trained to maximise
+
+    ELBO = E_q [log p(x|z)] - beta KL(q(z|x) || N(0, I)),
+
+a lower bound of log p(x) for beta = 1. New images come from codes of the prior N(0, I); the encoder
+plays no part in drawing them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import losses, nn, optim
+from ..graph import no_grad
+from ..ops import concatenate, full_like, logsumexp, sigmoid, square
+from ..optim import Optimizer
+from ..random import Generator
+from ..tensor import Tensor
+from .base import Model, mlp, widths
+
+LIKELIHOODS = ("bernoulli", "gaussian", "mse")
+
+
+class VAE(Model):
+    """Dense VAE: pixels-hidden-(mu, logvar), latent-hidden-pixels, ReLU between.
+
+    `hidden` are the encoder's widths, the decoder mirrors them. The output is a logit a pixel; its
+    sigmoid is the drawn image. `likelihood` is
+
+    - "bernoulli": log p = x log y + (1-x) log(1-y), for images in [0, 1];
+    - "gaussian": N(y, sigma^2) with a fixed `sigma`;
+    - "mse": half the squared error plus beta times the KL term, the loss with which the method
+      is often introduced (a Gaussian with sigma = 1, up to a constant).
+    """
+
+    name = "vae"
+    value_range = (0.0, 1.0)
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        hidden: Sequence[int] = (400,),
+        latent: int = 20,
+        beta: float = 1.0,
+        likelihood: str = "bernoulli",
+        sigma: float = 0.1,
+        lr: float = 1e-3,
+        classes: int | None = None,
+        rng: Generator | None = None,
+    ) -> None:
+        sizes = widths(self.name, hidden)
+        if likelihood not in LIKELIHOODS:
+            raise ValueError(
+                f"{self.name}: likelihood {likelihood!r}, expected one of {', '.join(LIKELIHOODS)}"
+            )
+        if beta < 0 or sigma <= 0:
+            raise ValueError(f"{self.name}: beta {beta} and sigma {sigma}, expected >= 0 and > 0")
+        options = {
+            "hidden": list(sizes), "latent": latent, "beta": beta, "likelihood": likelihood,
+            "sigma": sigma, "lr": lr,
+        }  # fmt: skip
+        super().__init__(shape, classes, latent, rng, options)
+        self.beta, self.likelihood, self.sigma, self.lr = beta, likelihood, sigma, lr
+        init = self.init_rng
+        self.encoder = nn.Sequential(*mlp((self.pixels + self.classes, *sizes), nn.ReLU, init))
+        self.to_mu = nn.Dense(sizes[-1], latent, rng=init)
+        self.to_logvar = nn.Dense(sizes[-1], latent, rng=init)
+        self.decoder = nn.Sequential(
+            *mlp((latent + self.classes, *reversed(sizes)), nn.ReLU, init),
+            nn.Dense(sizes[0], self.pixels, rng=init),
+            nn.Reshape(*self.shape),
+        )
+
+    def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
+        return {"vae": optim.Adam(self.parameters(), lr=self.lr if lr is None else lr)}
+
+    # ---- the model ---------------------------------------------------------------------------
+
+    def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each (B, latent), for images (B, H, W, C)."""
+        flat = x.reshape(x.shape[0], -1)
+        hidden = self.encoder(self.condition(flat, labels))
+        return self.to_mu(hidden), self.to_logvar(hidden)
+
+    def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits (B, H, W, C) for codes (B, latent)."""
+        logits: Tensor = self.decoder(self.condition(z, labels))
+        return logits
+
+    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        return sigmoid(self.decode(z, labels))
+
+    def loss(self, x: Tensor, labels: Tensor | None, rng: Generator) -> losses.Loss:
+        """The negative ELBO in nats an image (for "mse" up to a constant), with its two parts."""
+        mu, logvar = self.encode(x, labels)
+        z = losses.reparameterise(mu, logvar, rng)
+        out = self.decode(z, labels)
+        if self.likelihood != "bernoulli":
+            out = sigmoid(out)
+        return losses.vae(
+            out, x, mu, logvar, self.beta, self.likelihood, x_logvar=2 * math.log(self.sigma)
+        )
+
+    def train_step(
+        self, x: Tensor, labels: Tensor | None, optimizers: dict[str, Optimizer]
+    ) -> dict[str, Tensor]:
+        loss = self.loss(x, labels, self.noise_rng)
+        optimizers["vae"].zero_grad()
+        loss.backward()
+        optimizers["vae"].step()
+        return {"loss": loss, **loss.parts}
+
+    # ---- using it ----------------------------------------------------------------------------
+
+    @no_grad()
+    def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images decoded from the mean code of each image."""
+        return self.generate(self.encode(x, labels)[0], labels)
+
+    @no_grad()
+    def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:
+        """The mean negative ELBO of the images, in nats, one code an image."""
+        return float(self.loss(x, labels, rng))
+
+    @no_grad()
+    def log_likelihood(
+        self, x: Tensor, labels: Tensor | None, rng: Generator, samples: int = 50
+    ) -> NDArray[np.float32]:
+        """log p(x) of each image by importance sampling (Burda et al., 2016, equation 8).
+
+        log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x) with k codes z_i from q(z|x): a lower bound that
+        rises with k to log p(x). In nats, shape (B,).
+        """
+        if self.likelihood == "mse":
+            raise ValueError("log_likelihood: 'mse' is no likelihood; train with 'gaussian'")
+        mu, logvar = self.encode(x, labels)
+        rows = []
+        for _ in range(samples):
+            eps = rng.normal(mu.shape)
+            z = mu + (0.5 * logvar).exp() * eps
+            # the constants -log(2 pi) / 2 of prior and posterior cancel
+            log_prior = -0.5 * square(z).sum(axis=1)
+            log_posterior = -0.5 * (logvar + square(eps)).sum(axis=1)
+            log_weight = self.log_p_x(z, x, labels) + log_prior - log_posterior
+            rows.append(log_weight.reshape(1, -1))
+        log_p: NDArray[np.float32] = logsumexp(concatenate(rows), axis=0).numpy()
+        return log_p - np.float32(math.log(samples))
+
+    def log_p_x(self, z: Tensor, x: Tensor, labels: Tensor | None) -> Tensor:
+        """log p(x|z) of each image, shape (B,), in nats."""
+        out = self.decode(z, labels)
+        if self.likelihood == "bernoulli":
+            terms = losses.bce_with_logits(out, x, reduction="none")
+        else:
+            mean, x_logvar = sigmoid(out), 2 * math.log(self.sigma)
+            terms = losses.gaussian_nll_terms(mean, x, full_like(x, x_logvar))
+        return -terms.reshape(x.shape[0], -1).sum(axis=1)

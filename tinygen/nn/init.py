@@ -1,0 +1,85 @@
+"""Initialisers: functions of (shape, rng) that return the first values of a weight, float32.
+
+For weights (..., in, out), fan_in is `in` times the leading sizes (of a kernel), fan_out likewise.
+Without `rng` the default generator draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from .. import random
+from ..random import Generator
+from ..tensor import Tensor
+from ..tensor import zeros as tensor_of_zeros
+
+Shape = tuple[int, ...]
+Initialiser = Callable[[Shape, Generator | None], Tensor]
+
+
+def _fans(name: str, shape: Shape) -> tuple[int, int]:
+    if len(shape) < 2:
+        raise ValueError(
+            f"{name}: shape {shape} has no fan; expected a weight (..., in, out), or use zeros"
+        )
+    field = math.prod(shape[:-2])
+    return field * shape[-2], field * shape[-1]
+
+
+def _uniform(shape: Shape, rng: Generator | None, limit: float) -> Tensor:
+    return (rng or random.default_generator()).uniform(shape) * (2 * limit) - limit
+
+
+def glorot_uniform(shape: Shape, rng: Generator | None = None) -> Tensor:
+    """U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010, equation 16)."""
+    return _uniform(shape, rng, math.sqrt(6 / sum(_fans("glorot_uniform", shape))))
+
+
+def glorot_normal(shape: Shape, rng: Generator | None = None) -> Tensor:
+    """N(0, 2 / (fan_in + fan_out)) (Glorot and Bengio, 2010, equation 12)."""
+    return normal(shape, rng, std=math.sqrt(2 / sum(_fans("glorot_normal", shape))))
+
+
+def he_uniform(shape: Shape, rng: Generator | None = None) -> Tensor:
+    """U(-a, a), a = sqrt(6 / fan_in): keeps the variance through ReLU (He et al., 2015)."""
+    return _uniform(shape, rng, math.sqrt(6 / _fans("he_uniform", shape)[0]))
+
+
+def he_normal(shape: Shape, rng: Generator | None = None) -> Tensor:
+    """N(0, 2 / fan_in): keeps the variance through ReLU (He et al., 2015, equation 10)."""
+    return normal(shape, rng, std=math.sqrt(2 / _fans("he_normal", shape)[0]))
+
+
+def normal(shape: Shape, rng: Generator | None = None, *, std: float = 0.02) -> Tensor:
+    """N(0, std^2); 0.02 is the DCGAN's (Radford, Metz and Chintala, 2016, section 4)."""
+    return (rng or random.default_generator()).normal(shape) * std
+
+
+def zeros(shape: Shape, rng: Generator | None = None) -> Tensor:
+    """All zeros; draws nothing."""
+    return tensor_of_zeros(shape)
+
+
+INITIALISERS: dict[str, Initialiser] = {
+    "glorot": glorot_uniform,
+    "glorot_uniform": glorot_uniform,
+    "glorot_normal": glorot_normal,
+    "he": he_uniform,
+    "he_uniform": he_uniform,
+    "he_normal": he_normal,
+    "normal": normal,
+    "zeros": zeros,
+}
+
+
+def get(init: str | Initialiser) -> Initialiser:
+    """An initialiser by its name, or `init` itself if it is a function of (shape, rng)."""
+    if callable(init):
+        return init
+    if init not in INITIALISERS:
+        raise ValueError(
+            f"init: {init!r} is not an initialiser; expected a function of (shape, rng) or one "
+            f"of {', '.join(INITIALISERS)}"
+        )
+    return INITIALISERS[init]

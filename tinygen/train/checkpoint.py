@@ -1,0 +1,126 @@
+"""The state of a training, to the last bit: captured, restored, written whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .. import models
+from ..io import Arrays, load, save
+from ..models import Model
+from ..optim import EMA, Optimizer
+from ..version import __version__
+
+FORMAT = 1  # of checkpoints and of model files
+
+
+@dataclass
+class Position:
+    """How far a training has come, counted in what was consumed (not in what was prepared)."""
+
+    epoch: int = 0  # complete epochs
+    batch: int = 0  # batches done of the next epoch
+    step: int = 0  # updates in all
+    sums: dict[str, float] = field(default_factory=dict)  # of the losses in this epoch
+    best: float | None = None  # the lowest validation figure so far
+    log_bytes: int = 0  # length of log.jsonl
+
+
+@dataclass
+class State:
+    """Everything that a training changes."""
+
+    model: Model
+    optimizers: dict[str, Optimizer]
+    ema: EMA | None
+    position: Position
+    fixed_noise: NDArray[Any]  # the latent codes of samples.png
+
+    def capture(self) -> Arrays:
+        """A copy of the state: arrays by name, and the rest as JSON in `.metadata`."""
+        arrays = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            arrays |= {f"optimizer/{name}/{k}": v for k, v in optimizer.state_dict().items()}
+        if self.ema is not None:
+            arrays |= {f"ema/{k}": v for k, v in self.ema.state_dict().items()}
+        arrays["fixed_noise"] = self.fixed_noise.copy()
+        generators = self.model.named_generators()
+        metadata = {
+            "format": FORMAT,
+            "kind": "checkpoint",
+            "tinygen": __version__,
+            "model": describe_model(self.model),
+            "position": dataclasses.asdict(self.position),
+            "generators": {k: g.state_dict() for k, g in generators.items()},
+        }
+        return Arrays(arrays, metadata=metadata)
+
+    def restore(self, saved: Arrays) -> None:
+        """Put a captured state back, in place."""
+        self.model.load_state_dict(_under(saved, "model/"))
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(_under(saved, f"optimizer/{name}/"))
+        if self.ema is not None:
+            self.ema.load_state_dict(_under(saved, "ema/"))
+        self.fixed_noise = saved["fixed_noise"].copy()
+        for name, generator in self.model.named_generators().items():
+            generator.load_state_dict(saved.metadata["generators"][name])
+        values = saved.metadata["position"]
+        self.position = Position(**{**values, "sums": dict(values["sums"])})
+
+
+def _under(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """What is needed to build the model again, without its weights."""
+    return {
+        "name": model.name,
+        "shape": list(model.shape),
+        "classes": model.classes,
+        "options": model.options,
+    }
+
+
+def build_model(description: Mapping[str, Any], rng: Any = None) -> Model:
+    """The model that `describe_model` described, with new weights."""
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in description["options"].items()}
+    build: Any = models.find(description["name"])
+    model: Model = build(
+        description["shape"], classes=description["classes"] or None, rng=rng, **options
+    )
+    return model
+
+
+def save_model(path: Path, model: Model, more: Mapping[str, Any]) -> None:
+    """Write the weights for use (not for training on), with what is needed to build the model."""
+    metadata = {
+        "format": FORMAT,
+        "kind": "model",
+        "tinygen": __version__,
+        "model": describe_model(model),
+        "value_range": list(model.value_range),
+        **more,
+    }
+    save(path, model.state_dict(), metadata)
+
+
+def read(path: Path, kind: str) -> Arrays:
+    """Read a checkpoint or model file, checked; raises ValueError saying what it is instead."""
+    saved = load(path)
+    found = saved.metadata.get("kind")
+    if found != kind:
+        raise ValueError(f"{path} is not a tinygen {kind} (its kind is {found!r})")
+    if saved.metadata["format"] > FORMAT:
+        raise ValueError(
+            f"{path} has format {saved.metadata['format']}, written by tinygen "
+            f"{saved.metadata['tinygen']}; this is tinygen {__version__}, which reads formats up "
+            f"to {FORMAT}; update with `pip install --upgrade tinygen`"
+        )
+    return saved

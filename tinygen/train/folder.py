@@ -1,0 +1,113 @@
+"""The files of a run: where each lies, and how each is written.
+
+config.json             what was asked for, on which data, with which versions
+log.jsonl               a line every 50 steps and one an epoch
+model.safetensors       the weights to draw with
+samples.png             images drawn from the same codes after each epoch; history/ keeps all
+reconstructions.png     images of the test set above what the model makes of them (VAEs)
+losses.png              the log as curves
+checkpoints/            what --resume needs: the last two, and the best
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..io import Arrays, save, write_text
+from .checkpoint import read
+
+KEEP = 2  # rolling checkpoints
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.log = self.path / "log.jsonl"
+        self.model = self.path / "model.safetensors"
+        self.checkpoints = self.path / "checkpoints"
+        self.history = self.path / "history"
+
+    def create(self) -> None:
+        """Make the folder; raises FileExistsError if it holds anything."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise FileExistsError(
+                f"{self.path} exists and is not empty; continue that run with --resume, or name "
+                "another folder with --out"
+            )
+        for folder in (self.path, self.checkpoints, self.history):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    # ---- configuration and log ---------------------------------------------------------------
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_text(self.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+    def read_config(self) -> dict[str, Any]:
+        """config.json; raises ValueError if this is no run folder."""
+        try:
+            config = json.loads(self.config.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(
+                f"{self.path} is not the folder of a run: it has no config.json; expected the "
+                "folder that `tinygen train` wrote, for example runs/vae-strokes"
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{self.config} is damaged: {error}") from None
+        if not isinstance(config, dict) or "model" not in config:
+            raise ValueError(f"{self.config} does not describe a run: it names no model")
+        return config
+
+    def append_log(self, entry: dict[str, Any]) -> int:
+        """Add a line to the log; returns the length of the log in bytes."""
+        with self.log.open("ab") as file:
+            file.write((json.dumps(entry) + "\n").encode())
+            return file.tell()
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The log's entries; a last line cut off by a crash is left out."""
+        entries = []
+        for line in self.log.read_bytes().splitlines() if self.log.exists() else []:
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                break
+        return entries
+
+    def cut_log(self, length: int) -> None:
+        """Cut the log back to what it was at a checkpoint."""
+        self.log.touch()
+        os.truncate(self.log, min(length, self.log.stat().st_size))
+
+    # ---- checkpoints -------------------------------------------------------------------------
+
+    def write_checkpoint(self, saved: Arrays, *, best: bool) -> None:
+        """Write a checkpoint and drop the oldest ones; `best` keeps a copy under that name."""
+        step = saved.metadata["position"]["step"]
+        path = self.checkpoints / f"step-{step:09d}.safetensors"
+        save(path, saved, saved.metadata)
+        if best:
+            save(self.checkpoints / "best.safetensors", saved, saved.metadata)
+        for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-KEEP]:
+            old.unlink()
+
+    def newest_checkpoint(self) -> Arrays | None:
+        """The newest whole checkpoint, or None; leftovers of a crash are removed."""
+        for leftover in self.path.rglob(".*.tmp"):
+            leftover.unlink()
+        damaged: list[str] = []
+        for path in sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True):
+            try:
+                return read(path, "checkpoint")
+            except ValueError as error:
+                if "has format" in str(error):
+                    raise
+                damaged.append(str(error))
+        if damaged:
+            raise ValueError(f"no checkpoint of {self.path} can be read: {'; '.join(damaged)}")
+        return None

@@ -1,0 +1,434 @@
+"""The training loop: `fit` trains a model on data and leaves a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from .. import optim
+from ..data import Batch, Dataset
+from ..graph import no_grad
+from ..io import Arrays
+from ..models import VAE, Model
+from ..random import Generator
+from ..tensor import Tensor
+from ..testing import finite_checks
+from ..version import __version__
+from . import pictures
+from .checkpoint import FORMAT, Position, State, describe_model, save_model
+from .folder import RunFolder
+from .progress import Silent, choose
+from .run import Run
+
+LOG_EVERY = 50  # steps
+CHECKPOINT_EVERY = 60.0  # seconds, within an epoch
+VALIDATION_IMAGES = 2000
+SCHEDULES = ("constant", "cosine", "linear")
+
+
+class Diverged(RuntimeError):  # noqa: N818  (it is what happened)
+    """A loss was not finite; says which operation, line and tensor, and what to try."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train, besides the model and the data.
+
+    Attributes:
+        epochs: passes over the data in all.
+        batch_size: images an update; the last, smaller batch of an epoch is left out.
+        seed: of the order of the images, the fixed noise of the pictures, and validation.
+        lr: learning rate; None for the model's own.
+        schedule: "constant", "cosine" or "linear" decay to 0 over all epochs.
+        warmup: steps over which the learning rate rises linearly from 0.
+        ema: decay of an exponential moving average of the weights, used for drawing; 0 for none.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int = 0
+    lr: float | None = None
+    schedule: str = "constant"
+    warmup: int = 0
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, ok, expected in (
+            ("epochs", self.epochs >= 1, "1 or more"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("seed", 0 <= self.seed < 2**64, "from 0 to 2^64 - 1"),
+            ("lr", self.lr is None or 0 < self.lr < np.inf, "above 0"),
+            ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
+            ("warmup", self.warmup >= 0, "0 or more"),
+            ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
+        ):
+            if not ok:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {expected}")
+
+
+class Interrupt:
+    """Turns Ctrl-C into a flag that is read between steps; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __enter__(self) -> Interrupt:
+        self._in_main = threading.current_thread() is threading.main_thread()
+        if self._in_main:
+            self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._in_main:
+            signal.signal(signal.SIGINT, self._before)
+
+
+class Training:
+    """A training in progress: the state, the data, and one step."""
+
+    def __init__(self, model: Model, data: Dataset, settings: Settings) -> None:
+        _check_fit(model, data)
+        self.model, self.data, self.settings = model, data, settings
+        self.batches = len(data) // settings.batch_size  # an epoch
+        root = Generator(settings.seed)
+        optimizers = model.optimizers(settings.lr)
+        ema = optim.EMA(model, settings.ema) if settings.ema else None
+        noise = model.noise(pictures.sheet_size(model), root.stream("pictures")).numpy()
+        self.state = State(model, optimizers, ema, Position(), noise)
+        steps = settings.epochs * self.batches
+        self.schedules = {
+            name: optim.Schedule(o.lr, settings.schedule, steps, settings.warmup)
+            for name, o in optimizers.items()
+        }
+        self.validation_rng: Callable[[], Generator] = lambda: root.stream("validation")
+        self.history: list[dict[str, Any]] = []  # what was logged since the start or the resume
+
+    def epoch_batches(self) -> Any:
+        """The batches that this epoch still has."""
+        position = self.state.position
+        return self.data.batches(
+            self.settings.batch_size,
+            seed=self.settings.seed,
+            epoch=position.epoch,
+            value_range=self.model.value_range,
+            start=position.batch,
+        )
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One update; the losses by name."""
+        state, position = self.state, self.state.position
+        for name, optimizer in state.optimizers.items():
+            optimizer.lr = self.schedules[name].lr_at(position.step)
+        labels = Tensor(batch.labels) if self.model.conditional else None
+        losses = self.model.train_step(Tensor(batch.images), labels, state.optimizers)
+        if state.ema is not None:
+            state.ema.update()
+        values = {name: float(loss) for name, loss in losses.items()}
+        position.step += 1
+        position.batch = batch.position + 1
+        for name, value in values.items():
+            position.sums[name] = position.sums.get(name, 0.0) + value
+        return values
+
+    def averages(self) -> dict[str, float]:
+        """The mean of each loss over this epoch so far."""
+        position = self.state.position
+        return {k: v / max(position.batch, 1) for k, v in position.sums.items()}
+
+    @no_grad()
+    def validation(self) -> float | None:
+        """The model's figure on held-out images, always the same ones with the same noise."""
+        test = self.data.test
+        if test is None:
+            return None
+        x = pictures.scaled(self.model, test.images[:VALIDATION_IMAGES])
+        labels = None if test.labels is None else Tensor(test.labels[:VALIDATION_IMAGES])
+        self.model.eval()
+        figure = self.model.validate(
+            Tensor(x), labels if self.model.conditional else None, self.validation_rng()
+        )
+        self.model.train()
+        return figure
+
+    def drawing_weights(self) -> Any:
+        """A `with` block in which the model has the weights to draw with (the average, if any)."""
+        return contextlib.nullcontext() if self.state.ema is None else self.state.ema.swapped()
+
+    def explain(self, good: Arrays, failed_step: int) -> str:
+        """Go back to a good state, repeat up to the failed step, and say what went wrong there."""
+        self.state.restore(good)
+        position = self.state.position
+        try:
+            while position.step < failed_step:
+                if position.batch == self.batches:
+                    position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
+                with self.epoch_batches() as batches:
+                    for batch in batches:
+                        if position.step < failed_step - 2:
+                            self.step(batch)
+                        else:  # the step before may have left a weight that is not finite
+                            with finite_checks():
+                                self.step(batch)
+                        if position.step >= failed_step:
+                            break
+        except FloatingPointError as error:
+            return str(error)
+        finally:
+            self.state.restore(good)
+        return "the replay stayed finite, so the cause lies outside the recorded operations"
+
+
+def _check_fit(model: Model, data: Dataset) -> None:
+    if tuple(model.shape) != tuple(data.shape):
+        raise ValueError(
+            f"the model {model.name} is for images of shape {model.shape}, the data "
+            f"{data.name!r} has {data.shape}; build the model with data.shape, or load the data "
+            "with size= and channels="
+        )
+    if model.conditional:
+        if data.labels is None:
+            raise ValueError(
+                f"{model.name} is conditioned on labels, and {data.name!r} has none; use a folder "
+                f"with a sub-folder for each class, or train {model.name.removeprefix('c')}"
+            )
+        top = int(data.labels.max())
+        if top >= model.classes:
+            raise ValueError(
+                f"{data.name!r} has labels up to {top}, the model {model.name} has "
+                f"{model.classes} classes; build it with classes={top + 1} or more"
+            )
+
+
+def configuration(model: Model, data: Dataset, settings: Settings) -> dict[str, Any]:
+    """What config.json says."""
+    return {
+        "format": FORMAT,
+        "model": describe_model(model),
+        "data": data.describe(),
+        "training": asdict(settings),
+        "versions": {
+            "tinygen": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
+        "machine": {
+            "system": platform.platform(),
+            "processor": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": {
+                k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")
+            },
+        },
+        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+    }  # fmt: skip
+
+
+def fit(
+    model: Model,
+    data: Dataset,
+    epochs: int | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    schedule: str = "constant",
+    warmup: int = 0,
+    ema: float = 0.0,
+    resume: bool = False,
+    progress: bool | str = True,
+) -> Run:
+    """Train `model` on `data` and return the run; what the command line calls.
+
+    Every epoch the run folder `out` (None: nothing is written) gets a checkpoint, samples.png and
+    a line of the log; see RunFolder. With `resume` the training in `out` goes on where its newest
+    checkpoint left it, and ends with the same bits as if it had never stopped. Ctrl-C (or
+    interrupting the kernel of a notebook) ends the current step, saves, and returns the run with
+    `interrupted` set. See Settings for the other arguments.
+
+    Raises:
+        ValueError: for settings out of range, or data that do not fit the model.
+        FileExistsError: if `out` holds something and `resume` is False.
+        Diverged: if a loss was not finite; the folder keeps the last good checkpoint.
+    """
+    epochs = model.epochs if epochs is None else epochs
+    batch_size = min(model.batch_size if batch_size is None else batch_size, len(data))
+    settings = Settings(epochs, batch_size, seed, lr, schedule, warmup, ema)
+    folder = None if out is None else RunFolder(out)
+    training = Training(model, data, settings)
+    if folder is not None:
+        if resume:
+            _resume(training, folder)
+        else:
+            folder.create()
+        folder.write_config(configuration(model, data, settings))
+    show = choose(progress)
+    began = time.perf_counter()
+    with np.errstate(all="ignore"), Interrupt() as interrupt, show:
+        interrupted = not _run(training, folder, interrupt, show)
+    if training.state.ema is not None:
+        training.state.ema.copy_to_model()
+    model.eval()
+    history = training.history if folder is None else folder.read_log()
+    return Run(
+        model, folder=folder, history=history, data=data.describe(), interrupted=interrupted,
+        seconds=time.perf_counter() - began, seed=seed,
+    )  # fmt: skip
+
+
+def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Silent) -> bool:
+    """Train to the last epoch; False if interrupted before it."""
+    model, position = training.model, training.state.position
+    good = training.state.capture()  # the newest state known to be finite
+    saved = time.perf_counter()
+    model.train()
+    while position.epoch < training.settings.epochs:
+        show.start(
+            position.epoch + 1, training.settings.epochs, training.batches, position.batch,
+            training.settings.batch_size,
+        )  # fmt: skip
+        with training.epoch_batches() as batches:
+            for batch in batches:
+                losses = training.step(batch)
+                if not all(np.isfinite(v) for v in losses.values()):
+                    raise _diverged(training, good, losses)
+                show.step(losses)
+                if position.step % LOG_EVERY == 0:
+                    _log(training, folder, {"kind": "steps", "losses": losses})
+                due = time.perf_counter() - saved > CHECKPOINT_EVERY
+                if (stop.asked or due) and position.batch < training.batches:
+                    good = _save(training, folder, best=False)
+                    saved = time.perf_counter()
+                    if stop.asked:
+                        show.say(_how_to_go_on(training, folder))
+                        return False
+        averages = training.averages()
+        with training.drawing_weights():
+            validation = training.validation()
+        position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
+        entry = {"kind": "epoch", "losses": averages, "validation": validation}
+        _log(training, folder, entry)
+        best = validation is not None and (position.best is None or validation < position.best)
+        if best:
+            position.best = validation
+        show.epoch(averages, validation)
+        if folder is not None:
+            _draw(training, folder)
+        good = _save(training, folder, best=best)
+        saved = time.perf_counter()
+        if stop.asked and position.epoch < training.settings.epochs:
+            show.say(_how_to_go_on(training, folder))
+            return False
+    return True
+
+
+def _log(training: Training, folder: RunFolder | None, entry: dict[str, Any]) -> None:
+    position = training.state.position
+    entry = {"epoch": position.epoch, "step": position.step, **entry}
+    training.history.append(entry)
+    if folder is not None:
+        position.log_bytes = folder.append_log(entry)
+
+
+def _save(training: Training, folder: RunFolder | None, *, best: bool) -> Arrays:
+    """Capture the state; write the checkpoint and the weights to draw with."""
+    captured = training.state.capture()
+    if folder is not None:
+        folder.write_checkpoint(captured, best=best)
+        with training.drawing_weights():
+            more = {
+                "data": training.data.describe(),
+                "epoch": training.state.position.epoch,
+                "step": training.state.position.step,
+            }
+            save_model(folder.model, training.model, more)
+    return captured
+
+
+def _draw(training: Training, folder: RunFolder) -> None:
+    """The pictures of this epoch."""
+    model, epoch = training.model, training.state.position.epoch
+    text = {**pictures.note(model, training.settings.seed), "Epoch": epoch}
+    with training.drawing_weights():
+        sheet = pictures.samples(model, training.state.fixed_noise)
+        sheet.save(folder.path / "samples.png", text)
+        sheet.save(folder.history / f"samples-{epoch:04d}.png", text)
+        if isinstance(model, VAE):
+            held_out = training.data.test or training.data
+            picture = pictures.reconstructions(model, held_out)
+            picture.save(folder.path / "reconstructions.png", text)
+    pictures.save_losses(folder)
+
+
+def _how_to_go_on(training: Training, folder: RunFolder | None) -> str:
+    position = training.state.position
+    where = f"stopped after {position.step} steps (epoch {position.epoch + 1})"
+    if folder is None:
+        return f"{where}; nothing was saved because no folder was given (out=...)"
+    return (
+        f"{where}; saved in {folder.path}. Go on with:\n"
+        f"  tinygen train {training.model.name} --out {shlex.quote(str(folder.path))} --resume"
+    )
+
+
+def _diverged(training: Training, good: Arrays, losses: dict[str, float]) -> Diverged:
+    position = training.state.position
+    where = f"epoch {position.epoch + 1}, step {position.step}"
+    values = ", ".join(f"{k} = {v}" for k, v in losses.items())
+    cause = training.explain(good, position.step)
+    return Diverged(
+        f"the loss is not finite in {where}: {values}.\nFirst non-finite result: {cause}.\n"
+        "Training was set back to its last good checkpoint. Try a smaller --lr (a tenth), or "
+        "--warmup 500; check that the images have no extreme values."
+    )
+
+
+def _resume(training: Training, folder: RunFolder) -> None:
+    """Put the training where the folder's newest checkpoint was; refuse what does not fit."""
+    config = folder.read_config()
+    saved = folder.newest_checkpoint()
+    model = describe_model(training.model)
+    was = config["model"]
+    if was["name"] != model["name"] or was != model:
+        differ = [k for k in model["options"] if was["options"].get(k) != model["options"][k]]
+        raise ValueError(
+            f"{folder.path} holds a run of {was['name']} for images of shape {was['shape']}"
+            f"{', other options: ' + ', '.join(differ) if differ else ''}; it cannot be continued "
+            f"as {model['name']} for {model['shape']}; resume it as it was, or train into another "
+            "folder"
+        )
+    if config["data"]["fingerprint"] != training.data.fingerprint:
+        raise ValueError(
+            f"{folder.path} was trained on {config['data']['name']!r} "
+            f"({config['data']['n']} images); the data given now differ; resume with the same data"
+        )
+    now = {k: v for k, v in asdict(training.settings).items() if k != "epochs"}
+    changed = [k for k, v in now.items() if config["training"][k] != v]
+    if changed:
+        raise ValueError(
+            f"{folder.path} was trained with "
+            + ", ".join(f"{k} = {config['training'][k]}" for k in changed)
+            + "; a run is resumed with the same settings (only epochs may grow)"
+        )
+    if saved is None:  # stopped before the first checkpoint: begin again
+        folder.cut_log(0)
+        return
+    training.state.restore(saved)
+    folder.cut_log(training.state.position.log_bytes)

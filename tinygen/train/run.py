@@ -1,0 +1,204 @@
+"""A finished (or interrupted) run: the trained model, and what can be drawn with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images import Picture, grid
+from ..models import VAE, Model
+from ..random import Generator
+from ..tensor import Tensor
+from . import pictures
+from .checkpoint import build_model, read
+from .folder import RunFolder
+
+
+class Run:
+    """A trained model with its log.
+
+    Attributes:
+        model: in eval mode, with the weights to draw with.
+        folder: where its files lie (a RunFolder), or None.
+        history: the entries of the log, one dict each.
+        data: a description of what it was trained on.
+        interrupted: whether training was stopped before its last epoch.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        folder: RunFolder | None = None,
+        history: list[dict[str, Any]] | None = None,
+        data: dict[str, Any] | None = None,
+        interrupted: bool = False,
+        seconds: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.model, self.folder, self.interrupted = model, folder, interrupted
+        self.history = history or []
+        self.data = data or {}
+        self.seconds, self.seed = seconds, seed
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The log's entries that sum up an epoch."""
+        return [e for e in self.history if e["kind"] == "epoch"]
+
+    def __repr__(self) -> str:
+        last = self.epochs[-1] if self.epochs else None
+        figures = "" if last is None else "".join(
+            f", {k} {v:.4g}" for k, v in last["losses"].items()
+        )  # fmt: skip
+        where = "" if self.folder is None else f" in {self.folder.path}"
+        state = "interrupted" if self.interrupted else "done"
+        return f"Run({self.model.name}{where}: {len(self.epochs)} epochs, {state}{figures})"
+
+    # ---- drawing -----------------------------------------------------------------------------
+
+    def _labels(self, n: int, labels: int | Sequence[int] | None) -> NDArray[Any] | None:
+        model = self.model
+        if not model.conditional:
+            if labels is not None:
+                raise ValueError(
+                    f"{model.name} was trained without labels and cannot draw a chosen one; "
+                    f"train {'cgan' if model.name == 'gan' else 'cvae'} for that"
+                )
+            return None
+        if labels is None:
+            return pictures.rows_of_labels(model, n)
+        chosen = np.broadcast_to(np.asarray(labels, np.int64), (n,)).copy()
+        if n and (chosen.min() < 0 or chosen.max() >= model.classes):
+            raise ValueError(
+                f"label {labels}, expected from 0 to {model.classes - 1}"
+                + (f" ({', '.join(self.data['classes'])})" if self.data.get("classes") else "")
+            )
+        return chosen
+
+    def codes(self, n: int, seed: int = 0) -> NDArray[Any]:
+        """n latent codes of a seed; code i does not depend on n."""
+        if n < 0:
+            raise ValueError(f"n is {n}, expected 0 or more")
+        codes: NDArray[Any] = self.model.noise(n, Generator(seed).stream("pictures")).numpy()
+        return codes
+
+    def sample(
+        self, n: int = 64, labels: int | Sequence[int] | None = None, seed: int = 0
+    ) -> NDArray[Any]:
+        """n new images (n, H, W, C), float32 in the model's range.
+
+        Image i of a seed does not depend on n. A conditional model draws `labels` (one for all, or
+        one an image); None gives rows of ten of each label.
+        """
+        return pictures.draw(self.model, self.codes(n, seed), self._labels(n, labels))
+
+    def interpolate(
+        self, rows: int = 8, steps: int = 10, labels: int | None = None, seed: int = 0
+    ) -> NDArray[Any]:
+        """rows x steps images: in each row the code turns from one random code to another.
+
+        Codes of a normal prior turn along the great circle between them (slerp), so that those in
+        between are as long as codes of the prior; codes of a uniform prior go straight.
+        """
+        ends = self.codes(2 * rows, seed).astype(np.float64)
+        straight = getattr(self.model, "prior", "normal") == "uniform"
+        line = [
+            _between(ends[2 * r], ends[2 * r + 1], t, straight)
+            for r in range(rows)
+            for t in np.linspace(0, 1, steps)
+        ]
+        codes = np.array(line, np.float32).reshape(rows * steps, self.model.latent)
+        if self.model.conditional and labels is None:
+            chosen: Any = np.repeat(np.arange(rows) % self.model.classes, steps)
+        else:
+            chosen = labels
+        return pictures.draw(self.model, codes, self._labels(rows * steps, chosen))
+
+    def traverse(
+        self, dimensions: int = 10, steps: int = 10, labels: int | None = None, seed: int = 0
+    ) -> NDArray[Any]:
+        """dimensions x steps images: in row k only entry k of the code changes, from -3 to 3."""
+        rows = min(dimensions, self.model.latent)
+        codes = np.repeat(self.codes(1, seed), rows * steps, axis=0)
+        for k in range(rows):
+            codes[k * steps : (k + 1) * steps, k] = np.linspace(-3, 3, steps)
+        chosen = 0 if self.model.conditional and labels is None else labels
+        return pictures.draw(self.model, codes, self._labels(len(codes), chosen))
+
+    def around(
+        self,
+        image: NDArray[Any],
+        n: int = 64,
+        spread: float = 1.0,
+        labels: int | None = None,
+        seed: int = 0,
+    ) -> NDArray[Any]:
+        """n images whose codes lie around that of an image uint8 (H, W, C); the first is its own.
+
+        z = mu + spread sigma eps, mu and sigma those of q(z|image). Only for models that have an
+        encoder (the VAEs).
+        """
+        model = self.model
+        if not isinstance(model, VAE):
+            raise ValueError(
+                f"{model.name} has no encoder, so it cannot find the code of an image; "
+                "train vae or cvae for that"
+            )
+        if tuple(image.shape) != model.shape or image.dtype != np.uint8:
+            raise ValueError(
+                f"around: the image is {image.dtype} {image.shape}, expected uint8 {model.shape}"
+            )
+        chosen = 0 if model.conditional and labels is None else labels
+        labels_n = self._labels(n, chosen)
+        y = None if labels_n is None else Tensor(labels_n[:1])
+        mu, logvar = model.encode(Tensor(pictures.scaled(model, image[None])), y)
+        eps = self.codes(n, seed)
+        eps[:1] = 0
+        codes = mu.numpy() + spread * np.exp(0.5 * logvar.numpy()) * eps
+        return pictures.draw(model, codes.astype(np.float32), labels_n)
+
+    def picture(self, images: NDArray[Any], columns: int | None = None) -> Picture:
+        """Images of this run as one picture, in the range of its model."""
+        return grid(images, columns=columns, value_range=self.model.value_range)
+
+    @property
+    def samples(self) -> Picture:
+        """A sheet of 100 samples, which a notebook shows."""
+        return self.picture(self.sample(pictures.sheet_size(self.model)), pictures.COLUMNS)
+
+
+def _between(a: NDArray[Any], b: NDArray[Any], t: float, straight: bool) -> NDArray[Any]:
+    """The point t of the way from a to b, along the great circle or straight."""
+    cosine = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
+    angle = float(np.arccos(np.clip(cosine, -1, 1)))
+    if straight or np.sin(angle) < 1e-6:
+        return (1 - t) * a + t * b
+    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)  # type: ignore[no-any-return]
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """The run in a folder that `fit` or the command line wrote, ready to draw.
+
+    Raises ValueError if the folder holds no run, or a file of it is damaged or of a newer format.
+    """
+    folder = RunFolder(path)
+    config = folder.read_config()
+    if not folder.model.exists():
+        raise ValueError(
+            f"{folder.path} has no model.safetensors yet: its training stopped before the first "
+            "checkpoint; go on with `tinygen train ... --resume`"
+        )
+    saved = read(folder.model, "model")
+    model = build_model(saved.metadata["model"], Generator(config["training"]["seed"]))
+    model.load_state_dict(saved)
+    model.eval()
+    done = saved.metadata["epoch"] >= config["training"]["epochs"]
+    return Run(
+        model, folder=folder, history=folder.read_log(), data=saved.metadata["data"],
+        interrupted=not done, seed=config["training"]["seed"],
+    )  # fmt: skip
