@@ -65,7 +65,7 @@ class LossName(StrEnum):
 def run() -> None:
     """Run the app; what a user can mend is said in a line or two, without a traceback."""
     try:
-        app(standalone_mode=True)
+        app(prog_name="tinygen")
     except train.Diverged as error:
         _fail(error, 1)
     except (ValueError, OSError) as error:
@@ -111,7 +111,10 @@ TRAIN, DATA, MODEL = "Training", "Data", "Model (its own default where not given
 @app.command("train")
 def train_command(
     context: typer.Context,
-    model: Annotated[ModelName, typer.Argument(help="What to train.", show_default=False)],
+    model: Annotated[
+        ModelName,
+        typer.Argument(metavar="MODEL", help="vae, cvae, gan or cgan.", show_default=False),
+    ],
     data: Annotated[
         str,
         typer.Option(
@@ -204,7 +207,12 @@ def train_command(
         Prior | None, typer.Option(help="GAN: distribution of the noise.", rich_help_panel=MODEL)
     ] = None,
     loss: Annotated[
-        LossName | None, typer.Option(help="GAN: adversarial loss.", rich_help_panel=MODEL)
+        LossName | None,
+        typer.Option(
+            metavar="NAME",
+            help="GAN: minimax, non_saturating, least_squares, wasserstein or hinge.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     optimizer: Annotated[
         OptimizerName | None, typer.Option(help="GAN: optimizer.", rich_help_panel=MODEL)
@@ -320,7 +328,9 @@ def _newest(model: str) -> Path:
 
 # ---- sample --------------------------------------------------------------------------------------
 
-RunArgument = Annotated[Path, typer.Argument(help="Folder of a run.", show_default=False)]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
+]
 
 
 @app.command("sample")

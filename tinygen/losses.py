@@ -27,10 +27,7 @@ from .tensor import Tensor, as_tensor
 def _floats(who: str, name: str, data: Any) -> Tensor:
     x = as_tensor(data)
     if x.dtype.kind != "f":
-        raise TypeError(
-            f"{who}: {name} {x.shape} {x.dtype}; expected floating-point values; convert with "
-            ".astype('float32')"
-        )
+        raise TypeError(f"{who}: {name} {x.shape} {x.dtype}; expected floats: .astype('float32')")
     return x
 
 
@@ -41,16 +38,14 @@ def _same(who: str, **named: Any) -> tuple[Tensor, Tensor]:
     if x.shape != y.shape:
         hint = f"{b}.reshape({x.shape})" if x.size == y.size else "equal shapes"
         raise ValueError(
-            f"{who}: {a} {x.shape} and {b} {y.shape} differ in shape; losses never broadcast; "
+            f"{who}: shapes of {a} {x.shape} and {b} {y.shape} differ and never broadcast; "
             f"expected {hint}"
         )
     if y.dtype.kind != "f":
         y = ops.astype(y, x.dtype)
     if x.dtype != y.dtype:
-        raise TypeError(
-            f"{who}: {a} is {x.dtype} and {b} {y.dtype}; expected one dtype; convert with "
-            f"{b}.astype({x.dtype.name!r})"
-        )
+        hint = f"{b}.astype({x.dtype.name!r})"
+        raise TypeError(f"{who}: {a} is {x.dtype} and {b} {y.dtype}; expected one dtype: {hint}")
     return x, y
 
 
@@ -67,9 +62,7 @@ def _reduced(who: str, terms: Tensor, reduction: str) -> Tensor:
 def _per_sample(who: str, terms: Tensor) -> Tensor:
     """The sum over all axes but the first, averaged over the first."""
     if terms.ndim < 1 or terms.shape[0] == 0:
-        raise ValueError(
-            f"{who}: shape {terms.shape} has no samples; expected (batch, ...) with batch >= 1"
-        )
+        raise ValueError(f"{who}: shape {terms.shape} has no samples; expected (batch >= 1, ...)")
     return ops.sum(terms) * (1 / terms.shape[0])
 
 
@@ -142,10 +135,8 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
             "(..., classes) and labels (...), class numbers and not one-hot rows"
         )
     if labels.dtype.kind not in "iu":
-        raise TypeError(
-            f"cross_entropy: labels {labels.shape} {labels.dtype}; expected integers; convert "
-            "with .astype('int64')"
-        )
+        what = f"labels {labels.shape} {labels.dtype}"
+        raise TypeError(f"cross_entropy: {what}; expected integers: .astype('int64')")
     chosen = ops.one_hot(labels, classes=logits.shape[-1], dtype="bool")
     log_p = ops.where(chosen, ops.log_softmax(logits, axis=-1), 0.0)
     return _reduced("cross_entropy", -ops.sum(log_p, axis=-1), reduction)
@@ -219,7 +210,7 @@ def gaussian_nll(mean: Any, x: Any, logvar: Any) -> Tensor:
     mean, x = _same("gaussian_nll", mean=mean, x=x)
     if isinstance(logvar, (int, float, np.generic)):
         logvar = full_like(mean, float(logvar))
-    elif as_tensor(logvar).ndim:
+    if as_tensor(logvar).ndim:
         logvar = _same("gaussian_nll", mean=mean, logvar=logvar)[1]
     return _per_sample("gaussian_nll", gaussian_nll_terms(mean, x, logvar))
 
@@ -247,15 +238,9 @@ class Loss(Tensor):
 
 
 def vae(
-    logits: Any,
-    x: Any,
-    mu: Any,
-    logvar: Any,
-    beta: float = 1.0,
-    likelihood: str = "bernoulli",
-    *,
-    x_logvar: Any = 0.0,
-) -> Loss:
+    logits: Any, x: Any, mu: Any, logvar: Any, beta: float = 1.0, likelihood: str = "bernoulli",
+    *, x_logvar: Any = 0.0,
+) -> Loss:  # fmt: skip
     """The negative evidence lower bound: -log p(x | z) + beta KL(q(z | x) || N(0, 1)).
 
     In nats an image: summed over pixels and codes, mean over the batch.
@@ -278,17 +263,13 @@ def vae(
     Source: Kingma and Welling, 2014, equation 10; beta: Higgins et al., 2017, equation 4.
     """
     if likelihood not in _LIKELIHOODS:
-        raise ValueError(
-            f"vae: likelihood is {likelihood!r}; expected one of {', '.join(_LIKELIHOODS)}"
-        )
+        known = ", ".join(_LIKELIHOODS)
+        raise ValueError(f"vae: likelihood is {likelihood!r}; expected one of {known}")
     if not 0 <= beta < math.inf:
         raise ValueError(f"vae: beta is {beta!r}; expected a finite number >= 0")
     logits, mu = as_tensor(logits), as_tensor(mu)
     if logits.shape[:1] != mu.shape[:1]:
-        raise ValueError(
-            f"vae: logits {logits.shape} and mu {mu.shape} differ in batch; expected the same "
-            "number of samples"
-        )
+        raise ValueError(f"vae: logits {logits.shape} and mu {mu.shape}; expected equal batches")
     reconstruction = _LIKELIHOODS[likelihood](logits, x, x_logvar)
     kl = gaussian_kl(mu, logvar)
     return Loss(reconstruction + beta * kl, {"reconstruction": reconstruction, "kl": kl})
@@ -327,13 +308,12 @@ _GAMES = {
 }
 
 
+@dataclass(frozen=True)
 class GANLoss:
     """The two losses of a game, each to be minimised; see gan."""
 
-    def __init__(self, name: str, real_target: float) -> None:
-        self.name = name
-        self.real_target = real_target
-        self._game = _GAMES[name]
+    name: str
+    real_target: float = 1.0
 
     def discriminator(self, real_logits: Any, fake_logits: Any) -> Tensor:
         """The discriminator's loss, given its logits of real and of generated images.
@@ -348,17 +328,13 @@ class GANLoss:
                 f"{who}: real_logits {real.shape} {real.dtype} and fake_logits {fake.shape} "
                 f"{fake.dtype}; expected the outputs of one discriminator, equal but for the batch"
             )
-        of_real = self._game.real(real, self.real_target)
-        return ops.mean(of_real) + ops.mean(self._game.fake(fake))
+        game = _GAMES[self.name]
+        return ops.mean(game.real(real, self.real_target)) + ops.mean(game.fake(fake))
 
     def generator(self, fake_logits: Any) -> Tensor:
         """The generator's loss, given the discriminator's logits of generated images."""
         fake = _floats(f"gan({self.name!r}).generator", "fake_logits", fake_logits)
-        return ops.mean(self._game.generator(fake))
-
-    def __repr__(self) -> str:
-        smooth = "" if self.real_target == 1 else f", real_target={self.real_target}"
-        return f"gan({self.name!r}{smooth})"
+        return ops.mean(_GAMES[self.name].generator(fake))
 
 
 def gan(kind: str, real_target: float = 1.0) -> GANLoss:
@@ -395,13 +371,13 @@ def gan(kind: str, real_target: float = 1.0) -> GANLoss:
 
 def _slope_squared(who: str, critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """|d critic / dx|^2 of each sample, over all its axes, recorded for a second gradient."""
+    if x.ndim < 2:
+        raise ValueError(f"{who}: real {x.shape}; expected (batch, features...)")
     x = x.detach(requires_grad=True)
     scores = critic(x)
     if scores.shape[:1] != x.shape[:1]:
-        raise ValueError(
-            f"{who}: the critic made {scores.shape} from {x.shape}; expected one score (or map of "
-            "scores) for each sample"
-        )
+        what = f"the critic made {scores.shape} from {x.shape}"
+        raise ValueError(f"{who}: {what}; expected one score (or map of scores) a sample")
     (slope,) = grad(ops.sum(scores), [x], create_graph=True)
     return ops.sum(ops.square(slope), axis=tuple(range(1, x.ndim)))
 
@@ -426,8 +402,6 @@ def gradient_penalty(
     Source: Gulrajani et al., 2017, equation 3 and algorithm 1.
     """
     real, fake = _same("gradient_penalty", real=real, fake=fake)
-    if real.ndim < 2:
-        raise ValueError(f"gradient_penalty: real {real.shape}; expected (batch, features...)")
     with no_grad():
         e = rng.uniform((real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)
         x = e * real + (1 - e) * fake
@@ -443,7 +417,5 @@ def r1_penalty(critic: Callable[[Tensor], Tensor], real: Any) -> Tensor:
     critic's output does not depend on its input.
     Source: Mescheder, Geiger and Nowozin, 2018, equation 9.
     """
-    real = _floats("r1_penalty", "real", real)
-    if real.ndim < 2:
-        raise ValueError(f"r1_penalty: real {real.shape}; expected (batch, features...)")
-    return 0.5 * ops.mean(_slope_squared("r1_penalty", critic, real))
+    slopes = _slope_squared("r1_penalty", critic, _floats("r1_penalty", "real", real))
+    return 0.5 * ops.mean(slopes)

@@ -18,7 +18,7 @@ from . import ops
 from .backend import XP, Array
 from .graph import no_grad
 from .nn.module import Module, Parameter, arrays_of, assign, restore
-from .primitive import primitive
+from .primitive import Primitive, primitive
 from .tensor import Tensor
 
 Params = Module | Mapping[str, Parameter] | Iterable[Parameter]
@@ -66,12 +66,7 @@ def sgd_momentum_step(
         step += d
         v *= momentum
         v += step
-        if nesterov:
-            step += momentum * v
-        else:
-            step[...] = v
-        step *= lr
-        w -= step
+        w -= lr * (step + momentum * v if nesterov else v)
     return p
 
 
@@ -128,8 +123,6 @@ def _named(who: str, params: Params) -> dict[str, Parameter]:
     """The parameters by name; a name that is taken or lacking is made unique by its place."""
     if isinstance(params, Module):
         params = params.named_parameters()
-    if isinstance(params, Tensor):
-        params = [params]  # type: ignore[list-item]
     pairs: Any = params.items() if isinstance(params, Mapping) else ((None, p) for p in params)
     found: dict[str, Parameter] = {}
     for i, (name, p) in enumerate(pairs):
@@ -158,31 +151,35 @@ class Optimizer:
     """What optimizers share: named parameters, state arrays, the learning rate.
 
     A parameter belongs to the optimizer made last for it; an earlier one raises when stepped.
-    Subclasses define `update` and keep arrays with `keep`.
+    Subclasses define `state_of` and `update`.
 
     Args:
         params: net.parameters(), a module, or a dict of parameters.
         lr: the learning rate, >= 0.
+        options: constants of the update.
     """
 
-    def __init__(self, params: Params, lr: float) -> None:
+    def __init__(self, params: Params, lr: float, **options: Any) -> None:
         who = type(self).__name__
         _at_least_0(who, lr=lr)
+        self.options = options
         self._named = _named(who, params)
         self.params = list(self._named.values())
         self._lr = _scalar_like(self.params[0], lr, "float64")
-        self._state: dict[str, Tensor] = {"lr": self._lr}
+        self._arrays = [self.state_of(p) for p in self.params]
+        self._state = {"lr": self._lr}  # what is saved
+        for name, arrays in zip(self._named, self._arrays, strict=True):
+            self._state |= {f"{name}.{key}": x for key, x in arrays.items()}
         self._claim = object()
         for p in self.params:
             p.claim = self._claim
 
-    def keep(self, key: str, state: Tensor) -> Tensor:
-        """Add an array to what state_dict saves."""
-        self._state[key] = state
-        return state
+    def state_of(self, p: Parameter) -> dict[str, Tensor]:
+        """The arrays that are kept for a parameter, by name."""
+        return {}
 
-    def update(self, i: int, p: Parameter, g: Tensor) -> None:
-        """Change parameter number i by its gradient."""
+    def update(self, p: Parameter, g: Tensor, *arrays: Tensor) -> None:
+        """Change a parameter by its gradient, and the arrays kept for it."""
         raise NotImplementedError
 
     @property
@@ -211,27 +208,23 @@ class Optimizer:
             if p.claim is not self._claim:
                 raise RuntimeError(
                     f"{who}: parameter {name!r} was taken over by an optimizer made later; step "
-                    "that one, or make a new optimizer for these parameters"
+                    "that one, or make this one again"
                 )
         if grads is None:
             grads = [p.grad for p in self.params]
         else:
             self._check(who, grads)
         if all(g is None for g in grads):
-            raise RuntimeError(
-                f"{who}: no parameter has a gradient; call loss.backward() first, or give grads"
-            )
+            raise RuntimeError(f"{who}: no parameter has a gradient; call loss.backward() first")
         with no_grad():
-            for i, (p, g) in enumerate(zip(self.params, grads, strict=True)):
+            for p, g, arrays in zip(self.params, grads, self._arrays, strict=True):
                 if g is not None:
-                    self.update(i, p, g)
+                    self.update(p, g, *arrays.values())
 
     def _check(self, who: str, grads: Sequence[Tensor | None]) -> None:
         if len(grads) != len(self.params):
-            raise ValueError(
-                f"{who}: {len(grads)} gradients for {len(self.params)} parameters; expected one "
-                "each, in the order of the parameters (None to skip one)"
-            )
+            what = f"{len(grads)} gradients for {len(self.params)} parameters"
+            raise ValueError(f"{who}: {what}; expected one each, in order (None to skip one)")
         for (name, p), g in zip(self._named.items(), grads, strict=True):
             if g is not None and (g.shape, g.dtype) != (p.shape, p.dtype):
                 raise ValueError(
@@ -281,39 +274,21 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self,
-        params: Params,
-        lr: float,
-        momentum: float = 0.0,
-        nesterov: bool = False,
+        self, params: Params, lr: float, momentum: float = 0.0, nesterov: bool = False,
         weight_decay: float = 0.0,
-    ) -> None:
+    ) -> None:  # fmt: skip
         _require("SGD", "momentum", momentum, 0 <= momentum < 1, "0 <= momentum < 1")
         _require("SGD", "nesterov", nesterov, momentum > 0 or not nesterov, "momentum > 0 with it")
         _at_least_0("SGD", weight_decay=weight_decay)
-        super().__init__(params, lr)
-        self.momentum = momentum
-        self.nesterov = bool(nesterov)
-        self.weight_decay = weight_decay
-        self._velocity = [
-            self.keep(f"{name}.velocity", p.zeros_like())
-            for name, p in self._named.items()
-            if momentum
-        ]
+        options = {"momentum": momentum, "nesterov": bool(nesterov)} if momentum else {}
+        super().__init__(params, lr, weight_decay=weight_decay, **options)
 
-    def update(self, i: int, p: Parameter, g: Tensor) -> None:
-        if not self.momentum:
-            sgd_step(p, g, self._lr, weight_decay=self.weight_decay)
-            return
-        sgd_momentum_step(
-            p,
-            g,
-            self._velocity[i],
-            self._lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-        )
+    def state_of(self, p: Parameter) -> dict[str, Tensor]:
+        return {"velocity": p.zeros_like()} if "momentum" in self.options else {}
+
+    def update(self, p: Parameter, g: Tensor, *velocity: Tensor) -> None:
+        step = sgd_momentum_step if velocity else sgd_step
+        step(p, g, *velocity, self._lr, **self.options)
 
 
 class Adam(Optimizer):
@@ -339,43 +314,23 @@ class Adam(Optimizer):
     decoupled = False
 
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-3,
-        betas: Sequence[float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
+        self, params: Params, lr: float = 1e-3, betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8, weight_decay: float = 0.0,
+    ) -> None:  # fmt: skip
         who = type(self).__name__
         valid = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
         _require(who, "betas", betas, valid, "two numbers, each 0 <= beta < 1")
         _at_least_0(who, eps=eps, weight_decay=weight_decay)
-        super().__init__(params, lr)
-        self.betas = (betas[0], betas[1])
-        self.eps = eps
-        self.weight_decay = weight_decay
-        self._moments = [
-            (
-                self.keep(f"{name}.m", p.zeros_like()),
-                self.keep(f"{name}.v", p.zeros_like()),
-                self.keep(f"{name}.step", _scalar_like(p, 0, "int64")),
-            )
-            for name, p in self._named.items()
-        ]
-
-    def update(self, i: int, p: Parameter, g: Tensor) -> None:
-        beta1, beta2 = self.betas
-        adam_step(
-            p,
-            g,
-            *self._moments[i],
-            self._lr,
-            beta1=beta1,
-            beta2=beta2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
+        super().__init__(
+            params, lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay,
             decoupled=self.decoupled,
-        )
+        )  # fmt: skip
+
+    def state_of(self, p: Parameter) -> dict[str, Tensor]:
+        return {"m": p.zeros_like(), "v": p.zeros_like(), "step": _scalar_like(p, 0, "int64")}
+
+    def update(self, p: Parameter, g: Tensor, *moments: Tensor) -> None:
+        adam_step(p, g, *moments, self._lr, **self.options)
 
 
 class AdamW(Adam):
@@ -536,16 +491,12 @@ class EMA:
 
     def _refuse_inside(self, what: str) -> None:
         if self._inside:
-            raise RuntimeError(
-                f"EMA.{what}: the averages are swapped in; leave the swapped() block first"
-            )
+            raise RuntimeError(f"EMA.{what}: averages swapped in; leave the swapped() block first")
 
     def update(self) -> None:
         """Move the averages towards the current weights."""
         self._refuse_inside("update")
-        with no_grad():
-            for name, p in self._named.items():
-                ema_step(self._averages[name], p, decay=self.decay)
+        self._each(ema_step, decay=self.decay)
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
@@ -562,16 +513,17 @@ class EMA:
 
     def _swap(self) -> None:
         self._inside = not self._inside
+        self._each(swap)
+
+    def _each(self, change: Primitive, **static: Any) -> None:
         with no_grad():
             for name, p in self._named.items():
-                swap(p, self._averages[name])
+                change(self._averages[name], p, **static)
 
     def copy_to_model(self) -> None:
         """Make the averages the weights, for good: what a finished training hands over."""
         self._refuse_inside("copy_to_model")
-        with no_grad():
-            for name, p in self._named.items():
-                assign(p, self._averages[name])
+        restore("EMA.copy_to_model", self._named, self._averages, strict=True)
 
     def state_dict(self) -> dict[str, Any]:
         """The averages by parameter name, as NumPy copies."""

@@ -20,9 +20,7 @@ Initialiser = Callable[[Shape, Generator | None], Tensor]
 
 def _fans(name: str, shape: Shape) -> tuple[int, int]:
     if len(shape) < 2:
-        raise ValueError(
-            f"{name}: shape {shape} has no fan; expected a weight (..., in, out), or use zeros"
-        )
+        raise ValueError(f"{name}: shape {shape} has no fan; expected a weight (..., in, out)")
     field = math.prod(shape[:-2])
     return field * shape[-2], field * shape[-1]
 
@@ -78,8 +76,6 @@ def get(init: str | Initialiser) -> Initialiser:
     if callable(init):
         return init
     if init not in INITIALISERS:
-        raise ValueError(
-            f"init: {init!r} is not an initialiser; expected a function of (shape, rng) or one "
-            f"of {', '.join(INITIALISERS)}"
-        )
+        known = ", ".join(INITIALISERS)
+        raise ValueError(f"init: {init!r}; expected a function of (shape, rng) or one of {known}")
     return INITIALISERS[init]

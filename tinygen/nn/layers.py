@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, overload
+from typing import Any
 
 from .. import ops, random
 from ..backend import XP, Array
@@ -15,6 +15,11 @@ from ..tensor import Tensor, as_tensor, ones, zeros
 from . import init as initialisers
 from .init import Initialiser
 from .module import Buffer, Module, Parameter
+
+__all__ = [
+    "GELU", "BatchNorm", "Dense", "Dropout", "Embedding", "Flatten", "Identity", "LayerNorm",
+    "LeakyReLU", "ReLU", "Reshape", "Sequential", "SiLU", "Sigmoid", "Softplus", "Tanh",
+]  # fmt: skip
 
 
 def _size(layer: str, name: str, value: Any) -> int:
@@ -56,9 +61,7 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):
-                raise TypeError(
-                    f"Sequential: entry {i} is {layer!r}; expected a layer, for example nn.ReLU()"
-                )
+                raise TypeError(f"Sequential: entry {i} is {layer!r}; expected a layer: nn.ReLU()")
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:
@@ -76,11 +79,7 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self.layers)
 
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequential: ...
-    def __getitem__(self, index: int | slice) -> Module:
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return Sequential(*self.layers[index])
         return self.layers[index]
@@ -112,23 +111,19 @@ class Reshape(Module):
 
     def __init__(self, *shape: int) -> None:
         if not all(isinstance(n, int) and (n > 0 or n == -1) for n in shape):
-            raise ValueError(
-                f"Reshape: shape {shape}; expected ints > 0 (one may be -1), without the batch "
-                "axis, for example nn.Reshape(28, 28, 1)"
-            )
+            raise ValueError(f"Reshape: {shape}; expected sizes > 0 (or -1) without the batch's")
         self.shape = shape
+
+    def label(self) -> str:
+        return f"Reshape({', '.join(map(str, self.shape))})"
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
         have, want = math.prod(x.shape[1:]), math.prod(n for n in self.shape if n > 0)
         if x.ndim < 1 or (have % want if -1 in self.shape else have != want):
-            raise ValueError(
-                f"{self.label()}: input {x.shape}; expected {want} elements a sample, got {have}"
-            )
+            who = self.label()
+            raise ValueError(f"{who}: input {x.shape}; expected {want} elements a sample")
         return ops.reshape(x, (x.shape[0], *self.shape))
-
-    def extra_repr(self) -> str:
-        return ", ".join(map(str, self.shape))
 
 
 # ---- layers with weights -------------------------------------------------------------------------
@@ -150,14 +145,12 @@ class Dense(Module):
         TypeError: an input of another dtype than the weights.
     """
 
+    shown = ("in_features", "out_features")
+
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        init: str | Initialiser = "glorot",
-        rng: Generator | None = None,
-    ) -> None:
+        self, in_features: int, out_features: int, bias: bool = True,
+        init: str | Initialiser = "glorot", rng: Generator | None = None,
+    ) -> None:  # fmt: skip
         self.in_features = _size("Dense", "in_features", in_features)
         self.out_features = _size("Dense", "out_features", out_features)
         self.weight = Parameter(initialisers.get(init)((in_features, out_features), rng))
@@ -166,10 +159,6 @@ class Dense(Module):
     def forward(self, inputs: Any) -> Tensor:
         x = _with_features(self, inputs, self.in_features, self.weight)
         return ops.linear(x, self.weight, self.bias)
-
-    def extra_repr(self) -> str:
-        text = f"{self.in_features}, {self.out_features}"
-        return text if self.bias is not None else f"{text}, bias=False"
 
 
 class Embedding(Module):
@@ -186,23 +175,21 @@ class Embedding(Module):
         IndexError: a label of `count` or more.
     """
 
+    shown = ("count", "features")
+
     def __init__(
         self, count: int, features: int, std: float = 1.0, rng: Generator | None = None
     ) -> None:
-        shape = (_size("Embedding", "count", count), _size("Embedding", "features", features))
-        self.weight = Parameter(initialisers.normal(shape, rng, std=std))
+        self.count = _size("Embedding", "count", count)
+        self.features = _size("Embedding", "features", features)
+        self.weight = Parameter(initialisers.normal((count, features), rng, std=std))
 
     def forward(self, labels: Any) -> Tensor:
         labels = as_tensor(labels)
         if labels.dtype.kind not in "iu":
-            raise TypeError(
-                f"{self.label()}: labels {labels.shape} {labels.dtype}; expected integers; "
-                "convert with .astype('int64')"
-            )
+            what = f"{self.label()}: labels {labels.shape} {labels.dtype}"
+            raise TypeError(f"{what}; expected integers; convert with .astype('int64')")
         return ops.take(self.weight, labels, axis=0)
-
-    def extra_repr(self) -> str:
-        return ", ".join(map(str, self.weight.shape))
 
 
 # ---- normalisation -------------------------------------------------------------------------------
@@ -245,6 +232,8 @@ class BatchNorm(Module):
     Source: Ioffe and Szegedy, 2015, algorithm 1.
     """
 
+    shown = ("features",)
+
     def __init__(self, features: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
         self.features = _size("BatchNorm", "features", features)
         if not 0 <= momentum <= 1 or not eps > 0:
@@ -273,17 +262,12 @@ class BatchNorm(Module):
         axis = tuple(range(x.ndim - 1))
         y, mean, var = normalise(x, self.weight, self.bias, axis=axis, eps=self.eps)
         with no_grad():
+            mean, var = ops.reshape(mean, self.features), ops.reshape(var, self.features)
             update_running(
-                self.running_mean,
-                self.running_var,
-                ops.reshape(mean, self.features),
-                ops.reshape(var, self.features) * (rows / (rows - 1)),
+                self.running_mean, self.running_var, mean, var * (rows / (rows - 1)),
                 momentum=self.momentum,
-            )
+            )  # fmt: skip
         return y
-
-    def extra_repr(self) -> str:
-        return str(self.features)
 
 
 class LayerNorm(Module):
@@ -292,6 +276,8 @@ class LayerNorm(Module):
     Shapes: x and y (..., features). Raises ValueError for an input of another last size.
     Source: Ba, Kiros and Hinton, 2016, equation 4.
     """
+
+    shown = ("features",)
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
         self.features = _size("LayerNorm", "features", features)
@@ -302,9 +288,6 @@ class LayerNorm(Module):
     def forward(self, inputs: Any) -> Tensor:
         x = _with_features(self, inputs, self.features, self.weight)
         return normalise(x, self.weight, self.bias, axis=(-1,), eps=self.eps)[0]
-
-    def extra_repr(self) -> str:
-        return str(self.features)
 
 
 # ---- dropout and activations ---------------------------------------------------------------------
@@ -324,6 +307,8 @@ class Dropout(Module):
     Source: Srivastava et al., 2014, with the scaling done in training.
     """
 
+    shown = ("p",)
+
     def __init__(self, p: float, rng: Generator | None = None) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"Dropout: p is {p!r}; expected the probability of a zero, 0 <= p < 1")
@@ -337,9 +322,6 @@ class Dropout(Module):
         x = as_tensor(x)
         return self.rng.dropout(x, self.p) if self.training and self.p else x
 
-    def extra_repr(self) -> str:
-        return str(self.p)
-
 
 class ReLU(Module):
     """max(x, 0)."""
@@ -351,14 +333,13 @@ class ReLU(Module):
 class LeakyReLU(Module):
     """x where x > 0, slope x elsewhere."""
 
+    shown = ("slope",)
+
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = slope
 
     def forward(self, x: Any) -> Tensor:
         return ops.leaky_relu(x, slope=self.slope)
-
-    def extra_repr(self) -> str:
-        return str(self.slope)
 
 
 class Tanh(Module):

@@ -82,12 +82,8 @@ def restore(who: str, held: Mapping[str, Tensor], state: Mapping[str, Any], stri
     """Write the arrays in `state` into the tensors of the same names, all of them or none."""
     given = {k: np.asarray(v.numpy() if isinstance(v, Tensor) else v) for k, v in state.items()}
     both = [name for name in held if name in given]
-    wrong = [
-        f"{name} is {given[name].shape} {given[name].dtype}, "
-        f"expected {held[name].shape} {held[name].dtype}"
-        for name in both
-        if (given[name].shape, given[name].dtype) != (held[name].shape, held[name].dtype)
-    ]
+    kinds = [(name, *(f"{x[name].shape} {x[name].dtype}" for x in (given, held))) for name in both]
+    wrong = [f"{name} is {got}, expected {wanted}" for name, got, wanted in kinds if got != wanted]
     problems = {
         "missing": [name for name in held if name not in given] if strict else [],
         "unexpected": [name for name in given if name not in held] if strict else [],
@@ -119,10 +115,7 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         members = enumerate(value)
     elif isinstance(value, (set, frozenset)):
         if any(isinstance(v, (Module, Parameter, Buffer)) for v in value):
-            raise TypeError(
-                f"{path}: modules or parameters in a set, whose order changes from run to run; "
-                "keep them in a list"
-            )
+            raise TypeError(f"{path}: modules in a set, whose order varies; keep them in a list")
         return
     elif not isinstance(value, (Parameter, Buffer, Generator)):
         return
@@ -143,9 +136,11 @@ class Module:
 
     Attributes:
         training: whether layers such as Dropout behave as in training; see train and eval.
+        shown: names of the attributes between the parentheses where the module is printed.
     """
 
     training: bool = True
+    shown: tuple[str, ...] = ()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; defined by each subclass."""
@@ -165,11 +160,11 @@ class Module:
         for path, held in _walk(self, "", set()):
             if isinstance(held, kinds):
                 if path in found:
-                    raise ValueError(
-                        f"{type(self).__name__}: two attributes have the path {path!r}; "
-                        "rename a key of the dict that holds one"
-                    )
+                    who = type(self).__name__
+                    raise ValueError(f"{who}: two attributes have the path {path!r}; rename one")
                 found[path] = held
+                if isinstance(held, (Parameter, Buffer)):
+                    held.name = path
         return found
 
     def named_modules(self) -> dict[str, Module]:
@@ -178,10 +173,7 @@ class Module:
 
     def named_parameters(self) -> dict[str, Parameter]:
         """Every parameter by its path, for example "0.weight"; also sets their `name`."""
-        found = self._named(Parameter)
-        for path, parameter in found.items():
-            parameter.name = path
-        return found
+        return self._named(Parameter)
 
     def parameters(self) -> list[Parameter]:
         """Every parameter, in the order of named_parameters."""
@@ -189,10 +181,7 @@ class Module:
 
     def named_buffers(self) -> dict[str, Buffer]:
         """Every buffer (running state) by its path; also sets their `name`."""
-        found = self._named(Buffer)
-        for path, buffer in found.items():
-            buffer.name = path
-        return found
+        return self._named(Buffer)
 
     def buffers(self) -> list[Buffer]:
         """Every buffer, in the order of named_buffers."""
@@ -241,13 +230,9 @@ class Module:
 
     # ---- printing --------------------------------------------------------------------------------
 
-    def extra_repr(self) -> str:
-        """What stands between the parentheses when the module is printed: its arguments."""
-        return ""
-
     def label(self) -> str:
-        """The module's name and arguments, for example "Dense(784, 400)"."""
-        return f"{type(self).__name__}({self.extra_repr()})"
+        """The module's name and main arguments, for example "Dense(784, 400)"."""
+        return f"{type(self).__name__}({', '.join(str(getattr(self, a)) for a in self.shown)})"
 
     def __repr__(self) -> str:
         """A tree of modules with the shapes and the number of their parameters."""

@@ -1,0 +1,309 @@
+"""The command line, end to end, and what it says when something is wrong."""
+
+import gzip
+import json
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import commands
+from tinygen.train import RunFolder
+
+FAST = ["--n", "60", "--size", "10", "--batch-size", "20", "--epochs", "1", "--hidden", "12"]
+
+
+@pytest.fixture
+def tinygen(monkeypatch, capsys, tmp_path):
+    """Run the command line in an empty folder: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["tinygen", *map(str, words)])
+        code = 0
+        try:
+            commands.run()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return run
+
+
+def idx(path, array, labels=False):
+    header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wb") as file:
+        file.write(header + array.astype(np.uint8).tobytes())
+
+
+# ---- the main job --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["vae", "cvae", "gan", "cgan"])
+def test_train_sample_info_evaluate(model, tinygen, tmp_path):
+    code, out, _ = tinygen("train", model, *FAST)
+    assert code == 0
+    run = tmp_path / "runs" / f"{model}-strokes"
+    assert str(run.relative_to(tmp_path) / "samples.png") in out
+    assert "images/s" in out  # plain lines: this is no terminal
+
+    code, out, _ = tinygen("sample", run, "--n", 12, "--out", "grid.png", "--seed", 3)
+    assert code == 0
+    assert "12 images in grid.png" in out
+    text = tg.images.read_text(tmp_path / "grid.png")
+    assert "synthetic" in text["Description"]
+    assert text["Seed"] == "3"
+    assert text["Model"].startswith(f"{model} ")
+
+    code, out, _ = tinygen("info", run)
+    assert code == 0
+    assert "Dense" in out
+    assert "60 images of 10 x 10 x 1" in out
+
+    code, out, err = tinygen("evaluate", run, "--samples", 5, "--nll-images", 20)
+    if model in ("vae", "cvae"):
+        assert code == 0
+        assert "negative ELBO" in out
+        assert "test" in out
+        assert "train" in out
+        assert "Bernoulli" in out
+    else:
+        assert code == 2
+        assert "no likelihood" in err
+
+
+def test_pictures_of_every_kind(tinygen, tmp_path):
+    assert tinygen("train", "cvae", *FAST)[0] == 0
+    run = "runs/cvae-strokes"
+    for words in (
+        ["--label", 7], ["--interpolate"], ["--traverse"], ["--interpolate", "--label", 2],
+        ["--around", "one.png", "--label", 1, "--spread", 0.5],
+    ):  # fmt: skip
+        images, _ = tg.data.strokes(n=1, seed=5, size=24)
+        tg.images.grid(images, pad=0, scale=1).save(tmp_path / "one.png")
+        name = f"out-{words[0].strip('-')}{len(words)}.png"
+        code, _, err = tinygen("sample", run, *words, "--out", name)
+        assert code == 0, err
+        assert (tmp_path / name).stat().st_size > 500
+
+
+def test_the_same_seed_draws_the_same_picture(tinygen, tmp_path):
+    assert tinygen("train", "gan", *FAST)[0] == 0
+    for name in ("a.png", "b.png"):
+        assert tinygen("sample", "runs/gan-strokes", "--n", 4, "--out", name)[0] == 0
+    assert tinygen("sample", "runs/gan-strokes", "--n", 4, "--seed", 1, "--out", "c.png")[0] == 0
+    a, b, c = ((tmp_path / f"{k}.png").read_bytes() for k in "abc")
+    assert a == b != c
+
+
+def test_options_reach_the_model_and_the_training(tinygen):
+    code, _, err = tinygen(
+        "train", "gan", *FAST, "--loss", "hinge", "--prior", "uniform", "--optimizer", "sgd",
+        "--lr", "0.01", "--latent", "7", "--dropout", "0.1", "--seed", "5", "--out", "r",
+        "--schedule", "cosine", "--warmup", "2", "--ema", "0.5",
+    )  # fmt: skip
+    assert code == 0, err
+    config = RunFolder("r").read_config()
+    assert config["model"]["options"] == {
+        "hidden": [12], "latent": 7, "prior": "uniform", "loss": "hinge", "dropout": 0.1,
+        "optimizer": "sgd", "lr": 0.0002, "betas": [0.5, 0.999],
+    }  # fmt: skip
+    training = config["training"]
+    assert training["lr"] == 0.01
+    assert training["seed"] == 5
+    assert (training["schedule"], training["warmup"], training["ema"]) == ("cosine", 2, 0.5)
+
+
+def test_resume_takes_the_settings_from_the_run(tinygen, tmp_path):
+    straight = ["train", "vae", *FAST, "--latent", 4, "--seed", 3]
+    assert tinygen(*straight, "--out", "a")[0] == 0
+    assert tinygen("train", "vae", "--out", "a", "--resume", "--epochs", 3)[0] == 0
+    straight[straight.index("--epochs") + 1] = "3"
+    assert tinygen(*straight, "--out", "b")[0] == 0
+    a, b = tg.load("a/model.safetensors"), tg.load("b/model.safetensors")
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+    # without --out: the newest run of this model in runs/
+    assert tinygen("train", "vae", *FAST)[0] == 0
+    code, out, _ = tinygen("train", "vae", "--resume", "--epochs", 2)
+    assert code == 0
+    assert "runs/vae-strokes" in out
+    # a second run of the same name gets a folder of its own
+    assert tinygen("train", "vae", *FAST)[0] == 0
+    assert (tmp_path / "runs" / "vae-strokes-2" / "samples.png").exists()
+
+
+# ---- data from files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["idx", "idx.gz", "png", "npy", "npz", "colour"])
+def test_trains_on_files(kind, tinygen, tmp_path):
+    images, table = tg.data.strokes(n=40, seed=0, size=10, colour=kind == "colour")
+    folder = tmp_path / "Bilder für später"
+    folder.mkdir()
+    source = folder
+    if kind.startswith("idx"):
+        end = ".gz" if kind.endswith("gz") else ""
+        for split, part in (("train", slice(0, 30)), ("t10k", slice(30, 40))):
+            idx(folder / f"{split}-images-idx3-ubyte{end}", images[part, :, :, 0])
+            idx(folder / f"{split}-labels-idx1-ubyte{end}", table["digit"][part])
+    elif kind in ("png", "colour"):
+        for i, (image, digit) in enumerate(zip(images, table["digit"], strict=True)):
+            (folder / str(digit)).mkdir(exist_ok=True)
+            path = folder / str(digit) / f"{i}.png"
+            tg.images.grid(image[None], pad=0, scale=1).save(path)
+    elif kind == "npy":
+        source = folder / "images.npy"
+        np.save(source, images[:, :, :, 0])
+    else:
+        source = folder / "images.npz"
+        np.savez(source, x_train=images[:30], y_train=table["digit"][:30], x_test=images[30:],
+                 y_test=table["digit"][30:])  # fmt: skip
+    model = "vae" if kind == "npy" else "cvae"
+    words = ["train", model, "--data", source, "--epochs", 1, "--batch-size", 8, "--out", "run"]
+    code, out, err = tinygen(*words, "--hidden", "12")
+    assert code == 0, err
+    assert f"10 x 10 {'RGB' if kind == 'colour' else 'grey'}" in out
+    code, out, err = tinygen("evaluate", "run", "--samples", 2, "--nll-images", 5)
+    assert code == 0, err
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "vae", "--dta", "mnist"], "No such option"),
+        (["train", "diffusion"], "diffusion"),
+        (["train", "vae", "--data", "nowhere"], "no such file or folder"),
+        (["train", "vae", "--likelihood", "poisson"], "poisson"),
+        (["train", "vae", *FAST[:-2], "--hidden", "a,b"], "512,256"),
+        (["train", "vae", *FAST, "--prior", "normal"], "vae has no option --prior"),
+        (["train", "gan", *FAST, "--beta", "2"], "gan has no option --beta"),
+        (["train", "vae", *FAST, "--lr", "-1"], "lr is -1"),
+        (["train", "vae", *FAST, "--ema", "2"], "ema is 2"),
+        (["train", "vae", *FAST, "--latent", "0"], "latent 0"),
+        (["train", "vae", "--resume"], "no run of vae"),
+        (["train", "vae", "--resume", "--out", "nowhere"], "not the folder of a run"),
+        (["sample", "nowhere"], "not the folder of a run"),
+        (["info", "nowhere"], "not the folder of a run"),
+        (["evaluate", "nowhere"], "not the folder of a run"),
+    ],
+)
+def test_user_errors_are_said_plainly_and_leave_nothing(words, message, tinygen, tmp_path):
+    code, out, err = tinygen(*words)
+    assert code == 2
+    assert message in " ".join((out + err).split()), (out, err)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_more_user_errors(tinygen, tmp_path):
+    assert tinygen("train", "gan", *FAST, "--out", "run")[0] == 0
+    for words, message in (
+        (["train", "gan", *FAST, "--out", "run"], "exists and is not empty"),
+        (["train", "vae", "--out", "run", "--resume"], "holds a run of gan"),
+        (["train", "gan", "--out", "run", "--resume", "--batch-size", "5"], "same settings"),
+        (["sample", "run", "--label", "1"], "train cgan"),
+        (["sample", "run", "--around", "x.png"], "no such file"),
+        (["sample", "run", "--interpolate", "--traverse"], "choose one"),
+        (["sample", "run", "--n", "0"], "--n"),
+        (["sample", "run", "--out", "no/such/folder/x.png"], "no/such/folder"),
+    ):
+        code, out, err = tinygen(*words)
+        assert code == 2, words
+        assert message in " ".join((out + err).split()), (words, out, err)
+
+
+def test_damaged_files(tinygen, tmp_path):
+    assert tinygen("train", "vae", *FAST, "--out", "run")[0] == 0
+    weights = tmp_path / "run" / "model.safetensors"
+    whole = weights.read_bytes()
+    for damage in (whole[:50], whole[:-7], b"", b"\xff" * 64):
+        weights.write_bytes(damage)
+        code, _, err = tinygen("sample", "run")
+        assert code == 2
+        assert "model.safetensors" in err
+    weights.write_bytes(whole)
+    (tmp_path / "run" / "config.json").write_text("{")
+    code, _, err = tinygen("info", "run")
+    assert code == 2
+    assert "damaged" in err
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    code, _, err = tinygen("train", "vae", "--data", folder)
+    assert code == 2
+    (folder / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    code, _, err = tinygen("train", "vae", "--data", folder)
+    assert code == 2
+    assert "a.png" in err
+
+
+def test_divergence_exits_1(tinygen, tmp_path):
+    code, _, err = tinygen(
+        "train", "vae", "--n", 60, "--size", 10, "--batch-size", 20, "--lr", "1e9", "--out", "r",
+        "--epochs", 30,
+    )  # fmt: skip
+    assert code == 1
+    assert "First non-finite result" in err
+    assert "smaller --lr" in err
+
+
+# ---- the program ---------------------------------------------------------------------------------
+
+
+@pytest.mark.quick
+def test_version_and_help(tinygen):
+    assert tinygen("--version")[1].strip() == f"tinygen {tg.__version__}"
+    code, out, _ = tinygen("--help")
+    assert code == 0
+    for command in ("train", "sample", "info", "evaluate"):
+        assert command in out
+        code, text, _ = tinygen(command, "--help")
+        assert code == 0
+        assert "Usage" in text
+
+
+def test_runs_as_a_module_and_in_a_terminal_of_80_columns(tmp_path):
+    command = [sys.executable, "-m", "tinygen", "train", "vae", *FAST]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    log = (tmp_path / "runs" / "vae-strokes" / "log.jsonl").read_text().splitlines()
+    assert json.loads(log[-1])["kind"] == "epoch"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals on Windows")
+def test_a_terminal_shows_a_bar(tmp_path):
+    import os
+    import pty
+
+    parent, child = pty.openpty()
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    env.pop("NO_COLOR", None)
+    command = [sys.executable, "-m", "tinygen", "train", "vae", *FAST]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=child, stderr=child, stdin=child, env=env, close_fds=True
+    )
+    os.close(child)
+    shown = b""
+    while True:
+        try:
+            part = os.read(parent, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        shown += part
+    os.close(parent)
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "epoch 1/1" in text
+    assert "━" in text
+    assert "images/s" in text

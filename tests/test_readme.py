@@ -1,0 +1,55 @@
+"""The README's Python blocks run, its commands are the ones that CI runs, its links lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.S)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_blocks_run(number, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PYTHON[number]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.quick
+def test_the_first_two_blocks_are_the_two_commands():
+    (first, train), (second, test) = BLOCKS[:2]
+    assert first == second == "sh"
+    assert "tinygen train vae" in train
+    assert "pytest" in test
+    for block in (train, test):
+        assert "venv" in block
+        assert "pip install" in block
+
+
+@pytest.mark.quick
+def test_paths_and_pictures_exist():
+    paths = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    paths += re.findall(r"`((?:tinygen|examples|bench|tests)/[\w/.]*)`", README)
+    missing = [p for p in paths if not (ROOT / p).exists()]
+    assert paths
+    assert not missing
+
+
+@pytest.mark.quick
+def test_commands_in_the_readme_exist():
+    from tinygen.commands import app
+
+    known = {c.name for c in app.registered_commands}
+    used = set(re.findall(r"^tinygen (\w+)", README, re.M))
+    assert used == known
