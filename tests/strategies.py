@@ -62,9 +62,7 @@ class Sample:
 
     def cast(self, dtype: str) -> Sample:
         """The same call with floating-point arrays in another dtype."""
-        arrays = tuple(
-            np.asarray(a, dtype) if a.dtype.kind == "f" else a for a in self.arrays
-        )
+        arrays = tuple(np.asarray(a, dtype) if a.dtype.kind == "f" else a for a in self.arrays)
         return Sample(arrays, self.options)
 
     def floats(self) -> list[int]:
@@ -124,7 +122,7 @@ def with_keepdims(samples: st.SearchStrategy[Sample]) -> st.SearchStrategy[Sampl
     )
 
 
-# ---- memory layouts: the same values, stored otherwise ---------------------------------------------
+# ---- memory layouts: the same values, stored otherwise -------------------------------------------
 
 
 def reversed_layout(a: np.ndarray) -> np.ndarray:
@@ -151,7 +149,7 @@ LAYOUTS: list[Callable[[np.ndarray], np.ndarray]] = [
     stepped_layout,
 ]
 
-# ---- backends: each is a parameter, one that is missing a visible skip -----------------------------
+# ---- backends: each is a parameter, one that is missing a visible skip ---------------------------
 
 
 def _backends() -> list[Any]:

@@ -189,6 +189,7 @@ class Primitive:
                     self._check_mutable(args)
                 return self(*map(_tensor_or_weak, args), **static)
             bit += bit
+        signature.extend(static)  # the names: an option unknown or missing is found once, too
         for name in self._checked_static:
             signature.append(static.get(name, self.defaults[name]))
         key = tuple(signature)
@@ -265,6 +266,8 @@ class Primitive:
         if out.__class__ is tuple:
             likes = tuple((o.shape, o.dtype) for o in out)
             call = Node(self, tuple(nodes), recipe, saved, {**static, OUTPUTS: likes}, ())
+            if state.observer is not None:
+                call.line = user_line()
             return self._outputs(call, out)  # type: ignore[return-value]
         node = Node(self, tuple(nodes), recipe, saved, static, out.shape)
         if state.observer is not None:
@@ -579,6 +582,8 @@ class Fused(Primitive):
         traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
         if traced and state.recording:
             return self._record(args, nodes, static, out, traced)
+        if out.__class__ is tuple:
+            return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
 
     def _rule(self, arg: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
@@ -597,11 +602,14 @@ class Fused(Primitive):
         wanted = [i for i, p in enumerate(node.parents)
                   if p is not None and (needed is None or p in needed)]  # fmt: skip
         inner = list(node.saved)
+        static = {k: v for k, v in node.static.items() if k != OUTPUTS}
         with recording(True):
             for i in wanted:
                 x = inner[i]
                 inner[i] = PRIMITIVES["identity"](x) if create else x.detach(requires_grad=True)
-            y = self.body(*inner, **node.static)
+            y = self.body(*inner, **static)
+        if OUTPUTS in node.static:
+            y, g = [y[i] for i in g], list(g.values())
         gradients = grad(y, [inner[i] for i in wanted], g, create_graph=create)
         return [(node.parents[i], gx) for i, gx in zip(wanted, gradients, strict=True)]  # type: ignore[misc]
 

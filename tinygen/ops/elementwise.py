@@ -192,7 +192,9 @@ minimum.vjp(
 @primitive
 def clip(xp: XP, x: Array, *, low: float | None = None, high: float | None = None) -> Array:
     """x limited to [low, high]; None leaves a side open."""
-    return xp.clip(x, *(v.item() if isinstance(v, np.generic) else v for v in (low, high)))
+    low = low.item() if isinstance(low, np.generic) else low
+    high = high.item() if isinstance(high, np.generic) else high
+    return xp.clip(x, low, high)
 
 
 @clip.check

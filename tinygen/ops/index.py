@@ -16,8 +16,7 @@ def _integers(name: str, indices: Array) -> None:
     kind = np.result_type(getattr(indices, "dtype", indices))
     if kind.kind not in "iu":
         raise TypeError(
-            f"{name}: indices have dtype {kind}, expected integers; "
-            "convert with .astype('int64')"
+            f"{name}: indices have dtype {kind}, expected integers; convert with .astype('int64')"
         )
 
 

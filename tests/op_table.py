@@ -1,0 +1,1147 @@
+"""One row an operation: how to draw a call, what it must compute, what it must refuse.
+
+The references are NumPy and `math`, written from the definitions and never through tinygen. A new
+primitive, fused operation or loss needs a row here: tests/test_ops.py fails until it has one, and
+runs every template over it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from strategies import (
+    DISTINCT,
+    NOT_ZERO,
+    POSITIVE,
+    REAL,
+    Domain,
+    Sample,
+    broadcastable,
+    elementwise,
+    rngs,
+    shapes,
+    with_axes,
+    with_keepdims,
+)
+
+import tinygen as tg
+from tinygen import losses, nn, optim
+from tinygen.primitive import PRIMITIVES
+from tinygen.random import Generator
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A call that must raise: arguments (arrays become tensors), the exception, its message."""
+
+    args: tuple[Any, ...]
+    error: type[Exception]
+    match: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Everything the templates need to know of one operation.
+
+    Attributes:
+        call: f(*tensors, **options), as a user calls it.
+        reference: the same on arrays, from the definition.
+        samples: Hypothesis strategy of calls inside the domain.
+        order: to which gradients are checked; 0 where there is none.
+        domains: of the arguments of an elementwise operation, which then broadcast.
+        edges: calls to try always: 0-d, zero-size, ties. Elementwise operations have their own.
+        extremes: values for every argument of an elementwise operation, compared with the
+            reference but not differentiated.
+        view: the result may share memory with the first argument.
+        mutates: positions of the arguments written in place; the reference returns a dict of
+            their new values.
+        rtol: allowed in float64.
+        ulps: of the largest result (times the number of terms), allowed in float32.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    reference: Callable[..., Any]
+    samples: st.SearchStrategy[Sample]
+    order: int = 2
+    domains: tuple[Domain, ...] = ()
+    edges: tuple[Sample, ...] = ()
+    extremes: tuple[float, ...] = ()
+    view: bool = False
+    mutates: tuple[int, ...] = ()
+    rtol: float = 1e-10
+    ulps: float = 8.0
+    errors: tuple[Bad, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<row {self.name}>"
+
+
+ROWS: list[Row] = []
+EXTREME = (0.0, -0.0, 1.0, -1.0, 1e-30, 20.0, -20.0, 1e3, -1e3, math.inf, -math.inf, math.nan)
+INT = np.array([1, 2, 3])
+VEC = np.array([1.0, 2.0, 3.0], dtype=np.float32)
+MAT = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+
+def add(name: str, reference: Callable[..., Any], samples: Any, **more: Any) -> None:
+    """A row for the operation of that name."""
+    call = more.pop("call", None) or PRIMITIVES.get(name) or getattr(tg, name)
+    ROWS.append(Row(name, call, reference, samples, **more))
+
+
+def pointwise(
+    name: str, reference: Callable[..., Any], *domains: Domain, options: Any = None, **more: Any
+) -> None:
+    """A row for an elementwise operation, its arguments drawn from the domains."""
+    options = options or {}
+    add(name, reference, elementwise(*domains, **options), domains=domains, **more)
+
+
+def sample(*arrays: Any, **options: Any) -> Sample:
+    return Sample(arrays, options)
+
+
+def dims(count: int) -> st.SearchStrategy[np.ndarray]:
+    """Arrays with so many axes, generic values."""
+    return st.builds(REAL.fill, rngs, shapes(0, 4, (count, count)))
+
+
+# ---- arithmetic ----------------------------------------------------------------------------------
+
+pointwise("identity", lambda x: x, REAL, view=True, extremes=EXTREME)
+pointwise(
+    "add", lambda x, y: x + y, REAL, REAL, extremes=EXTREME,
+    errors=(
+        Bad((VEC, np.ones(3)), TypeError,
+            r"add: dtypes do not mix: x \(3,\) float32, y \(3,\) float64.*astype"),
+        Bad((VEC, INT), TypeError, r"add: dtypes do not mix.*int64.*astype"),
+        Bad((INT, 0.5), TypeError, r"add: dtypes do not mix.*y = 0.5"),
+        Bad((VEC, MAT.T), ValueError, r"add: shapes do not broadcast: x \(3,\)"),
+        Bad((VEC,), TypeError, r"add: 1 arguments, expected 2 \(x, y\)"),
+        Bad((VEC, VEC, VEC), TypeError, r"add: 3 arguments, expected at most 2 \(x, y\)"),
+        Bad((VEC, None), TypeError, r"add: y is None; expected a tensor"),
+        Bad((VEC, "one"), TypeError, r"tensor: values of type .* are not numbers"),
+        Bad((VEC, VEC), TypeError, r"add: unknown option axis; it takes no options", {"axis": 0}),
+    ),
+)  # fmt: skip
+pointwise("sub", lambda x, y: x - y, REAL, REAL, extremes=EXTREME)
+pointwise("neg", lambda x: -x, REAL, extremes=EXTREME)
+pointwise("mul", lambda x, y: x * y, REAL, REAL, extremes=EXTREME, order=3)
+pointwise("div", lambda x, y: x / y, REAL, NOT_ZERO, extremes=EXTREME, ulps=16)
+pointwise(
+    "guarded_mul", lambda c, s: np.where(c == 0, 0.0, c * s), NOT_ZERO, REAL, extremes=EXTREME
+)
+pointwise(
+    "guarded_div", lambda c, y: np.where(c == 0, 0.0, c / y), NOT_ZERO, NOT_ZERO,
+    extremes=EXTREME, ulps=16,
+)  # fmt: skip
+pointwise("square", lambda x: x**2, REAL, extremes=EXTREME, order=3)
+
+# ---- comparisons ---------------------------------------------------------------------------------
+
+_COARSE = elementwise(Domain(grid=1.0), Domain(grid=1.0)).map(
+    lambda s: Sample(tuple(np.round(a) for a in s.arrays), {})  # many equal pairs
+)
+for _name, _compare in {
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+}.items():
+    add(_name, _compare, _COARSE, order=0, domains=(REAL, REAL), extremes=EXTREME,
+        errors=(
+            Bad((VEC, np.ones(3)), TypeError, f"{_name}: dtypes do not mix"),
+            Bad((VEC, np.ones(2, np.float32)), ValueError, f"{_name}: shapes do not broadcast"),
+        ))  # fmt: skip
+pointwise("isfinite", np.isfinite, REAL, order=0, extremes=EXTREME)
+pointwise("sign", np.sign, REAL, order=0, extremes=EXTREME)
+
+# ---- choosing ------------------------------------------------------------------------------------
+
+
+def _choose(c: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    c, x, y = np.broadcast_arrays(c, x, y)
+    out = [a if chosen else b for chosen, a, b in zip(c.flat, x.flat, y.flat, strict=True)]
+    return np.array(out, dtype=x.dtype).reshape(c.shape)
+
+
+add(
+    "where", _choose,
+    elementwise(REAL, REAL, REAL).map(lambda s: Sample((s.arrays[0] > 0, *s.arrays[1:]), {})),
+    edges=(sample(True, 1.0, 2.0), sample(np.zeros((0, 2), bool), np.ones(2), np.ones((0, 1)))),
+    errors=(
+        Bad((VEC, VEC, VEC), TypeError, r"where: the condition has dtype float32, expected bool"),
+        Bad((1, VEC, VEC), TypeError, r"where: the condition has dtype int, expected bool"),
+        Bad((VEC > 0, VEC, np.ones(3)), TypeError, r"where: dtypes do not mix"),
+    ),
+)  # fmt: skip
+pointwise("maximum", np.maximum, DISTINCT, Domain(grid=0.3, shift=0.5), extremes=EXTREME)
+pointwise("minimum", np.minimum, DISTINCT, Domain(grid=0.3, shift=0.5), extremes=EXTREME)
+_ENDS = Domain(-2.0, 2.0, avoid=(-1.0, 0.5))
+pointwise(
+    "clip", lambda x, low=None, high=None: np.minimum(
+        np.maximum(x, -np.inf if low is None else low), np.inf if high is None else high), _ENDS,
+    options={"low": st.sampled_from([None, -1.0, -1]), "high": st.sampled_from([None, 0.5])},
+    extremes=EXTREME,
+    errors=(Bad((VEC,), ValueError, r"clip: low 1.0 is above high 0", {"low": 1.0, "high": 0}),),
+)  # fmt: skip
+pointwise("abs", lambda x: np.where(x < 0, -x, x) + 0.0, NOT_ZERO, extremes=EXTREME)
+pointwise("relu", lambda x: np.where(x < 0, 0.0, x), NOT_ZERO, extremes=EXTREME)
+pointwise(
+    "leaky_relu", lambda x, slope=0.01: np.where(x < 0, slope * x, x), NOT_ZERO,
+    options={"slope": st.sampled_from([0.2, 0.01, np.float64(0.2)])}, extremes=EXTREME,
+)  # fmt: skip
+
+# ---- exponentials, roots, waves ------------------------------------------------------------------
+
+pointwise(
+    "exp", lambda x: np.power(math.e, x), REAL, extremes=EXTREME,
+    errors=(Bad((INT,), TypeError, r"exp: expected floating-point values.*int64.*astype"),),
+)  # fmt: skip
+pointwise("log", np.log, POSITIVE, extremes=EXTREME)
+pointwise("sqrt", np.sqrt, POSITIVE, extremes=EXTREME)
+pointwise("sin", np.sin, REAL, extremes=EXTREME)
+pointwise("cos", np.cos, REAL, extremes=EXTREME)
+pointwise("tanh", np.vectorize(math.tanh, otypes=[np.float64]), REAL, extremes=EXTREME)
+pointwise("sigmoid", lambda x: 1 / (1 + np.exp(-x)), REAL, extremes=EXTREME)
+pointwise("softplus", lambda x: np.logaddexp(0.0, x), REAL, extremes=EXTREME)
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+pointwise("erf", _erf, REAL, extremes=EXTREME)
+_FINITE = tuple(v for v in EXTREME if not math.isinf(v) and v != -20)  # 1 + erf(-14) is 0
+pointwise("silu", lambda x: x / (1 + np.exp(-x)), REAL, extremes=_FINITE)
+pointwise("gelu", lambda x: x * 0.5 * _erfc(-x / math.sqrt(2)), REAL, extremes=_FINITE)
+
+# ---- powers --------------------------------------------------------------------------------------
+
+pointwise(
+    "power_n", lambda x, n: x ** np.float64(n), POSITIVE,
+    options={"n": st.sampled_from([0, 3, -1, -2, 0.5, 1.5, -0.5])}, ulps=32,
+)  # fmt: skip
+pointwise("power_xy", lambda x, y: np.exp(y * np.log(x)), POSITIVE, REAL, ulps=32)
+add(
+    "power", lambda x, n: np.array([v ** float(n) for v in x.flat]).reshape(x.shape),
+    elementwise(NOT_ZERO, n=st.sampled_from([0, 1, 2, 3, 5, -1, -2, np.int64(3), np.float64(2)])),
+    call=lambda x, n: tg.power(x, n), ulps=128, view=True,  # x ** 1 is x
+    edges=(sample(np.array([-1.5, 0.0, 2.0]), n=2), sample(np.array([0.0, 1.0]), n=3)),
+    errors=(
+        Bad((INT,), TypeError, r"power_n: expected floating-point values", {"n": 3}),
+        Bad((VEC,), TypeError, r"power_xy: dtypes do not mix", {"n": np.ones(3)}),
+    ),
+)  # fmt: skip
+
+# ---- dtype ---------------------------------------------------------------------------------------
+
+pointwise("cast", lambda x, dtype: x, REAL, options={"dtype": st.just("float64")})
+add("cast_discrete", lambda x, dtype: x.astype(dtype), order=0,
+    samples=elementwise(REAL, dtype=st.sampled_from(["int64", "bool", "int32"])))  # fmt: skip
+add(
+    "astype", lambda x, dtype: x.astype(dtype), call=lambda x, dtype: tg.astype(x, dtype),
+    samples=elementwise(REAL, dtype=st.sampled_from([np.float64, "float64", "d"])), view=True,
+    errors=(
+        Bad((VEC,), TypeError, r"astype: float16 is not supported", {"dtype": "float16"}),
+        Bad((VEC,), TypeError, r"astype: complex128 is not supported", {"dtype": complex}),
+        Bad((VEC,), TypeError, r"astype: <U4 is not supported|astype: .* not supported",
+            {"dtype": "<U4"}),
+    ),
+)  # fmt: skip
+
+add(
+    "full_like", lambda x, value: np.full_like(x, value), order=0,
+    samples=elementwise(REAL, value=st.sampled_from([0, 1.5, -2])),
+    call=lambda x, value: tg.full_like(x, value),
+)  # fmt: skip
+
+# ---- reductions ----------------------------------------------------------------------------------
+
+
+def _axis_errors(name: str, axis: int = 5) -> tuple[Bad, ...]:
+    return (
+        Bad((MAT,), ValueError, rf"{name}: axis {axis} does not fit an array with 2 axes",
+            {"axis": axis}),
+    )  # fmt: skip
+
+
+def _empty(name: str) -> Bad:
+    return Bad((np.zeros((0, 3), np.float32),), ValueError,
+               rf"{name}: shape \(0, 3\) has no elements along axis 0", {"axis": 0})  # fmt: skip
+
+
+_AT_LEAST_ONE = with_keepdims(with_axes(low=1))
+_TIES = with_keepdims(with_axes(DISTINCT, low=1))
+_ROW_EDGES = (
+    sample(2.5, axis=None),
+    sample(np.zeros((0, 3)), axis=1),
+    sample(np.array([[1.5], [2.5]]), axis=-1),
+)
+add(
+    "sum", np.sum, with_keepdims(with_axes()), order=2,
+    edges=(*_ROW_EDGES, sample(np.zeros((2, 0)), axis=None), sample(np.zeros((2, 0)), axis=(1,))),
+    errors=(
+        *_axis_errors("sum"),
+        Bad((MAT,), ValueError, r"sum: axis \(0, 0\) names an axis twice", {"axis": (0, 0)}),
+        Bad((MAT, 0), TypeError, r"sum: axis given both by position and by name", {"axis": 1}),
+        Bad((MAT, 0, True, 1), TypeError, r"sum: 4 arguments, expected at most 3"),
+        Bad((MAT,), TypeError, r"sum: unknown option dim; it takes axis, keepdims", {"dim": 1}),
+        Bad((), TypeError, r"sum: 0 arguments, expected 1 \(x\)"),
+    ),
+)  # fmt: skip
+add("mean", np.mean, _AT_LEAST_ONE, edges=_ROW_EDGES,
+    errors=(*_axis_errors("mean"), _empty("mean"),
+            Bad((INT,), TypeError, r"mean: expected floating-point values")))  # fmt: skip
+add(
+    "var", lambda x, axis, keepdims=False, correction=0: np.var(
+        x, axis=axis, keepdims=keepdims, ddof=correction), _AT_LEAST_ONE,
+    edges=(*_ROW_EDGES, sample(np.arange(4.0) ** 2, axis=0, correction=1)), ulps=32,
+    errors=(
+        *((Bad((MAT,), ValueError, r"axis 5 does not fit", {"axis": 5})),),
+        Bad((VEC,), ValueError, r"var: 3 elements along axis 0 .* more than the correction 3",
+            {"axis": 0, "correction": 3}),
+    ),
+)  # fmt: skip
+add("max", np.max, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("max"), _empty("max")))
+add("min", np.min, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("min"), _empty("min")))
+add("argmax", np.argmax, order=0, samples=with_keepdims(with_axes(DISTINCT, 1, several=False)),
+    edges=(sample(np.array([1.0, 3.0, 3.0]), axis=0), sample(np.zeros((0, 2)), axis=1)),
+    errors=(*_axis_errors("argmax"), _empty("argmax")))  # fmt: skip
+_ONE_AXIS = with_axes(several=False, everything=False)
+add("cumsum", np.cumsum, _ONE_AXIS, edges=(sample(np.zeros((0, 2)), axis=0),),
+    errors=(*_axis_errors("cumsum"),
+            Bad((MAT,), TypeError, r"cumsum: missing option axis; it takes axis")))  # fmt: skip
+
+
+def _softmax(x: np.ndarray, axis: Any = -1) -> np.ndarray:
+    return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
+
+
+_SOFT = with_axes(low=1)
+_SOFT_EDGES = (sample(np.zeros((0, 2))), sample(np.array([2.0])))
+add("softmax", _softmax, _SOFT, edges=_SOFT_EDGES,
+    errors=(*_axis_errors("softmax"), _empty("softmax")))  # fmt: skip
+add("log_softmax", lambda x, axis=-1: np.log(_softmax(x, axis)), _SOFT, edges=_SOFT_EDGES,
+    errors=(*_axis_errors("log_softmax"), _empty("log_softmax")))  # fmt: skip
+add(
+    "logsumexp",
+    lambda x, axis=None, keepdims=False: np.log(np.exp(x).sum(axis=axis, keepdims=keepdims)),
+    with_keepdims(_SOFT), edges=(sample(1.5),),
+    errors=(*_axis_errors("logsumexp"), _empty("logsumexp")),
+)  # fmt: skip
+
+# ---- shapes --------------------------------------------------------------------------------------
+
+
+def _sum_to(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    out = np.zeros(shape, x.dtype)
+    lead = x.ndim - len(shape)
+    for index in np.ndindex(x.shape):
+        out[tuple(0 if n == 1 else i for i, n in zip(index[lead:], shape, strict=True))] += x[index]
+    return out
+
+
+@st.composite
+def _to_and_from(draw: Any, big: bool) -> Sample:
+    """An array and a shape one of which broadcasts to the other; `big`: the array is the larger."""
+    (small,) = draw(broadcastable(1))
+    full = tuple(draw(st.integers(0, 3)) if n == 1 else n for n in small)
+    full = (*draw(shapes(0, 3, (0, 1))), *full)
+    return Sample(
+        (REAL.fill(draw(rngs), full if big else small),), {"shape": small if big else full}
+    )
+
+
+add(
+    "broadcast_to",
+    lambda x, shape: x + np.zeros(shape), _to_and_from(big=False), view=True,
+    errors=(
+        Bad((VEC,), ValueError, r"broadcast_to: shape \(3,\) does not broadcast to \(3, 2\)",
+            {"shape": (3, 2)}),
+        Bad((MAT,), ValueError, r"broadcast_to: shape \(2, 3\) does not broadcast to \(3,\)",
+            {"shape": (3,)}),
+    ),
+)  # fmt: skip
+add("sum_to", _sum_to, _to_and_from(big=True), view=True)
+
+
+def _reordered(x: np.ndarray, shape: Any) -> np.ndarray:
+    out = np.empty(x.size, x.dtype)
+    for i, index in enumerate(itertools.product(*map(range, x.shape))):
+        out[i] = x[index]
+    sizes = [shape] if isinstance(shape, (int, np.integer)) else list(shape)
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = x.size // math.prod(n for n in sizes if n != -1)
+    out.shape = tuple(sizes)
+    return out
+
+
+@st.composite
+def _reshapes(draw: Any) -> Sample:
+    x = draw(dims(draw(st.integers(0, 3))))
+    shapes_ = [x.size, (x.size,), (1, *x.shape, 1), x.shape[::-1], [*x.shape]]
+    shapes_ += [-1, (-1, 1), np.int64(-1)] if x.size else []
+    return Sample((x,), {"shape": draw(st.sampled_from(shapes_))})
+
+
+add(
+    "reshape", _reordered, _reshapes(), view=True,
+    edges=(sample(np.zeros((0, 3)), shape=(3, 0)), sample(np.zeros((0, 3)), shape=(-1, 3))),
+    errors=(
+        Bad((MAT,), ValueError, r"reshape: shape \(2, 3\) has 6 elements.*\(4, 2\)",
+            {"shape": (4, 2)}),
+        Bad((MAT,), ValueError, r"reshape: shape .* at most one -1", {"shape": (-1, -1)}),
+        Bad((MAT,), ValueError, r"reshape: shape .* do not fit \(-2, -3\)", {"shape": (-2, -3)}),
+        Bad((MAT,), ValueError, r"reshape: shape .* do not fit \(4, -1\)", {"shape": (4, -1)}),
+    ),
+)  # fmt: skip
+
+
+@st.composite
+def _orders(draw: Any) -> Sample:
+    n = draw(st.integers(0, 3))
+    order = st.permutations(range(n)).map(lambda p: tuple(p))
+    signed = order.map(lambda p: tuple(a - n for a in p))
+    return Sample((draw(dims(n)),), {"axes": draw(st.one_of(st.none(), order, signed))})
+
+
+def _transposed(x: np.ndarray, axes: Any = None) -> np.ndarray:
+    order = tuple(range(x.ndim))[::-1] if axes is None else tuple(a % x.ndim for a in axes)
+    out = np.empty(tuple(x.shape[a] for a in order), x.dtype)
+    for index in np.ndindex(out.shape):
+        source = [0] * x.ndim
+        for position, a in enumerate(order):
+            source[a] = index[position]
+        out[index] = x[tuple(source)]
+    return out
+
+
+add(
+    "transpose", _transposed, _orders(), view=True,
+    errors=(
+        Bad((MAT,), ValueError, r"transpose: axes \(0, 0\) are not an order of the 2 axes",
+            {"axes": (0, 0)}),
+        Bad((MAT,), ValueError, r"transpose: axes \(0,\) are not an order", {"axes": (0,)}),
+    ),
+)  # fmt: skip
+
+
+@st.composite
+def _two_axes(draw: Any) -> Sample:
+    n = draw(st.integers(1, 3))
+    axis = st.integers(-n, n - 1)
+    return Sample((draw(dims(n)),), {"axis1": draw(axis), "axis2": draw(axis)})
+
+
+def _swapped(x: np.ndarray, axis1: int, axis2: int) -> np.ndarray:
+    order = list(range(x.ndim))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
+    return _transposed(x, tuple(order))
+
+
+add("swapaxes", _swapped, _two_axes(), view=True,
+    errors=(Bad((MAT, 0, 2), ValueError, r"swapaxes: axis 2 does not fit"),
+            Bad((MAT, 0), TypeError, r"swapaxes: missing option axis2")))  # fmt: skip
+
+
+def _expanded(x: np.ndarray, axis: Any) -> np.ndarray:
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    n = x.ndim + len(axes)
+    at, sizes = {a % n for a in axes}, iter(x.shape)
+    return x.copy().reshape([1 if i in at else next(sizes) for i in range(n)])
+
+
+@st.composite
+def _new_axes(draw: Any) -> Sample:
+    n = draw(st.integers(0, 2))
+    one = st.integers(-n - 1, n)
+    pair = st.lists(st.integers(0, n + 1), min_size=2, max_size=2, unique=True).map(tuple)
+    return Sample((draw(dims(n)),), {"axis": draw(st.one_of(one, pair))})
+
+
+add("expand_dims", _expanded, _new_axes(), view=True,
+    errors=(Bad((MAT, 4), ValueError, r"expand_dims: axis 4 does not fit an array with 3 axes"),
+            Bad((MAT, (0, 0)), ValueError, r"expand_dims: axis .* twice")))  # fmt: skip
+
+
+@st.composite
+def _unit_axes(draw: Any) -> Sample:
+    shape = draw(st.lists(st.sampled_from([1, 1, 2, 0]), max_size=3).map(tuple))
+    ones = [i for i, n in enumerate(shape) if n == 1]
+    several = st.lists(st.sampled_from(ones), unique=True).map(tuple) if ones else st.just(())
+    one = st.sampled_from([*ones, *(i - len(shape) for i in ones)]) if ones else st.none()
+    return Sample(
+        (REAL.fill(draw(rngs), shape),), {"axis": draw(st.one_of(st.none(), several, one))}
+    )
+
+
+def _squeezed(x: np.ndarray, axis: Any = None) -> np.ndarray:
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    gone = {a % x.ndim for a in axes if x.shape[a] == 1}
+    return x.copy().reshape([n for i, n in enumerate(x.shape) if i not in gone])
+
+
+add("squeeze", _squeezed, _unit_axes(), view=True,
+    errors=(Bad((MAT, 0), ValueError, r"squeeze: axis 0 of shape \(2, 3\) has size 2, expected 1"),
+            Bad((MAT, 2), ValueError, r"squeeze: axis 2 does not fit")))  # fmt: skip
+add("flip", lambda x, axis=None: np.flip(x, axis), with_axes(), view=True,
+    errors=_axis_errors("flip"))  # fmt: skip
+
+
+@st.composite
+def _joined(draw: Any, new: bool) -> Sample:
+    shape = draw(shapes(0, 3, (0 if new else 1, 2)))
+    n = len(shape) + new
+    axis = draw(st.integers(-n, n - 1))
+    rng = draw(rngs)
+    pieces = []
+    for _ in range(draw(st.integers(1, 3))):
+        sizes = list(shape)
+        if not new:
+            sizes[axis] = draw(st.integers(0, 3))
+        pieces.append(REAL.fill(rng, tuple(sizes)))
+    return Sample(tuple(pieces), {"axis": axis})
+
+
+_JOIN_ERRORS = (
+    Bad((), ValueError, r"concatenate: no tensors given"),
+    Bad((MAT, VEC), ValueError, r"concatenate: shapes \(2, 3\), \(3,\) differ outside axis 0"),
+    Bad((MAT, MAT.T), ValueError, r"concatenate: shapes \(2, 3\), \(3, 2\) differ outside axis 0"),
+    Bad((VEC, np.ones(3)), TypeError, r"concat: dtypes do not mix: xs\[0\] .* xs\[1\]"),
+    Bad((VEC, VEC), ValueError, r"concatenate: axis 1 does not fit", {"axis": 1}),
+)
+add("concat", lambda *xs, axis: np.concatenate(xs, axis), _joined(new=False))
+add("concatenate", lambda *xs, axis: np.concatenate(xs, axis), _joined(new=False),
+    call=lambda *xs, axis=0: tg.concatenate(xs, axis), errors=_JOIN_ERRORS)  # fmt: skip
+add("stack", lambda *xs, axis: np.stack(xs, axis), _joined(new=True),
+    call=lambda *xs, axis=0: tg.stack(xs, axis),
+    errors=(Bad((MAT, VEC), ValueError, r"stack: shapes \(2, 3\), \(3,\) differ"),))  # fmt: skip
+
+
+@st.composite
+def _padded(draw: Any) -> Sample:
+    x = draw(dims(draw(st.integers(0, 3))))
+    pair = st.tuples(st.integers(0, 2), st.integers(0, 2))
+    width = tuple(draw(pair) for _ in x.shape)
+    return Sample((x,), {"pad_width": width, "value": draw(st.sampled_from([0.0, 1.5, -1]))})
+
+
+def _surrounded(x: np.ndarray, pad_width: Any, value: float = 0.0) -> np.ndarray:
+    sizes = [b + n + a for n, (b, a) in zip(x.shape, pad_width, strict=True)]
+    out = np.full(sizes, value, x.dtype)
+    out[tuple(slice(b, b + n) for n, (b, _) in zip(x.shape, pad_width, strict=True))] = x
+    return out
+
+
+add(
+    "pad", _surrounded, _padded(),
+    errors=(
+        Bad((MAT, ((1, 1),)), ValueError, r"pad: pad_width .* for each of the 2 axes"),
+        Bad((VEC, ((-1, 1),)), ValueError, r"pad: pad_width .* counts >= 0"),
+        Bad((VEC, 1), ValueError, r"pad: pad_width 1 for shape \(3,\)"),
+    ),
+)  # fmt: skip
+
+# ---- indexing ------------------------------------------------------------------------------------
+
+INDICES: tuple[Any, ...] = (  # of an array with shape (4, 3, 2)
+    0, -1, (1, 2), (3, -1, 0), slice(None), slice(1, 3), slice(None, None, -1), slice(3, 0, -2),
+    (slice(None), 1), (..., 0), (0, ...), (None, 1), (..., None), (1, None, slice(0, 2)),
+    (slice(None), slice(None, None, 2), -1), (), (None, ..., None), slice(2, 2), slice(-3, None),
+    np.int64(2), (slice(0, 100), np.int32(1)),
+)  # fmt: skip
+GATHERS: tuple[Any, ...] = (
+    [0, 0, 3], np.array([-1, 2]), (slice(None), [2, 1, 0, 2]), (..., [1, 1]), [[0, 1], [3, 3]],
+    (slice(1, 3), [0, 2]), (1, [0, 2]), (slice(None), 1, [0, 1, 1]), (None, [3]), np.array(2),
+    np.array([1, 2], dtype=np.uint8), [], (slice(None, None, -1), ..., np.array([0])),
+)  # fmt: skip
+
+
+def _indexed(indices: tuple[Any, ...]) -> st.SearchStrategy[Sample]:
+    return st.builds(
+        lambda rng, i: Sample((REAL.fill(rng, (4, 3, 2)),), {"index": indices[i]}),
+        rngs, st.integers(0, len(indices) - 1),
+    )  # fmt: skip
+
+
+def _getitem(x: np.ndarray, index: Any) -> np.ndarray:
+    if isinstance(index, list) and not index:
+        index = np.zeros(0, int)
+    return x[index]
+
+
+add(
+    "getitem", _getitem, _indexed(INDICES + GATHERS), view=True,
+    call=lambda x, index: x[index] if not _is_empty(index) else x[np.zeros(0, int)],
+    edges=tuple(sample(np.arange(24.0).reshape(4, 3, 2), index=i) for i in INDICES + GATHERS),
+    errors=(
+        Bad((MAT,), IndexError, r"getitem: index 2 is outside axis 0 of shape \(2, 3\)",
+            {"index": 2}),
+        Bad((MAT,), IndexError, r"getitem: index -4 is outside axis 1", {"index": (0, -4)}),
+        Bad((MAT,), IndexError, r"getitem: 3 indices for shape \(2, 3\), expected at most 2",
+            {"index": (0, 0, 0)}),
+        Bad((MAT,), IndexError, r"getitem: `...` appears twice", {"index": (..., ...)}),
+        Bad((MAT,), TypeError, r"getitem: a boolean mask .*tinygen.where", {"index": MAT > 2}),
+        Bad((MAT,), TypeError, r"getitem: a boolean mask", {"index": True}),
+        Bad((MAT,), TypeError, r"getitem: more than one array of indices",
+            {"index": ([0, 1], [0, 1])}),
+        Bad((MAT,), TypeError, r"take: indices have dtype float32, expected integers",
+            {"index": 0.5}),
+        Bad((MAT,), IndexError, r"take: .* expected indices from -2 to 1", {"index": [2]}),
+    ),
+)  # fmt: skip
+
+
+def _is_empty(index: Any) -> bool:
+    return isinstance(index, list) and not index
+
+
+def _plain_index(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    turn: dict[str, Any] = {"int": int, "new": lambda: None, "slice": slice}
+    return tuple(turn[kind](*rest) for kind, *rest in index)
+
+
+_SLICES = (
+    (("slice", None, None, -1),),
+    (("int", 1), ("new",), ("slice", 1, None, None)),
+    (("slice", 0, 4, 2), ("int", -1), ("slice", 2, 0, -1)),
+    (("slice", 2, 2, None),),
+)
+
+
+def _placed(x: np.ndarray, index: Any, shape: tuple[int, ...]) -> np.ndarray:
+    out = np.zeros(shape, x.dtype)
+    out[_plain_index(index)] += x
+    return out
+
+
+add(
+    "basic_slice", lambda x, index: x[_plain_index(index)], view=True,
+    samples=st.builds(lambda rng, i: Sample((REAL.fill(rng, (4, 3, 2)),), {"index": i}),
+                      rngs, st.sampled_from(_SLICES)),
+)  # fmt: skip
+add(
+    "place", _placed,
+    st.builds(
+        lambda rng, i: Sample((REAL.fill(rng, np.zeros((4, 3, 2))[_plain_index(i)].shape),),
+                              {"index": i, "shape": (4, 3, 2)}),
+        rngs, st.sampled_from(_SLICES)),
+)  # fmt: skip
+
+
+@st.composite
+def _gathered(draw: Any, scatter: bool) -> Sample:
+    """take and its adjoint: an array (or the gathered one), indices of 0 to 2 axes, an axis."""
+    shape = draw(shapes(1, 4, (1, 3)))
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    rng, form, n = draw(rngs), draw(shapes(0, 3, (0, 2))), shape[axis]
+    indices = rng.integers(0 if scatter else -n, n, form)
+    if not scatter:
+        return Sample((REAL.fill(rng, shape), indices), {"axis": axis})
+    at = axis % len(shape)
+    values = REAL.fill(rng, shape[:at] + form + shape[at + 1 :])
+    return Sample((values, indices), {"axis": axis, "shape": shape})
+
+
+def _taken(x: np.ndarray, indices: np.ndarray, axis: int = 0) -> np.ndarray:
+    front = np.moveaxis(x, axis, 0)
+    picked = np.array([front[i] for i in indices.flat]).reshape(indices.shape + front.shape[1:])
+    places = range(axis % x.ndim, axis % x.ndim + indices.ndim)
+    return np.moveaxis(picked, range(indices.ndim), places)
+
+
+def _scattered(x: np.ndarray, indices: np.ndarray, axis: int, shape: tuple[int, ...]) -> np.ndarray:
+    out, at = np.zeros(shape, x.dtype), axis % len(shape)
+    for index in np.ndindex(x.shape):
+        i = indices[index[at : at + indices.ndim]]
+        out[(*index[:at], int(i), *index[at + indices.ndim :])] += x[index]
+    return out
+
+
+add(
+    "take", _taken, _gathered(scatter=False),
+    edges=(sample(np.array([1.0, 2.0, 3.0]), np.array([1, 1, 1, -3]), axis=0),),
+    errors=(
+        Bad((VEC, [0, 3]), IndexError, r"take: .* x has shape \(3,\), expected .* from -3 to 2"),
+        Bad((VEC, VEC), TypeError, r"take: indices have dtype float32, expected integers.*astype"),
+        Bad((VEC, 0.5), TypeError, r"take: indices have dtype float64, expected integers"),
+        Bad((VEC, True), TypeError, r"take: indices have dtype bool, expected integers"),
+        Bad((VEC, None), TypeError, r"take: indices is None"),
+        Bad((VEC, 0), ValueError, r"take: axis 1 does not fit", {"axis": 1}),
+    ),
+)  # fmt: skip
+add(
+    "scatter_add", _scattered, _gathered(scatter=True),
+    edges=(sample(np.array([1.0, 2.0, 3.0]), np.array([1, 1, 1]), axis=0, shape=(2,)),),
+    errors=(
+        Bad((VEC, VEC), TypeError, r"scatter_add: indices have dtype float32, expected integers",
+            {"axis": 0, "shape": (3,)}),
+        Bad((VEC, [0, 1]), ValueError, r"scatter_add: x \(3,\) .* expected \(2,\)",
+            {"axis": 0, "shape": (3,)}),
+    ),
+)  # fmt: skip
+add(
+    "one_hot", lambda labels, classes: np.eye(classes, dtype=np.float32)[labels], order=0,
+    samples=st.builds(lambda rng, s: Sample((rng.integers(0, 3, s),), {"classes": 3}),
+                      rngs, shapes()),
+    errors=(
+        Bad((INT, 3), ValueError, r"one_hot: labels from 1 to 3, expected from 0 to 2"),
+        Bad(([-1, 0], 3), ValueError, r"one_hot: labels from -1 to 0"),
+        Bad((VEC, 3), TypeError, r"one_hot: indices have dtype float32, expected integers"),
+    ),
+)  # fmt: skip
+
+# ---- matrix products -----------------------------------------------------------------------------
+
+
+@st.composite
+def _products(draw: Any, vectors: bool) -> Sample:
+    n, k, m = (draw(st.integers(0, 4)) for _ in range(3))
+    left, right = draw(broadcastable(2))
+    x, y = (*left[-1:], n, k), (*right[-1:], k, m)
+    if vectors:
+        x, y = draw(st.sampled_from([((k,), y), (x, (k,)), ((k,), (k,)), (x, y)]))
+    rng = draw(rngs)
+    return Sample((REAL.fill(rng, x), REAL.fill(rng, y)), {})
+
+
+def _matmul(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    a, b = (x[None] if x.ndim == 1 else x), (y[:, None] if y.ndim == 1 else y)
+    out = (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
+    out = out[..., 0, :] if x.ndim == 1 else out
+    return out[..., 0] if y.ndim == 1 else out
+
+
+add(
+    "matmul_nd", _matmul, _products(vectors=False),
+    errors=(
+        Bad((MAT, MAT), ValueError, r"matmul: inner dimensions differ: x \(2, 3\) @ y \(2, 3\)"),
+        Bad((np.zeros((2, 1, 3)), np.zeros((3, 3, 1))), ValueError,
+            r"matmul: leading axes do not broadcast: x \(2, 1, 3\) @ y \(3, 3, 1\)"),
+    ),
+)  # fmt: skip
+add(
+    "matmul", _matmul, _products(vectors=True),
+    edges=(sample(np.zeros((2, 0)), np.zeros((0, 3))), sample(np.ones(3), np.arange(3.0))),
+    errors=(
+        Bad((np.ones((4, 3)), np.ones((5, 2))), ValueError,
+            r"matmul: inner dimensions differ: x \(4, 3\) @ y \(5, 2\); expected "
+            r"x.shape\[-1\] == y.shape\[-2\]"),
+        Bad((VEC, 2.0), ValueError, r"matmul: .* a 0-d operand"),
+        Bad((MAT, np.ones((3, 2))), TypeError, r"matmul_nd: dtypes do not mix"),
+    ),
+)  # fmt: skip
+
+
+@st.composite
+def _layers(draw: Any, rows: bool) -> Sample:
+    k, m, rng = draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(rngs)
+    lead = draw(shapes(0, 3, (1, 1) if rows else (0, 2)))
+    arrays = [REAL.fill(rng, (*lead, k)), REAL.fill(rng, (k, m)), REAL.fill(rng, (m,))]
+    return Sample(tuple(arrays if rows or draw(st.booleans()) else arrays[:2]), {})
+
+
+def _linear(x: np.ndarray, w: np.ndarray, b: Any = 0.0) -> np.ndarray:
+    return np.einsum("...k,km->...m", x, w) + b
+
+
+add("linear_fused", _linear, _layers(rows=True))
+add(
+    "linear", _linear, _layers(rows=False),
+    errors=(
+        Bad((MAT, MAT), ValueError, r"linear: x \(2, 3\) does not fit w \(2, 3\); expected w"),
+        Bad((MAT, MAT.T, VEC), ValueError, r"linear: b \(3,\) does not fit w \(3, 2\)"),
+        Bad((1.0, MAT), ValueError, r"linear: x \(\) does not fit"),
+    ),
+)  # fmt: skip
+
+# ---- random: from the definition of Philox 4x32-10, one word at a time, in Python's integers -----
+
+
+def philox_words(key: int, draw: int, count: int) -> list[int]:
+    """The first words of a draw (tinygen/random.py gives the layout)."""
+    out: list[int] = []
+    for block in range((count + 3) // 4):
+        c = [block & 0xFFFFFFFF, block >> 32, draw & 0xFFFFFFFF, draw >> 32]
+        k = [key & 0xFFFFFFFF, key >> 32]
+        for _ in range(10):
+            p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+            c = [q >> 32 ^ c[1] ^ k[0], q & 0xFFFFFFFF, p >> 32 ^ c[3] ^ k[1], p & 0xFFFFFFFF]
+            k = [(k[0] + 0x9E3779B9) % 2**32, (k[1] + 0xBB67AE85) % 2**32]
+        out += c
+    return out[:count]
+
+
+def _from_words(finish: Callable[..., Any], dtype: Any = None) -> Callable[..., np.ndarray]:
+    def reference(key: Any, base: Any, offset: int, shape: Any, **options: Any) -> np.ndarray:
+        kind = options.pop("dtype", dtype)
+        words = philox_words(int(key[0]), int(base[0]) + offset, math.prod(shape))
+        return np.array([finish(w, **options) for w in words], dtype=kind).reshape(shape)
+
+    return reference
+
+
+_KEYS = st.integers(0, 2**64 - 1).map(lambda k: np.array([k], dtype=np.uint64))
+_BASES = st.integers(0, 2**40).map(lambda b: np.array([b], dtype=np.uint64))
+_OFFSETS = st.integers(0, 5)
+
+
+def _draws(**options: Any) -> st.SearchStrategy[Sample]:
+    options = {"offset": _OFFSETS, "shape": shapes(0, 5), **options}
+    return st.builds(
+        lambda k, b, o: Sample((k, b), o), _KEYS, _BASES, st.fixed_dictionaries(options)
+    )
+
+
+_FLOATS = st.sampled_from(["float32", "float64"])
+add("random_words", _from_words(lambda w: w, np.uint32), _draws(), order=0)
+add("random_uniform", _from_words(lambda w: (w >> 8) / 2**24), _draws(dtype=_FLOATS), order=0)
+add("random_normal", _from_words(lambda w: NormalDist().inv_cdf((w + 0.5) / 2**32)),
+    _draws(dtype=_FLOATS), order=0, rtol=1e-6)  # fmt: skip
+add("random_bernoulli", _from_words(lambda w, p: (w >> 8) / 2**24 < p, bool),
+    _draws(p=st.sampled_from([0.0, 0.3, 1.0])), order=0)  # fmt: skip
+add("random_integers", _from_words(lambda w, high: w * high >> 32, np.int64),
+    _draws(high=st.sampled_from([1, 10, 2**32])), order=0)  # fmt: skip
+
+
+def _permuted(key: Any, base: Any, offset: int, n: int) -> np.ndarray:
+    w = philox_words(int(key[0]), int(base[0]) + offset, 2 * n)
+    return np.array(sorted(range(n), key=lambda i: w[2 * i] | w[2 * i + 1] << 32), dtype=np.int64)
+
+
+add(
+    "random_permutation", _permuted, order=0,
+    samples=_draws(n=st.integers(0, 9)).map(
+        lambda s: Sample(s.arrays, {"n": s.options["n"], "offset": s.options["offset"]})),
+)  # fmt: skip
+
+
+def _dropped(x: np.ndarray, key: Any, base: Any, offset: int, p: float) -> np.ndarray:
+    words = philox_words(int(key[0]), int(base[0]) + offset, x.size)
+    keep = np.array([(w >> 8) / 2**24 >= p for w in words], bool).reshape(x.shape)
+    return np.where(keep, x / (1 - p), 0.0)
+
+
+add(
+    "dropout", _dropped,
+    st.builds(
+        lambda rng, s, k, b, o, p: Sample((REAL.fill(rng, s), k, b), {"offset": o, "p": p}),
+        rngs, shapes(), _KEYS, _BASES, _OFFSETS, st.sampled_from([0.0, 0.3, 0.9]),
+    ),
+    errors=(
+        Bad((VEC, np.array([1], np.uint64), np.array([1], np.uint64)), ValueError,
+            r"dropout: p is 1.0; expected .* 0 <= p < 1", {"offset": 0, "p": 1.0}),
+    ),
+)  # fmt: skip
+add(
+    "advance", lambda base, by: {0: base + np.uint64(by)}, mutates=(0,), order=0,
+    samples=st.builds(lambda b, n: Sample((b,), {"by": n}), _BASES, _OFFSETS),
+)  # fmt: skip
+
+# ---- nn ------------------------------------------------------------------------------------------
+
+
+@st.composite
+def _normalised(draw: Any) -> Sample:
+    shape, rng = draw(shapes(2, 4, (1, 3))), draw(rngs)
+    axis = draw(st.sampled_from([(0,), (-1,), tuple(range(len(shape)))]))
+    over = {a % len(shape) for a in axis}
+    kept = tuple(1 if a in over else n for a, n in enumerate(shape))
+    weights = draw(st.sampled_from([kept, shape[-1:]]))
+    arrays = (2 * DISTINCT.fill(rng, shape), REAL.fill(rng, weights), REAL.fill(rng, weights))
+    return Sample(arrays, {"axis": axis, "eps": draw(st.sampled_from([1e-2, 0.3]))})
+
+
+def _normalise(x: Any, weight: Any, bias: Any, axis: Any, eps: float) -> tuple[np.ndarray, ...]:
+    mean, var = x.mean(axis, keepdims=True), x.var(axis, keepdims=True)
+    return (x - mean) * (var + eps) ** -0.5 * weight + bias, mean, var
+
+
+add("normalise", _normalise, _normalised(), ulps=64)
+
+
+def writing(count: int, *extra: Domain, **options: Any) -> st.SearchStrategy[Sample]:
+    """`count` arrays of one shape, then 0-d ones from the other domains."""
+
+    def build(rng: Any, shape: Any, drawn: dict[str, Any]) -> Sample:
+        arrays = [REAL.fill(rng, shape) for _ in range(count)]
+        return Sample((*arrays, *(d.fill(rng, ()) for d in extra)), drawn)
+
+    return st.builds(build, rngs, shapes(), st.fixed_dictionaries(options))
+
+
+add("assign", lambda target, source: {0: source}, writing(2), mutates=(0,), order=0,
+    errors=(
+        Bad((VEC, MAT), ValueError, r"assign: source \(2, 3\) float32 does not fit target \(3,\)"),
+        Bad((VEC, np.ones(3)), ValueError, r"assign: source \(3,\) float64 does not fit"),
+        Bad((1.0, VEC), TypeError, r"assign: it writes into target, which is float"),
+        Bad(([1.0], VEC), TypeError, r"assign: it writes into target, which is list"),
+    ))  # fmt: skip
+add(
+    "update_running",
+    lambda mean, var, new_mean, new_var, momentum: {
+        0: (1 - momentum) * mean + momentum * new_mean, 1: (1 - momentum) * var + momentum * new_var
+    },
+    writing(4, momentum=st.sampled_from([0.1, 0.5, 1.0])), mutates=(0, 1), order=0,
+)  # fmt: skip
+
+# ---- optim ---------------------------------------------------------------------------------------
+
+_RATE = Domain(0.01, 0.1)
+_DECAYS = st.sampled_from([0.0, 0.1])
+add("sgd_step", lambda p, grad, lr, weight_decay: {0: p - lr * (grad + weight_decay * p)},
+    writing(2, _RATE, weight_decay=_DECAYS), mutates=(0,), order=0)  # fmt: skip
+
+
+def _momentum(
+    p: Any, grad: Any, velocity: Any, lr: Any, momentum: float, nesterov: bool, weight_decay: float
+) -> dict[int, Any]:
+    d = grad + weight_decay * p
+    v = momentum * velocity + d
+    return {0: p - lr * (d + momentum * v if nesterov else v), 2: v}
+
+
+add("sgd_momentum_step", _momentum, mutates=(0, 2), order=0,
+    samples=writing(3, _RATE, momentum=st.just(0.9), nesterov=st.booleans(), weight_decay=_DECAYS),
+)  # fmt: skip
+
+
+def _adam(
+    p: Any, grad: Any, m: Any, v: Any, t: Any, lr: Any, beta1: float, beta2: float, eps: float,
+    weight_decay: float, decoupled: bool,
+) -> dict[int, Any]:  # fmt: skip
+    g = grad if decoupled else grad + weight_decay * p
+    m, v, t = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g**2, t + 1
+    step = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + eps)
+    return {0: p - lr * step - (lr * weight_decay * p if decoupled else 0), 2: m, 3: v, 4: t}
+
+
+add(
+    "adam_step", _adam, mutates=(0, 2, 3, 4), order=0,
+    samples=writing(
+        4, Domain(3, 5), _RATE, beta1=st.sampled_from([0.5, 0.9]), beta2=st.just(0.99),
+        eps=st.sampled_from([1e-8, 1e-3]), weight_decay=_DECAYS, decoupled=st.booleans(),
+    ).map(lambda s: Sample(
+        (*s.arrays[:3], np.abs(s.arrays[3]) + 0.1, np.round(s.arrays[4]), s.arrays[5]), s.options)),
+)  # fmt: skip
+add("ema_step", lambda average, p, decay: {0: decay * average + (1 - decay) * p},
+    writing(2, decay=st.sampled_from([0.0, 0.9, 0.999])), mutates=(0,), order=0)  # fmt: skip
+add("swap", lambda x, y: {0: y, 1: x}, writing(2), mutates=(0, 1), order=0)
+
+# ---- losses --------------------------------------------------------------------------------------
+
+_UNIT = Domain(0.0, 1.0)
+_PAIR = (Bad((np.ones((4, 1)), np.ones(4)), ValueError, r"\(4, 1\).*\(4,\)"),
+         Bad((np.ones(3), np.ones(3, np.float32)), TypeError, r"float64.*float32"))  # fmt: skip
+_REDUCE = {"mean": np.mean, "sum": np.sum, "none": lambda x: x}
+
+
+def _bce(logits: Any, targets: Any) -> np.ndarray:
+    p = 1 / (1 + np.exp(-logits))
+    return -(targets * np.log(p) + (1 - targets) * np.log(1 - p))
+
+
+def _alike(*domains: Domain, low: int = 1, least: int = 0, **options: Any) -> Any:
+    """Arrays of one shape, one from each domain."""
+    return st.builds(
+        lambda rng, s, o: Sample(tuple(d.fill(rng, s) for d in domains), o),
+        rngs, shapes(low, 4, (least, 3)), st.fixed_dictionaries(options),
+    )  # fmt: skip
+
+
+def reduced(name: str, terms: Callable[..., Any], *domains: Domain, errors: Any = _PAIR) -> None:
+    add(name, lambda *a, reduction: _REDUCE[reduction](terms(*a)), call=getattr(losses, name),
+        samples=_alike(*domains, reduction=st.sampled_from(sorted(_REDUCE))), ulps=16,
+        errors=(*errors, Bad((VEC, VEC), ValueError, rf"{name}: reduction is 'avg'",
+                             {"reduction": "avg"})))  # fmt: skip
+
+
+add("bce_logits_terms", _bce, _alike(REAL, _UNIT, low=0), ulps=16)
+reduced("bce_with_logits", _bce, REAL, _UNIT, errors=(
+    *_PAIR, Bad((VEC, 2.0), ValueError, r"bce_with_logits: the target is 2.0")))  # fmt: skip
+reduced("mse", lambda x, y: (x - y) ** 2, REAL, REAL)
+reduced("l1", lambda x, y: np.abs(x - y), DISTINCT, Domain(grid=0.3, shift=0.5))
+
+
+@st.composite
+def _classified(draw: Any) -> Sample:
+    lead, n, rng = draw(shapes(1, 3, (0, 2))), draw(st.integers(1, 4)), draw(rngs)
+    kind = draw(st.sampled_from(["int64", "uint8"]))
+    arrays = (REAL.fill(rng, (*lead, n)), rng.integers(0, n, lead).astype(kind))
+    return Sample(arrays, {"reduction": draw(st.sampled_from(sorted(_REDUCE)))})
+
+
+def _cross_entropy(logits: Any, labels: Any, reduction: str) -> Any:
+    p = _softmax(logits)
+    terms = [-math.log(p[(*i, int(labels[i]))]) for i in np.ndindex(labels.shape)]
+    return _REDUCE[reduction](np.array(terms).reshape(labels.shape))
+
+
+add("cross_entropy", _cross_entropy, _classified(), call=losses.cross_entropy, ulps=16,
+    errors=(
+        Bad((MAT, np.zeros(3, int)), ValueError, r"cross_entropy: logits \(2, 3\) and labels \(3,"),
+        Bad((MAT, np.zeros(2)), TypeError, r"cross_entropy: labels \(2,\) float64; expected int"),
+        Bad((MAT, np.array([0, 3])), ValueError, r"labels from 0 to 3, expected from 0 to 2"),
+    ))  # fmt: skip
+
+
+def _kl(mu: Any, logvar: Any) -> np.ndarray:
+    return (mu**2 + np.exp(logvar) - logvar - 1) / 2
+
+
+def _nll(mean: Any, x: Any, logvar: Any) -> np.ndarray:
+    sigma = np.exp(logvar / 2)
+    return -np.log(np.exp(-((x - mean) ** 2) / (2 * sigma**2)) / (sigma * math.sqrt(2 * math.pi)))
+
+
+add("gaussian_kl_terms", _kl, _alike(REAL, REAL, low=0))
+add("gaussian_nll_terms", _nll, _alike(REAL, REAL, REAL, low=0), ulps=64)
+add("gaussian_sample", lambda mu, logvar, noise: mu + np.sqrt(np.exp(logvar)) * noise,
+    _alike(REAL, REAL, REAL, low=0))  # fmt: skip
+_BATCH = (*_PAIR, Bad((1.0, 1.0), ValueError, r"shape \(\) has no samples; expected \(batch"))
+for _name, _terms, _domains in (
+    ("gaussian_kl", _kl, (REAL, REAL)),
+    ("bernoulli_nll", _bce, (REAL, _UNIT)),
+    ("gaussian_nll", _nll, (REAL, REAL, REAL)),
+):
+    add(_name, lambda *a, f=_terms: f(*a).sum() / len(a[0]), _alike(*_domains, least=1),
+        call=getattr(losses, _name), ulps=32,
+        errors=_BATCH if len(_domains) == 2 else ())  # fmt: skip
+
+
+def _noise(key: int, shape: Any) -> np.ndarray:
+    normal = NormalDist()
+    values = [normal.inv_cdf((w + 0.5) / 2**32) for w in philox_words(key, 0, math.prod(shape))]
+    return np.array(values).reshape(shape)
+
+
+add("reparameterise", lambda mu, logvar: mu + np.sqrt(np.exp(logvar)) * _noise(5, mu.shape),
+    _alike(REAL, REAL), call=lambda mu, logvar: losses.reparameterise(mu, logvar, Generator(5)),
+    rtol=1e-7, errors=_PAIR)  # fmt: skip
+
+
+@st.composite
+def _vae(draw: Any) -> Sample:
+    n, codes, rng = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(rngs)
+    shape = (n, *draw(shapes(1, 3, (1, 2))))
+    arrays = [d.fill(rng, shape) for d in (REAL, _UNIT)]
+    arrays += [REAL.fill(rng, (n, codes)) for _ in range(2)]
+    kind = draw(st.sampled_from(["bernoulli", "gaussian", "mse"]))
+    return Sample(
+        tuple(arrays), {"beta": draw(st.sampled_from([0.0, 1.0, 4.0])), "likelihood": kind}
+    )
+
+
+def _elbo(logits: Any, x: Any, mu: Any, logvar: Any, beta: float, likelihood: str) -> Any:
+    terms = {"bernoulli": _bce, "gaussian": lambda m, x: _nll(m, x, 0.0),
+             "mse": lambda m, x: (x - m) ** 2 / 2}[likelihood](logits, x)  # fmt: skip
+    return (terms.sum() + beta * _kl(mu, logvar).sum()) / len(x)
+
+
+add("vae", _elbo, _vae(), call=losses.vae, ulps=32,
+    errors=(
+        Bad((MAT, MAT, MAT, MAT), ValueError, r"vae: likelihood is 'poisson'",
+            {"likelihood": "poisson"}),
+        Bad((MAT, MAT, MAT, MAT), ValueError, r"vae: beta is -1", {"beta": -1}),
+        Bad((MAT, MAT, VEC, VEC), ValueError, r"vae: logits \(2, 3\) and mu \(3,\)"),
+    ))  # fmt: skip
+
+_NO_KINK = Domain(-3.0, 3.0, avoid=(1.0, -1.0))
+
+
+def _gan(real: Any, fake: Any, kind: str, target: float) -> Any:
+    p, q = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-fake))
+    entropy = -target * np.log(p) - (1 - target) * np.log(1 - p)
+    d, g = {
+        "minimax": (entropy.mean() - np.log(1 - q).mean(), np.log(1 - q).mean()),
+        "non_saturating": (entropy.mean() - np.log(1 - q).mean(), -np.log(q).mean()),
+        "least_squares": (
+            ((real - target) ** 2).mean() / 2 + (fake**2).mean() / 2, ((fake - 1) ** 2).mean() / 2
+        ),
+        "wasserstein": (fake.mean() - real.mean(), -fake.mean()),
+        "hinge": (
+            np.maximum(1 - real, 0).mean() + np.maximum(1 + fake, 0).mean(), -fake.mean()
+        ),
+    }[kind]  # fmt: skip
+    return d, g
+
+
+def _play(real: Any, fake: Any, kind: str, target: float = 1.0) -> Any:
+    game = losses.gan(kind, target)
+    return game.discriminator(real, fake), game.generator(fake)
+
+
+@st.composite
+def _games(draw: Any) -> Sample:
+    form, rng = draw(shapes(1, 3, (0, 1))), draw(rngs)
+    arrays = tuple(_NO_KINK.fill(rng, (draw(st.integers(1, 4)), *form)) for _ in range(2))
+    kind, target = draw(st.sampled_from([
+        ("minimax", 1.0), ("minimax", 0.9), ("non_saturating", 1.0), ("non_saturating", 0.8),
+        ("least_squares", 1.0), ("least_squares", 0.9), ("wasserstein", 1.0), ("hinge", 1.0),
+    ]))  # fmt: skip
+    return Sample(arrays, {"kind": kind, "target": target})
+
+
+add("gan", _gan, _games(), call=_play, ulps=32,
+    errors=(
+        Bad((VEC, VEC), ValueError, r"gan: kind is 'best'; expected one of", {"kind": "best"}),
+        Bad((VEC, VEC), ValueError, r"gan\('hinge'\): real_target is 0.9; expected 1",
+            {"kind": "hinge", "target": 0.9}),
+        Bad((VEC, MAT), ValueError, r"discriminator: real_logits \(3,\) .* fake_logits \(2, 3\)",
+            {"kind": "hinge"}),
+        Bad((INT, INT), TypeError, r"int64", {"kind": "hinge"}),
+    ))  # fmt: skip
+
+
+def _critic(w: Any) -> Callable[[Any], Any]:
+    return lambda x: tg.sum(tg.tanh(x @ w), axis=1)
+
+
+def _slopes(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """d/dx of sum_j tanh(x w_j), one row a sample."""
+    return (1 - np.tanh(x @ w) ** 2) @ w.T
+
+
+@st.composite
+def _criticised(draw: Any, count: int) -> Sample:
+    """The critic's weights as the argument; the images are data, not differentiated."""
+    n, k, m, rng = *(draw(st.integers(1, 4)) for _ in range(3)), draw(rngs)
+    images = tuple(REAL.fill(rng, (n, k)) for _ in range(count))
+    return Sample((NOT_ZERO.fill(rng, (k, m)),), {"images": images})
+
+
+def _penalty(w: np.ndarray, images: Any) -> Any:
+    words = philox_words(11, 0, len(images[0]))
+    e = np.array([(word >> 8) / 2**24 for word in words])[:, None]
+    slope = _slopes(e * images[0] + (1 - e) * images[1], w)
+    return ((np.sqrt((slope**2).sum(1) + 1e-12) - 1) ** 2).mean()
+
+
+def _like(w: Any, images: Any) -> list[Any]:
+    return [tg.tensor(a).astype(w.dtype).to(w.backend.name) for a in images]
+
+
+add("gradient_penalty", _penalty, _criticised(2), ulps=64,
+    call=lambda w, images: losses.gradient_penalty(_critic(w), *_like(w, images), Generator(11)),
+    errors=(
+        Bad((MAT.T,), ValueError, r"gradient_penalty: .*\(2, 3\).*\(1, 3\)",
+            {"images": (MAT, MAT[:1])}),
+        Bad((MAT.T,), ValueError, r"gradient_penalty: real \(3,\); expected \(batch, features",
+            {"images": (VEC, VEC)}),
+    ))  # fmt: skip
+add("r1_penalty", lambda w, images: (_slopes(images[0], w) ** 2).sum(1).mean() / 2, _criticised(1),
+    call=lambda w, images: losses.r1_penalty(_critic(w), *_like(w, images)), ulps=64,
+    errors=(
+        Bad((MAT.T,), ValueError, r"r1_penalty: real \(3,\)", {"images": (VEC,)}),
+    ))  # fmt: skip
+
+assert nn.Module is not None  # importing nn and optim registers their primitives
+assert optim.SGD is not None
