@@ -10,7 +10,7 @@ import pytest
 from strategies import BACKENDS
 
 import tinygen as tg
-from tinygen.ops.conventions import Convention
+from tinygen.conventions import Convention
 
 pytestmark = pytest.mark.quick
 TABLE = tg.conventions()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import data, images, losses, nn, ops, optim, random, testing
 from .backend import DeviceError, show_config, use_backend
+from .conventions import conventions
 from .graph import grad, no_grad
 from .io import load, save
 from .ops import *
@@ -17,6 +18,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "arange",
+    "conventions",
     "data",
     "fused",
     "full",

@@ -10,20 +10,17 @@ output into cotangents of its inputs. The rules are ordinary tensor code, so rec
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from .primitive import Primitive
     from .tensor import Tensor
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 clock = itertools.count(1)  # numbers nodes and in-place changes in the order they happen
 
@@ -77,36 +74,29 @@ def leaf_node(shape: tuple[int, ...]) -> Node:
     return Node(None, (), None, None, {}, shape)
 
 
-@contextlib.contextmanager
-def recording(on: bool) -> Any:
-    """Switch recording on or off for this thread, and back at the end of the block."""
-    before, state.recording = state.recording, on
-    try:
-        yield
-    finally:
-        state.recording = before
+class recording(contextlib.ContextDecorator):  # noqa: N801  (read as a statement)
+    """Within the block, or the decorated function, this thread records (True) or does not."""
 
-
-class no_grad(contextlib.ContextDecorator):  # noqa: N801  (read as a statement: with no_grad():)
-    """Within the block (or the decorated function) nothing is recorded for a gradient."""
-
-    def __init__(self) -> None:
+    def __init__(self, on: bool) -> None:
+        self._on = on
         self._before: list[bool] = []  # one entry for each block entered: blocks may nest
 
     def __enter__(self) -> None:
         self._before.append(state.recording)
-        state.recording = False
+        state.recording = self._on
 
     def __exit__(self, *_: object) -> None:
         state.recording = self._before.pop()
 
-    def __call__(self, function: F) -> F:
-        @functools.wraps(function)
-        def unrecorded(*args: Any, **kwargs: Any) -> Any:
-            with recording(False):
-                return function(*args, **kwargs)
+    def _recreate_cm(self) -> recording:
+        return recording(self._on)  # each call of a decorated function, in any thread, has its own
 
-        return cast(F, unrecorded)
+
+class no_grad(recording):  # noqa: N801
+    """Within the block (or the decorated function) nothing is recorded for a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__(False)
 
 
 _number = operator.attrgetter("number")
@@ -133,32 +123,33 @@ def _on_path(order: list[Node], targets: set[Node]) -> set[Node]:
     return needed
 
 
+@np.errstate(all="ignore")
 def _pull_back(
     cotangents: dict[Node, Any], targets: set[Node] | None, create_graph: bool, retain: bool
 ) -> dict[Node, Any]:
     """Cotangents of `targets` (of every leaf where None), given those of the outputs."""
     order = _reachable(cotangents)
     needed = None if targets is None else _on_path(order, targets)
-    outer = state.pulling
+    outer = state.pulling, state.recording
+    state.recording = create_graph
     try:
-        with recording(create_graph), np.errstate(all="ignore"):
-            for node in order:
-                primitive = node.primitive
-                if primitive is None or node not in cotangents:
-                    continue
-                if needed is not None and node not in needed:
-                    continue
-                kept = targets is not None and node in targets
-                g = cotangents[node] if kept else cotangents.pop(node)
-                if state.observer is not None:
-                    state.pulling = node
-                for parent, g_parent in primitive.pull(node, g, needed):
-                    before = cotangents.get(parent)
-                    cotangents[parent] = g_parent if before is None else before + g_parent
-                if not retain:
-                    node.saved = None
+        for node in order:
+            primitive = node.primitive
+            if primitive is None or node not in cotangents:
+                continue
+            if needed is not None and node not in needed:
+                continue
+            kept = targets is not None and node in targets
+            g = cotangents[node] if kept else cotangents.pop(node)
+            if state.observer is not None:
+                state.pulling = node
+            for parent, g_parent in primitive.pull(node, g, needed):
+                before = cotangents.get(parent)
+                cotangents[parent] = g_parent if before is None else before + g_parent
+            if not retain:
+                node.saved = None
     finally:
-        state.pulling = outer
+        state.pulling, state.recording = outer
     return cotangents
 
 
@@ -166,48 +157,18 @@ def _seeds(
     outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None], who: str
 ) -> dict[Node, Any]:
     """The cotangents that the walk starts from: ones for a scalar, else what the user gave."""
+    from . import checks
     from .tensor import Tensor, tensor
 
-    if len(outputs) != len(grad_outputs):
-        raise ValueError(
-            f"{who}: {len(outputs)} outputs but {len(grad_outputs)} grad_outputs; "
-            "give one for each output (None for a scalar)"
-        )
+    checks.count_of_cotangents(who, outputs, grad_outputs)
     seeds: dict[Node, Any] = {}
     for y, g in zip(outputs, grad_outputs, strict=True):
-        if not isinstance(y, Tensor) or y.node is None:
-            raise ValueError(
-                f"{who}: the output {y!r} was not made from any tensor with requires_grad=True, "
-                "or was made under no_grad; nothing to differentiate"
-            )
-        if g is None:
-            if y.size != 1:
-                raise ValueError(
-                    f"{who}: the output has shape {y.shape}, and a gradient is defined for one "
-                    "number; reduce it (for example with .sum()) or give grad_outputs"
-                )
-            g = y.ones_like()
-        g = g if isinstance(g, Tensor) else tensor(g, dtype=y.dtype)
-        if g.shape != y.shape or g.dtype != y.dtype:
-            raise ValueError(
-                f"{who}: grad_outputs has shape {g.shape} {g.dtype}, "
-                f"its output has shape {y.shape} {y.dtype}; they must be equal"
-            )
-        seeds[y.node] = g if y.node not in seeds else seeds[y.node] + g
+        checks.output(who, y, g)
+        g = y.ones_like() if g is None else g if isinstance(g, Tensor) else tensor(g, dtype=y.dtype)
+        checks.cotangent(who, y, g)
+        node: Any = y.node
+        seeds[node] = g if node not in seeds else seeds[node] + g
     return seeds
-
-
-def _nodes_of(inputs: Sequence[Tensor], who: str) -> list[Node]:
-    nodes = []
-    for i, x in enumerate(inputs):
-        node = getattr(x, "node", None)
-        if node is None:
-            raise ValueError(
-                f"{who}: input {i} is {x!r}, which carries no gradient; make it with "
-                "requires_grad=True before it is used"
-            )
-        nodes.append(node)
-    return nodes
 
 
 def grad(
@@ -229,6 +190,7 @@ def grad(
     Raises ValueError for an output that is not a scalar without grad_outputs, for an input
     without a node, and for a graph whose saved values were released.
     """
+    from . import checks
     from .tensor import Tensor
 
     ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
@@ -236,7 +198,7 @@ def grad(
     gs = [grad_outputs] if isinstance(outputs, Tensor) else grad_outputs
     if isinstance(outputs, Tensor) and isinstance(grad_outputs, (list, tuple)):
         gs = list(grad_outputs)
-    nodes = _nodes_of(xs, "grad")
+    nodes = checks.nodes_of("grad", xs)
     targets = set(nodes)
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(ys, [None] * len(ys) if gs is None else list(gs), "grad")
@@ -253,7 +215,9 @@ def backward(
     create_graph: bool = False,
 ) -> None:
     """Add the gradient of `output` to `.grad` of every leaf it was made from (or of `inputs`)."""
-    targets = None if inputs is None else set(_nodes_of(inputs, "backward"))
+    from . import checks
+
+    targets = None if inputs is None else set(checks.nodes_of("backward", inputs))
     retain = create_graph if retain_graph is None else retain_graph
     found = _pull_back(_seeds([output], [grad], "backward"), targets, create_graph, retain)
     given: set[int] = set()  # storages already handed out: no two .grad share memory

@@ -15,31 +15,20 @@ from __future__ import annotations
 
 import inspect
 import sys
-import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from . import backend as backends
-from .backend import Array, Backend, DeviceError
-from .graph import Node, clock, grad, recording, state
+from . import checks
+from .backend import Backend
+from .graph import Node, grad, recording, state
 from .tensor import Tensor, as_tensor
 
 PRIMITIVES: dict[str, Primitive] = {}
 SCALARS = frozenset((float, int, bool))
 WEAK = SCALARS | {type(None)}
 _CACHE_LIMIT = 4096  # signatures remembered for one primitive before starting over
-
-# Storages changed in place: id of the owning array -> (when, by which primitive, the owner).
-_changed: dict[int, tuple[int, str, Any]] = {}
-
-
-def _mark_changed(owner: Array, name: str) -> None:
-    key = id(owner)
-    alive = weakref.ref(owner, lambda _: _changed.pop(key, None))
-    _changed[key] = (next(clock), name, alive)
 
 
 class Primitive:
@@ -80,90 +69,56 @@ class Primitive:
         self.defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
         self.optional = {p.name for p in parameters if p.default is None and p.name in self.args}
         self.required = len(self.args) - len(self.optional)
-        if starred and len(self.args) > 1:
-            raise TypeError(f"{self.name}: *{starred[0]} must be the only array argument")
-        for name in (*self.args, *self.defaults):
-            if name in ("g", "ans") or name.endswith(("_shape", "_dtype")):
-                raise TypeError(
-                    f"{self.name}: the argument name {name!r} is reserved for rules; rename it"
-                )
         self.broadcasts = broadcasts
         self.nondiff = frozenset(self.args if nondiff == "all" else nondiff)
         self.mutates = frozenset(mutates)
         self.floats = floats
-        for name in self.nondiff | self.mutates:
-            if name not in self.args:
-                raise TypeError(f"{self.name}: no array argument is called {name!r}")
         self._unrecorded = bool(self.mutates) or self.nondiff.issuperset(self.args)
         self.rules: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
         self.rule_for_all: tuple[Callable[..., Any], tuple[str, ...]] | None = None
-        self.checker: tuple[Callable[..., None], tuple[str, ...]] | None = None
+        self.checker: checks.Checker | None = None
         self._checked_static: tuple[str, ...] = ()
         self._backends: dict[Any, Backend] = {}  # by signature: the checks passed, run here
         self._recipes: dict[int, Recipe] = {}  # by the set of traced arguments
         self._arity = sys.maxsize if self.variadic else len(self.args)
-        if self.name in PRIMITIVES:
-            raise ValueError(f"a primitive called {self.name!r} is registered already")
+        checks.declaration(self, taken=self.name in PRIMITIVES)
         PRIMITIVES[self.name] = self
+        if self.name in checks.OF_OPERATIONS:
+            self.check(checks.OF_OPERATIONS[self.name])
 
     # ---- declaration -------------------------------------------------------------------------
 
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Register the rule of each differentiable argument, all in one call."""
-        self._refuse_rule()
+        checks.rules(self, tuple(rules))
         for arg, rule in rules.items():
-            if arg not in self.args or arg in self.nondiff:
-                raise TypeError(f"{self.name}.vjp: {arg!r} is not a differentiable argument")
-            self.rules[arg] = (rule, self._asked(rule))
-        missing = [a for a in self.args if a not in self.rules and a not in self.nondiff]
-        if missing:
-            raise TypeError(
-                f"{self.name}.vjp: no rule for {', '.join(missing)}; give one, or declare it "
-                "nondiff"
-            )
+            self.rules[arg] = (rule, checks.asked(self, rule, rule=True))
 
     def vjp_all(self, rule: Callable[..., Any]) -> None:
         """Register one rule that returns a tuple with the gradients of all arguments."""
-        self._refuse_rule()
-        self.rule_for_all = (rule, self._asked(rule))
-
-    def _refuse_rule(self) -> None:
-        if self.mutates:
-            raise TypeError(
-                f"{self.name}: it writes into {', '.join(sorted(self.mutates))}, and a primitive "
-                "that changes its arguments has no gradient; return new arrays instead"
-            )
+        checks.rules(self, [a for a in self.args if a not in self.nondiff])
+        self.rule_for_all = (rule, checks.asked(self, rule, rule=True))
 
     def check(self, checker: Callable[..., None]) -> Callable[..., None]:
         """Register a function that raises on bad shapes; runs once a new signature.
 
         It asks by name for arguments (it may look at .shape and .dtype only) and static ones.
         """
-        wanted = tuple(inspect.signature(checker).parameters)
-        unknown = [name for name in wanted if name not in (*self.args, *self.defaults)]
-        if unknown:
-            raise TypeError(f"{self.name}: a check asks for {', '.join(unknown)}")
+        wanted = checks.asked(self, checker, rule=False)
         self.checker = (checker, wanted)
         self._checked_static = tuple(name for name in wanted if name in self.defaults)
         return checker
 
-    def _asked(self, rule: Callable[..., Any]) -> tuple[str, ...]:
-        wanted = tuple(inspect.signature(rule).parameters)
-        known = {"g", "ans", *self.args, *self.defaults}
-        known |= {a + end for a in self.args for end in ("_shape", "_dtype")}
-        unknown = [name for name in wanted if name not in known]
-        if unknown:
-            raise TypeError(
-                f"{self.name}: a rule asks for {', '.join(unknown)}; "
-                f"it may ask for {', '.join(sorted(known))}"
-            )
-        return wanted
+    def arg(self, i: int) -> str:
+        """The name of array argument number i."""
+        return self.args[0] if self.variadic else self.args[i]
 
     # ---- calling -----------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **static: Any) -> Tensor:
         if len(args) > self._arity:
-            return self(*args[: self._arity], **self._by_position(args[self._arity :], static))
+            more = checks.by_position(self, args[self._arity :], static)
+            return self(*args[: self._arity], **more)
         arrays: list[Any] = []  # what the reference gets
         nodes: list[Node | None] = []
         signature: list[Any] = []
@@ -186,7 +141,7 @@ class Primitive:
                 signature.append(x.__class__)
             else:
                 if self.mutates:
-                    self._check_mutable(args)
+                    checks.mutable(self, args)
                 return self(*map(_tensor_or_weak, args), **static)
             bit += bit
         signature.extend(static)  # the names: an option unknown or missing is found once, too
@@ -200,9 +155,12 @@ class Primitive:
         if backend is None:
             if not any(isinstance(x, Tensor) for x in args) and any(x is not None for x in args):
                 return self(*(x if x is None else as_tensor(x) for x in args), **static)
-            backend = self._admit(key, args, static)
+            backend = checks.arguments(self, args, static)
+            if len(self._backends) >= _CACHE_LIMIT:
+                self._backends.clear()
+            self._backends[key] = backend
         if traced and self.mutates:
-            self._refuse_recorded(args)
+            checks.recorded(self, args)
 
         # The one dispatch point: a kernel if one takes the call, else the reference.
         kernel = backend.kernels.get(self.name)
@@ -216,7 +174,7 @@ class Primitive:
             backend.hits[self.name] += 1
 
         if self.mutates:
-            self._after_mutation(args)
+            checks.mark_changed(self, args)
         if state.observer is not None:
             state.observer(self, args, static, out)
         if traced and not self._unrecorded and state.recording:
@@ -224,19 +182,6 @@ class Primitive:
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
-
-    def _by_position(self, extra: tuple[Any, ...], static: dict[str, Any]) -> dict[str, Any]:
-        """Static arguments given by position, in the order of the declaration."""
-        if len(extra) > len(self.defaults):
-            raise TypeError(
-                f"{self.name}: {self._arity + len(extra)} arguments, expected at most "
-                f"{self._arity + len(self.defaults)} ({', '.join([*self.args, *self.defaults])})"
-            )
-        named = dict(zip(self.defaults, extra, strict=False))
-        if named.keys() & static.keys():
-            twice = ", ".join(sorted(named.keys() & static.keys()))
-            raise TypeError(f"{self.name}: {twice} given both by position and by name")
-        return {**named, **static}
 
     def _record(
         self, args: tuple[Any, ...], nodes: list[Any], static: dict[str, Any], out: Any, traced: int
@@ -262,29 +207,26 @@ class Primitive:
             else:
                 saved.append(tuple(getattr(x, kind[:-1]) for x in args))
         if self.nondiff:
-            nodes = [None if self._arg(i) in self.nondiff else n for i, n in enumerate(nodes)]
+            nodes = [None if self.arg(i) in self.nondiff else n for i, n in enumerate(nodes)]
         if out.__class__ is tuple:
             likes = tuple((o.shape, o.dtype) for o in out)
             call = Node(self, tuple(nodes), recipe, saved, {**static, OUTPUTS: likes}, ())
             if state.observer is not None:
-                call.line = user_line()
+                call.line = checks.user_line()
             return self._outputs(call, out)  # type: ignore[return-value]
         node = Node(self, tuple(nodes), recipe, saved, static, out.shape)
         if state.observer is not None:
-            node.line = user_line()
+            node.line = checks.user_line()
         return Tensor(out, node)
-
-    def _arg(self, i: int) -> str:
-        return self.args[0] if self.variadic else self.args[i]
 
     def _plan(self, traced: int, count: int) -> Recipe:
         """What to keep, and which rules will run, when the arguments in `traced` have nodes."""
         saves: dict[tuple[str, int], int] = {}  # what is kept -> where in Node.saved
         pulls: list[tuple[int, Callable[..., Any], tuple[Any, ...]]] = []
         for i in range(count):
-            if not traced >> i & 1 or self._arg(i) in self.nondiff:
+            if not traced >> i & 1 or self.arg(i) in self.nondiff:
                 continue
-            rule, wanted = self._rule(self._arg(i))
+            rule, wanted = self._rule(self.arg(i))
             fetches: list[Any] = []
             for name in wanted:
                 entry = self._entry(name)
@@ -307,121 +249,8 @@ class Primitive:
         if self.rule_for_all is not None:
             return self.rule_for_all
         if arg not in self.rules:
-            raise NotImplementedError(
-                f"{self.name} has no gradient rule for {arg!r}; register one with "
-                f"{self.name}.vjp({arg}=...), or call it on x.detach()"
-            )
+            raise checks.no_rule(self, arg)
         return self.rules[arg]
-
-    # ---- checks, once a signature ------------------------------------------------------------
-
-    def _admit(self, key: Any, args: tuple[Any, ...], static: dict[str, Any]) -> Backend:
-        """Check the arguments and find the backend; remembered for this signature."""
-        if not self.variadic and len(args) < self.required:
-            raise TypeError(
-                f"{self.name}: {len(args)} arguments, expected {self.required} "
-                f"({', '.join(self.args)})"
-            )
-        unknown = [name for name in static if name not in self.defaults]
-        empty = inspect.Parameter.empty
-        lacking = [k for k, v in self.defaults.items() if v is empty and k not in static]
-        if unknown or lacking:
-            problem = "unknown option " if unknown else "missing option "
-            raise TypeError(
-                f"{self.name}: {problem}{', '.join(unknown or lacking)}; it takes "
-                f"{', '.join(self.defaults) or 'no options'}"
-            )
-        for i, x in enumerate(args):
-            if x is None and self._arg(i) not in self.optional:
-                raise TypeError(
-                    f"{self.name}: {self._arg(i)} is None; expected a tensor, an array or a number"
-                )
-        backend = self._backend_of(args)
-        if self.mutates:
-            self._check_mutable(args)
-        else:
-            self._check_dtypes(args)
-        if self.broadcasts:
-            try:
-                np.broadcast_shapes(*(np.shape(x) for x in args))
-            except ValueError:
-                raise ValueError(
-                    f"{self.name}: shapes do not broadcast: {self._describe(args)}; expected "
-                    "equal sizes (or 1) counted from the last axis; reshape one of them"
-                ) from None
-        if self.checker is not None:
-            checker, wanted = self.checker
-            named = {self.args[0]: args} if self.variadic else dict(zip(self.args, args))  # noqa: B905
-            have = {**self.defaults, **static, **named}
-            checker(**{name: have.get(name) for name in wanted})
-        if len(self._backends) >= _CACHE_LIMIT:
-            self._backends.clear()
-        self._backends[key] = backend
-        return backend
-
-    def _backend_of(self, args: tuple[Any, ...]) -> Backend:
-        found: dict[str, str] = {}
-        for i, x in enumerate(args):
-            if isinstance(x, Tensor):
-                found.setdefault(x.backend.name, self._arg(i))
-        if len(found) > 1:
-            (a, x), (b, y) = list(found.items())[:2]
-            raise DeviceError(
-                f"{self.name}: {x} is on {a!r} and {y} on {b!r}; move one with "
-                f"{y}.to({a!r}) or {x}.to({b!r})"
-            )
-        return backends.get(next(iter(found))) if found else backends.current()
-
-    def _check_dtypes(self, args: tuple[Any, ...]) -> None:
-        comparison = self.broadcasts and self._unrecorded
-        free = [x for i, x in enumerate(args) if comparison or self._arg(i) not in self.nondiff]
-        kinds = {x.dtype.name for x in free if isinstance(x, Tensor)}
-        floats = {k for k in kinds if k.startswith("float")}
-        weak_float = any(x.__class__ is float for x in free)
-        if len(floats) > 1 or ((floats or weak_float) and kinds - floats):
-            raise TypeError(
-                f"{self.name}: dtypes do not mix: {self._describe(args)}; expected one "
-                "floating-point dtype; convert one side, for example x.astype('float32')"
-            )
-        if self.floats and kinds - floats:
-            raise TypeError(
-                f"{self.name}: expected floating-point values, got {self._describe(args)}; "
-                "convert with x.astype('float32')"
-            )
-
-    def _describe(self, args: tuple[Any, ...]) -> str:
-        """The arguments in words: `x (4, 3) float32, y = 2.0`."""
-        words = []
-        for i, x in enumerate(args):
-            name = f"{self.args[0]}[{i}]" if self.variadic else self._arg(i)
-            words.append(
-                f"{name} {x.shape} {x.dtype}" if isinstance(x, Tensor) else f"{name} = {x!r}"
-            )
-        return ", ".join(words)
-
-    def _check_mutable(self, args: tuple[Any, ...]) -> None:
-        for i, x in enumerate(args):
-            if self._arg(i) in self.mutates and not isinstance(x, Tensor):
-                raise TypeError(
-                    f"{self.name}: it writes into {self._arg(i)}, which is {type(x).__name__}; "
-                    "expected a tensor"
-                )
-
-    def _refuse_recorded(self, args: tuple[Any, ...]) -> None:
-        for i, x in enumerate(args):
-            node = x.node if isinstance(x, Tensor) else None
-            made = None if node is None else node.primitive
-            if made is not None and (state.recording or self._arg(i) in self.mutates):
-                raise ValueError(
-                    f"{self.name}: {self._arg(i)} {x.shape} was recorded for a gradient (it is the "
-                    f"result of {made.name}), which an in-place change would make wrong; give "
-                    f"{self._arg(i)}.detach()"
-                )
-
-    def _after_mutation(self, args: tuple[Any, ...]) -> None:
-        for name in self.mutates:
-            x = args[self.args.index(name)]
-            _mark_changed(x.owner(), self.name)
 
     # ---- the backward half -------------------------------------------------------------------
 
@@ -429,13 +258,10 @@ class Primitive:
         """The cotangent of each parent in `needed`, given `g`, the cotangent of the output."""
         saved = node.saved
         if saved is None:
-            raise RuntimeError(
-                f"{self.name}: the values saved for this gradient were released by an earlier "
-                "backward pass; call it with retain_graph=True to differentiate twice"
-            )
+            raise checks.released(self)
         recipe = node.recipe
-        if _changed:
-            self._refuse_stale(node, saved)
+        if checks.newest[0] > node.number:
+            checks.stale(self, node, saved)
         if recipe.ans is not None:
             ans = saved[recipe.ans]
             one = ans.__class__ is not tuple
@@ -464,10 +290,7 @@ class Primitive:
                 shared, gradient = gradient, gradient[i]
             if gradient.data.shape != parent.shape:
                 if not self.broadcasts:
-                    raise RuntimeError(
-                        f"{self.name}: the rule for {self._arg(i)!r} returned shape "
-                        f"{gradient.shape}, the argument has shape {parent.shape}"
-                    )
+                    raise checks.rule_shape(self, i, gradient.shape, parent.shape)
                 gradient = PRIMITIVES["sum_to"](gradient, shape=parent.shape)
             out.append((parent, gradient))
         return out
@@ -477,23 +300,6 @@ class Primitive:
         return tuple(
             Tensor(a, Node(pick, (call,), i, None, {}, a.shape)) for i, a in enumerate(arrays)
         )
-
-    def _refuse_stale(self, node: Node, saved: list[Any]) -> None:
-        for (kind, i), value in zip(node.recipe.saves, saved, strict=True):
-            for v in value if value.__class__ is tuple else (value,):
-                array = v.data if isinstance(v, Tensor) else v
-                base = getattr(array, "base", None)
-                owner = array if base.__class__ is not array.__class__ else base
-                change = _changed.get(id(owner))
-                if change is None or change[0] < node.number:
-                    continue
-                name = "ans" if kind == "ans" else self._arg(i)
-                label = f" (parameter {v.name!r})" if isinstance(v, Tensor) and v.name else ""
-                raise RuntimeError(
-                    f"{self.name}: its saved {name}{label} of shape {array.shape} was changed in "
-                    f"place by {change[1]} after it was used; compute the gradient before the "
-                    "update, or run the forward pass again"
-                )
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}({', '.join([*self.args, *self.defaults])})>"
@@ -564,11 +370,11 @@ class Fused(Primitive):
 
     def __call__(self, *args: Any, **static: Any) -> Tensor:
         if len(args) > self._arity:
-            static = self._by_position(args[self._arity :], static)
+            static = checks.by_position(self, args[self._arity :], static)
         args = tuple(map(_tensor_or_weak, args[: self._arity]))
         if not any(isinstance(x, Tensor) for x in args):
             args = tuple(x if x is None else as_tensor(x) for x in args)
-        backend = self._backend_of(args)
+        backend = checks.backend_of(self, args)
         kernel = backend.kernels.get(self.name)
         if kernel is None:
             return self.body(*args, **static)  # type: ignore[no-any-return]
@@ -594,8 +400,8 @@ class Fused(Primitive):
     def pull(self, node: Node, g: Any, needed: set[Node] | None) -> list[tuple[Node, Tensor]]:
         if self.rules or self.rule_for_all is not None or node.saved is None:
             return super().pull(node, g, needed)
-        if _changed:
-            self._refuse_stale(node, node.saved)
+        if checks.newest[0] > node.number:
+            checks.stale(self, node, node.saved)
         # Run the body again on stand-ins for the arguments. With create_graph a stand-in hangs on
         # the argument's own node, so that the result is differentiable further.
         create = state.recording
@@ -625,23 +431,4 @@ def primitive(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
     return lambda fn: Primitive(fn, **options)
 
 
-def fused(body: Callable[..., Any]) -> Fused:
-    """Declare a fused operation by its body of plain operations; see Fused."""
-    return Fused(body)
-
-
-_PACKAGE = str(Path(__file__).parent)
-
-
-def user_line() -> str:
-    """File and line of the innermost frame that is not the engine's own."""
-    frame: Any = sys._getframe(1)
-    engine = tuple(
-        f"{_PACKAGE}/{part}" for part in ("primitive", "graph", "tensor", "ops", "testing")
-    )
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(engine):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-__all__ = ["PRIMITIVES", "Fused", "Primitive", "fused", "primitive", "user_line"]
+fused = Fused  # as a decorator: declares a fused operation by its body of plain operations

@@ -273,21 +273,6 @@ class Tensor:
         flat = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes
         return ops.transpose(self, axes=flat or None)
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.sum(self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.mean(self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        return ops.min(self, axis=axis, keepdims=keepdims)
-
-    def var(self, axis: Any = None, keepdims: bool = False, correction: int = 0) -> Tensor:
-        return ops.var(self, axis, keepdims, correction)
-
     if TYPE_CHECKING:  # tinygen.ops adds the methods named in METHODS
 
         def __getattr__(self, name: str) -> Any: ...
@@ -297,8 +282,8 @@ class Tensor:
 # argument; tinygen.ops attaches them, so that each is written once.
 METHODS = """
     abs argmax astype broadcast_to clip cos cumsum erf exp expand_dims flip gelu leaky_relu log
-    log_softmax logsumexp one_hot pad power relu sigmoid silu sin softmax softplus sqrt square
-    squeeze swapaxes take tanh
+    log_softmax logsumexp max mean min one_hot pad power relu sigmoid silu sin softmax softplus
+    sqrt square squeeze sum swapaxes take tanh var
 """
 
 

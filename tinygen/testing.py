@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .checks import user_line
 from .graph import grad, state
-from .primitive import user_line
 from .tensor import Tensor, as_tensor
 
 TOLERANCE = {1: 1e-7, 2: 1e-6, 3: 1e-5}  # relative to 1 + |derivative|, by order
@@ -137,7 +137,7 @@ def _refuse_non_finite(
     for result in results:
         bad = result.size - int(np.sum(np.isfinite(result)))
         if bad:
-            words = [_summary(operation._arg(i), x) for i, x in enumerate(args)]
+            words = [_summary(operation.arg(i), x) for i, x in enumerate(args)]
             line = f"called at {user_line()}"
             if state.pulling is not None and state.pulling.primitive is not None:
                 made = f" made at {state.pulling.line}" if state.pulling.line else ""

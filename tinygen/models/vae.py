@@ -162,4 +162,5 @@ class VAE(Model):
         else:
             mean, x_logvar = sigmoid(out), 2 * math.log(self.sigma)
             terms = losses.gaussian_nll_terms(mean, x, full_like(x, x_logvar))
-        return -terms.reshape(x.shape[0], -1).sum(axis=1)
+        log_p: Tensor = -terms.reshape(x.shape[0], -1).sum(axis=1)
+        return log_p

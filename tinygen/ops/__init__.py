@@ -2,159 +2,43 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from .. import tensor as _tensor
-from .conventions import Convention, conventions
-from .elementwise import (
-    abs,
-    add,
-    astype,
-    clip,
-    cos,
-    div,
-    equal,
-    erf,
-    exp,
-    full_like,
-    gelu,
-    greater,
-    greater_equal,
-    guarded_div,
-    guarded_mul,
-    identity,
-    isfinite,
-    leaky_relu,
-    less,
-    less_equal,
-    log,
-    maximum,
-    minimum,
-    mul,
-    neg,
-    not_equal,
-    power,
-    relu,
-    sigmoid,
-    sign,
-    silu,
-    sin,
-    softplus,
-    sqrt,
-    square,
-    sub,
-    tanh,
-    where,
-)
-from .index import getitem, one_hot, scatter_add, take
-from .linalg import linear, matmul
-from .reduce import (
-    argmax,
-    cumsum,
-    log_softmax,
-    logsumexp,
-    max,
-    mean,
-    min,
-    softmax,
-    sum,
-    var,
-)
-from .shape import (
-    broadcast_to,
-    concatenate,
-    expand_dims,
-    flip,
-    pad,
-    reshape,
-    squeeze,
-    stack,
-    sum_to,
-    swapaxes,
-    transpose,
-)
+from ..primitive import Primitive
+from .elementwise import *
+from .index import *
+from .linalg import *
+from .reduce import *
+from .shape import *
 
 
 def _method(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """The operation as a method: its first argument is the tensor."""
+
+    @functools.wraps(operation, assigned=("__name__", "__doc__"), updated=())
     def method(self: Any, *args: Any, **static: Any) -> Any:
         return operation(self, *args, **static)
 
-    method.__doc__ = operation.__doc__
     return method
 
 
+# What other operations are made of; users call those.
+_INNER = """
+    basic_slice cast cast_discrete concat count expand linear_fused matmul_nd place power_n power_xy
+    slice_axis unbroadcast
+"""
+
+
+def _is_operation(name: str, value: Any) -> bool:
+    own = isinstance(value, Primitive) or getattr(value, "__module__", "").startswith(__name__)
+    return own and not name.startswith("_") and name not in _INNER.split()
+
+
+__all__ = [_name for _name, _value in globals().items() if _is_operation(_name, _value)]
 setattr(_tensor, "ops", sys.modules[__name__])  # noqa: B010
 for _name in _tensor.METHODS.split():
     setattr(_tensor.Tensor, _name, _method(globals()[_name]))
-
-__all__ = [
-    "Convention",
-    "abs",
-    "add",
-    "argmax",
-    "astype",
-    "broadcast_to",
-    "clip",
-    "concatenate",
-    "conventions",
-    "cos",
-    "cumsum",
-    "div",
-    "equal",
-    "erf",
-    "exp",
-    "expand_dims",
-    "flip",
-    "full_like",
-    "gelu",
-    "getitem",
-    "greater",
-    "greater_equal",
-    "guarded_div",
-    "guarded_mul",
-    "identity",
-    "isfinite",
-    "leaky_relu",
-    "less",
-    "less_equal",
-    "linear",
-    "log",
-    "log_softmax",
-    "logsumexp",
-    "matmul",
-    "max",
-    "maximum",
-    "mean",
-    "min",
-    "minimum",
-    "mul",
-    "neg",
-    "not_equal",
-    "one_hot",
-    "pad",
-    "power",
-    "relu",
-    "reshape",
-    "scatter_add",
-    "sigmoid",
-    "sign",
-    "silu",
-    "sin",
-    "softmax",
-    "softplus",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "sub",
-    "sum",
-    "sum_to",
-    "swapaxes",
-    "take",
-    "tanh",
-    "transpose",
-    "var",
-    "where",
-]

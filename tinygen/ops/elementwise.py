@@ -155,16 +155,6 @@ where.vjp(
 )
 
 
-@where.check
-def _(condition: Array) -> None:
-    if condition.__class__ is not bool and getattr(condition, "dtype", None) != np.bool_:
-        kind = getattr(condition, "dtype", condition.__class__.__name__)
-        raise TypeError(
-            f"where: the condition has dtype {kind}, expected bool; "
-            "compare first, for example x > 0"
-        )
-
-
 @primitive(broadcasts=True)
 def maximum(xp: XP, x: Array, y: Array) -> Array:
     """The larger of x and y; NaN if either is."""
@@ -195,12 +185,6 @@ def clip(xp: XP, x: Array, *, low: float | None = None, high: float | None = Non
     low = low.item() if isinstance(low, np.generic) else low
     high = high.item() if isinstance(high, np.generic) else high
     return xp.clip(x, low, high)
-
-
-@clip.check
-def _(low: float | None, high: float | None) -> None:
-    if low is not None and high is not None and low > high:
-        raise ValueError(f"clip: low {low} is above high {high}; expected low <= high")
 
 
 clip.vjp(x=lambda g, x, low, high: _within(g, x, low, high))

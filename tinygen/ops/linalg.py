@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import checks
 from ..backend import XP, Array
 from ..primitive import fused, primitive
 from ..tensor import Tensor, as_tensor
@@ -26,21 +27,6 @@ matmul_nd.vjp(
 )
 
 
-@matmul_nd.check
-def _(x: Array, y: Array) -> None:
-    if x.shape[-1] != y.shape[-2]:
-        raise ValueError(
-            f"matmul: inner dimensions differ: x {x.shape} @ y {y.shape}; expected "
-            "x.shape[-1] == y.shape[-2]"
-        )
-    for n, m in zip(x.shape[-3::-1], y.shape[-3::-1], strict=False):
-        if n != m and 1 not in (n, m):
-            raise ValueError(
-                f"matmul: leading axes do not broadcast: x {x.shape} @ y {y.shape}; expected "
-                "equal sizes (or 1) before the last two axes"
-            )
-
-
 def matmul(x: Any, y: Any) -> Tensor:
     """The matrix product x @ y: (..., n, k) @ (..., k, m) -> (..., n, m).
 
@@ -50,11 +36,7 @@ def matmul(x: Any, y: Any) -> Tensor:
     x, y = as_tensor(x), as_tensor(y)
     if x.ndim >= 2 and y.ndim >= 2:
         return matmul_nd(x, y)
-    if x.ndim == 0 or y.ndim == 0:
-        raise ValueError(
-            f"matmul: x {x.shape} @ y {y.shape}: a 0-d operand; expected at least one axis each "
-            "(use * for scaling)"
-        )
+    checks.no_scalars(x, y)
     row, column = x.ndim == 1, y.ndim == 1
     out = matmul_nd(expand_dims(x, 0) if row else x, expand_dims(y, 1) if column else y)
     return squeeze(out, tuple(a for a, gone in ((-2, row), (-1, column)) if gone))
@@ -68,16 +50,8 @@ def linear_fused(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
 
 def linear(x: Any, w: Any, b: Any = None) -> Tensor:
     """x @ w + b: (..., k), (k, m), (m,) -> (..., m). The map of a dense layer; b may be None."""
-    x, w = as_tensor(x), as_tensor(w)
-    if x.ndim < 1 or w.ndim != 2 or x.shape[-1] != w.shape[0]:
-        raise ValueError(
-            f"linear: x {x.shape} does not fit w {w.shape}; expected w (in, out) with "
-            "x.shape[-1] == in"
-        )
-    if b is not None and as_tensor(b).shape != w.shape[1:]:
-        raise ValueError(
-            f"linear: b {as_tensor(b).shape} does not fit w {w.shape}; expected ({w.shape[1]},)"
-        )
+    x, w, b = as_tensor(x), as_tensor(w), b if b is None else as_tensor(b)
+    checks.linear(x, w, b)
     rows = x if x.ndim == 2 else reshape(x, (-1, x.shape[-1]))
     out = matmul_nd(rows, w) if b is None else linear_fused(rows, w, b)
     return out if x.ndim == 2 else reshape(out, (*x.shape[:-1], w.shape[1]))

@@ -10,17 +10,18 @@ import math
 from typing import Any
 
 from ..backend import XP, Array
+from ..checks import normal_axes
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .elementwise import cast_discrete, equal, exp, square, where
-from .shape import broadcast_to, flip, normal_axes, reshape
+from .shape import broadcast_to, flip, reshape
 
 Axis = int | tuple[int, ...] | None
 
 
 def expand(x: Tensor, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Tensor:
     """A reduction's result (or cotangent) repeated to the shape that was reduced."""
-    if not keepdims and x.ndim != len(shape):
+    if not keepdims and axis is not None and x.ndim != len(shape):
         axes = normal_axes("expand", axis, len(shape))
         x = reshape(x, tuple(1 if a in axes else n for a, n in enumerate(shape)))
     return x if x.shape == shape else broadcast_to(x, shape=shape)
@@ -31,14 +32,6 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
     return math.prod(shape[a] for a in normal_axes("count", axis, len(shape)))
 
 
-def _not_empty(name: str, x: Array, axis: Axis) -> None:
-    normal_axes(name, axis, x.ndim)
-    if count(x.shape, axis) == 0:
-        raise ValueError(
-            f"{name}: shape {x.shape} has no elements along axis {axis}; expected at least one"
-        )
-
-
 @primitive
 def sum(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The sum over `axis`."""
@@ -46,11 +39,6 @@ def sum(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array
 
 
 sum.vjp(x=lambda g, x_shape, axis, keepdims: expand(g, x_shape, axis, keepdims))
-
-
-@sum.check
-def _(x: Array, axis: Axis) -> None:
-    normal_axes("sum", axis, x.ndim)
 
 
 @primitive(floats=True)
@@ -64,11 +52,6 @@ mean.vjp(
         g * (1 / count(x_shape, axis)), x_shape, axis, keepdims
     )
 )
-
-
-@mean.check
-def _(x: Array, axis: Axis) -> None:
-    _not_empty("mean", x, axis)
 
 
 def var(x: Any, axis: Axis = None, keepdims: bool = False, correction: int = 0) -> Tensor:
@@ -107,25 +90,10 @@ max.vjp(x=_share)
 min.vjp(x=_share)
 
 
-@max.check
-def _(x: Array, axis: Axis) -> None:
-    _not_empty("max", x, axis)
-
-
-@min.check
-def _(x: Array, axis: Axis) -> None:
-    _not_empty("min", x, axis)
-
-
 @primitive(nondiff="all")
 def argmax(xp: XP, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
     """The index of the first largest element along `axis` (None: of the flattened array)."""
     return xp.argmax(x, axis=axis, keepdims=keepdims)
-
-
-@argmax.check
-def _(x: Array, axis: int | None) -> None:
-    _not_empty("argmax", x, axis)
 
 
 @primitive
@@ -135,11 +103,6 @@ def cumsum(xp: XP, x: Array, *, axis: int) -> Array:
 
 
 cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
-
-
-@cumsum.check
-def _(x: Array, axis: int) -> None:
-    normal_axes("cumsum", axis, x.ndim)
 
 
 # ---- softmax and its relatives, safe for any finite input ----------------------------------------
@@ -182,18 +145,3 @@ def log_softmax(xp: XP, x: Array, *, axis: Axis = -1) -> Array:
 
 
 log_softmax.vjp(x=lambda g, ans, axis: g - exp(ans) * sum(g, axis=axis, keepdims=True))
-
-
-@softmax.check
-def _(x: Array, axis: Axis) -> None:
-    _not_empty("softmax", x, axis)
-
-
-@logsumexp.check
-def _(x: Array, axis: Axis) -> None:
-    _not_empty("logsumexp", x, axis)
-
-
-@log_softmax.check
-def _(x: Array, axis: Axis) -> None:
-    _not_empty("log_softmax", x, axis)

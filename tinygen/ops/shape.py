@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from .. import checks
 from ..backend import XP, Array
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 
 Shape = tuple[int, ...]
-INTEGER = (int, np.integer)
-
-
-def normal_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
-    """`axis` (an int, several, or None for all) as sorted axes in [0, ndim)."""
-    axes = range(ndim) if axis is None else (axis,) if isinstance(axis, INTEGER) else tuple(axis)
-    for a in axes:
-        if not isinstance(a, INTEGER) or not -ndim <= a < ndim:
-            raise ValueError(
-                f"{name}: axis {axis} does not fit an array with {ndim} axes; "
-                f"expected integers from {-ndim} to {ndim - 1}"
-            )
-    normal = tuple(sorted(a % ndim for a in axes))
-    if len(set(normal)) < len(normal):
-        raise ValueError(f"{name}: axis {axis} names an axis twice; name each once")
-    return normal
-
 
 # ---- broadcasting and its adjoint ----------------------------------------------------------------
 
@@ -38,16 +19,6 @@ def normal_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
 def broadcast_to(xp: XP, x: Array, *, shape: Shape) -> Array:
     """x repeated along new axes and axes of size 1 to have the given shape."""
     return xp.broadcast_to(x, shape)
-
-
-@broadcast_to.check
-def _(x: Array, shape: Shape) -> None:
-    lead = len(shape) - x.ndim
-    if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[lead:], strict=True)):
-        raise ValueError(
-            f"broadcast_to: shape {x.shape} does not broadcast to {shape}; each size, counted "
-            "from the last axis, must be equal or 1"
-        )
 
 
 @primitive
@@ -81,31 +52,10 @@ def reshape(xp: XP, x: Array, *, shape: int | Shape) -> Array:
 reshape.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
-@reshape.check
-def _(x: Array, shape: int | Shape) -> None:
-    sizes = (shape,) if isinstance(shape, INTEGER) else shape
-    known, unknown = math.prod(n for n in sizes if n != -1), sizes.count(-1)
-    fits = known == x.size if not unknown else known != 0 and x.size % known == 0
-    if unknown > 1 or not fits or any(n < -1 for n in sizes):
-        raise ValueError(
-            f"reshape: shape {x.shape} has {x.size} elements, which do not fit {shape}; expected "
-            "an equal number of elements, with at most one -1"
-        )
-
-
 @primitive
 def transpose(xp: XP, x: Array, *, axes: Shape | None = None) -> Array:
     """x with its axes in the given order; None reverses them."""
     return xp.transpose(x, axes)
-
-
-@transpose.check
-def _(x: Array, axes: Shape | None) -> None:
-    if axes is not None and sorted(a % max(x.ndim, 1) for a in axes) != list(range(x.ndim)):
-        raise ValueError(
-            f"transpose: axes {axes} are not an order of the {x.ndim} axes of shape {x.shape}; "
-            "name each axis once"
-        )
 
 
 def _undo_transpose(g: Tensor, axes: Shape | None) -> Tensor:
@@ -128,12 +78,6 @@ def swapaxes(xp: XP, x: Array, *, axis1: int, axis2: int) -> Array:
 swapaxes.vjp(x=lambda g, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
 
 
-@swapaxes.check
-def _(x: Array, axis1: int, axis2: int) -> None:
-    normal_axes("swapaxes", axis1, x.ndim)
-    normal_axes("swapaxes", axis2, x.ndim)
-
-
 @primitive
 def expand_dims(xp: XP, x: Array, *, axis: int | Shape) -> Array:
     """x with new axes of size 1, at `axis` of the result."""
@@ -141,12 +85,6 @@ def expand_dims(xp: XP, x: Array, *, axis: int | Shape) -> Array:
 
 
 expand_dims.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
-
-
-@expand_dims.check
-def _(x: Array, axis: int | Shape) -> None:
-    extra = 1 if isinstance(axis, INTEGER) else len(axis)
-    normal_axes("expand_dims", axis, x.ndim + extra)
 
 
 @primitive
@@ -158,15 +96,6 @@ def squeeze(xp: XP, x: Array, *, axis: int | Shape | None = None) -> Array:
 squeeze.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
-@squeeze.check
-def _(x: Array, axis: int | Shape | None) -> None:
-    for a in () if axis is None else normal_axes("squeeze", axis, x.ndim):
-        if x.shape[a] != 1:
-            raise ValueError(
-                f"squeeze: axis {a} of shape {x.shape} has size {x.shape[a]}, expected 1"
-            )
-
-
 @primitive
 def flip(xp: XP, x: Array, *, axis: int | Shape | None = None) -> Array:
     """x with the order reversed along the given axes (None: all)."""
@@ -174,11 +103,6 @@ def flip(xp: XP, x: Array, *, axis: int | Shape | None = None) -> Array:
 
 
 flip.vjp(x=lambda g, axis: flip(g, axis=axis))
-
-
-@flip.check
-def _(x: Array, axis: int | Shape | None) -> None:
-    normal_axes("flip", axis, x.ndim)
 
 
 # ---- parts and wholes ----------------------------------------------------------------------------
@@ -206,25 +130,14 @@ concat.vjp(xs=_parts)
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The tensors one after the other along `axis`; their other sizes must be equal."""
     xs = [as_tensor(x) for x in tensors]
-    if not xs:
-        raise ValueError("concatenate: no tensors given, expected at least one")
-    normal_axes("concatenate", axis, xs[0].ndim)
-    rest = [[n for a, n in enumerate(x.shape) if a != axis % x.ndim] for x in xs]
-    if any(x.ndim != xs[0].ndim for x in xs) or any(r != rest[0] for r in rest):
-        raise ValueError(
-            f"concatenate: shapes {', '.join(str(x.shape) for x in xs)} differ outside axis "
-            f"{axis}; expected equal sizes there"
-        )
+    checks.joined("concatenate", xs, axis)
     return concat(*xs, axis=axis)
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new axis."""
     xs = [as_tensor(x) for x in tensors]
-    if any(x.shape != xs[0].shape for x in xs):
-        raise ValueError(
-            f"stack: shapes {', '.join(str(x.shape) for x in xs)} differ; expected one shape"
-        )
+    checks.joined("stack", xs, None)
     return concatenate([expand_dims(x, axis=axis) for x in xs], axis=axis)
 
 
@@ -271,18 +184,6 @@ def pad(xp: XP, x: Array, *, pad_width: tuple[tuple[int, int], ...], value: floa
     out = xp.full(sizes, value, x.dtype)
     out[tuple(slice(b, b + n) for n, (b, _) in zip(x.shape, pad_width, strict=True))] = x
     return out
-
-
-@pad.check
-def _(x: Array, pad_width: tuple[tuple[int, int], ...]) -> None:
-    pairs = isinstance(pad_width, tuple) and all(
-        isinstance(p, tuple) and len(p) == 2 and min(p) >= 0 for p in pad_width
-    )
-    if not pairs or len(pad_width) != x.ndim:
-        raise ValueError(
-            f"pad: pad_width {pad_width} for shape {x.shape}; expected a pair (before, after) of "
-            f"counts >= 0 for each of the {x.ndim} axes"
-        )
 
 
 def _unpad(g: Tensor, x_shape: Shape, pad_width: tuple[tuple[int, int], ...]) -> Tensor:

@@ -1,0 +1,179 @@
+"""Count the code lines of the core and hold them to their budgets.
+
+    python bench/core_size.py            # a table; exit 1 when something is over
+
+A code line holds at least one token of code: comments, docstrings and blank lines are free, so
+explaining costs nothing. So that the budget cannot be met by cramming, no line may be longer than
+100 columns and none may hold two statements.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+COLUMNS = 100
+CUDA = (".cu", ".cuh", ".h", ".hpp", ".cpp")
+_FREE = frozenset(
+    (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+) | {tokenize.ENCODING, tokenize.ENDMARKER}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on the code lines of the files that the patterns match, together or each."""
+
+    name: str
+    limit: int
+    patterns: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    each: bool = False
+
+    def files(self, root: Path) -> list[Path]:
+        """The files it covers; a pattern that matches nothing yet is a part not yet written."""
+        found = {p for pattern in self.patterns for p in root.glob(pattern) if p.is_file()}
+        left_out = {root / name for name in self.without}
+        return sorted(found - left_out)
+
+
+HEAVY = ("tinygen/ops/conv.py", "tinygen/ops/fused.py")
+BUDGETS = (
+    Budget(
+        "core: tensor, graph, primitive, ops", 1200,
+        ("tinygen/tensor.py", "tinygen/graph.py", "tinygen/primitive.py", "tinygen/ops/**/*.py"),
+        without=HEAVY,
+    ),
+    Budget("ops: conv, fused", 500, HEAVY),
+    Budget("checks: what operations refuse", 350, ("tinygen/checks.py",)),
+    Budget(
+        "nn, optim, losses", 900,
+        ("tinygen/nn/**/*.py", "tinygen/optim.py", "tinygen/losses.py"),
+    ),
+    Budget("a model", 150, ("tinygen/models/*.py",), each=True),
+    Budget("plan", 1200, ("tinygen/plan/**/*.py",)),
+    Budget(
+        "a kernel family", 300,
+        ("kernels/**/*.py", *(f"kernels/**/*{end}" for end in CUDA)), each=True,
+    ),
+)  # fmt: skip
+
+
+# ---- counting ------------------------------------------------------------------------------------
+
+
+def _docstrings(tree: ast.Module) -> set[tuple[int, int]]:
+    """Where the docstrings start: (line, column)."""
+    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {
+        (node.body[0].lineno, node.body[0].col_offset)
+        for node in ast.walk(tree)
+        if isinstance(node, owners) and ast.get_docstring(node, clean=False) is not None
+    }
+
+
+def python_lines(source: str) -> set[int]:
+    """Numbers of the lines of Python source that hold code."""
+    free = _docstrings(ast.parse(source))
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type in _FREE or (token.type == tokenize.STRING and token.start in free):
+            continue
+        lines.update(range(token.start[0], token.end[0] + 1))
+    return lines
+
+
+_C_TOKENS = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"", re.DOTALL)
+
+
+def c_lines(source: str) -> set[int]:
+    """Numbers of the lines of C, C++ or CUDA source that hold more than comments."""
+
+    def blank(match: re.Match[str]) -> str:
+        text = match.group()
+        return text if text.startswith('"') else "\n" * text.count("\n")
+
+    bare = _C_TOKENS.sub(blank, source)
+    return {i for i, line in enumerate(bare.splitlines(), start=1) if line.strip()}
+
+
+def code_lines(path: Path) -> int:
+    """How many lines of a file hold code."""
+    source = path.read_text(encoding="utf-8")
+    return len(python_lines(source) if path.suffix == ".py" else c_lines(source))
+
+
+_PRAGMA = re.compile(r"\s*# (?:type: ignore|noqa|fmt: skip)\b.*$")
+
+
+def crammed(source: str, python: bool = True) -> Iterator[tuple[int, str]]:
+    """Lines that are too long or hold two statements, with what is wrong."""
+    for number, whole in enumerate(source.splitlines(), start=1):
+        line = _PRAGMA.sub("", whole)  # ruff's rule: a word to a tool at the end is not counted
+        if len(line) > COLUMNS:
+            yield number, f"{len(line)} columns, at most {COLUMNS}"
+    if not python:
+        return
+    starts: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.stmt) or _is_ellipsis(node):
+            continue
+        if node.lineno in starts:
+            yield node.lineno, "two statements on a line"
+        starts.add(node.lineno)
+
+
+def _is_ellipsis(node: ast.stmt) -> bool:
+    """`...`, the body of a declaration without one, may stand beside its head."""
+    return isinstance(node, ast.Expr) and getattr(node.value, "value", None) is ...
+
+
+# ---- the report ----------------------------------------------------------------------------------
+
+
+def report(root: Path) -> tuple[list[tuple[str, int, int]], list[str]]:
+    """Rows (name, lines, limit) and what is over or crammed below `root`."""
+    rows: list[tuple[str, int, int]] = []
+    for budget in BUDGETS:
+        counts = {
+            path.relative_to(root).as_posix(): code_lines(path) for path in budget.files(root)
+        }
+        if budget.each:
+            rows += [(f"{budget.name}: {name}", n, budget.limit) for name, n in counts.items()]
+        else:
+            rows.append((budget.name, sum(counts.values()), budget.limit))
+    problems = [f"{name}: {n} code lines, at most {limit}" for name, n, limit in rows if n > limit]
+    sources = [p for top in ("tinygen", "kernels") for p in sorted((root / top).rglob("*"))]
+    for path in sources:
+        if path.suffix == ".py" or path.suffix in CUDA:
+            text = path.read_text(encoding="utf-8")
+            problems += [
+                f"{path.relative_to(root).as_posix()}:{line}: {what}"
+                for line, what in crammed(text, path.suffix == ".py")
+            ]
+    return rows, problems
+
+
+def main(root: Path | None = None) -> int:
+    """Print the table and what is wrong; 0 if nothing is."""
+    root = root or Path(__file__).resolve().parent.parent
+    rows, problems = report(root)
+    width = max(len(name) for name, _, _ in rows)
+    print(f"{'code lines':<{width}}  {'have':>6} {'limit':>6} {'used':>6}")
+    for name, lines, limit in rows:
+        print(f"{name:<{width}}  {lines:>6,} {limit:>6,} {lines / limit:>6.0%}")
+    whole = sum(code_lines(p) for p in (root / "tinygen").rglob("*.py"))
+    print(f"{'all of tinygen/ (no limit)':<{width}}  {whole:>6,}")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    print("within budget" if not problems else f"{len(problems)} over budget")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
