@@ -1,0 +1,205 @@
+"""The examples: each step runs and shows something, the notebook runs, the ring is found."""
+
+import base64
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+STEPS = sorted((EXAMPLES / "steps").glob("*.py"))
+NOTEBOOK = EXAMPLES / "train_a_vae.ipynb"
+QUICK = {f"{n:02}" for n in range(1, 10)}
+# The longest two run with fewer steps here; the ring is trained in full by a test of its own.
+SHORTER = {"14": ("64, 500, 64", "64, 100, 64"), "15": ("= 800, 128", "= 100, 128")}
+# On a machine with other work, two BLAS threads wait for each other at every small product.
+ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+
+
+def step(number):
+    return next(path for path in STEPS if path.name.startswith(number))
+
+
+def decoded(path):
+    pillow = pytest.importorskip("PIL.Image")
+    with pillow.open(path if isinstance(path, Path) else io.BytesIO(path)) as file:
+        file.load()
+        assert file.format == "PNG"
+        return np.asarray(file)
+
+
+def test_the_ladder_has_no_gap():
+    assert [path.name[:2] for path in STEPS] == [f"{i + 1:02}" for i in range(len(STEPS))]
+
+
+@pytest.mark.parametrize("path", STEPS, ids=lambda path: path.stem)
+def test_step_is_short_and_explains_itself(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 80
+    assert text.startswith('"""')
+    head = text.split('"""')[1]
+    assert "Look at:" in head
+    assert "Exercise:" in head
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, id=p.stem, marks=pytest.mark.quick if p.name[:2] in QUICK else ())
+        for p in STEPS
+    ],
+)
+def test_step_runs(path, tmp_path):
+    folder = tmp_path / "pictures here"
+    program = tmp_path / path.name
+    text = path.read_text(encoding="utf-8")
+    full, fewer = SHORTER.get(path.name[:2], ("", ""))
+    assert full in text
+    program.write_text(text.replace(full, fewer) if full else text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(program), str(folder)],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert done.stderr == ""
+    names = [p.name for p in tmp_path.rglob("*.png")]
+    if ".save(" not in text:
+        assert not names
+        return
+    assert len(names) == 1
+    assert names[0].startswith(path.name[:3])
+    picture = decoded(folder / names[0])
+    assert picture.shape[0] >= 100
+    assert picture.shape[1] >= 100
+    assert picture.std() > 10
+    assert len(np.unique(picture)) > 5
+
+
+def test_readme_lists_every_step():
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for path in STEPS:
+        assert f"(steps/{path.name})" in text
+    root = EXAMPLES.parent
+    for row in text.splitlines():
+        if row.startswith("| ["):
+            cells = [cell.strip() for cell in row.strip("|").split("|")]
+            assert len(cells) == 5
+            assert all(cells)
+            named = [word for word in cells[2].split("`") if word.startswith("tinygen/")]
+            assert named
+            assert all((root / name).is_file() for name in named)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_wgan_gp_finds_all_modes_of_the_ring(seed):
+    program = f"""
+import json, runpy, time
+ring = runpy.run_path({str(step("15"))!r})
+began = time.process_time()
+samples = ring["train"]({seed})
+seconds = time.process_time() - began
+result = [samples.shape, ring["RADIUS"], ring["STD"], ring["count_modes"](samples), seconds]
+print(json.dumps(result))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    shape, radius, std, modes, seconds = json.loads(done.stdout)
+    assert (shape, radius, std) == ([2500, 2], 2.0, 0.02)
+    assert modes == 8
+    assert seconds < 60  # of one core, whatever else the machine is doing
+
+
+def test_modes_of_the_ring_are_counted_right():
+    spec = importlib.util.spec_from_file_location("ring", step("15"))
+    ring = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ring)
+    assert np.allclose(np.linalg.norm(ring.CENTRES, axis=1), 2.0)
+    inside = ring.CENTRES + np.float32([0.059, 0])
+    outside = ring.CENTRES + np.float32([0.061, 0])
+    assert ring.count_modes(np.repeat(inside, 20, axis=0)) == 8
+    assert ring.count_modes(np.repeat(outside, 20, axis=0)) == 0
+    assert ring.count_modes(np.repeat(inside, 19, axis=0)) == 0
+    assert ring.count_modes(np.repeat(inside[:3], 20, axis=0)) == 3
+
+
+# ---- the notebook --------------------------------------------------------------------------------
+
+
+def test_notebook_is_stored_without_outputs():
+    nbformat = pytest.importorskip("nbformat")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert set(notebook.metadata.language_info) == {"name"}
+    for cell in notebook.cells:
+        assert not cell.metadata
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+
+def test_notebook_runs(tmp_path):
+    for name in ("nbclient", "nbformat", "ipykernel"):
+        pytest.importorskip(name)
+    kernel = tmp_path / "jupyter" / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    text = json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"})
+    (kernel / "kernel.json").write_text(text)
+    executed = tmp_path / "executed.ipynb"
+    program = f"""
+import nbclient, nbformat
+notebook = nbformat.read({str(NOTEBOOK)!r}, as_version=4)
+nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+nbformat.write(notebook, {str(executed)!r})
+"""
+    environment = {
+        **os.environ,
+        "OPENBLAS_NUM_THREADS": "1",
+        "JUPYTER_PATH": str(tmp_path / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    # In a process of its own: the libraries of Jupyter start threads and event loops.
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+    outputs = [out for cell in cells for out in cell.get("outputs", [])]
+    assert not [out for out in outputs if out["output_type"] == "error"]
+    assert not [out for out in outputs if out.get("name") == "stderr"]
+    drawn = [out["data"]["image/png"] for out in outputs if "image/png" in out.get("data", {})]
+    assert len(drawn) >= 6
+    for text in drawn:
+        assert decoded(base64.b64decode(text)).std() > 10
+    assert any("held-out" in "".join(out.get("text", "")) for out in outputs)
