@@ -2,6 +2,9 @@
 
 import os
 
+# The arrays of tests are small: a second BLAS thread only waits, and on a busy machine for long.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 from hypothesis import HealthCheck, settings
 
 _slow = [HealthCheck.too_slow, HealthCheck.data_too_large]

@@ -74,6 +74,7 @@ def test_train_sample_info_evaluate(model, tinygen, tmp_path):
         assert "test" in out
         assert "train" in out
         assert "Bernoulli" in out
+        assert "negative ELBO, test" in tinygen("info", run)[1]
     else:
         assert code == 2
         assert "no likelihood" in err
@@ -113,6 +114,7 @@ def test_options_reach_the_model_and_the_training(tinygen):
     config = RunFolder("r").read_config()
     assert config["model"]["options"] == {
         "hidden": [12], "latent": 7, "prior": "uniform", "loss": "hinge", "dropout": 0.1,
+        "r1": 1.0, "gradient_penalty": 0.0,
         "optimizer": "sgd", "lr": 0.0002, "betas": [0.5, 0.999],
     }  # fmt: skip
     training = config["training"]

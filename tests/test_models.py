@@ -212,7 +212,8 @@ def test_each_player_moves_only_itself():
 
 def test_the_discriminator_learns_to_tell_and_the_generator_to_be_taken_for_real():
     model = small(GAN, dropout=0.0)
-    model.optimizer = "sgd"
+    for p in model.parameters():  # as wide as these few units need to let a signal through
+        p.data *= 15
     x, _ = batch(model)
     fake = model.generate(model.noise(8)).detach()
 
@@ -245,6 +246,22 @@ def test_toy_game_separates_real_from_fake():
     assert abs(drawn.mean() - 0.8) < 0.4  # it has moved towards the data
 
 
+@pytest.mark.parametrize(
+    ("loss", "r1", "gradient_penalty"),
+    [("non_saturating", 1.0, 0.0), ("hinge", 1.0, 0.0), ("wasserstein", 0.0, 10.0)],
+)
+def test_the_slope_of_the_discriminator_is_held(loss, r1, gradient_penalty):
+    model = small(CGAN, loss=loss)
+    assert (model.r1, model.gradient_penalty) == (r1, gradient_penalty)
+    x, labels = batch(model)
+    fake = model.generate(model.noise(8), labels).detach()
+    penalty = model.penalty(x, fake, labels)
+    inputs = [p for p in model.discriminator.parameters() if p.ndim == 2]
+    gradients = tg.grad(penalty, inputs)
+    assert all(np.abs(g.numpy()).max() > 0 for g in gradients)  # it reaches every weight
+    assert float(small(CGAN, r1=0.0).penalty(x, fake, labels)) == 0.0
+
+
 def test_uniform_prior_and_sgd():
     model = small(GAN, prior="uniform", optimizer="sgd", lr=0.1)
     z = model.noise(1000).numpy()
@@ -264,6 +281,23 @@ def test_the_label_changes_what_is_drawn(kind):
     assert not np.allclose(a, b)
 
 
+@pytest.mark.quick
+@pytest.mark.parametrize("kind", SMALL)
+def test_images_in_another_range_or_shape_are_refused(kind):
+    model = small(kind)
+    x, labels = batch(model)
+    other = x * 2 - 1 if model.value_range == (0.0, 1.0) else Tensor(np.clip(x.numpy(), 0, 1))
+    for bad, message in (
+        (other, "expected the range"),
+        (x * 255, "expected the range"),
+        (x.reshape(x.shape[0], -1), r"expected \(batch, 6, 5, 1\)"),
+        (x.astype("int64"), "of float32"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.train_step(bad, labels, model.optimizers())
+    model.train_step(x, labels, model.optimizers())
+
+
 # ---- wrong use -----------------------------------------------------------------------------------
 
 
@@ -278,6 +312,9 @@ def test_the_label_changes_what_is_drawn(kind):
         (lambda: VAE(SHAPE, latent=0), "latent 0"),
         (lambda: GAN(SHAPE, prior="cauchy"), "normal, uniform"),
         (lambda: GAN(SHAPE, optimizer="rmsprop"), "adam, sgd"),
+        (lambda: GAN(SHAPE, r1=-1.0), "r1 -1.0"),
+        (lambda: VAE(SHAPE, beta=float("nan")), "beta nan"),
+        (lambda: VAE(SHAPE, likelihood="gaussian", sigma=float("inf")), "sigma inf"),
         (lambda: GAN(SHAPE, loss="ns"), "non_saturating"),
         (lambda: CGAN(SHAPE), "classes is None"),
         (lambda: CVAE(SHAPE, classes=1), "expected 2 or more"),

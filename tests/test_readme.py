@@ -1,4 +1,4 @@
-"""The README's Python blocks run, its commands are the ones that CI runs, its links lead somewhere."""
+"""The README: its Python blocks run, its commands exist, its links lead somewhere."""
 
 import re
 import subprocess

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from enum import StrEnum
@@ -219,7 +220,20 @@ def train_command(
     ] = None,
     dropout: Annotated[
         float | None,
-        typer.Option(help="GAN: dropout of the discriminator.", rich_help_panel=MODEL),
+        typer.Option(help="GAN: dropout of the discriminator (0.3).", rich_help_panel=MODEL),
+    ] = None,
+    r1: Annotated[
+        float | None,
+        typer.Option(
+            help="GAN: weight of the slope penalty at real images (1; wasserstein 0).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    gradient_penalty: Annotated[
+        float | None,
+        typer.Option(
+            help="GAN: weight of the WGAN-GP penalty (0; wasserstein 10).", rich_help_panel=MODEL
+        ),
     ] = None,
 ) -> None:
     """Train a model on images; leave a folder with samples, curves and the weights.
@@ -233,7 +247,7 @@ def train_command(
     given = {
         "hidden": None if hidden is None else _widths(hidden), "latent": latent, "beta": beta,
         "likelihood": likelihood, "sigma": sigma, "prior": prior, "loss": loss,
-        "optimizer": optimizer, "dropout": dropout,
+        "optimizer": optimizer, "dropout": dropout, "r1": r1, "gradient_penalty": gradient_penalty,
     }  # fmt: skip
     options: dict[str, Any] = {
         k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items() if v is not None
@@ -422,6 +436,9 @@ def info_command(run_folder: RunArgument) -> None:
             figures += f", held out {last['validation']:.2f}"
         done = f"epoch {last['epoch']} of {config['training']['epochs']}, step {last['step']}"
         table.add_row("results", f"{done}: {figures}")
+    for f in train.RunFolder(run_folder).read_evaluation(pictures.fingerprint(model)):
+        figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} nats an image"
+        table.add_row("", f"{figure} ({f['protocol']})")
     if result.interrupted:
         table.add_row("state", f"not finished; go on with `tinygen train {model.name} "
                                f"--out {run_folder} --resume`")  # fmt: skip
@@ -472,6 +489,9 @@ def evaluate_command(
         figures = train.evaluate(
             result, dataset, samples=samples, nll_images=nll_images, seed=seed, report=report
         )
+    if data is None:
+        kept = [dataclasses.asdict(f) for f in figures]
+        train.RunFolder(run_folder).write_evaluation(kept, pictures.fingerprint(result.model))
     table = Table(box=None, pad_edge=False)
     for column in ("figure", "split"):
         table.add_column(column)

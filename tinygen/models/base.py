@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -59,6 +60,7 @@ class Model(nn.Module):
         self.classes = int(classes or 0) if self.conditional else 0
         self.latent = latent
         self.options = options
+        self._range_seen = False
         root = rng if rng is not None else default_generator()
         # Separate streams: drawing pictures or more noise never changes the initial weights.
         self.init_rng = root.stream("initialisation")
@@ -94,17 +96,51 @@ class Model(nn.Module):
         """A figure for held-out images, lower is better; None if the model has none."""
         return None
 
-    # ---- conditioning ------------------------------------------------------------------------
+    # ---- what it is given --------------------------------------------------------------------
+
+    def check_images(self, x: Tensor) -> Tensor:
+        """x itself, if it is a batch of images as the model takes them; else ValueError.
+
+        Its shape and dtype are checked at each call, its range at the first.
+        """
+        wanted = self.parameters()[0].dtype
+        if x.shape[1:] != self.shape or x.dtype != wanted:
+            raise ValueError(
+                f"{self.name}: images {x.shape} {x.dtype}, expected (batch, "
+                f"{', '.join(map(str, self.shape))}) of {wanted}"
+            )
+        if not self._range_seen and x.size:
+            (low, high), (least, most) = self.value_range, (float(x.min()), float(x.max()))
+            inside = low - 1e-4 <= least and most <= high + 1e-4  # False for NaN
+            # grey levels scaled to [-1, 1] skip 0 by 0.004: a least value of 0 means [0, 1]
+            if not inside or (low < 0 and 0 <= least < 0.003):
+                raise ValueError(
+                    f"{self.name}: images with values from {least:g} to {most:g}, expected the "
+                    f"range [{low:g}, {high:g}]; scale them, or take them from "
+                    f"data.batches(..., value_range={self.value_range})"
+                )
+            self._range_seen = True
+        return x
 
     def condition(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """x (B, n) with the one-hot label beside it (B, n + classes), or x for no condition."""
+        """x (B, n) with the one-hot label beside it (B, n + classes), or x for no condition.
+
+        The label's 1 is written as sqrt(n), which makes it as long as n numbers of size 1: a lone
+        1 beside hundreds of pixels would be overlooked for long.
+        """
         if not self.conditional:
             return x
         from ..ops import concatenate, one_hot
 
         if labels is None:
             raise ValueError(f"{self.name} draws what a label says; give labels (one an image)")
-        return concatenate([x, one_hot(labels, self.classes, x.dtype.name)], axis=1)
+        if labels.shape != x.shape[:1] or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"{self.name}: labels {labels.shape} {labels.dtype}, expected integers, one for "
+                f"each of {x.shape[0]}"
+            )
+        code = one_hot(labels, self.classes, x.dtype.name) * math.sqrt(x.shape[1])
+        return concatenate([x, code], axis=1)
 
 
 def mlp(

@@ -61,8 +61,10 @@ class VAE(Model):
             raise ValueError(
                 f"{self.name}: likelihood {likelihood!r}, expected one of {', '.join(LIKELIHOODS)}"
             )
-        if beta < 0 or sigma <= 0:
-            raise ValueError(f"{self.name}: beta {beta} and sigma {sigma}, expected >= 0 and > 0")
+        if not (0 <= beta < math.inf and 0 < sigma < math.inf):
+            raise ValueError(
+                f"{self.name}: beta {beta} and sigma {sigma}, expected finite numbers >= 0 and > 0"
+            )
         options = {
             "hidden": list(sizes), "latent": latent, "beta": beta, "likelihood": likelihood,
             "sigma": sigma, "lr": lr,
@@ -86,7 +88,7 @@ class VAE(Model):
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (B, latent), for images (B, H, W, C)."""
-        flat = x.reshape(x.shape[0], -1)
+        flat = self.check_images(x).reshape(x.shape[0], -1)
         hidden = self.encoder(self.condition(flat, labels))
         return self.to_mu(hidden), self.to_logvar(hidden)
 

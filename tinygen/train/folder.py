@@ -6,6 +6,7 @@ model.safetensors       the weights to draw with
 samples.png             images drawn from the same codes after each epoch; history/ keeps all
 reconstructions.png     images of the test set above what the model makes of them (VAEs)
 losses.png              the log as curves
+evaluation.json         the figures of `tinygen evaluate`, with their protocols
 checkpoints/            what --resume needs: the last two, and the best
 """
 
@@ -32,6 +33,7 @@ class RunFolder:
         self.model = self.path / "model.safetensors"
         self.checkpoints = self.path / "checkpoints"
         self.history = self.path / "history"
+        self.evaluation = self.path / "evaluation.json"
 
     def create(self) -> None:
         """Make the folder; raises FileExistsError if it holds anything."""
@@ -62,6 +64,19 @@ class RunFolder:
         if not isinstance(config, dict) or "model" not in config:
             raise ValueError(f"{self.config} does not describe a run: it names no model")
         return config
+
+    def write_evaluation(self, figures: list[dict[str, Any]], weights: str) -> None:
+        """Keep measured figures, and the hash of the weights that they were measured of."""
+        text = json.dumps({"weights": weights, "figures": figures}, indent=2) + "\n"
+        write_text(self.evaluation, text)
+
+    def read_evaluation(self, weights: str) -> list[dict[str, Any]]:
+        """The figures measured of these weights; none if others were measured."""
+        if not self.evaluation.exists():
+            return []
+        kept = json.loads(self.evaluation.read_text(encoding="utf-8"))
+        figures: list[dict[str, Any]] = kept["figures"] if kept["weights"] == weights else []
+        return figures
 
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""
