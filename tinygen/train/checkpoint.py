@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .. import models
@@ -55,10 +55,15 @@ class State:
             "kind": "checkpoint",
             "tinygen": __version__,
             "model": describe_model(self.model),
-            "position": dataclasses.asdict(self.position),
+            "position": {**vars(self.position), "sums": list(self.position.sums.items())},
             "generators": {k: g.state_dict() for k, g in generators.items()},
         }
         return Arrays(arrays, metadata=metadata)
+
+    def non_finite(self) -> list[str]:
+        """Names of the weights and optimizer values that are infinite or NaN."""
+        captured = self.capture()
+        return [k for k, v in captured.items() if v.dtype.kind == "f" and not np.isfinite(v).all()]
 
     def restore(self, saved: Arrays) -> None:
         """Put a captured state back, in place."""
@@ -92,9 +97,12 @@ def build_model(description: Mapping[str, Any], rng: Any = None) -> Model:
     """The model that `describe_model` described, with new weights."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in description["options"].items()}
     build: Any = models.find(description["name"])
-    model: Model = build(
-        description["shape"], classes=description["classes"] or None, rng=rng, **options
-    )
+    shape, classes = description["shape"], description["classes"] or None
+    try:
+        model: Model = build(shape, classes=classes, rng=rng, **options)
+    except TypeError as error:  # an option that this version does not have
+        name = description["name"]
+        raise ValueError(f"the stored model {name} cannot be built: {error}") from None
     return model
 
 
@@ -117,10 +125,20 @@ def read(path: Path, kind: str) -> Arrays:
     found = saved.metadata.get("kind")
     if found != kind:
         raise ValueError(f"{path} is not a tinygen {kind} (its kind is {found!r})")
-    if saved.metadata["format"] > FORMAT:
-        raise ValueError(
-            f"{path} has format {saved.metadata['format']}, written by tinygen "
-            f"{saved.metadata['tinygen']}; this is tinygen {__version__}, which reads formats up "
-            f"to {FORMAT}; update with `pip install --upgrade tinygen`"
-        )
+    check_format(path, saved.metadata)
+    for key in ("model", "value_range" if kind == "model" else "position"):
+        if key not in saved.metadata:
+            raise ValueError(f"{path} is damaged: its metadata lack {key!r}")
     return saved
+
+
+def check_format(path: Path, stored: Mapping[str, Any]) -> None:
+    """Refuse what a newer version wrote, and what has no format number."""
+    number = stored.get("format")
+    if not isinstance(number, int):
+        raise ValueError(f"{path} is damaged: its format number is {number!r}")
+    if number > FORMAT:
+        raise ValueError(
+            f"{path} has format {number}; this is tinygen {__version__}, which reads formats up to "
+            f"{FORMAT}; update with `pip install --upgrade tinygen`"
+        )

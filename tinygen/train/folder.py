@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io import Arrays, save, write_text
-from .checkpoint import read
+from .checkpoint import check_format, read
 
 KEEP = 2  # rolling checkpoints
 
@@ -53,7 +53,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """config.json; raises ValueError if this is no run folder."""
         try:
-            config = json.loads(self.config.read_text(encoding="utf-8"))
+            config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ValueError(
                 f"{self.path} is not the folder of a run: it has no config.json; expected the "
@@ -61,8 +61,11 @@ class RunFolder:
             ) from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{self.config} is damaged: {error}") from None
-        if not isinstance(config, dict) or "model" not in config:
-            raise ValueError(f"{self.config} does not describe a run: it names no model")
+        wanted = {"model": ("name", "shape", "options"), "data": ("fingerprint",), "training": ()}
+        for part, keys in wanted.items():
+            if not isinstance(config, dict) or any(k not in config.get(part, {}) for k in keys):
+                raise ValueError(f"{self.config} does not describe a run: its {part!r} is damaged")
+        check_format(self.config, config)
         return config
 
     def write_evaluation(self, figures: list[dict[str, Any]], weights: str) -> None:
@@ -74,9 +77,13 @@ class RunFolder:
         """The figures measured of these weights; none if others were measured."""
         if not self.evaluation.exists():
             return []
-        kept = json.loads(self.evaluation.read_text(encoding="utf-8"))
-        figures: list[dict[str, Any]] = kept["figures"] if kept["weights"] == weights else []
-        return figures
+        try:
+            kept = json.loads(self.evaluation.read_text(encoding="utf-8"))
+            return list(kept["figures"]) if kept["weights"] == weights else []
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(
+                f"{self.evaluation} is damaged; delete it and run `tinygen evaluate` again"
+            ) from None
 
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""

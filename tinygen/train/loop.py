@@ -66,8 +66,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, ok, expected in (
-            ("epochs", self.epochs >= 1, "1 or more"),
-            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("epochs", type(self.epochs) is int and self.epochs >= 1, "an integer of 1 or more"),
+            ("batch_size", type(self.batch_size) is int and self.batch_size >= 1, "1 or more"),
             ("seed", 0 <= self.seed < 2**64, "from 0 to 2^64 - 1"),
             ("lr", self.lr is None or 0 < self.lr < np.inf, "above 0"),
             ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
@@ -208,6 +208,11 @@ def _check_fit(model: Model, data: Dataset) -> None:
                 f"{model.name} is conditioned on labels, and {data.name!r} has none; use a folder "
                 f"with a sub-folder for each class, or train {model.name.removeprefix('c')}"
             )
+        if data.test is not None and data.test.labels is None:
+            raise ValueError(
+                f"the held-out images of {data.name!r} have no labels, which {model.name} needs; "
+                "add them, or remove the held-out images"
+            )
         top = int(data.labels.max())
         if top >= model.classes:
             raise ValueError(
@@ -268,6 +273,13 @@ def fit(
         FileExistsError: if `out` holds something and `resume` is False.
         Diverged: if a loss was not finite; the folder keeps the last good checkpoint.
     """
+    if not isinstance(model, Model) or not isinstance(data, Dataset):
+        raise TypeError(
+            f"fit: got {type(model).__name__} and {type(data).__name__}; expected a model such as "
+            "models.VAE(data.shape), and data from tinygen.data.load(...)"
+        )
+    if resume and out is None:
+        raise ValueError("fit: resume=True needs the folder of the run, out=...")
     epochs = model.epochs if epochs is None else epochs
     batch_size = min(model.batch_size if batch_size is None else batch_size, len(data))
     settings = Settings(epochs, batch_size, seed, lr, schedule, warmup, ema)
@@ -314,11 +326,13 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
                     _log(training, folder, {"kind": "steps", "losses": losses})
                 due = time.perf_counter() - saved > CHECKPOINT_EVERY
                 if (stop.asked or due) and position.batch < training.batches:
+                    _refuse_bad_weights(training, good)
                     good = _save(training, folder, best=False)
                     saved = time.perf_counter()
                     if stop.asked:
                         show.say(_how_to_go_on(training, folder))
                         return False
+        _refuse_bad_weights(training, good)
         averages = training.averages()
         with training.drawing_weights():
             validation = training.validation()
@@ -339,6 +353,13 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
     return True
 
 
+def _refuse_bad_weights(training: Training, good: Arrays) -> None:
+    """The losses come from the weights before the last update: look at those after it, too."""
+    bad = training.state.non_finite()
+    if bad:
+        raise _diverged(training, good, {name: float("nan") for name in bad[:3]})
+
+
 def _log(training: Training, folder: RunFolder | None, entry: dict[str, Any]) -> None:
     position = training.state.position
     entry = {"epoch": position.epoch, "step": position.step, **entry}
@@ -352,14 +373,18 @@ def _save(training: Training, folder: RunFolder | None, *, best: bool) -> Arrays
     captured = training.state.capture()
     if folder is not None:
         folder.write_checkpoint(captured, best=best)
-        with training.drawing_weights():
-            more = {
-                "data": training.data.describe(),
-                "epoch": training.state.position.epoch,
-                "step": training.state.position.step,
-            }
-            save_model(folder.model, training.model, more)
+        _save_weights(training, folder)
     return captured
+
+
+def _save_weights(training: Training, folder: RunFolder) -> None:
+    """model.safetensors: the weights to draw with."""
+    position = training.state.position
+    more = {
+        "data": training.data.describe(), "epoch": position.epoch, "step": position.step,
+    }  # fmt: skip
+    with training.drawing_weights():
+        save_model(folder.model, training.model, more)
 
 
 def _draw(training: Training, folder: RunFolder) -> None:
@@ -394,9 +419,10 @@ def _diverged(training: Training, good: Arrays, losses: dict[str, float]) -> Div
     values = ", ".join(f"{k} = {v}" for k, v in losses.items())
     cause = training.explain(good, position.step)
     return Diverged(
-        f"the loss is not finite in {where}: {values}.\nFirst non-finite result: {cause}.\n"
-        "Training was set back to its last good checkpoint. Try a smaller --lr (a tenth), or "
-        "--warmup 500; check that the images have no extreme values."
+        f"training diverged in {where}: {values}.\nFirst non-finite result (harmless only if a "
+        f"`where` hides it): {cause}.\nThe model is back at its last good state (step "
+        f"{good.metadata['position']['step']}). Train again into another folder with a smaller "
+        "--lr (a tenth) or with --warmup 500; check that the images have no extreme values."
     )
 
 
@@ -428,7 +454,21 @@ def _resume(training: Training, folder: RunFolder) -> None:
             + "; a run is resumed with the same settings (only epochs may grow)"
         )
     if saved is None:  # stopped before the first checkpoint: begin again
+        if folder.model.exists():
+            raise ValueError(
+                f"{folder.path} has trained weights but its checkpoints are gone, so it cannot be "
+                "continued; train into another folder"
+            )
         folder.cut_log(0)
         return
     training.state.restore(saved)
-    folder.cut_log(training.state.position.log_bytes)
+    position = training.state.position
+    if training.settings.epochs < position.epoch:
+        raise ValueError(
+            f"{folder.path} has done {position.epoch} epochs, more than the "
+            f"{training.settings.epochs} asked for; a run cannot shrink"
+        )
+    folder.cut_log(position.log_bytes)
+    _save_weights(training, folder)  # a crash may have come between the two files
+    if position.batch == 0 and position.epoch > 0:
+        _draw(training, folder)
