@@ -216,6 +216,7 @@ def test_more_user_errors(tinygen, tmp_path):
         (["sample", "run", "--around", "x.png"], "no such file"),
         (["sample", "run", "--interpolate", "--traverse"], "choose one"),
         (["sample", "run", "--n", "0"], "--n"),
+        (["sample", "run", "--out", "x.jpg"], "ending in .png"),
         (["sample", "run", "--out", "no/such/folder/x.png"], "no/such/folder"),
     ):
         code, out, err = tinygen(*words)
@@ -233,10 +234,16 @@ def test_damaged_files(tinygen, tmp_path):
         assert code == 2
         assert "model.safetensors" in err
     weights.write_bytes(whole)
-    (tmp_path / "run" / "config.json").write_text("{")
-    code, _, err = tinygen("info", "run")
-    assert code == 2
-    assert "damaged" in err
+    config = tmp_path / "run" / "config.json"
+    good = json.loads(config.read_text())
+    for text, message in (
+        ("{", "damaged"), ("[]", "damaged"), ('{"model": {}}', "damaged"),
+        (json.dumps({**good, "format": 99}), "format 99"),
+    ):  # fmt: skip
+        config.write_text(text)
+        code, _, err = tinygen("info", "run")
+        assert code == 2
+        assert message in err
     folder = tmp_path / "pictures"
     folder.mkdir()
     code, _, err = tinygen("train", "vae", "--data", folder)

@@ -290,6 +290,34 @@ def test_divergence_names_operation_line_and_tensor(folder, strokes, tmp_path):
     assert all(np.isfinite(v).all() for v in model.state_dict().values())
 
 
+def test_weights_that_are_not_finite_are_never_saved(strokes, tmp_path, monkeypatch):
+    """The loss of a step is finite although its update was not: found before anything is kept."""
+    from tinygen.train import loop
+
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
+    out = tmp_path / "run"
+    with pytest.raises(train.Diverged, match="adam_step") as error:
+        train.fit(build("vae", strokes), strokes, 3, out=out, lr=1e39, batch_size=20,
+                  progress=False)  # fmt: skip
+    assert "last good state (step 0)" in str(error.value)
+    assert not list(out.rglob("*.safetensors"))
+    # the same, found at the end of an epoch of one step
+    with pytest.raises(train.Diverged, match="epoch 1"):
+        train.fit(build("vae", strokes), strokes, 3, lr=1e39, batch_size=100, progress=False)
+
+
+def test_a_model_file_older_than_its_checkpoint_is_mended(strokes, tmp_path):
+    """A crash may come between writing the checkpoint and the weights to draw with."""
+    out = tmp_path / "run"
+    run = fit("vae", strokes, out, epochs=1)
+    old = (out / "model.safetensors").read_bytes()
+    run = fit("vae", strokes, out, epochs=2, resume=True)
+    (out / "model.safetensors").write_bytes(old)
+    fit("vae", strokes, out, epochs=2, resume=True)
+    assert equal(weights(run), weights(train.open_run(out)))
+    assert not train.open_run(out).interrupted
+
+
 def test_divergence_by_a_huge_learning_rate_is_explained(strokes):
     model = build("vae", strokes)
     with pytest.raises(train.Diverged, match=r"not finite"):
@@ -321,6 +349,9 @@ def test_resuming_another_model_data_or_setting_is_refused(strokes, tmp_path):
     with pytest.raises(ValueError, match=r"the data given now differ"):
         fit("vae", other, out, resume=True)
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    fit("vae", strokes, out, epochs=2, resume=True)
+    with pytest.raises(ValueError, match="a run cannot shrink"):
+        fit("vae", strokes, out, epochs=1, resume=True)
 
 
 def test_files_of_a_newer_format_are_refused(strokes, tmp_path):
@@ -347,6 +378,8 @@ def test_files_of_a_newer_format_are_refused(strokes, tmp_path):
         ({"ema": 1.0}, "ema is 1.0"),
         ({"seed": -1}, "seed is -1"),
         ({"warmup": -1}, "warmup is -1"),
+        ({"epochs": 2.5}, "epochs is 2.5"),
+        ({"resume": True}, "needs the folder"),
     ],
 )
 def test_settings_out_of_range(more, message, strokes):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+
 from . import data, images, losses, nn, ops, optim, random, testing
 from .backend import DeviceError, show_config, use_backend
 from .conventions import conventions
@@ -12,6 +15,14 @@ from .primitive import fused, primitive
 from .random import manual_seed
 from .tensor import Tensor, arange, full, ones, tensor, zeros
 from .version import __version__
+
+
+def __getattr__(name: str) -> ModuleType:
+    """tinygen.models and tinygen.train are imported when they are first asked for."""
+    if name in ("models", "train"):
+        return import_module(f"tinygen.{name}")
+    raise AttributeError(f"module 'tinygen' has no attribute {name!r}")
+
 
 __all__ = [
     "DeviceError",

@@ -306,10 +306,8 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
     return [x.node for x in inputs]
 
 
-_PACKAGE = str(Path(__file__).parent)
-_ENGINE = tuple(
-    f"{_PACKAGE}/{part}" for part in ("primitive", "graph", "tensor", "ops", "testing", "checks")
-)
+_PARTS = ("primitive", "graph", "tensor", "ops", "testing", "checks")
+_ENGINE = tuple(str(Path(__file__).parent / part) for part in _PARTS)
 
 
 def user_line() -> str:

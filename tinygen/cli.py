@@ -13,7 +13,7 @@ def main() -> None:
     except ImportError as error:
         print(
             f"tinygen: the command line needs the package {error.name!r}; install it with\n"
-            '  pip install "tinygen[app]"',
+            '  pip install "tinygen[app]"        (in a clone: pip install -e ".[app]")',
             file=sys.stderr,
         )
         sys.exit(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -71,8 +72,6 @@ def run() -> None:
         _fail(error, 1)
     except (ValueError, OSError) as error:
         _fail(error, 2)
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
 
 
 def _fail(error: object, code: int) -> None:
@@ -134,7 +133,9 @@ def train_command(
     ] = None,
     n: Annotated[
         int | None,
-        typer.Option("--n", help="Use only so many training images.", rich_help_panel=DATA),
+        typer.Option(
+            "--n", help="How many training images (strokes 20,000).", rich_help_panel=DATA
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
@@ -165,7 +166,7 @@ def train_command(
     seed: Annotated[
         int,
         typer.Option(
-            help="Of weights, noise and order: the same seed gives the same bits.",
+            help="Of weights, noise and order: the same seed, the same bits (on one machine).",
             rich_help_panel=TRAIN,
         ),
     ] = 0,
@@ -263,7 +264,7 @@ def train_command(
         if config["model"]["name"] != model:
             raise ValueError(
                 f"{out} holds a run of {config['model']['name']}, not of {model}; resume it with "
-                f"`tinygen train {config['model']['name']} --out {out} --resume`"
+                f"`tinygen train {config['model']['name']} --out {_quoted(out)} --resume`"
             )
         default = ("DEFAULT", "DEFAULT_MAP")
         asked = {k for k in context.params if _source(context, k) not in default}
@@ -271,11 +272,11 @@ def train_command(
         how = {k: v if k in asked else config["training"][k] for k, v in how.items()}
         if "data" not in asked and config["data"]["source"] is not None:
             source = {"source": config["data"]["source"], **config["data"]["options"]}
+    build: Any = models.find(model)
+    _refuse_foreign(build, options)
     dataset = load(source.pop("source"), **source)
     if out is None:
         out = _new_folder(model, dataset)
-    build: Any = models.find(model)
-    _refuse_foreign(build, options)
     classes = len(dataset.classes) if dataset.classes is not None else None
     network = build(dataset.shape, classes=classes, rng=Generator(how["seed"]), **options)
     show = _console()
@@ -286,7 +287,12 @@ def train_command(
     if result.interrupted:
         raise typer.Exit(130)
     show.print(f"\nsamples  {out / 'samples.png'}", markup=False)
-    show.print(f"next     tinygen sample {out} --n 64 --out grid.png", markup=False)
+    show.print(f"next     tinygen sample {_quoted(out)} --n 64 --out grid.png", markup=False)
+
+
+def _quoted(path: Path) -> str:
+    """A path as it is typed in a shell."""
+    return shlex.quote(str(path))
 
 
 def _source(context: typer.Context, name: str) -> str:
@@ -377,7 +383,9 @@ def sample_command(
     if sum((interpolate, traverse, around is not None)) > 1:
         raise ValueError("choose one of --interpolate, --traverse and --around")
     columns = None
-    rows = max(1, -(-n // 10))
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out {out}: pictures are written as PNG; name a file ending in .png")
+    rows = max(1, n // 10)
     if interpolate:
         columns = min(n, 10)
         images = result.interpolate(rows, columns, label, seed)
@@ -440,8 +448,8 @@ def info_command(run_folder: RunArgument) -> None:
         figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} nats an image"
         table.add_row("", f"{figure} ({f['protocol']})")
     if result.interrupted:
-        table.add_row("state", f"not finished; go on with `tinygen train {model.name} "
-                               f"--out {run_folder} --resume`")  # fmt: skip
+        command = f"tinygen train {model.name} --out {_quoted(run_folder)} --resume"
+        table.add_row("state", f"not finished; go on with `{command}`")
     show.print(table)
 
 

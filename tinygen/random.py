@@ -547,6 +547,17 @@ def default_generator() -> Generator:
     return _default.generator
 
 
+def resolve(rng: Generator | None) -> Generator:
+    """`rng` itself, or this thread's default generator for None; TypeError for anything else."""
+    if rng is None:
+        return default_generator()
+    if not isinstance(rng, Generator):
+        raise TypeError(
+            f"rng is {rng!r}, expected a tinygen generator, for example tg.random.Generator(0)"
+        )
+    return rng
+
+
 def manual_seed(seed: int) -> Generator:
     """Make Generator(seed) the default generator of this thread, and return it.
 

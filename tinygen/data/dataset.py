@@ -91,11 +91,13 @@ class Dataset:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of the shape, the images and the labels."""
+        """SHA-256, in hex, of the shape, the images and the labels, and of the held-out ones."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").data)
+        if self.test is not None:
+            digest.update(self.test.fingerprint.encode())
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:

@@ -42,11 +42,9 @@ def levels(
 ) -> NDArray[np.uint8]:
     """Grey levels 0..255 from uint8, other integers within 0..255, booleans, or floats.
 
-    Floats lie in `value_range`; where that is None, in the first of [0, 1], [-1, 1], [0, 255] that
-    holds them all.
+    Floats (and integers, where it is given) lie in `value_range`; where that is None, floats lie
+    in the first of [0, 1], [-1, 1], [0, 255] that holds them all.
     """
-    if array.dtype == np.uint8:
-        return array
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind not in "iuf":
@@ -55,18 +53,17 @@ def levels(
         return array.astype(np.uint8)
     least, most = float(array.min()), float(array.max())
     met = f"{name}: {array.dtype} values from {least:g} to {most:g}"
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" and value_range is None:
+        if least == 0 and most == 1:
+            raise DataError(
+                f"{met}, which as grey levels 0 to 255 are black; for black and white give "
+                "array.astype(bool) or value_range=(0, 1)"
+            )
         if least < 0 or most > 255:
             raise DataError(f"{met}, expected 0 to 255; scale them and convert to uint8")
-        return array.astype(np.uint8)
-    fitting = [r for r in RANGES if r[0] <= least and most <= r[1]]
+        return array.astype(np.uint8, copy=False)
     if value_range is None:
-        if not fitting:
-            raise DataError(
-                f"{met}, expected [0, 1], [-1, 1] or [0, 255]; scale them, "
-                "or give value_range=(low, high)"
-            )
-        value_range = fitting[0]
+        value_range = range_of(met, least, most)
     low, high = float(value_range[0]), float(value_range[1])
     if not (low < high and low <= least and most <= high):
         raise DataError(f"{met}, outside value_range=({low:g}, {high:g}); give one that holds them")
@@ -75,6 +72,17 @@ def levels(
         part = array[start : start + 1024].astype(np.float64)
         out[start : start + 1024] = np.rint((part - low) / (high - low) * 255)
     return out
+
+
+def range_of(met: str, least: float, most: float) -> tuple[float, float]:
+    """The first of [0, 1], [-1, 1], [0, 255] that holds floats from `least` to `most`."""
+    fitting = [r for r in RANGES if r[0] <= least and most <= r[1]]
+    if not fitting:
+        raise DataError(
+            f"{met}, expected [0, 1], [-1, 1] or [0, 255]; scale them, or give "
+            "value_range=(low, high)"
+        )
+    return fitting[0]
 
 
 def with_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:

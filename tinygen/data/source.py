@@ -245,6 +245,7 @@ def _npz(path: Path, bounds: tuple[float, float] | None) -> Read:
             raise DataError(f"{path}: one array, not several; rename it to .npy")
         for pairs in KEYS:
             if pairs[0][0] in file.files:
+                bounds = bounds or _npz_range(path, file, [images for images, _ in pairs])
                 train, test = (_npz_split(path, file, keys, bounds) for keys in pairs)
                 assert train is not None
                 return train, test, None
@@ -253,6 +254,24 @@ def _npz(path: Path, bounds: tuple[float, float] | None) -> Read:
         f"{path}: keys {names}; expected x_train (y_train, x_test, y_test) as Keras has them, "
         "or train_images (train_labels, test_images, test_labels) as MedMNIST"
     )
+
+
+def _npz_range(path: Path, file: Any, keys: list[str]) -> tuple[float, float] | None:
+    """One range for the floats of both splits: each alone might suggest another."""
+    arrays = []
+    for key in keys:
+        try:
+            arrays += [file[key]] if key in file.files else []
+        except UNREADABLE as error:
+            raise DataError(
+                f"{path}, {key}: cannot be read ({error}); write or copy it again"
+            ) from error
+    floats = [a for a in arrays if a.dtype.kind == "f" and a.size]
+    if not floats:
+        return None
+    least, most = (float(f(pick(a) for a in floats)) for f, pick in ((min, np.min), (max, np.max)))
+    met = f"{path}: {floats[0].dtype} values from {least:g} to {most:g}"
+    return pixels.range_of(met, least, most)
 
 
 def _npz_split(

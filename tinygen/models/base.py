@@ -12,7 +12,7 @@ import numpy as np
 from .. import nn
 from ..nn.init import Initialiser
 from ..optim import Optimizer
-from ..random import Generator, default_generator
+from ..random import Generator, resolve
 from ..tensor import Tensor
 
 Shape = tuple[int, int, int]  # height, width, channels of one image
@@ -61,7 +61,7 @@ class Model(nn.Module):
         self.latent = latent
         self.options = options
         self._range_seen = False
-        root = rng if rng is not None else default_generator()
+        root = resolve(rng)
         # Separate streams: drawing pictures or more noise never changes the initial weights.
         self.init_rng = root.stream("initialisation")
         self.noise_rng = root.stream("noise")

@@ -26,7 +26,7 @@ def _fans(name: str, shape: Shape) -> tuple[int, int]:
 
 
 def _uniform(shape: Shape, rng: Generator | None, limit: float) -> Tensor:
-    return (rng or random.default_generator()).uniform(shape) * (2 * limit) - limit
+    return random.resolve(rng).uniform(shape) * (2 * limit) - limit
 
 
 def glorot_uniform(shape: Shape, rng: Generator | None = None) -> Tensor:
@@ -51,7 +51,7 @@ def he_normal(shape: Shape, rng: Generator | None = None) -> Tensor:
 
 def normal(shape: Shape, rng: Generator | None = None, *, std: float = 0.02) -> Tensor:
     """N(0, std^2); 0.02 is the DCGAN's (Radford, Metz and Chintala, 2016, section 4)."""
-    return (rng or random.default_generator()).normal(shape) * std
+    return random.resolve(rng).normal(shape) * std
 
 
 def zeros(shape: Shape, rng: Generator | None = None) -> Tensor:

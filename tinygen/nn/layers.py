@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import ops, random
 from ..backend import XP, Array
+from ..checks import INTEGER
 from ..graph import no_grad
 from ..primitive import fused, primitive
 from ..random import Generator
@@ -23,9 +24,9 @@ __all__ = [
 
 
 def _size(layer: str, name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, INTEGER) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{layer}: {name} is {value!r}; expected an int >= 1")
-    return value
+    return int(value)
 
 
 def _with_features(layer: Module, data: Any, features: int, weight: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ..graph import no_grad
 from ..models import VAE
 from ..random import Generator
 from ..tensor import Tensor
-from .pictures import scaled
+from .pictures import scaled, some
 from .run import Run
 
 
@@ -45,8 +45,8 @@ def evaluate(
 ) -> list[Figure]:
     """The negative ELBO and the importance-sampled NLL of a VAE, on training and test images.
 
-    ELBO: one code an image, all images. NLL: `samples` codes an image, on the first `nll_images`
-    images of each split. Both in nats an image.
+    ELBO: one code an image, all images. NLL: `samples` codes an image, on `nll_images` images
+    from all over each split. Both in nats an image.
     """
     model = run.model
     if not isinstance(model, VAE):
@@ -90,7 +90,7 @@ def evaluate(
         values = _over(model, part, count, nll, report, f"NLL, {split}")
         protocol = (
             f"{data_kind}; importance sampling with {samples} codes an image (an upper bound), "
-            f"first {count} images, noise seed {seed}"
+            f"{count} images from all over the split, noise seed {seed}"
         )
         figures.append(_figure("importance-sampled NLL", split, values, protocol))
     return figures
@@ -108,13 +108,13 @@ def _bound(model: VAE, x: Tensor, y: Tensor | None, rng: Generator) -> NDArray[A
 def _over(
     model: VAE, data: Dataset, count: int, measure: Any, report: Report | None, what: str
 ) -> NDArray[Any]:
-    """A measure of the first `count` images, in batches; float64 (count,)."""
-    parts = []
+    """A measure of `count` images from all over the data, in batches; float64 (count,)."""
+    parts, chosen = [], some(data, count)
     for i in range(0, count, 250):
         stop = min(i + 250, count)
-        x = Tensor(scaled(model, data.images[i:stop]))
-        conditional = model.conditional and data.labels is not None
-        y = Tensor(data.labels[i:stop]) if conditional and data.labels is not None else None
+        at = chosen[i:stop]
+        x = Tensor(scaled(model, data.images[at]))
+        y = Tensor(data.labels[at]) if model.conditional and data.labels is not None else None
         parts.append(measure(x, y))
         if report is not None:
             report(what, stop, count)

@@ -158,8 +158,9 @@ class Training:
         test = self.data.test
         if test is None:
             return None
-        x = pictures.scaled(self.model, test.images[:VALIDATION_IMAGES])
-        labels = None if test.labels is None else Tensor(test.labels[:VALIDATION_IMAGES])
+        at = pictures.some(test, VALIDATION_IMAGES)
+        x = pictures.scaled(self.model, test.images[at])
+        labels = None if test.labels is None else Tensor(test.labels[at])
         self.model.eval()
         figure = self.model.validate(
             Tensor(x), labels if self.model.conditional else None, self.validation_rng()
@@ -262,11 +263,12 @@ def fit(
 ) -> Run:
     """Train `model` on `data` and return the run; what the command line calls.
 
-    Every epoch the run folder `out` (None: nothing is written) gets a checkpoint, samples.png and
-    a line of the log; see RunFolder. With `resume` the training in `out` goes on where its newest
-    checkpoint left it, and ends with the same bits as if it had never stopped. Ctrl-C (or
-    interrupting the kernel of a notebook) ends the current step, saves, and returns the run with
-    `interrupted` set. See Settings for the other arguments.
+    The same seed gives the same bits on one machine with the same NumPy and number of BLAS
+    threads. Every epoch the run folder `out` (None: nothing is written) gets a checkpoint,
+    samples.png and a line of the log; see RunFolder. With `resume` the training in `out` goes on
+    where its newest checkpoint left it, and ends with the same bits as if it had never stopped.
+    Ctrl-C (or interrupting the kernel of a notebook) ends the current step, saves, and returns the
+    run with `interrupted` set. See Settings for the other arguments.
 
     Raises:
         ValueError: for settings out of range, or data that do not fit the model.

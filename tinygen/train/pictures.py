@@ -14,6 +14,7 @@ from ..graph import no_grad
 from ..images import Picture, grid
 from ..io import write_bytes
 from ..models import VAE, Model
+from ..random import Generator
 from ..tensor import Tensor
 from .folder import RunFolder
 
@@ -66,6 +67,13 @@ def samples(model: Model, z: NDArray[Any]) -> Picture:
     return grid(images, columns=COLUMNS, value_range=model.value_range)
 
 
+def some(data: Dataset, n: int) -> NDArray[np.int64]:
+    """Places of n images of the data, always the same ones, from all over it."""
+    if n >= len(data):
+        return np.arange(len(data))
+    return np.sort(Generator(0).stream("some images").permutation(len(data)).numpy()[:n])
+
+
 def scaled(model: Model, images: NDArray[Any]) -> NDArray[Any]:
     """uint8 images as the model takes them: float32 in its range."""
     low, high = model.value_range
@@ -76,14 +84,17 @@ def reconstructions(model: VAE, data: Dataset, n: int = 50) -> Picture:
     """Rows of images of the data, each above the row of what the model makes of them."""
     n = min(n, len(data)) if len(data) >= COLUMNS else len(data)
     n -= n % min(COLUMNS, n)
-    x = scaled(model, data.images[:n])
-    labels = Tensor(data.labels[:n]) if model.conditional and data.labels is not None else None
+    at = some(data, n)
+    x = scaled(model, data.images[at])
+    labels = Tensor(data.labels[at]) if model.conditional and data.labels is not None else None
     made = model.reconstruct(Tensor(x), labels).numpy()
     columns = min(COLUMNS, n)
     pairs = [
         half for i in range(0, n, columns) for half in (x[i : i + columns], made[i : i + columns])
     ]
-    return grid(np.concatenate(pairs), columns=columns, value_range=model.value_range)
+    what = "rows in turn: real images, and synthetic ones generated from them by a model"
+    both = np.concatenate(pairs)
+    return grid(both, columns=columns, value_range=model.value_range, description=what)
 
 
 def save_losses(folder: RunFolder) -> bool:

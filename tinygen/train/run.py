@@ -72,7 +72,12 @@ class Run:
             return None
         if labels is None:
             return pictures.rows_of_labels(model, n)
-        chosen = np.broadcast_to(np.asarray(labels, np.int64), (n,)).copy()
+        given = np.asarray(labels)
+        if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
+            raise ValueError(
+                f"labels {labels!r}, expected an integer, or one for each of {n} images"
+            )
+        chosen = np.broadcast_to(given.astype(np.int64), (n,)).copy()
         if n and (chosen.min() < 0 or chosen.max() >= model.classes):
             raise ValueError(
                 f"label {labels}, expected from 0 to {model.classes - 1}"
@@ -122,11 +127,15 @@ class Run:
     def traverse(
         self, dimensions: int = 10, steps: int = 10, labels: int | None = None, seed: int = 0
     ) -> NDArray[Any]:
-        """dimensions x steps images: in row k only entry k of the code changes, from -3 to 3."""
+        """dimensions x steps images: in row k only entry k of the code changes, from -3 to 3.
+
+        (From -1 to 1 for a uniform prior.) A conditional model draws label 0 where None is given.
+        """
         rows = min(dimensions, self.model.latent)
+        reach = 1 if getattr(self.model, "prior", "normal") == "uniform" else 3
         codes = np.repeat(self.codes(1, seed), rows * steps, axis=0)
         for k in range(rows):
-            codes[k * steps : (k + 1) * steps, k] = np.linspace(-3, 3, steps)
+            codes[k * steps : (k + 1) * steps, k] = np.linspace(-reach, reach, steps)
         chosen = 0 if self.model.conditional and labels is None else labels
         return pictures.draw(self.model, codes, self._labels(len(codes), chosen))
 
@@ -153,8 +162,9 @@ class Run:
             raise ValueError(
                 f"around: the image is {image.dtype} {image.shape}, expected uint8 {model.shape}"
             )
-        chosen = 0 if model.conditional and labels is None else labels
-        labels_n = self._labels(n, chosen)
+        if model.conditional and labels is None:
+            raise ValueError(f"{model.name} reads an image given its label: say which (--label)")
+        labels_n = self._labels(n, labels)
         y = None if labels_n is None else Tensor(labels_n[:1])
         mu, logvar = model.encode(Tensor(pictures.scaled(model, image[None])), y)
         eps = self.codes(n, seed)
