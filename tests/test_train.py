@@ -103,13 +103,23 @@ def test_picture_i_of_a_seed_does_not_depend_on_how_many(strokes):
     assert not np.array_equal(run.codes(3, 4), run.codes(3, 5))
 
 
-def test_the_best_checkpoint_has_the_lowest_held_out_figure(strokes, tmp_path):
+def test_the_best_checkpoint_has_the_lowest_held_out_figure(strokes, tmp_path, monkeypatch):
+    from tinygen.train import loop
+
+    figures = iter([3.0, 1.0, 2.0, 4.0])  # the second epoch is the best
+    monkeypatch.setattr(loop.Training, "validation", lambda self: next(figures))
     out = tmp_path / "run"
-    run = fit("vae", strokes, out, epochs=4, lr=0.05)  # too large: it gets worse again
+    run = fit("vae", strokes, out, epochs=4)
     figures = [e["validation"] for e in run.epochs]
     best = read(out / "checkpoints" / "best.safetensors", "checkpoint")
     assert best.metadata["position"]["best"] == min(figures)
     assert best.metadata["position"]["epoch"] == figures.index(min(figures)) + 1
+    drawn = train.open_run(out, best=True)
+    assert all(np.array_equal(v, best[f"model/{k}"]) for k, v in weights(drawn).items())
+    assert not equal(weights(drawn), weights(train.open_run(out)))
+    fit("gan", strokes, tmp_path / "gan", epochs=1)
+    with pytest.raises(ValueError, match="no best weights"):
+        train.open_run(tmp_path / "gan", best=True)
 
 
 def test_average_weights_draw_and_raw_weights_train(strokes, tmp_path):

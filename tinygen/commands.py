@@ -348,6 +348,9 @@ def _newest(model: str) -> Path:
 
 # ---- sample --------------------------------------------------------------------------------------
 
+BestOption = Annotated[
+    bool, typer.Option("--best", help="Use the weights that did best on held-out images.")
+]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
 ]
@@ -372,6 +375,7 @@ def sample_command(
         Path | None, typer.Option(help="Draw variations of this image (VAEs).")
     ] = None,
     spread: Annotated[float, typer.Option(help="With --around: how far they vary.", min=0)] = 1.0,
+    best: BestOption = False,
 ) -> None:
     """Draw new images with a trained model and write them as one picture.
 
@@ -379,7 +383,7 @@ def sample_command(
 
     [dim]tinygen sample runs/cgan-mnist --label 7 --out sevens.png[/dim]
     """
-    result = train.open_run(run_folder)
+    result = train.open_run(run_folder, best=best)
     if sum((interpolate, traverse, around is not None)) > 1:
         raise ValueError("choose one of --interpolate, --traverse and --around")
     columns = None
@@ -467,9 +471,10 @@ def evaluate_command(
         int, typer.Option(help="Images of each split for the NLL; 0 leaves it out.", min=0)
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
+    best: BestOption = False,
 ) -> None:
     """Measure a VAE: negative ELBO and importance-sampled NLL, on training and test images."""
-    result = train.open_run(run_folder)
+    result = train.open_run(run_folder, best=best)
     if data is not None:
         dataset = load(data)
     elif result.data.get("source") is not None:

@@ -83,6 +83,11 @@ def _under(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
 
+def weights_of(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The weights of a checkpoint to draw with: the average where there is one."""
+    return {**_under(saved, "model/"), **_under(saved, "ema/")}
+
+
 def describe_model(model: Model) -> dict[str, Any]:
     """What is needed to build the model again, without its weights."""
     return {

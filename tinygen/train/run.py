@@ -14,7 +14,7 @@ from ..models import VAE, Model
 from ..random import Generator
 from ..tensor import Tensor
 from . import pictures
-from .checkpoint import build_model, read
+from .checkpoint import build_model, read, weights_of
 from .folder import RunFolder
 
 
@@ -191,8 +191,11 @@ def _between(a: NDArray[Any], b: NDArray[Any], t: float, straight: bool) -> NDAr
     return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)  # type: ignore[no-any-return]
 
 
-def open_run(path: str | os.PathLike[str]) -> Run:
+def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     """The run in a folder that `fit` or the command line wrote, ready to draw.
+
+    It has the newest weights or, with `best`, those of the epoch with the lowest figure on
+    held-out images.
 
     Raises ValueError if the folder holds no run, or a file of it is damaged or of a newer format.
     """
@@ -204,10 +207,19 @@ def open_run(path: str | os.PathLike[str]) -> Run:
             "checkpoint; go on with `tinygen train ... --resume`"
         )
     saved = read(folder.model, "model")
+    epoch = saved.metadata["epoch"]
     model = build_model(saved.metadata["model"], Generator(config["training"]["seed"]))
-    model.load_state_dict(saved)
+    if best:
+        kept = folder.checkpoints / "best.safetensors"
+        if not kept.exists():
+            raise ValueError(
+                f"{folder.path} has no best weights: {model.name} has no figure to rank by"
+            )
+        model.load_state_dict(weights_of(read(kept, "checkpoint")))
+    else:
+        model.load_state_dict(saved)
     model.eval()
-    done = saved.metadata["epoch"] >= config["training"]["epochs"]
+    done = epoch >= config["training"]["epochs"]
     return Run(
         model, folder=folder, history=folder.read_log(), data=saved.metadata["data"],
         interrupted=not done, seed=config["training"]["seed"],
