@@ -106,8 +106,8 @@ def test_picture_i_of_a_seed_does_not_depend_on_how_many(strokes):
 def test_the_best_checkpoint_has_the_lowest_held_out_figure(strokes, tmp_path, monkeypatch):
     from tinygen.train import loop
 
-    figures = iter([3.0, 1.0, 2.0, 4.0])  # the second epoch is the best
-    monkeypatch.setattr(loop.Training, "validation", lambda self: next(figures))
+    given = iter([3.0, 1.0, 2.0, 4.0])  # the second epoch is the best
+    monkeypatch.setattr(loop.Training, "validation", lambda self: next(given))
     out = tmp_path / "run"
     run = fit("vae", strokes, out, epochs=4)
     figures = [e["validation"] for e in run.epochs]

@@ -10,7 +10,6 @@ import importlib
 import threading
 from collections import Counter
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 Array = Any  # an array of whichever module the backend computes with
@@ -122,12 +121,7 @@ class use_backend:  # noqa: N801  (a function that is also a context manager)
     def __enter__(self) -> Backend:
         return current()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         _current.name = self._before
 
 
