@@ -107,7 +107,7 @@ def test_the_best_checkpoint_has_the_lowest_held_out_figure(strokes, tmp_path, m
     from tinygen.train import loop
 
     given = iter([3.0, 1.0, 2.0, 4.0])  # the second epoch is the best
-    monkeypatch.setattr(loop.Training, "validation", lambda self: next(given))
+    monkeypatch.setattr(loop.Training, "validation", lambda self: next(given, None))
     out = tmp_path / "run"
     run = fit("vae", strokes, out, epochs=4)
     figures = [e["validation"] for e in run.epochs]
