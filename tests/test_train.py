@@ -316,6 +316,18 @@ def test_weights_that_are_not_finite_are_never_saved(strokes, tmp_path, monkeypa
         train.fit(build("vae", strokes), strokes, 3, lr=1e39, batch_size=100, progress=False)
 
 
+def test_resuming_on_another_machine_is_said(strokes, tmp_path, capsys):
+    out = tmp_path / "run"
+    fit("vae", strokes, out, epochs=1)
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    assert "numpy" in config["versions"]
+    config["versions"]["numpy"] = "1.0"
+    config["machine"]["cores"] = 999
+    (out / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    fit("vae", strokes, out, epochs=2, resume=True, progress="lines")
+    assert "other numpy, cores" in capsys.readouterr().out
+
+
 def test_a_model_file_older_than_its_checkpoint_is_mended(strokes, tmp_path):
     """A crash may come between writing the checkpoint and the weights to draw with."""
     out = tmp_path / "run"

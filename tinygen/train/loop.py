@@ -287,13 +287,16 @@ def fit(
     settings = Settings(epochs, batch_size, seed, lr, schedule, warmup, ema)
     folder = None if out is None else RunFolder(out)
     training = Training(model, data, settings)
+    show = choose(progress)
     if folder is not None:
+        config = configuration(model, data, settings)
         if resume:
-            _resume(training, folder)
+            elsewhere = _resume(training, folder, config)
+            if elsewhere:
+                show.say(f"resuming with other {', '.join(elsewhere)}: the bits may differ")
         else:
             folder.create()
-        folder.write_config(configuration(model, data, settings))
-    show = choose(progress)
+        folder.write_config(config)
     began = time.perf_counter()
     with np.errstate(all="ignore"), Interrupt() as interrupt, show:
         interrupted = not _run(training, folder, interrupt, show)
@@ -373,6 +376,8 @@ def _log(training: Training, folder: RunFolder | None, entry: dict[str, Any]) ->
 def _save(training: Training, folder: RunFolder | None, *, best: bool) -> Arrays:
     """Capture the state; write the checkpoint and the weights to draw with."""
     captured = training.state.capture()
+    captured.metadata["data"] = training.data.describe()
+    captured.metadata["training"] = asdict(training.settings)
     if folder is not None:
         folder.write_checkpoint(captured, best=best)
         _save_weights(training, folder)
@@ -428,9 +433,14 @@ def _diverged(training: Training, good: Arrays, losses: dict[str, float]) -> Div
     )
 
 
-def _resume(training: Training, folder: RunFolder) -> None:
-    """Put the training where the folder's newest checkpoint was; refuse what does not fit."""
+def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[str]:
+    """Put the training where the folder's newest checkpoint was; refuse what does not fit.
+
+    Returns what differs from the machine of before, on which the last bits depend.
+    """
     config = folder.read_config()
+    before, now = ({**c.get("versions", {}), **c.get("machine", {})} for c in (config, new))
+    elsewhere = [k for k in ("numpy", "processor", "cores", "threads") if before.get(k) != now[k]]
     saved = folder.newest_checkpoint()
     model = describe_model(training.model)
     was = config["model"]
@@ -447,12 +457,12 @@ def _resume(training: Training, folder: RunFolder) -> None:
             f"{folder.path} was trained on {config['data']['name']!r} "
             f"({config['data']['n']} images); the data given now differ; resume with the same data"
         )
-    now = {k: v for k, v in asdict(training.settings).items() if k != "epochs"}
-    changed = [k for k, v in now.items() if config["training"][k] != v]
+    settings = {k: v for k, v in asdict(training.settings).items() if k != "epochs"}
+    changed = [k for k, v in settings.items() if config["training"].get(k) != v]
     if changed:
         raise ValueError(
             f"{folder.path} was trained with "
-            + ", ".join(f"{k} = {config['training'][k]}" for k in changed)
+            + ", ".join(f"{k} = {config['training'].get(k)}" for k in changed)
             + "; a run is resumed with the same settings (only epochs may grow)"
         )
     if saved is None:  # stopped before the first checkpoint: begin again
@@ -462,7 +472,7 @@ def _resume(training: Training, folder: RunFolder) -> None:
                 "continued; train into another folder"
             )
         folder.cut_log(0)
-        return
+        return elsewhere
     training.state.restore(saved)
     position = training.state.position
     if training.settings.epochs < position.epoch:
@@ -474,3 +484,4 @@ def _resume(training: Training, folder: RunFolder) -> None:
     _save_weights(training, folder)  # a crash may have come between the two files
     if position.batch == 0 and position.epoch > 0:
         _draw(training, folder)
+    return elsewhere

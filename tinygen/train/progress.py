@@ -108,6 +108,9 @@ class Bar(Lines):
             self._bar.update(self._task, completed=self._done, figures=figures)
 
     def say(self, text: str) -> None:
+        if not hasattr(self, "_bar"):  # before the bar is shown
+            print(text, flush=True)
+            return
         self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
