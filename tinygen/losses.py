@@ -397,7 +397,7 @@ def gradient_penalty(
         rng: makes e, one draw.
 
     Raises:
-        ValueError: shapes differ, or the critic's output does not depend on its input.
+        ValueError: shapes differ, or the critic was run without recording.
 
     Source: Gulrajani et al., 2017, equation 3 and algorithm 1.
     """
@@ -414,7 +414,7 @@ def r1_penalty(critic: Callable[[Tensor], Tensor], real: Any) -> Tensor:
 
     The norm is over all axes but the first; gradients flow to the critic's weights by a second
     backward. Shapes: real (batch, ...), critic's scores (batch, ...). Raises ValueError if the
-    critic's output does not depend on its input.
+    critic was run without recording. A critic that ignores its input has slope 0.
     Source: Mescheder, Geiger and Nowozin, 2018, equation 9.
     """
     slopes = _slope_squared("r1_penalty", critic, _floats("r1_penalty", "real", real))
