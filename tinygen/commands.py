@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from . import models, train
+from . import losses, models, train
 from .data import Dataset, load
 from .random import Generator
 from .train import pictures
@@ -31,37 +31,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ModelName = StrEnum("ModelName", {name: name for name in models.MODELS})  # type: ignore[misc]
 
-
-class Likelihood(StrEnum):
-    bernoulli = "bernoulli"
-    gaussian = "gaussian"
-    mse = "mse"
-
-
-class Prior(StrEnum):
-    normal = "normal"
-    uniform = "uniform"
-
-
-class OptimizerName(StrEnum):
-    adam = "adam"
-    sgd = "sgd"
-
-
-class Schedule(StrEnum):
-    constant = "constant"
-    cosine = "cosine"
-    linear = "linear"
-
-
-class LossName(StrEnum):
-    minimax = "minimax"
-    non_saturating = "non_saturating"
-    least_squares = "least_squares"
-    wasserstein = "wasserstein"
-    hinge = "hinge"
+# The values that options take, from the tables that the code itself uses.
+ModelName = StrEnum("ModelName", list(models.MODELS))  # type: ignore[misc]
+Likelihood = StrEnum("Likelihood", models.vae.LIKELIHOODS)  # type: ignore[misc]
+Prior = StrEnum("Prior", models.gan.PRIORS)  # type: ignore[misc]
+OptimizerName = StrEnum("OptimizerName", models.gan.OPTIMIZERS)  # type: ignore[misc]
+LossName = StrEnum("LossName", list(losses.GAN_LOSSES))  # type: ignore[misc]
+Schedule = StrEnum("Schedule", train.loop.SCHEDULES)  # type: ignore[misc]
+CONSTANT = Schedule("constant")
 
 
 def run() -> None:
@@ -151,7 +129,7 @@ def train_command(
     ] = None,
     schedule: Annotated[
         Schedule, typer.Option(help="How the learning rate falls.", rich_help_panel=TRAIN)
-    ] = Schedule.constant,
+    ] = CONSTANT,
     warmup: Annotated[
         int,
         typer.Option(help="Steps over which the learning rate rises.", rich_help_panel=TRAIN),
@@ -193,7 +171,10 @@ def train_command(
         int | None, typer.Option(help="Length of the latent code.", rich_help_panel=MODEL)
     ] = None,
     beta: Annotated[
-        float | None, typer.Option(help="VAE: weight of the KL term.", rich_help_panel=MODEL)
+        float | None,
+        typer.Option(
+            help="VAE: weight of the KL term (alpha, where the loss is mse).", rich_help_panel=MODEL
+        ),
     ] = None,
     likelihood: Annotated[
         Likelihood | None,

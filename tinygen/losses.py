@@ -294,7 +294,7 @@ class _Game:
     smooths: bool = False  # whether the target of real images may be other than 1
 
 
-_GAMES = {
+GAN_LOSSES = {
     "minimax": _Game(_called_real, ops.softplus, lambda f: -ops.softplus(f), smooths=True),
     "non_saturating": _Game(_called_real, ops.softplus, lambda f: ops.softplus(-f), smooths=True),
     "least_squares": _Game(
@@ -328,13 +328,13 @@ class GANLoss:
                 f"{who}: real_logits {real.shape} {real.dtype} and fake_logits {fake.shape} "
                 f"{fake.dtype}; expected the outputs of one discriminator, equal but for the batch"
             )
-        game = _GAMES[self.name]
+        game = GAN_LOSSES[self.name]
         return ops.mean(game.real(real, self.real_target)) + ops.mean(game.fake(fake))
 
     def generator(self, fake_logits: Any) -> Tensor:
         """The generator's loss, given the discriminator's logits of generated images."""
         fake = _floats(f"gan({self.name!r}).generator", "fake_logits", fake_logits)
-        return ops.mean(_GAMES[self.name].generator(fake))
+        return ops.mean(GAN_LOSSES[self.name].generator(fake))
 
 
 def gan(kind: str, real_target: float = 1.0) -> GANLoss:
@@ -361,10 +361,10 @@ def gan(kind: str, real_target: float = 1.0) -> GANLoss:
     Source: Goodfellow et al., 2014, equation 1 and section 3; Mao et al., 2017, equation 9;
     Arjovsky et al., 2017, equation 2; Lim and Ye, 2017; Salimans et al., 2016 (smoothing).
     """
-    if kind not in _GAMES:
-        raise ValueError(f"gan: kind is {kind!r}; expected one of {', '.join(_GAMES)}")
-    if not 0 < real_target <= 1 or (real_target != 1 and not _GAMES[kind].smooths):
-        expected = "0 < real_target <= 1" if _GAMES[kind].smooths else "1, as it has no labels"
+    if kind not in GAN_LOSSES:
+        raise ValueError(f"gan: kind is {kind!r}; expected one of {', '.join(GAN_LOSSES)}")
+    if not 0 < real_target <= 1 or (real_target != 1 and not GAN_LOSSES[kind].smooths):
+        expected = "0 < real_target <= 1" if GAN_LOSSES[kind].smooths else "1, as it has no labels"
         raise ValueError(f"gan({kind!r}): real_target is {real_target!r}; expected {expected}")
     return GANLoss(kind, real_target)
 

@@ -61,6 +61,8 @@ def load(
     IDX, Keras, MedMNIST and "test" folders, else a tenth of the images chosen by the seed (None
     for fewer than ten images).  Raises DataError saying what was met, expected, and to be done.
     """
+    if hasattr(source, "numpy"):  # a Tensor
+        source = source.numpy()
     extent = _size(size)
     if channels not in (None, 1, 3):
         raise DataError(f"load: channels={channels}, expected 1 (grey) or 3 (red, green, blue)")

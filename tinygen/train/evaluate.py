@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import losses
 from ..data import Dataset
 from ..graph import no_grad
 from ..models import VAE
@@ -99,8 +100,8 @@ def evaluate(
 def _bound(model: VAE, x: Tensor, y: Tensor | None, rng: Generator) -> NDArray[Any]:
     """The negative ELBO (beta = 1) of each image, with one code each: shape (B,)."""
     mu, logvar = model.encode(x, y)
-    z = mu + (0.5 * logvar).exp() * rng.normal(mu.shape)
-    kl = 0.5 * (mu * mu + logvar.exp() - logvar - 1).sum(axis=1)
+    z = losses.reparameterise(mu, logvar, rng)
+    kl = losses.gaussian_kl_terms(mu, logvar).sum(axis=1)
     bound: NDArray[Any] = (kl - model.log_p_x(z, x, y)).numpy()
     return bound
 
