@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,7 @@ from tinygen.tensor import Tensor
 from tinygen.testing import check_grads
 
 X = np.array([0.3, -0.7, 1.2])
-pytestmark = pytest.mark.quick
-
-
-@pytest.fixture(autouse=True)
-def _own_primitives() -> Iterator[None]:
-    """Primitives declared in a test are forgotten after it."""
-    before = set(PRIMITIVES)
-    yield
-    for name in set(PRIMITIVES) - before:
-        del PRIMITIVES[name]
+pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("own_primitives")]
 
 
 def cube() -> Any:

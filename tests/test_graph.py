@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,7 @@ from tinygen.primitive import PRIMITIVES, primitive
 from tinygen.tensor import Tensor
 from tinygen.testing import check_grads
 
-pytestmark = pytest.mark.quick
-
-
-@pytest.fixture(autouse=True)
-def _own_primitives() -> Iterator[None]:
-    before = set(PRIMITIVES)
-    yield
-    for name in set(PRIMITIVES) - before:
-        del PRIMITIVES[name]
+pytestmark = [pytest.mark.quick, pytest.mark.usefixtures("own_primitives")]
 
 
 def leaf(values: Any) -> Tensor:
