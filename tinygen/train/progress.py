@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -74,16 +75,25 @@ class Lines(Silent):
 
 
 class Bar(Lines):
-    """A rich progress bar for the epoch, and a line for each complete one."""
+    """A rich progress bar for the epoch over its losses, and a line for each complete epoch."""
 
     def __enter__(self) -> Bar:
         from rich import progress
+        from rich.text import Text
 
-        self._bar = progress.Progress(
+        outer = self
+        self._losses = ""
+
+        class TwoLines(progress.Progress):  # together they would not fit 80 columns
+            def get_renderables(self) -> Iterator[Any]:
+                yield self.make_tasks_table(self.tasks)
+                yield Text(outer._losses, style="dim", overflow="ellipsis", no_wrap=True)
+
+        self._bar = TwoLines(
             progress.TextColumn("{task.description}"),
-            progress.BarColumn(bar_width=24),
+            progress.BarColumn(bar_width=20),
             progress.TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            progress.TextColumn("{task.fields[figures]}"),
+            progress.TextColumn("{task.fields[speed]}"),
             transient=True,
         )
         self._bar.start()
@@ -97,15 +107,15 @@ class Bar(Lines):
         super().start(epoch, epochs, batches, done, images)
         if self._task is not None:
             self._bar.remove_task(self._task)
-        self._task = self._bar.add_task(self._label, total=batches, completed=done, figures="")
+        self._task = self._bar.add_task(self._label, total=batches, completed=done, speed="")
 
     def step(self, losses: dict[str, float]) -> None:
         self._done += 1
         now = time.perf_counter()
         if now - self._spoke > 0.1 or self._done == self._batches:
             self._spoke = now
-            figures = f"{_figures(losses)}  {self._speed(now)}"
-            self._bar.update(self._task, completed=self._done, figures=figures)
+            self._losses = _figures(losses)
+            self._bar.update(self._task, completed=self._done, speed=self._speed(now))
 
     def say(self, text: str) -> None:
         if not hasattr(self, "_bar"):  # before the bar is shown
