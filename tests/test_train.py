@@ -13,6 +13,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, models, train
+from tinygen.data.dataset import scaled
 from tinygen.tensor import Tensor
 from tinygen.train import pictures
 from tinygen.train.checkpoint import read
@@ -467,7 +468,7 @@ def test_around_an_image_begins_with_its_reconstruction(strokes):
     image = strokes.images[0]
     label = int(strokes.labels[0])
     images = run.around(image, n=4, labels=label)
-    x = Tensor(pictures.scaled(run.model, image[None]))
+    x = Tensor(scaled(image[None], run.model.value_range))
     expected = run.model.reconstruct(x, Tensor(np.array([label]))).numpy()[0]
     np.testing.assert_allclose(images[0], expected, atol=1e-5)
     assert not np.allclose(images[1], images[2])
@@ -492,7 +493,7 @@ def test_evaluation_matches_the_loss_and_says_its_protocol(strokes):
     elbo = by["negative ELBO", "test"]
     nll = by["importance-sampled NLL", "test"]
     assert elbo.images == 100
-    x = Tensor(pictures.scaled(run.model, strokes.test.images))
+    x = Tensor(scaled(strokes.test.images, run.model.value_range))
     values = [run.model.validate(x, None, tg.random.Generator(s)) for s in range(20)]
     assert abs(elbo.value - np.mean(values)) < 5 * np.std(values) + 0.05
     assert nll.value < elbo.value + 3 * elbo.error

@@ -249,7 +249,7 @@ def train_command(
             )
         default = ("DEFAULT", "DEFAULT_MAP")
         asked = {k for k in context.params if _source(context, k) not in default}
-        options = {**_plain(config["model"]["options"]), **options}
+        options = {**config["model"]["options"], **options}
         how = {k: v if k in asked else config["training"][k] for k, v in how.items()}
         if "data" not in asked and config["data"]["source"] is not None:
             source = {"source": config["data"]["source"], **config["data"]["options"]}
@@ -286,10 +286,6 @@ def _widths(text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
         raise ValueError(f"--hidden {text!r}, expected widths separated by commas: 512,256")
     return tuple(int(n) for n in text.split(","))
-
-
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
 
 
 def _refuse_foreign(build: Any, options: dict[str, Any]) -> None:

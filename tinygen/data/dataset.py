@@ -256,6 +256,16 @@ def _end(stop: threading.Event, room: threading.Semaphore) -> None:
     room.release()
 
 
+def scaled(images: NDArray[np.uint8], value_range: tuple[float, float]) -> NDArray[np.float32]:
+    """Grey levels 0..255 as float32: low + level / 255 * (high - low)."""
+    values = np.divide(images, np.float32(255), dtype=np.float32)
+    low, high = value_range
+    if (low, high) != (0.0, 1.0):
+        values *= np.float32(high - low)
+        values += np.float32(low)
+    return values
+
+
 def _gather(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64] | None,
@@ -264,13 +274,9 @@ def _gather(
     value_range: tuple[float, float],
     position: int,
 ) -> Batch:
-    """The batch at a position: grey levels 0..255 become low + level / 255 * (high - low)."""
+    """The batch at a position."""
     index = order[position * batch_size : (position + 1) * batch_size]
-    values = np.divide(images[index], np.float32(255), dtype=np.float32)
-    low, high = value_range
-    if (low, high) != (0.0, 1.0):
-        values *= np.float32(high - low)
-        values += np.float32(low)
+    values = scaled(images[index], value_range)
     return Batch(values, None if labels is None else labels[index], index, position)
 
 

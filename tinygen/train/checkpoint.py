@@ -100,11 +100,10 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 def build_model(description: Mapping[str, Any], rng: Any = None) -> Model:
     """The model that `describe_model` described, with new weights."""
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in description["options"].items()}
     build: Any = models.find(description["name"])
     shape, classes = description["shape"], description["classes"] or None
     try:
-        model: Model = build(shape, classes=classes, rng=rng, **options)
+        model: Model = build(shape, classes=classes, rng=rng, **description["options"])
     except TypeError as error:  # an option that this version does not have
         name = description["name"]
         raise ValueError(f"the stored model {name} cannot be built: {error}") from None

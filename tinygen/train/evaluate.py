@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from .. import losses
 from ..data import Dataset
+from ..data.dataset import scaled
 from ..graph import no_grad
 from ..models import VAE
 from ..random import Generator
 from ..tensor import Tensor
-from .pictures import scaled, some
+from .pictures import some
 from .run import Run
 
 
@@ -114,7 +115,7 @@ def _over(
     for i in range(0, count, 250):
         stop = min(i + 250, count)
         at = chosen[i:stop]
-        x = Tensor(scaled(model, data.images[at]))
+        x = Tensor(scaled(data.images[at], model.value_range))
         y = Tensor(data.labels[at]) if model.conditional and data.labels is not None else None
         parts.append(measure(x, y))
         if report is not None:

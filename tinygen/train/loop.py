@@ -19,6 +19,7 @@ import numpy as np
 
 from .. import optim
 from ..data import Batch, Dataset
+from ..data.dataset import scaled
 from ..graph import no_grad
 from ..io import Arrays
 from ..models import VAE, Model
@@ -159,7 +160,7 @@ class Training:
         if test is None:
             return None
         at = pictures.some(test, VALIDATION_IMAGES)
-        x = pictures.scaled(self.model, test.images[at])
+        x = scaled(test.images[at], self.model.value_range)
         labels = None if test.labels is None else Tensor(test.labels[at])
         self.model.eval()
         figure = self.model.validate(

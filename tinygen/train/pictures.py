@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Dataset
+from ..data.dataset import scaled
 from ..graph import no_grad
 from ..images import Picture, grid
 from ..io import write_bytes
@@ -74,18 +75,12 @@ def some(data: Dataset, n: int) -> NDArray[np.int64]:
     return np.sort(Generator(0).stream("some images").permutation(len(data)).numpy()[:n])
 
 
-def scaled(model: Model, images: NDArray[Any]) -> NDArray[Any]:
-    """uint8 images as the model takes them: float32 in its range."""
-    low, high = model.value_range
-    return (images.astype(np.float32) / 255 * (high - low) + low).astype(np.float32)
-
-
 def reconstructions(model: VAE, data: Dataset, n: int = 50) -> Picture:
     """Rows of images of the data, each above the row of what the model makes of them."""
     n = min(n, len(data)) if len(data) >= COLUMNS else len(data)
     n -= n % min(COLUMNS, n)
     at = some(data, n)
-    x = scaled(model, data.images[at])
+    x = scaled(data.images[at], model.value_range)
     labels = Tensor(data.labels[at]) if model.conditional and data.labels is not None else None
     made = model.reconstruct(Tensor(x), labels).numpy()
     columns = min(COLUMNS, n)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.dataset import scaled
 from ..images import Picture, grid
 from ..models import VAE, Model
 from ..random import Generator
@@ -166,7 +167,7 @@ class Run:
             raise ValueError(f"{model.name} reads an image given its label: say which (--label)")
         labels_n = self._labels(n, labels)
         y = None if labels_n is None else Tensor(labels_n[:1])
-        mu, logvar = model.encode(Tensor(pictures.scaled(model, image[None])), y)
+        mu, logvar = model.encode(Tensor(scaled(image[None], model.value_range)), y)
         eps = self.codes(n, seed)
         eps[:1] = 0
         codes = mu.numpy() + spread * np.exp(0.5 * logvar.numpy()) * eps
