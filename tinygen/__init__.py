@@ -11,6 +11,7 @@ from .conventions import conventions
 from .graph import grad, no_grad
 from .io import load, save
 from .ops import *
+from .plan import compile
 from .primitive import fused, primitive
 from .random import manual_seed
 from .tensor import Tensor, arange, full, ones, tensor, zeros
@@ -29,6 +30,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "arange",
+    "compile",
     "conventions",
     "data",
     "fused",

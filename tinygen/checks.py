@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -189,15 +190,35 @@ def describe(p: Primitive, args: tuple[Any, ...]) -> str:
 
 # ---- changes in place ----------------------------------------------------------------------------
 
+
+def _nobody(_: Any) -> None:
+    """No one watches."""
+
+
+class _Watch(threading.local):
+    """Who is told of what happens besides operations: tinygen.plan, while it records a step."""
+
+    def __init__(self) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self.keep: Callable[[Array], None] = _nobody  # before an array is changed in place
+        self.draws: Callable[[Any], None] = _nobody  # before a generator draws
+        self.enters: Callable[[Any], None] = _nobody  # before a module computes
+
+
+watch = _Watch()
+
 # Storages changed in place: id of the owning array -> (when, by which primitive, the owner).
 changed: dict[int, tuple[int, str, Any]] = {}
 newest = [0]  # when the last change was: nodes made since need no look
 
 
 def mark_changed(p: Primitive, args: tuple[Any, ...]) -> None:
-    """Remember that the storages of the mutated arguments changed now."""
+    """Remember that the storages of the mutated arguments change now."""
     for name in p.mutates:
         owner = args[p.args.index(name)].owner()
+        watch.keep(owner)
         key = id(owner)
         alive = weakref.ref(owner, lambda _, key=key: changed.pop(key, None))  # type: ignore[misc]
         newest[0] = next(clock)
@@ -306,7 +327,7 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
     return [x.node for x in inputs]
 
 
-_PARTS = ("primitive", "graph", "tensor", "ops", "testing", "checks")
+_PARTS = ("primitive", "graph", "tensor", "ops", "testing", "checks", "plan", "backend", "random")
 _ENGINE = tuple(str(Path(__file__).parent / part) for part in _PARTS)
 
 

@@ -162,6 +162,8 @@ class Primitive:
         if traced and self.mutates:
             checks.recorded(self, args)
 
+        if self.mutates:
+            checks.mark_changed(self, args)
         # The one dispatch point: a kernel if one takes the call, else the reference.
         kernel = backend.kernels.get(self.name)
         out = NotImplemented if kernel is None else kernel(*arrays, **static)
@@ -173,8 +175,6 @@ class Primitive:
         else:
             backend.hits[self.name] += 1
 
-        if self.mutates:
-            checks.mark_changed(self, args)
         if state.observer is not None:
             state.observer(self, args, static, out)
         if traced and not self._unrecorded and state.recording:
@@ -376,7 +376,7 @@ class Fused(Primitive):
             args = tuple(x if x is None else as_tensor(x) for x in args)
         backend = checks.backend_of(self, args)
         kernel = backend.kernels.get(self.name)
-        if kernel is None:
+        if kernel is None or getattr(state.observer, "decompose", False):
             return self.body(*args, **static)  # type: ignore[no-any-return]
         out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
         if out is NotImplemented:

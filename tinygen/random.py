@@ -26,6 +26,7 @@ import numpy as np
 
 from . import backend as backends
 from .backend import Array
+from .checks import watch
 from .primitive import primitive
 from .tensor import Tensor
 
@@ -374,6 +375,7 @@ class Generator:
 
     def _make(self, primitive: Any, *arrays: Any, **static: Any) -> Tensor:
         """Make the next draw, and count it."""
+        watch.draws(self)
         out: Tensor = primitive(*arrays, self.key, self.base, offset=self.offset, **static)
         self.offset += 1
         return out

@@ -155,7 +155,7 @@ class Tensor:
 
     def copy(self) -> Tensor:
         """A tensor outside the graph with storage of its own."""
-        return Tensor(self.data.copy())
+        return ops.cast_discrete(self.detach(), dtype=self.dtype.name)
 
     def zeros_like(self) -> Tensor:
         """Zeros of the same shape, dtype and backend."""

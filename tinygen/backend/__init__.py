@@ -7,6 +7,7 @@ The backend of an operation follows from the type of its arrays. Mixing two rais
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -82,6 +83,8 @@ def _fill_kernels(backend: Backend) -> None:
             "tinygen's kernels (the folder kernels/, import name tinygen_kernels) are not "
             "installed; run `pip install -e .` in the clone, or `pip install tinygen`"
         ) from error
+    if backend.name == "numpy" and importlib.util.find_spec("numba") is None:
+        return  # references only
     for operation, target in tables[backend.name].items():
         backend.kernels[operation] = _lazy_kernel(backend, operation, target)
 
@@ -89,13 +92,33 @@ def _fill_kernels(backend: Backend) -> None:
 def _lazy_kernel(backend: Backend, operation: str, target: str) -> Callable[..., Any]:
     """A stand-in that imports the real kernel when the operation is first called."""
 
-    def first_call(*arrays: Any, **static: Any) -> Any:
+    def load() -> Callable[..., Any]:
         module, function = target.split(":")
-        kernel = getattr(importlib.import_module(module), function)
+        kernel: Callable[..., Any] = getattr(importlib.import_module(module), function)
         backend.kernels[operation] = kernel
-        return kernel(*arrays, **static)
+        return kernel
 
+    def first_call(*arrays: Any, **static: Any) -> Any:
+        return load()(*arrays, **static)
+
+    first_call.load = load  # type: ignore[attr-defined]
     return first_call
+
+
+def load_kernel(backend: Backend, operation: str) -> Callable[..., Any] | None:
+    """The kernel of an operation itself, imported now; None if there is none."""
+    found = backend.kernels.get(operation)
+    load = getattr(found, "load", None)
+    return found if load is None else load()
+
+
+class _Guard(threading.local):
+    """Who refuses to let values cross between host and tensors: a step that is being recorded."""
+
+    refuse: Callable[[str], None] | None = None
+
+
+guard = _Guard()
 
 
 class _Current(threading.local):

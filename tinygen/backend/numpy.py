@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Array, Backend
+from . import Array, Backend, guard
 
 # log(0), 0/0 and exp(1000) give inf and nan silently, as they do on a graphics card.
 _silent = np.errstate(all="ignore")
@@ -135,9 +135,13 @@ class NumpyBackend(Backend):
     array_type = np.ndarray
 
     def asarray(self, data: Any, dtype: Any = None) -> Array:
+        if guard.refuse is not None:
+            guard.refuse("make")
         return np.array(data, dtype=dtype)
 
     def to_host(self, array: Array) -> Any:
+        if guard.refuse is not None:
+            guard.refuse("read")
         return array
 
 

@@ -1,0 +1,140 @@
+"""A training step in PyTorch. Variants: "" is eager, "compile" is torch.compile (inductor),
+"fused" is eager with Adam(fused=True)."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+import workload as w
+from torch import nn
+from torch.nn import functional as F
+from worker import Peer, serve
+from workload import Workload
+
+
+def dense(layers: w.Layers, between: Any, last: list[nn.Module] | None = None) -> nn.Sequential:
+    """Linear layers with the given weights, each but the last followed by `between()`."""
+    modules: list[nn.Module] = []
+    for i, (weight, bias) in enumerate(layers):
+        linear = nn.Linear(*weight.shape, dtype=getattr(torch, str(weight.dtype)))
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(weight.T))
+            linear.bias.copy_(torch.from_numpy(bias))
+        modules += [linear, *(between() if i < len(layers) - 1 else last or [])]
+    return nn.Sequential(*modules)
+
+
+def condition(x: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
+    if not classes:
+        return x
+    code = F.one_hot(labels, classes).to(x.dtype) * x.shape[1] ** 0.5
+    return torch.cat([x, code], dim=1)
+
+
+def gan(load: Workload, adam: Any, wrap: Any) -> Any:
+    weights, dtype = load.weights(), getattr(torch, load.dtype)
+    G = dense(weights["generator"], lambda: [nn.ReLU()], [nn.Tanh()])
+    D = dense(weights["discriminator"], lambda: [nn.LeakyReLU(w.SLOPE), nn.Dropout(load.dropout)])
+    options = {"lr": w.GAN_LR, "betas": w.GAN_BETAS, "eps": w.EPS}
+    d_opt, g_opt = adam(D.parameters(), **options), adam(G.parameters(), **options)
+    classes = load.classes
+    if wrap is not None:
+        G, D = wrap(G), wrap(D)
+
+    def bce(logits: torch.Tensor, target: float) -> torch.Tensor:
+        return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+
+    def step(x: torch.Tensor, labels: torch.Tensor, z: torch.Tensor | None) -> Any:
+        if z is None:
+            z = torch.randn(load.batch, load.latent, dtype=dtype)
+        fake = G(condition(z, labels, classes))
+        d_loss = bce(D(condition(x, labels, classes)), 1.0)
+        d_loss = d_loss + bce(D(condition(fake.detach(), labels, classes)), 0.0)
+        d_opt.zero_grad()
+        d_loss.backward()
+        d_opt.step()
+        g_loss = bce(D(condition(fake, labels, classes)), 1.0)
+        g_opt.zero_grad()
+        g_loss.backward()
+        g_opt.step()
+        return d_loss.detach(), g_loss.detach()
+
+    return step
+
+
+def vae(load: Workload, adam: Any, wrap: Any) -> Any:
+    weights = load.weights()
+    encoder = dense(weights["encoder"], list, [nn.ReLU()])
+    to_mu, to_logvar = dense(weights["mu"], list), dense(weights["logvar"], list)
+    decoder = dense(weights["decoder"], lambda: [nn.ReLU()])
+    parts = nn.ModuleList([encoder, to_mu, to_logvar, decoder])
+    optimizer = adam(parts.parameters(), lr=w.VAE_LR, betas=w.VAE_BETAS, eps=w.EPS)
+
+    def loss_of(x: torch.Tensor, eps: torch.Tensor | None) -> torch.Tensor:
+        h = encoder(x)
+        mu, logvar = to_mu(h), to_logvar(h)
+        if eps is None:
+            eps = torch.randn_like(mu)
+        logits = decoder(mu + torch.exp(0.5 * logvar) * eps)
+        nll = F.binary_cross_entropy_with_logits(logits, x, reduction="sum")
+        kl = 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum()
+        return (nll + kl) / load.batch
+
+    if wrap is not None:
+        loss_of = wrap(loss_of)
+
+    def step(x: torch.Tensor, labels: torch.Tensor, eps: torch.Tensor | None) -> Any:
+        loss = loss_of(x, eps)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return (loss.detach(),)
+
+    return step
+
+
+def build(load: Workload) -> Peer:
+    torch.manual_seed(0)
+
+    def adam(*args: Any, **kwargs: Any) -> torch.optim.Adam:
+        return torch.optim.Adam(*args, fused="fused" in load.variant or None, **kwargs)
+
+    def make(wrap: Any) -> Any:
+        raw = (vae if load.model == "vae" else gan)(load, adam, wrap)
+
+        def step(batch: Any, noise: torch.Tensor | None) -> tuple[float, ...]:
+            return tuple(loss.item() for loss in raw(*batch, noise))
+
+        return step
+
+    wrap = torch.compile if "compile" in load.variant else None
+    batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in load.batches()]
+
+    def memory() -> int | None:
+        """Peak of what the allocator gave out, from before the weights to after two steps."""
+        options: dict[str, Any] = {"activities": [torch.profiler.ProfilerActivity.CPU]}
+        with torch.profiler.profile(profile_memory=True, **options) as profile:
+            own = [tuple(t.clone() for t in batches[0])]
+            step = make(wrap)
+            for _ in range(2):
+                step(own[0], None)
+        found = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]
+        found.sort(key=lambda e: e.start_ns())  # one an allocation, and one below 0 a release
+        return max(itertools.accumulate(e.nbytes() for e in found), default=None)
+
+    def about() -> dict[str, Any]:
+        ways = ["inductor" if "compile" in load.variant else "eager"]
+        ways += ["Adam(fused=True)"] if "fused" in load.variant else []
+        return {
+            "version": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "variant": ", ".join(ways),
+        }
+
+    return Peer(make(wrap), batches, torch.from_numpy, memory, about)
+
+
+if __name__ == "__main__":
+    serve(build)

@@ -1,0 +1,363 @@
+"""How a kernel for the processor is compiled, cached, given its arguments and run on all cores.
+
+Every kernel is a C function of three integers,
+
+    void kernel(worker, workers, args)
+
+where `args` is the address of a table of 64-bit words: addresses of arrays, sizes, strides, and
+numbers as bits of a float64. The function does its share of the work, as worker number `worker` of
+`workers`. So a call is a row of three numbers (function, args, workers), a list of calls is an
+array, and one small parallel function, `_run_rows`, runs it without returning to Python between
+the calls. It is the only function that knows of threads; kernels are compiled once, serially.
+
+A share never decides a result: sums are cut into fixed pieces, whoever adds them. So results are
+the same bits for any number of threads.
+
+    @native
+    def _relu(worker, workers, args):
+        n = word(args, 2)
+        x, y = floats(args, 0, n), floats(args, 1, n)
+        for i in range(first(n, worker, workers), first(n, worker + 1, workers)):
+            y[i] = max(x[i], np.float32(0))
+
+    @kernel
+    def relu(x, *, out=None):                     # binds: says what to run, runs nothing
+        if x.dtype != np.float32 or not x.flags.c_contiguous:
+            return NotImplemented
+        out = empty_like(x) if out is None else out
+        return Call(_relu, (x, out, x.size), out=out, workers=workers_for(x.size))
+
+`relu(x)` runs it now and returns `out`; `relu.bind(x, out=y)` returns the Call, for a plan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import platform
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+# Two pools of threads that spin starve each other (NumPy's BLAS has its own); read at thread start.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+import llvmlite
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, prange, types
+from numba.extending import intrinsic
+
+_WORD = ir.IntType(64)
+FASTMATH = frozenset({"contract"})  # a product and a sum may share a rounding; NaN stays NaN
+
+# ---- the cache of compiled code ------------------------------------------------------------------
+
+
+def cache_root() -> Path:
+    """Where compiled kernels are kept: $TINYGEN_CACHE, or the user's cache folder."""
+    home = os.environ.get("TINYGEN_CACHE")
+    if home:
+        return Path(home)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "tinygen"
+
+
+@functools.cache
+def _sources() -> str:
+    """A name for this state of the kernels' sources, of the compiler and of the processor."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    cpu = numba.core.codegen.get_host_cpu_features()
+    for part in (numba.__version__, llvmlite.__version__, np.__version__, platform.machine(), cpu):
+        digest.update(str(part).encode())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """The folder of the code compiled from these very sources, on this very processor."""
+    return cache_root() / f"kernels-{_sources()}"
+
+
+@contextlib.contextmanager
+def _caching() -> Iterator[bool]:
+    """Numba's cache goes to our folder within the block; False if it cannot be written."""
+    folder = cache_folder()
+    before = numba.config.CACHE_DIR
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    numba.config.CACHE_DIR = str(folder) if writable else before
+    try:
+        yield writable
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+# ---- reading the table of arguments --------------------------------------------------------------
+
+
+def _pointer(name: str, kind: Any, llvm: Any) -> Any:
+    @intrinsic
+    def pointer(typing: Any, address: Any) -> Any:
+        def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+            return b.inttoptr(args[0], llvm.as_pointer())
+
+        return types.CPointer(kind)(types.intp), emit
+
+    pointer.__name__ = name
+    return pointer
+
+
+float32_pointer = _pointer("float32_pointer", types.float32, ir.FloatType())
+float64_pointer = _pointer("float64_pointer", types.float64, ir.DoubleType())
+int64_pointer = _pointer("int64_pointer", types.int64, _WORD)
+uint64_pointer = _pointer("uint64_pointer", types.uint64, _WORD)
+uint32_pointer = _pointer("uint32_pointer", types.uint32, ir.IntType(32))
+uint8_pointer = _pointer("uint8_pointer", types.uint8, ir.IntType(8))
+
+
+@intrinsic
+def call_worker(typing: Any, function: Any, worker: Any, workers: Any, args: Any) -> Any:
+    """Call the C function at an address: function(worker, workers, args)."""
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_WORD] * 3)
+        b.call(b.inttoptr(a[0], kind.as_pointer()), a[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 4), emit
+
+
+@intrinsic
+def call_block(typing: Any, function: Any, r0: Any, r1: Any, c0: Any, c1: Any, args: Any) -> Any:
+    """Call the C function at an address on rows r0:r1 and columns c0:c1 of its arrays."""
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_WORD] * 5)
+        b.call(b.inttoptr(a[0], kind.as_pointer()), a[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 6), emit
+
+
+inline = njit(inline="never", error_model="numpy", fastmath=set(FASTMATH), nogil=True)
+
+
+@inline
+def word(args, i):  # type: ignore[no-untyped-def]
+    """Entry i of the table, an integer."""
+    return int64_pointer(args)[i]
+
+
+@inline
+def number(args, i):  # type: ignore[no-untyped-def]
+    """Entry i of the table, a float64."""
+    return float64_pointer(args)[i]
+
+
+@inline
+def floats(args, i, n):  # type: ignore[no-untyped-def]
+    """The float32 array of n elements whose address is entry i."""
+    return carray(float32_pointer(int64_pointer(args)[i]), n)
+
+
+@inline
+def doubles(args, i, n):  # type: ignore[no-untyped-def]
+    """The float64 array of n elements whose address is entry i."""
+    return carray(float64_pointer(int64_pointer(args)[i]), n)
+
+
+@inline
+def first(n, worker, workers):  # type: ignore[no-untyped-def]
+    """Where a worker's share of n elements starts, in whole lines of 64 bytes of float32."""
+    lines = (n + 15) // 16
+    return min(lines * worker // workers * 16, n)
+
+
+# ---- compiling -----------------------------------------------------------------------------------
+
+SHARE = types.void(types.intp, types.intp, types.intp)
+BLOCK = types.void(types.intp, types.intp, types.intp, types.intp, types.intp)
+compiling: list[Callable[[str], None]] = []  # called with a kernel's name when it is first needed
+
+
+class Native:
+    """A function compiled to machine code with a C interface, when its address is first asked."""
+
+    def __init__(self, body: Callable[..., None], signature: Any = SHARE) -> None:
+        self.body = body
+        self.signature = signature
+        self.__name__ = body.__name__
+        self.__doc__ = body.__doc__
+
+    @functools.cached_property
+    def address(self) -> int:
+        with LOCK:
+            for tell in compiling:
+                tell(self.__name__)
+            with _caching() as cache:
+                self._compiled = numba.cfunc(
+                    self.signature, cache=cache, error_model="numpy", fastmath=set(FASTMATH)
+                )(self.body)
+            return int(self._compiled.address)
+
+    def __repr__(self) -> str:
+        return f"<native {self.__name__}>"
+
+
+def native(body: Callable[..., None]) -> Native:
+    """Declare void body(worker, workers, args), compiled at first use."""
+    return Native(body, SHARE)
+
+
+def native_block(body: Callable[..., None]) -> Native:
+    """Declare void body(r0, r1, c0, c1, args), compiled at first use."""
+    return Native(body, BLOCK)
+
+
+# ---- running -------------------------------------------------------------------------------------
+
+LOCK = threading.RLock()  # one parallel region at a time: numba's threading layers need it
+PARALLEL_FROM = 16_384  # elements (or as much work): below it, waking the other cores costs more
+_forked = False  # threads of the parent do not exist in a forked child, which runs serially
+
+
+def _after_fork() -> None:
+    global LOCK, _forked
+    LOCK = threading.RLock()
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _rows(table, n):  # type: ignore[no-untyped-def]
+    rows = carray(int64_pointer(table), (n, 3))
+    for i in range(n):
+        function, args, workers = rows[i, 0], rows[i, 1], rows[i, 2]
+        if workers == 1:
+            call_worker(function, 0, 1, args)
+        else:
+            for worker in prange(workers):
+                call_worker(function, worker, workers, args)
+
+
+@functools.cache
+def _runner(parallel: bool) -> Callable[[int, int], None]:
+    """The function that runs rows (function, args, workers), one after the other."""
+    with _caching() as cache:
+        runner: Callable[[int, int], None] = njit(
+            types.void(types.intp, types.intp), parallel=parallel, nogil=True, cache=cache,
+            error_model="numpy",
+        )(_rows)  # fmt: skip
+    return runner
+
+
+def run_rows(table: int, n: int) -> None:
+    """Run n calls; `table` is the address of n rows of three 64-bit integers."""
+    with LOCK:
+        if _forked or threads() == 1:
+            _runner(False)(table, n)
+        else:
+            _runner(True)(table, n)
+
+
+@functools.cache
+def threads() -> int:
+    """How many cores take part: NUMBA_NUM_THREADS, by default all that this process may use."""
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def workers_for(work: int, limit: int = PARALLEL_FROM) -> int:
+    """All cores for enough work (counted in elements that are read or written), else one."""
+    return 1 if work < limit else threads()
+
+
+class Call:
+    """A kernel with its arguments: what to run, on which memory.
+
+    Args:
+        function: what runs.
+        args: arrays (their address is passed), integers, and floats (passed as float64).
+        out: what the operation returns; an array or a tuple of arrays.
+        workers: between how many the work is shared.
+        keep: other objects that must live as long as the call.
+    """
+
+    __slots__ = ("args", "function", "keep", "out", "row", "workers")
+
+    def __init__(
+        self, function: Native, args: Sequence[Any], *, out: Any, workers: int = 1, keep: Any = None
+    ) -> None:
+        self.function = function
+        self.out = out
+        self.workers = workers
+        self.args = table_of(args)
+        self.keep = (args, keep)
+        self.row = np.array([function.address, address_of(self.args), workers], dtype=np.int64)
+
+    def __call__(self) -> None:
+        run_rows(address_of(self.row), 1)
+
+
+def address_of(array: Any) -> int:
+    """Where the first element of an array is."""
+    return int(array.__array_interface__["data"][0])
+
+
+def table_of(args: Sequence[Any]) -> Any:
+    """The table of 64-bit words that a native function reads."""
+    words = []
+    for value in args:
+        if isinstance(value, np.ndarray):
+            words.append(address_of(value))
+        elif isinstance(value, float):
+            words.append(struct.unpack("<q", struct.pack("<d", value))[0])
+        else:
+            words.append(int(value))
+    return np.array(words, dtype=np.int64)
+
+
+class Kernel:
+    """A fast version of one operation: called, it runs; `bind` only says what would run."""
+
+    def __init__(self, bind: Callable[..., Any]) -> None:
+        self.bind = bind
+        self.__name__ = bind.__name__
+        self.__doc__ = bind.__doc__
+
+    def __call__(self, *arrays: Any, **static: Any) -> Any:
+        call = self.bind(*arrays, **static)
+        if call is NotImplemented:
+            return call
+        call()
+        return call.out
+
+    def __repr__(self) -> str:
+        return f"<kernel {self.__name__}>"
+
+
+kernel = Kernel  # as a decorator of the function that binds
+
+
+_workspaces: list[Any] = []  # the newest is the largest; bound calls may still use older ones
+
+
+def workspace(floats_needed: int) -> Any:
+    """A float32 buffer of at least this size for what lives within one call, shared by all."""
+    if not _workspaces or _workspaces[-1].size < floats_needed:
+        size = max(floats_needed, 1 << 18)
+        raw = np.empty(size + 16, dtype=np.float32)
+        skip = -address_of(raw) % 64 // 4
+        _workspaces.append(raw[skip : skip + size])
+    return _workspaces[-1]

@@ -1,0 +1,332 @@
+"""Fusion: chains of elementwise operations become one loop, or the end of a matrix product.
+
+A group is a set of elementwise calls of one shape. It runs where its last member stood, so no call
+in between may read what a member made, and none may change what a member reads. What only members
+read never reaches memory. Where one input of a group is a matrix product that nothing else needs
+before, the group runs on each block of the product while the block is in a core's cache.
+
+The loop is generated, readable Numba source: `print(step.plan.source())`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .record import Call, Storage, Value
+
+_NAMES = """
+    abs add clip div dropout equal erf exp greater greater_equal guarded_div guarded_mul leaky_relu
+    less less_equal log maximum minimum mul neg not_equal relu sigmoid sign softplus sqrt square
+    sub tanh where
+"""
+ELEMENTWISE = frozenset(_NAMES.split())
+SMALLEST = 256  # elements: below it, a call costs more than its arithmetic
+
+
+def available() -> bool:
+    """Whether loops can be compiled here."""
+    return importlib.util.find_spec("numba") is not None
+
+
+@dataclass(eq=False)
+class Fusion:
+    """What a call that stands for several computes: elementwise `members`, after a `product`.
+
+    Attributes:
+        members: the calls, in order.
+        inputs: the values that members read and no member makes.
+        outputs: the values that members make and others read.
+        product: the matrix product whose blocks the members run on, or None.
+    """
+
+    members: list[Call]
+    inputs: list[Value]
+    outputs: list[Value]
+    product: Call | None = None
+    source: str = ""
+    names: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        names = [m.primitive.name for m in self.members]
+        if self.product is not None:
+            names.insert(0, self.product.primitive.name)
+        return "+".join(names)
+
+    def program(self) -> tuple[Any, tuple[int, ...]]:
+        """The members as lines of the generator, and which lines are stored."""
+        place = {_position(v): ("in", i) for i, v in enumerate(self.inputs)}
+        lines: list[Any] = []
+        for i, call in enumerate(self.members):
+            operands = tuple(place[_position(v)] if isinstance(v, Value) else v for v in call.args)
+            defaults = {k: v for k, v in call.primitive.defaults.items() if k not in call.static}
+            static = tuple(sorted({**defaults, **call.static}.items()))
+            lines.append((call.primitive.name, operands, static))
+            place[_position(call.outs[0])] = ("line", i)
+        stored = tuple(place[_position(v)][1] for v in self.outputs)
+        return tuple(lines), stored
+
+    def bind(self, arrays: list[Any], outs: list[Any]) -> Any:
+        """The kernel on its memory: `arrays` are the product's two, if any, then the inputs."""
+        from tinygen_kernels.cpu import elementwise, matmul
+
+        shape = _grid(self.outputs[0])
+        lead = 2 if self.product is not None else 0
+        inputs = [_as_grid(a, shape) for a in arrays[lead:]]
+        flat = [a.reshape(shape) for a in outs]
+        program, stored = self.program()
+        made = elementwise.fused(program, stored, inputs, flat[: len(stored)])
+        if made is NotImplemented:
+            raise RuntimeError(f"compile: no loop for {self}: {program}")
+        self.source = made.source
+        self.names = [str(m.primitive.name) for m in self.members]
+        if self.product is None:
+            return elementwise.elementwise_call(made, *shape)
+        self.names.append(self.product.primitive.name)
+        epilogue = (made.block.address, _address(made.args))
+        product = outs[-1].reshape(shape)
+        call = matmul.matmul_nd.bind(arrays[0], arrays[1], out=product, epilogue=epilogue)
+        call.keep = (call.keep, made)
+        return call
+
+
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _position(v: Value) -> tuple[Any, ...]:
+    """What says that two values hold the same elements in the same order: reshapes do."""
+    if v.contiguous:
+        return (v.storage, v.offset, v.size)
+    return (v.storage, v.offset, v.shape, v.strides)
+
+
+def _grid(v: Value) -> tuple[int, int]:
+    """The rows and columns of a value: all axes but the last, and the last."""
+    if not v.shape:
+        return (1, 1)
+    return (math.prod(v.shape[:-1]), v.shape[-1])
+
+
+def _as_grid(array: Any, shape: tuple[int, int]) -> Any:
+    """An input as the generator takes it: of two axes, or a single element."""
+    if array.size == shape[0] * shape[1]:
+        return array.reshape(shape)
+    return array.reshape(-1, array.shape[-1]) if array.ndim > 2 else array
+
+
+# ---- which calls may be members ------------------------------------------------------------------
+
+
+def _fits(v: Any, out: Value) -> bool:
+    """Whether an argument is a number, one element, or spread over rows or columns of the out."""
+    if not isinstance(v, Value) or v.size == 1:
+        return True
+    if not v.contiguous:
+        return False
+    if v.size == out.size:
+        return True
+    rows, columns = _grid(out)
+    if v.shape[-1] == columns and v.size == columns:
+        return True
+    return v.size == rows and v.shape == (*out.shape[:-1], 1)
+
+
+def _is_member(call: Call) -> bool:
+    if call.primitive.name not in ELEMENTWISE or call.many or call.mutated:
+        return False
+    out = call.outs[0]
+    if out.size < SMALLEST or not out.contiguous or out.offset:
+        return False
+    arrays = [v for v in call.args if isinstance(v, Value) and v.dtype.name != "uint64"]
+    kinds = {v.dtype.name for v in (*arrays, out)} - {"bool"}
+    if len(kinds) != 1 or not kinds <= {"float32", "float64"}:
+        return False
+    return all(_fits(v, out) for v in arrays)
+
+
+# ---- grouping ------------------------------------------------------------------------------------
+
+
+class _Group:
+    """Calls that will run as one, at the place of the last."""
+
+    def __init__(self, shape: tuple[int, int], dtype: str) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.places: list[int] = []
+        self.makes: set[Storage] = set()
+        self.reads: set[Storage] = set()
+
+    def admits(self, calls: list[Call], until: int) -> bool:
+        """Whether the group may run at place `until`: nothing in between needs it earlier."""
+        members = set(self.places)
+        for i in range(self.places[0] + 1, until):
+            if i in members:
+                continue
+            if not self.makes.isdisjoint(calls[i].reads()):
+                return False
+            if not self.reads.isdisjoint(v.storage for v in calls[i].mutated):
+                return False
+        return True
+
+
+def _narrow(call: Call, shape: tuple[int, int]) -> bool:
+    """Whether all arguments are as large as the out, so that any split into rows will do."""
+    size = shape[0] * shape[1]
+    arrays = [v for v in call.args if isinstance(v, Value) and v.dtype.name != "uint64"]
+    return all(v.size in (1, size) for v in arrays)
+
+
+def fuse(calls: list[Call], needed: set[Storage]) -> list[Call]:
+    """The calls with every group of elementwise ones as a single call."""
+    groups: list[_Group] = []
+    of: dict[Storage, _Group] = {}  # which group makes a storage
+    home: dict[int, _Group] = {}
+    for i, call in enumerate(calls):
+        if not _is_member(call):
+            continue
+        out = call.outs[0]
+        dtype = next(
+            v.dtype.name for v in (out, *call.args) if isinstance(v, Value) and v.dtype.kind == "f"
+        )
+        joined: _Group | None = None
+        for v in call.args:
+            group = of.get(v.storage) if isinstance(v, Value) else None
+            if group is None or group is joined or group.dtype != dtype:
+                continue
+            same = group.shape == _grid(out) or (
+                group.shape[0] * group.shape[1] == out.size and _narrow(call, group.shape)
+            )
+            if not same or not group.admits(calls, i):
+                continue
+            if joined is None:
+                joined = group
+            elif joined.shape == group.shape:
+                _absorb(joined, group, of, home)
+                groups.remove(group)
+        if joined is None:
+            joined = _Group(_grid(out), dtype)
+            groups.append(joined)
+        joined.places = sorted([*joined.places, i])
+        joined.makes.add(out.storage)
+        joined.reads.update(call.reads())
+        of[out.storage] = joined
+        home[i] = joined
+    return _with_groups(calls, groups, home, needed)
+
+
+def _absorb(
+    group: _Group, other: _Group, of: dict[Storage, _Group], home: dict[int, _Group]
+) -> None:
+    group.places = sorted(group.places + other.places)
+    group.makes |= other.makes
+    group.reads |= other.reads
+    for storage in other.makes:
+        of[storage] = group
+    for place in other.places:
+        home[place] = group
+
+
+def _with_groups(
+    calls: list[Call], groups: list[_Group], home: dict[int, _Group], needed: set[Storage]
+) -> list[Call]:
+    readers: dict[Storage, set[int]] = {}
+    for i, call in enumerate(calls):
+        for storage in call.reads():
+            readers.setdefault(storage, set()).add(i)
+    out: list[Call] = []
+    for i, call in enumerate(calls):
+        group = home.get(i)
+        if group is None:
+            out.append(call)
+        elif i == group.places[-1]:
+            members = [calls[k] for k in group.places]
+            outputs = [
+                m.outs[0]
+                for m in members
+                if m.outs[0].storage in needed
+                or not readers.get(m.outs[0].storage, set()) <= set(group.places)
+            ]
+            inputs = _inputs(members)
+            fusion = Fusion(members, inputs, outputs)
+            line = members[-1].line
+            out.append(Call(call.primitive, list(inputs), {}, list(outputs), line, fusion))
+    return out
+
+
+def _inputs(members: list[Call]) -> list[Value]:
+    made = {_position(m.outs[0]) for m in members}
+    found: dict[Any, Value] = {}
+    for m in members:
+        for v in m.args:
+            if isinstance(v, Value) and _position(v) not in made:
+                found.setdefault(_position(v), v)
+    return list(found.values())
+
+
+# ---- groups at the end of a matrix product -------------------------------------------------------
+
+
+def into_matmuls(calls: list[Call], needed: set[Storage]) -> list[Call]:
+    """Groups joined to the matrix product that made one of their inputs."""
+    calls = list(calls)
+    for at in range(len(calls)):
+        call = calls[at]
+        fusion = call.fused
+        if fusion is None or fusion.product is not None:
+            continue
+        for back in range(at - 1, -1, -1):
+            product = calls[back]
+            if product is None or not _hosts(product, fusion):
+                continue
+            if _may_wait(calls, back, at):
+                calls[at] = _joined(product, call, calls, at, needed)
+                calls[back] = None  # type: ignore[call-overload]
+                break
+    return [call for call in calls if call is not None]
+
+
+def _hosts(product: Call, fusion: Fusion) -> bool:
+    """Whether a call is a matrix product that fills an input of the group."""
+    if product.fused is not None or product.primitive.name != "matmul_nd":
+        return False
+    made = product.outs[0]
+    if len(made.shape) != 2 or not made.contiguous or any(len(v.shape) != 2 for v in product.args):
+        return False
+    if made.shape != _grid(fusion.outputs[0]) or made.dtype.kind != "f":
+        return False
+    return any(_position(v) == _position(made) for v in fusion.inputs)
+
+
+def _may_wait(calls: list[Call], back: int, at: int) -> bool:
+    """Whether the product at `back` may run at `at` instead."""
+    product = calls[back]
+    made, reads = product.outs[0].storage, set(product.reads())
+    for between in calls[back + 1 : at]:
+        if between is None:
+            continue
+        if made in set(between.reads()):
+            return False
+        if not reads.isdisjoint(v.storage for v in between.mutated):
+            return False
+    return True
+
+
+def _joined(product: Call, call: Call, calls: list[Call], at: int, needed: set[Storage]) -> Call:
+    """One call for a product and its group; the last out is the memory of the product itself."""
+    fusion: Fusion = call.fused
+    made = product.outs[0]
+    later = any(made.storage in set(c.reads()) for c in calls[at + 1 :] if c is not None)
+    outputs = list(fusion.outputs)
+    same = [v for v in outputs if v.storage.nbytes == made.storage.nbytes and v.dtype == made.dtype]
+    memory = made
+    if not later and made.storage not in needed and same:
+        memory = replace(same[0], shape=made.shape, strides=made.strides)  # written in its place
+    fusion.product = product
+    own = _position(made)
+    inputs = [memory if _position(v) == own else v for v in fusion.inputs]
+    args = [*product.args, *inputs]
+    return Call(product.primitive, args, {}, [*outputs, memory], call.line, fusion)

@@ -1,0 +1,96 @@
+"""Passes over the list of calls: drop what nothing reads, merge what is computed twice, reorder.
+
+Storage is written once by the call that makes it, and again only by calls that change it in place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .record import Call, Storage, Value
+
+
+def drop_dead(calls: list[Call], needed: set[Storage]) -> list[Call]:
+    """Without the calls whose results nothing reads: no output, no state, no later call."""
+    live = set(needed)
+    kept: list[Call] = []
+    for call in reversed(calls):
+        if call.mutated or any(v.storage in live for v in call.outs):
+            kept.append(call)
+            live.update(call.reads())
+    return kept[::-1]
+
+
+def merge_equal(calls: list[Call]) -> tuple[list[Call], dict[Storage, Storage]]:
+    """Without the second of two calls that compute the same from the same values."""
+    version: dict[Storage, int] = {}
+    seen: dict[Any, Call] = {}
+    renamed: dict[Storage, Storage] = {}
+    kept: list[Call] = []
+    for call in calls:
+        call.args = [rename(v, renamed) for v in call.args]
+        if call.mutated:
+            for v in call.mutated:
+                version[v.storage] = version.get(v.storage, 0) + 1
+            kept.append(call)
+            continue
+        key = (
+            call.primitive.name,
+            tuple(
+                (v, version.get(v.storage, 0)) if isinstance(v, Value) else (type(v), v)
+                for v in call.args
+            ),
+            tuple(sorted(call.static.items(), key=lambda item: item[0])),
+        )
+        first = seen.setdefault(key, call)
+        same = [(v.shape, v.strides) for v in first.outs] == [
+            (v.shape, v.strides) for v in call.outs
+        ]
+        if first is call or not same:
+            kept.append(call)
+            continue
+        for mine, theirs in zip(call.outs, first.outs, strict=True):
+            renamed[mine.storage] = theirs.storage
+    return kept, renamed
+
+
+def rename(value: Any, renamed: dict[Storage, Storage]) -> Any:
+    """A value on the storage that stands for its own."""
+    if isinstance(value, Value) and value.storage in renamed:
+        new = renamed[value.storage]
+        return Value(new, value.offset, value.shape, value.strides, value.dtype)
+    return value
+
+
+def update_early(calls: list[Call]) -> list[Call]:
+    """Each change in place moved up to where its inputs are ready, never past an old reader.
+
+    A gradient is then used while it is still in a core's cache, and its memory is free sooner.
+    """
+    out: list[Call] = []
+    for call in calls:
+        place = len(out)
+        if call.mutated:
+            reads, writes = set(call.reads()), set(call.writes())
+            while place and not _depends(out[place - 1], reads, writes):
+                place -= 1
+        out.insert(place, call)
+    return out
+
+
+def _depends(earlier: Call, reads: set[Storage], writes: set[Storage]) -> bool:
+    """Whether a call that reads and writes these must stay behind `earlier`."""
+    return not (
+        reads.isdisjoint(earlier.writes())
+        and writes.isdisjoint(earlier.writes())
+        and writes.isdisjoint(earlier.reads())
+    )
+
+
+def last_reads(calls: list[Call], needed: set[Storage]) -> dict[Storage, int]:
+    """The index of the last call that touches each storage; what is returned lives to the end."""
+    last: dict[Storage, int] = {}
+    for i, call in enumerate(calls):
+        for storage in (*call.reads(), *call.writes()):
+            last[storage] = i
+    return last | dict.fromkeys(needed, len(calls))

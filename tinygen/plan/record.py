@@ -1,0 +1,286 @@
+"""Recording: one rehearsal of a step becomes a list of calls on numbered storages.
+
+Every operation passes one dispatch point, where the recorder watches. It sees real arrays, and
+tells by their addresses which memory a call reads and writes: an array that lies within known
+memory is a view of it, any other is new. What the step reads without having made it is captured:
+parameters, moments, generators, constants.
+
+The rehearsal leaves no trace: whatever it changes in place is put back afterwards.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from .. import checks, random
+from ..backend import Array
+from ..graph import Node, state
+from ..primitive import Primitive
+from ..random import Generator
+from ..tensor import Tensor
+
+
+@dataclass(eq=False)
+class Storage:
+    """A piece of memory in the plan.
+
+    Attributes:
+        number: its place in the order of appearance.
+        nbytes: its size.
+        kind: "input" (a tensor argument), "captured" (it exists outside the plan), or "temporary".
+        array: for inputs and captured storage, the owning array met in the rehearsal.
+    """
+
+    number: int
+    nbytes: int
+    kind: str
+    array: Array | None = None
+
+
+@dataclass(frozen=True)
+class Value:
+    """An array as a call sees it: a layout on a storage."""
+
+    storage: Storage
+    offset: int  # bytes from the start of the storage
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the elements lie one after the other, in row-major order."""
+        expected = self.dtype.itemsize
+        for n, stride in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if n != 1 and stride != expected:
+                return False
+            expected *= n
+        return True
+
+    def text(self) -> str:
+        return f"{self.dtype.name}{list(self.shape)}"
+
+
+@dataclass(eq=False)
+class Call:
+    """One operation of the step.
+
+    `args` holds a Value for each array, Python numbers and None as they are. `fused` is set by the
+    passes: what a call that stands for several computes.
+    """
+
+    primitive: Primitive
+    args: list[Any]
+    static: dict[str, Any]
+    outs: list[Value]
+    line: str
+    fused: Any = None
+    many: bool = False  # whether the operation returns a tuple
+
+    @property
+    def name(self) -> str:
+        return self.primitive.name if self.fused is None else str(self.fused)
+
+    @property
+    def mutated(self) -> list[Value]:
+        """The arguments that are written in place."""
+        if not self.primitive.mutates or self.fused is not None:
+            return []
+        names = self.primitive.args
+        return [v for n, v in zip(names, self.args, strict=False) if n in self.primitive.mutates]
+
+    def reads(self) -> Iterator[Storage]:
+        for v in self.args:
+            if isinstance(v, Value):
+                yield v.storage
+
+    def writes(self) -> Iterator[Storage]:
+        for v in (*self.outs, *self.mutated):
+            yield v.storage
+
+
+@dataclass
+class Recording:
+    """What one rehearsal showed."""
+
+    calls: list[Call] = field(default_factory=list)
+    inputs: list[Value] = field(default_factory=list)
+    result: Any = None  # what the step returned, with a Value in place of each tensor
+    captured: list[tuple[Tensor, Array]] = field(default_factory=list)
+    generators: list[tuple[Generator, Array]] = field(default_factory=list)
+
+
+def addresses(array: Array) -> tuple[int, int]:
+    """Where the memory of an array's owner starts and ends."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    start = array.__array_interface__["data"][0]
+    return start, start + max(array.nbytes, 1)
+
+
+class Recorder:
+    """Watches one rehearsal; `fuse` records fused operations by their bodies."""
+
+    def __init__(self, decompose: bool) -> None:
+        self.decompose = decompose
+        self.recording = Recording()
+        self._starts: list[int] = []
+        self._known: list[tuple[int, Storage]] = []  # (end, storage), beside _starts
+        self._alive: list[Any] = []  # no address is used twice while we record
+        self._kept: dict[int, tuple[Array, Array]] = {}
+        self._count = 0
+        self.modules: dict[int, tuple[Any, bool]] = {}
+        self._drawn: dict[int, tuple[Generator, int, Array]] = {}
+
+    # ---- memory --------------------------------------------------------------------------------
+
+    def _find(self, array: Array) -> tuple[int, Storage] | None:
+        """The known storage that holds an array, with its first address."""
+        address = array.__array_interface__["data"][0]
+        i = bisect.bisect_right(self._starts, address) - 1
+        if i < 0 or address >= self._known[i][0]:
+            return None
+        return self._starts[i], self._known[i][1]
+
+    def _add(self, array: Array, kind: str) -> tuple[int, Storage]:
+        start, end = addresses(array)
+        self._alive.append(array)
+        kept = array if kind != "temporary" else None
+        storage = Storage(self._count, end - start, kind, kept)
+        self._count += 1
+        i = bisect.bisect(self._starts, start)
+        self._starts.insert(i, start)
+        self._known.insert(i, (end, storage))
+        return start, storage
+
+    def value(self, array: Array, kind: str) -> Value:
+        """The array as a Value; memory not met before becomes storage of this kind."""
+        if array.size == 0:
+            self._alive.append(array)
+            empty = Storage(self._count, 0, kind, array)
+            self._count += 1
+            return Value(empty, 0, array.shape, array.strides, array.dtype)
+        start, storage = self._find(array) or self._add(array, kind)
+        address = array.__array_interface__["data"][0]
+        return Value(storage, address - start, array.shape, array.strides, array.dtype)
+
+    def known(self, array: Array) -> bool:
+        return array.size == 0 or self._find(array) is not None
+
+    # ---- what happens --------------------------------------------------------------------------
+
+    def __call__(
+        self, primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any], out: Any
+    ) -> None:
+        """The observer: one operation was done."""
+        values: list[Any] = []
+        for x in args:
+            if isinstance(x, Tensor):
+                if not self.known(x.data):
+                    self.recording.captured.append((x, x.data))
+                values.append(self.value(x.data, "captured"))
+            else:
+                values.append(x)
+        if "offset" in primitive.defaults and "base" in primitive.args:
+            base = args[primitive.args.index("base")]
+            before = self._drawn.get(id(base))
+            if before is not None:
+                static = {**static, "offset": static["offset"] - before[1]}
+        many = out.__class__ is tuple
+        arrays = out if many else (out,)
+        if primitive.mutates:
+            outs: list[Value] = []
+        else:
+            if all(self.known(a) and a.size for a in arrays):
+                return  # views: their layout is all there is to know
+            outs = [self.value(a, "temporary") for a in arrays]
+        line = checks.user_line() if state.pulling is None else state.pulling.line or ""
+        self.recording.calls.append(Call(primitive, values, static, outs, line, many=many))
+
+    def keep(self, owner: Array) -> None:
+        """Before an array is changed in place: what it held."""
+        if id(owner) not in self._kept:
+            self._kept[id(owner)] = (owner, owner.copy())
+
+    def met(self, generator: Generator) -> None:
+        """Before a generator draws."""
+        if id(generator.base) not in self._drawn:
+            self._drawn[id(generator.base)] = (generator, generator.offset, generator.base.data)
+
+    def entered(self, module: Any) -> None:
+        """Before a module computes."""
+        self.modules.setdefault(id(module), (module, module.training))
+
+    def refuse(self, what: str) -> None:
+        """The step reads a value, or makes an array from host data."""
+        line = checks.user_line()
+        if what == "read":
+            raise RuntimeError(
+                f"compile: {line} reads a value inside the step (float(x), x.item(), x.numpy() or "
+                "a condition on a tensor), which a plan would freeze; return the tensor from the "
+                "step and read it after, or take this function out of tg.compile"
+            )
+        raise RuntimeError(
+            f"compile: {line} makes a tensor from host data inside the step, which a plan would "
+            "freeze; make it before the step and pass it as an argument, or draw it from a "
+            "tinygen Generator"
+        )
+
+    # ---- the rehearsal -------------------------------------------------------------------------
+
+    def run(self, step: Callable[..., Any], args: Any, kwargs: Any, tensors: list[Tensor]) -> None:
+        """Rehearse step(*args, **kwargs), whose tensor arguments are `tensors`."""
+        self.recording.inputs = [self.value(x.data, "input") for x in tensors]
+        with self._watching():
+            result = step(*args, **kwargs)
+            for generator, before, _ in list(self._drawn.values()):
+                count = generator.offset - before
+                generator.offset = before
+                random.advance(generator.base, by=count)
+        self.recording.result = self._result(result)
+        self.recording.generators = [(g, base) for g, _, base in self._drawn.values()]
+        for generator, _ in self.recording.generators:
+            generator.settle()
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        outer = state.observer
+        state.observer = self
+        watch = checks.watch
+        watch.keep, watch.draws, watch.enters = self.keep, self.met, self.entered
+        backends.guard.refuse = self.refuse
+        try:
+            yield
+        finally:
+            state.observer = outer
+            watch.stop()
+            backends.guard.refuse = None
+            for owner, before in self._kept.values():
+                owner[...] = before
+            for x, _ in self.recording.captured:
+                leaf: Node | None = x.node
+                if leaf is not None and leaf.primitive is None:
+                    leaf.grad = None
+            for generator, before, _ in self._drawn.values():
+                generator.offset = before
+
+    def _result(self, result: Any) -> Any:
+        if isinstance(result, Tensor):
+            return self.value(result.data, "captured")
+        if isinstance(result, dict):
+            return {k: self._result(v) for k, v in result.items()}
+        if isinstance(result, (list, tuple)):
+            return type(result)(self._result(v) for v in result)
+        return result

@@ -1,0 +1,143 @@
+"""Replay: a list of calls bound to fixed memory, run again and again.
+
+A call with a kernel becomes rows that run without returning to Python; neighbouring rows run as
+one. Any other call runs its reference, into the memory of its output where the array module can.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from ..backend import Array, Backend
+from . import arena
+from .record import Call, Storage, Value, addresses
+
+# References that are one array function, which can write into the output it is given.
+_INTO = {
+    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative",
+    "matmul_nd": "matmul", "exp": "exp", "log": "log", "sqrt": "sqrt", "tanh": "tanh",
+}  # fmt: skip
+
+
+class Memory:
+    """Where each storage of a plan is: temporaries in one arena, the others where they are."""
+
+    def __init__(self, calls: list[Call], needed: set[Storage]) -> None:
+        spans = arena.lifetimes(calls, needed)
+        self.offsets, self.arena_bytes = arena.place(spans)
+        self.total_bytes = sum(s.nbytes for s in spans)
+        self._arena = arena.allocate(self.arena_bytes)
+        self._bytes: dict[Storage, Array] = {}
+
+    def _of(self, storage: Storage) -> Array:
+        """The bytes of a storage."""
+        found = self._bytes.get(storage)
+        if found is None:
+            if storage.kind == "temporary":
+                at = self.offsets.get(storage, 0)
+                found = self._arena[at : at + storage.nbytes]
+            else:
+                start, end = addresses(storage.array)
+                found = np.ctypeslib.as_array((ctypes.c_uint8 * (end - start)).from_address(start))
+            self._bytes[storage] = found
+        return found
+
+    def array(self, value: Value) -> Array:
+        """The array that a call reads or writes."""
+        if value.size == 0:
+            return np.zeros(value.shape, value.dtype)
+        memory = self._of(value.storage)
+        return np.ndarray(value.shape, value.dtype, memory, value.offset, value.strides)
+
+
+class Bound:
+    """One call on its memory: a kernel's rows, or a function that runs its reference."""
+
+    def __init__(self, call: Call, memory: Memory, backend: Backend) -> None:
+        self.call = call
+        self.arrays = [memory.array(v) if isinstance(v, Value) else v for v in call.args]
+        self.outs = [memory.array(v) for v in call.outs]
+        self.kernel: Any = None
+        if call.fused is not None:
+            self.kernel = call.fused.bind(self.arrays, self.outs)
+        else:
+            self.kernel = self._kernel(backend)
+        self.allocates = self.kernel is None and (
+            not call.mutated and call.primitive.name not in _INTO
+        )
+        self.xp = backend.xp
+
+    def _kernel(self, backend: Backend) -> Any:
+        """What the operation's kernel makes of the call; None where it declines."""
+        found = backends.load_kernel(backend, self.call.primitive.name)
+        bind = getattr(found, "bind", None)
+        if bind is None or self.call.many:
+            return None
+        out = {} if self.call.mutated else {"out": self.outs[0]}
+        bound = bind(*self.arrays, **self.call.static, **out)
+        if bound is NotImplemented or (out and bound.out is not self.outs[0]):
+            return None
+        return bound
+
+    def reference(self) -> None:
+        """Run without a kernel."""
+        call = self.call
+        primitive: Any = call.primitive
+        if call.mutated:
+            primitive.reference(self.xp, *self.arrays, **call.static)
+        elif primitive.name in _INTO:
+            getattr(self.xp, _INTO[primitive.name], getattr(np, _INTO[primitive.name]))(
+                *self.arrays, out=self.outs[0]
+            )
+        else:
+            results = primitive.reference(self.xp, *self.arrays, **call.static)
+            for out, result in zip(self.outs, results if call.many else (results,), strict=True):
+                out[...] = result
+
+    def run(self) -> None:
+        """Run this call alone."""
+        if self.kernel is None:
+            self.reference()
+        else:
+            self.kernel()
+
+
+def program(bound: list[Bound]) -> tuple[list[Callable[[], None]], list[Any]]:
+    """The calls as functions without arguments: neighbouring kernels as one. And what to keep."""
+    steps: list[Callable[[], None]] = []
+    keep: list[Any] = []
+    rows: list[Array] = []
+
+    def flush() -> None:
+        if rows:
+            from tinygen_kernels.cpu.runtime import address_of, run_rows
+
+            table = np.concatenate(rows)
+            keep.append(table)
+            address, n = address_of(table), len(table)
+            steps.append(lambda: run_rows(address, n))
+            rows.clear()
+
+    for b in bound:
+        if b.kernel is None:
+            flush()
+            steps.append(b.reference)
+        else:
+            rows.append(b.kernel.rows)
+    flush()
+    return steps, keep
+
+
+def hits(bound: list[Bound]) -> Counter[str]:
+    """How often a replay runs each kernel."""
+    counted: Counter[str] = Counter()
+    for b in bound:
+        if b.kernel is not None:
+            counted.update([b.call.primitive.name] if b.call.fused is None else b.call.fused.names)
+    return counted
