@@ -160,6 +160,14 @@ def train_command(
             "--resume", help="Go on with the run in --out (or the newest).", rich_help_panel=TRAIN
         ),
     ] = False,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile/--no-compile",
+            help="Run each step as a recorded plan, or operation by operation.",
+            rich_help_panel=TRAIN,
+        ),
+    ] = True,
     hidden: Annotated[
         str | None,
         typer.Option(
@@ -236,7 +244,7 @@ def train_command(
     }
     how: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": str(schedule),
-        "warmup": warmup, "ema": ema, "seed": seed,
+        "warmup": warmup, "ema": ema, "seed": seed, "compiled": compiled,
     }  # fmt: skip
     source: dict[str, Any] = {"source": data, "size": size, "channels": channels, "n": n}
     if resume:
@@ -250,7 +258,7 @@ def train_command(
         default = ("DEFAULT", "DEFAULT_MAP")
         asked = {k for k in context.params if _source(context, k) not in default}
         options = {**config["model"]["options"], **options}
-        how = {k: v if k in asked else config["training"][k] for k, v in how.items()}
+        how = {k: v if k in asked else config["training"].get(k, v) for k, v in how.items()}
         if "data" not in asked and config["data"]["source"] is not None:
             source = {"source": config["data"]["source"], **config["data"]["options"]}
     build: Any = models.find(model)

@@ -28,7 +28,7 @@ SMALLEST = 256  # elements: below it, a call costs more than its arithmetic
 
 def available() -> bool:
     """Whether loops can be compiled here."""
-    return importlib.util.find_spec("numba") is not None
+    return False and importlib.util.find_spec("numba") is not None
 
 
 @dataclass(eq=False)

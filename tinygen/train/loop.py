@@ -23,6 +23,7 @@ from ..data.dataset import scaled
 from ..graph import no_grad
 from ..io import Arrays
 from ..models import VAE, Model
+from ..plan import compile
 from ..random import Generator
 from ..tensor import Tensor
 from ..testing import finite_checks
@@ -55,6 +56,7 @@ class Settings:
         schedule: "constant", "cosine" or "linear" decay to 0 over all epochs.
         warmup: steps over which the learning rate rises linearly from 0.
         ema: decay of an exponential moving average of the weights, used for drawing; 0 for none.
+        compiled: whether a step runs as a plan (see tinygen.compile); it rounds differently.
     """
 
     epochs: int
@@ -64,6 +66,7 @@ class Settings:
     schedule: str = "constant"
     warmup: int = 0
     ema: float = 0.0
+    compiled: bool = True
 
     def __post_init__(self) -> None:
         for name, ok, expected in (
@@ -119,6 +122,10 @@ class Training:
             for name, o in optimizers.items()
         }
         self.validation_rng: Callable[[], Generator] = lambda: root.stream("validation")
+        self._update: Callable[..., dict[str, Tensor]] = self._plain_update
+        if settings.compiled:
+            self._update = compile(self._plain_update)
+        self._range_checked = False
         self.history: list[dict[str, Any]] = []  # what was logged since the start or the resume
 
     def epoch_batches(self) -> Any:
@@ -137,16 +144,24 @@ class Training:
         state, position = self.state, self.state.position
         for name, optimizer in state.optimizers.items():
             optimizer.lr = self.schedules[name].lr_at(position.step)
-        labels = Tensor(batch.labels) if self.model.conditional else None
-        losses = self.model.train_step(Tensor(batch.images), labels, state.optimizers)
-        if state.ema is not None:
-            state.ema.update()
+        images = Tensor(batch.images)
+        if not self._range_checked:  # it reads values, which a compiled step cannot
+            self.model.check_images(images)
+            self._range_checked = True
+        losses = self._update(images, Tensor(batch.labels) if self.model.conditional else None)
         values = {name: float(loss) for name, loss in losses.items()}
         position.step += 1
         position.batch = batch.position + 1
         for name, value in values.items():
             position.sums[name] = position.sums.get(name, 0.0) + value
         return values
+
+    def _plain_update(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+        """What is compiled: the model's own step, and the average of its weights."""
+        losses = self.model.train_step(images, labels, self.state.optimizers)
+        if self.state.ema is not None:
+            self.state.ema.update()
+        return losses
 
     def averages(self) -> dict[str, float]:
         """The mean of each loss over this epoch so far."""
@@ -259,6 +274,7 @@ def fit(
     schedule: str = "constant",
     warmup: int = 0,
     ema: float = 0.0,
+    compiled: bool = True,
     resume: bool = False,
     progress: bool | str = True,
 ) -> Run:
@@ -285,7 +301,7 @@ def fit(
         raise ValueError("fit: resume=True needs the folder of the run, out=...")
     epochs = model.epochs if epochs is None else epochs
     batch_size = min(model.batch_size if batch_size is None else batch_size, len(data))
-    settings = Settings(epochs, batch_size, seed, lr, schedule, warmup, ema)
+    settings = Settings(epochs, batch_size, seed, lr, schedule, warmup, ema, compiled)
     folder = None if out is None else RunFolder(out)
     training = Training(model, data, settings)
     show = choose(progress)

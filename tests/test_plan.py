@@ -1,0 +1,294 @@
+"""tg.compile: a replayed step equals the step itself."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import losses, models, nn, optim
+from tinygen.random import Generator
+
+FUSING = [False, True]
+
+
+def batch(seed, shape=(8, 6), low=0.0):
+    return tg.tensor(np.random.default_rng(seed).uniform(low, 1, shape).astype("float32"))
+
+
+class Game:
+    """A small dense GAN and its plain training step."""
+
+    def __init__(self, dtype="float32"):
+        rng = Generator(0)
+        self.noise, drops = rng.stream("noise"), rng.stream("dropout")
+        self.g = nn.Sequential(
+            nn.Dense(4, 16, rng=rng), nn.ReLU(), nn.Dense(16, 36, rng=rng), nn.Tanh()
+        )
+        self.d = nn.Sequential(
+            nn.Dense(36, 32, rng=rng), nn.LeakyReLU(0.2), nn.Dropout(0.3, rng=drops),
+            nn.Dense(32, 1, rng=rng),
+        )  # fmt: skip
+        self.og = optim.Adam(self.g.parameters(), 1e-3, betas=(0.5, 0.999))
+        self.od = optim.Adam(self.d.parameters(), 1e-3, betas=(0.5, 0.999))
+        self.loss = losses.gan("non_saturating")
+
+    def step(self, x):
+        fake = self.g(self.noise.normal((x.shape[0], 4)))
+        d_loss = self.loss.discriminator(self.d(x), self.d(fake.detach()))
+        self.od.zero_grad()
+        d_loss.backward()
+        self.od.step()
+        g_loss = self.loss.generator(self.d(fake))
+        self.og.zero_grad()
+        g_loss.backward()
+        self.og.step()
+        return d_loss, g_loss
+
+    def arrays(self):
+        held = {**self.g.state_dict(), **{f"d{k}": v for k, v in self.d.state_dict().items()}}
+        for o in (self.og, self.od):
+            held |= {f"{id(o)}{k}": v for k, v in o.state_dict().items()}
+        return list(held.values())
+
+
+def test_replay_without_fusion_is_the_step_to_the_last_bit():
+    plain, planned = Game(), Game()
+    step = tg.compile(planned.step, fuse=False)
+    for i in range(100):
+        x = batch(i, (8, 36), -1.0)
+        for a, b in zip(plain.step(x), step(x), strict=True):
+            assert np.array_equal(a.numpy(), b.numpy())
+    for a, b in zip(plain.arrays(), planned.arrays(), strict=True):
+        assert np.array_equal(a, b)
+    assert plain.noise.draws == planned.noise.draws
+
+
+def test_replay_with_fusion_is_close_after_each_step():
+    plain, planned = Game(), Game()
+    step = tg.compile(planned.step)
+    for i in range(5):
+        x = batch(i, (8, 36), -1.0)
+        plain.step(x)
+        step(x)
+        for a, b in zip(plain.arrays(), planned.arrays(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-6)
+
+
+@pytest.mark.parametrize("fuse", FUSING)
+@pytest.mark.parametrize("name", ["vae", "cvae", "gan", "cgan"])
+def test_every_model_compiles(name, fuse):
+    """Double backward (r1 of the GANs), labels and two optimizers included."""
+
+    def made():
+        build = models.find(name)
+        model = build((6, 6, 1), hidden=(16,), latent=3, classes=4, rng=Generator(1))
+        model._range_seen = True
+        return model, model.optimizers()
+
+    (plain, plain_opt), (planned, planned_opt) = made(), made()
+    labels = tg.tensor(np.arange(8) % 4) if plain.conditional else None
+    step = tg.compile(planned.train_step, fuse=fuse)
+    for i in range(3):
+        x = batch(i, (8, 6, 6, 1), plain.value_range[0])
+        a, b = plain.train_step(x, labels, plain_opt), step(x, labels, planned_opt)
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_allclose(a[key].numpy(), b[key].numpy(), rtol=1e-3, atol=1e-5)
+    for p, q in zip(plain.parameters(), planned.parameters(), strict=True):
+        np.testing.assert_allclose(p.numpy(), q.numpy(), rtol=2e-3, atol=2e-5)
+        if not fuse:
+            assert np.array_equal(p.numpy(), q.numpy())
+
+
+def test_the_generators_half_computes_no_weight_gradient_of_the_discriminator():
+    game = Game()
+    step = tg.compile(game.step, fuse=False)
+    step(batch(0, (8, 36), -1.0))
+    products = [c for c in step.plan.calls if c.primitive.name == "matmul_nd"]
+    gradients = [c for c in products if c.outs[0].shape == (36, 32)]
+    assert len(gradients) == 2  # of real and of fake images, in the discriminator's half
+
+
+def test_recording_leaves_no_trace():
+    game = Game()
+    before = game.arrays()
+    seen = []
+
+    def step(x):
+        game.step(x)
+        seen.append(1)
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        tg.compile(step)(batch(0, (8, 36), -1.0))
+    assert all(np.array_equal(a, b) for a, b in zip(before, game.arrays(), strict=True))
+    assert game.noise.draws == 0
+    assert all(p.grad is None for p in game.d.parameters())
+
+
+def test_gradients_are_none_after_a_step_and_results_are_copies():
+    game = Game()
+    step = tg.compile(game.step)
+    x = batch(0, (8, 36), -1.0)
+    first = step(x)
+    kept = float(first[0])
+    assert float(step(x)[0]) != kept
+    assert float(first[0]) == kept
+    assert all(p.grad is None for p in [*game.g.parameters(), *game.d.parameters()])
+
+
+def test_a_schedule_reaches_the_plan():
+    """SGD with slope 1: each step moves by the learning rate of that step."""
+    p = nn.Parameter(np.zeros(3, "float32"))
+    o = optim.SGD([p], lr=1.0)
+
+    @tg.compile
+    def step(x):
+        o.zero_grad()
+        loss = (p * x).sum()
+        loss.backward()
+        o.step()
+        return loss
+
+    x = tg.ones(3)
+    at = 0.0
+    for lr in (1.0, 0.5, 0.25):
+        o.lr = lr
+        step(x)
+        at -= lr
+        np.testing.assert_allclose(p.numpy(), at)
+
+
+def test_shapes_flags_and_values_make_plans_of_their_own():
+    layer = nn.Sequential(nn.Dense(6, 6, rng=Generator(0)), nn.Dropout(0.5, rng=Generator(1)))
+
+    @tg.compile
+    def f(x, scale):
+        return layer(x) * scale
+
+    a = f(batch(0), 2.0)
+    first = f.plan
+    assert f(batch(0, (4, 6)), 2.0).shape == (4, 6)
+    assert f.plan is not first
+    assert not np.array_equal(f(batch(0), 3.0).numpy(), a.numpy())
+    layer.eval()
+    x = batch(3)
+    np.testing.assert_allclose(f(x, 2.0).numpy(), layer(x).numpy() * 2.0, rtol=1e-5)
+    layer.train()
+    f(batch(0), 2.0)
+    assert f.plan is first
+
+
+def test_eager_draws_between_steps_are_not_repeated():
+    rng, same = Generator(3), Generator(3)
+    draw = tg.compile(lambda: rng.normal((4,)))
+    got = [draw(), rng.normal((4,)), draw(), rng.normal((4,)), rng.normal((4,)), draw()]
+    for x in got:
+        assert np.array_equal(x.numpy(), same.normal((4,)).numpy())
+
+
+def test_a_generator_that_was_set_back_is_followed():
+    rng = Generator(3)
+    draw = tg.compile(lambda: rng.normal((4,)))
+    first = draw()
+    rng.load_state_dict(Generator(3).state_dict())
+    assert np.array_equal(draw().numpy(), first.numpy())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda x: x * float(x.sum()),
+        lambda x: x * x.sum().item(),
+        lambda x: x if x.sum() > 0 else -x,
+        lambda x: x + x.numpy(),
+    ],
+)
+def test_reading_a_value_is_refused(body):
+    with pytest.raises(RuntimeError, match=r"test_plan\.py:\d+ reads a value"):
+        tg.compile(body)(batch(0))
+
+
+def test_host_data_are_refused():
+    with pytest.raises(RuntimeError, match=r"test_plan\.py:\d+ makes a tensor from host data"):
+        tg.compile(lambda x: x + tg.tensor(np.random.default_rng().normal(size=(8, 6))))(batch(0))
+
+
+def test_changing_an_argument_is_refused():
+    lr = tg.tensor(1.0)
+    with pytest.raises(RuntimeError, match="changes an argument"):
+        tg.compile(lambda x: optim.sgd_step(x, x, lr, weight_decay=0.0))(batch(0))
+
+
+def test_check_finds_what_a_plan_froze():
+    count = {"n": 0.0}
+
+    def f(x):
+        count["n"] += 1
+        return x * count["n"]
+
+    with pytest.raises(RuntimeError, match="differs from the function itself"):
+        tg.compile(f, check=True)(batch(0))
+    game = Game()
+    step = tg.compile(game.step, check=True)
+    for i in range(3):
+        step(batch(i, (8, 36), -1.0))
+
+
+def test_the_switch_turns_it_off(monkeypatch):
+    monkeypatch.setenv("TINYGEN_COMPILE", "0")
+    step = tg.compile(lambda x: x * float(x.sum()))
+    step(batch(0))
+    assert step.plan is None
+
+
+def test_temporaries_share_memory_only_while_they_do_not_live_together():
+    from tinygen.plan import arena
+
+    game = Game()
+    step = tg.compile(game.step, fuse=False)
+    step(batch(0, (8, 36), -1.0))
+    plan = step.plan
+    spans = arena.lifetimes(plan.calls, set())
+    offsets, total = plan.memory.offsets, plan.arena_bytes
+    storages = list(spans)
+    for i, a in enumerate(storages):
+        assert offsets[a] % arena.ALIGNMENT == 0
+        assert offsets[a] + a.nbytes <= total
+        for b in storages[:i]:
+            apart = spans[a][1] < spans[b][0] or spans[b][1] < spans[a][0]
+            disjoint = offsets[a] + a.nbytes <= offsets[b] or offsets[b] + b.nbytes <= offsets[a]
+            assert apart or disjoint
+    assert total < plan.total_bytes
+
+
+def test_a_plan_prints():
+    game = Game()
+    step = tg.compile(game.step)
+    step(batch(0, (8, 36), -1.0))
+    text = repr(step.plan)
+    assert "adam_step" in text
+    assert "temporaries" in text
+    assert max(map(len, text.splitlines())) <= 160
+
+
+def test_compile_takes_a_function():
+    with pytest.raises(TypeError, match="expected a function"):
+        tg.compile(3)
+
+
+def test_replay_by_kernels_allocates_nothing():
+    pytest.importorskip("numba")
+    game = Game()
+    step = tg.compile(game.step)
+    x = batch(0, (8, 36), -1.0)
+    for _ in range(3):
+        step(x)
+    tracemalloc.start()
+    step(x)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 * 1024
