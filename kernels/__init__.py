@@ -2,10 +2,24 @@
 
 A kernel is a function for one primitive or fused operation of tinygen. It takes raw arrays and the
 operation's keyword arguments, may decline by returning NotImplemented, and never changes dtype,
-shape or meaning. This package imports nothing from tinygen.
+shape or meaning. `kernel.bind(...)` takes the same arguments and `out=`, and returns what would
+run, for a plan. This package imports nothing from tinygen.
 
 `TABLES[backend][operation] = "module:function"`; tinygen imports a module when its operation is
 first called.
 """
 
-TABLES: dict[str, dict[str, str]] = {"numpy": {}, "cupy": {}, "emulated": {}}
+_CPU = {
+    "matmul": "matmul_nd",
+    "optim": "sgd_step sgd_momentum_step adam_step ema_step",
+}
+
+TABLES: dict[str, dict[str, str]] = {
+    "numpy": {
+        operation: f"tinygen_kernels.cpu.{module}:{operation}"
+        for module, operations in _CPU.items()
+        for operation in operations.split()
+    },
+    "cupy": {},
+    "emulated": {},
+}

@@ -292,22 +292,30 @@ class Call:
         out: what the operation returns; an array or a tuple of arrays.
         workers: between how many the work is shared.
         keep: other objects that must live as long as the call.
+        then: further (function, workers) on the same table of args, each after all workers of the
+            one before: for a kernel in several phases. A phase may write to the table.
+
+    `rows` is what runs, int64 (phases, 3); several calls are one array of all their rows.
     """
 
-    __slots__ = ("args", "function", "keep", "out", "row", "workers")
+    __slots__ = ("args", "function", "keep", "out", "rows", "rows_at", "workers")
 
     def __init__(
-        self, function: Native, args: Sequence[Any], *, out: Any, workers: int = 1, keep: Any = None
-    ) -> None:
+        self, function: Native, args: Sequence[Any], *, out: Any, workers: int = 1,
+        keep: Any = None, then: Sequence[tuple[Native, int]] = (),
+    ) -> None:  # fmt: skip
         self.function = function
         self.out = out
         self.workers = workers
         self.args = table_of(args)
         self.keep = (args, keep)
-        self.row = np.array([function.address, address_of(self.args), workers], dtype=np.int64)
+        table = address_of(self.args)
+        phases = ((function, workers), *then)
+        self.rows = np.array([(f.address, table, w) for f, w in phases], dtype=np.int64)
+        self.rows_at = address_of(self.rows)
 
     def __call__(self) -> None:
-        run_rows(address_of(self.row), 1)
+        run_rows(self.rows_at, len(self.rows))
 
 
 def address_of(array: Any) -> int:
@@ -329,14 +337,21 @@ def table_of(args: Sequence[Any]) -> Any:
 
 
 class Kernel:
-    """A fast version of one operation: called, it runs; `bind` only says what would run."""
+    """A fast version of one operation: called, it runs; `bind` only says what would run.
 
-    def __init__(self, bind: Callable[..., Any]) -> None:
+    Called with a first array of fewer than `eager_from` elements it declines: binding would cost
+    more than NumPy takes. `bind`, paid once by a plan, serves any size.
+    """
+
+    def __init__(self, bind: Callable[..., Any], eager_from: int = 0) -> None:
         self.bind = bind
+        self.eager_from = eager_from
         self.__name__ = bind.__name__
         self.__doc__ = bind.__doc__
 
     def __call__(self, *arrays: Any, **static: Any) -> Any:
+        if self.eager_from and arrays[0].size < self.eager_from:
+            return NotImplemented
         call = self.bind(*arrays, **static)
         if call is NotImplemented:
             return call
@@ -347,7 +362,11 @@ class Kernel:
         return f"<kernel {self.__name__}>"
 
 
-kernel = Kernel  # as a decorator of the function that binds
+def kernel(bind: Callable[..., Any] | None = None, *, eager_from: int = 0) -> Any:
+    """Make a Kernel of the function that binds: `@kernel`, or `@kernel(eager_from=2048)`."""
+    if bind is None:
+        return functools.partial(Kernel, eager_from=eager_from)
+    return Kernel(bind, eager_from)
 
 
 _workspaces: list[Any] = []  # the newest is the largest; bound calls may still use older ones

@@ -24,7 +24,7 @@ def checked(
     Raises:
         RuntimeError: a result or a state differs; names the call that writes it.
     """
-    written = _written(plan)
+    written = written(plan)
     before = {storage: array.copy() for storage, (array, _) in written.items()}
     draws = [g.offset for g, _ in plan.generators]
     expected = _flat(compiled.function(*args, **kwargs))
@@ -42,7 +42,7 @@ def checked(
     return result
 
 
-def _written(plan: Plan) -> dict[Storage, tuple[Array, str]]:
+def written(plan: Plan) -> dict[Storage, tuple[Array, str]]:
     """The state that the plan changes: its array, and the call in words."""
     found: dict[Storage, tuple[Array, str]] = {}
     for call in plan.calls:

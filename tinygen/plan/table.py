@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .record import Call, Value
+from .roofline import limits, times
 
 if TYPE_CHECKING:
     from . import Plan
@@ -28,17 +29,28 @@ def traffic(call: Call) -> int:
 
 
 def table(plan: Plan) -> str:
-    """Call, shapes, GFLOP, MB, and where the user wrote it."""
-    rows: list[tuple[str, ...]] = [("call", "shapes", "GFLOP", "MB", "line")]
-    for bound in plan.bound:
+    """Call, shapes, GFLOP, MB, microseconds, percent of this machine's limit, and the line.
+
+    The limit is the longer of the time for the arithmetic at the measured peak and the time for
+    the bytes at the measured bandwidth of memory; what lies in a cache can be faster than 100 %.
+    """
+    head = ("call", "shapes", "GFLOP", "MB", "us", "limit", "line")
+    rows: list[tuple[str, ...]] = [head]
+    best = limits()
+    seconds = times(plan)
+    total = 0.0
+    for bound, second in zip(plan.bound, seconds, strict=True):
         call = bound.call
         inputs = " ".join(v.text() for v in call.args if isinstance(v, Value))
         outs = " ".join(v.text() for v in call.outs)
         gflop = flops(call) / 1e9
+        at_least = max(gflop / best.gflops, traffic(call) / 1e9 / best.gbytes)
+        total += at_least
         mark = "" if bound.kernel is not None else " *" if bound.allocates else " ."
         rows.append((
             call.name + mark, f"{inputs} -> {outs}"[:70], f"{gflop:.4f}" if gflop else "",
-            f"{traffic(call) / 1e6:.3f}", _short(call.line),
+            f"{traffic(call) / 1e6:.3f}", f"{second * 1e6:.1f}", f"{at_least / second:.0%}",
+            _short(call.line),
         ))  # fmt: skip
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
@@ -48,6 +60,10 @@ def table(plan: Plan) -> str:
         f"temporaries {plan.arena_bytes / 1e6:.2f} MB in the arena "
         f"({plan.total_bytes / 1e6:.2f} without reuse); "
         "'.' runs on NumPy, '*' also allocates"
+    )
+    lines.append(
+        f"{sum(seconds) * 1e3:.2f} ms in calls timed alone; {total * 1e3:.2f} ms at the limits of "
+        f"this machine, {best.gflops:.0f} GFLOP/s and {best.gbytes:.1f} GB/s"
     )
     return "\n".join(lines)
 

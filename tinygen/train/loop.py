@@ -331,6 +331,7 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
     """Train to the last epoch; False if interrupted before it."""
     model, position = training.model, training.state.position
     good = training.state.capture()  # the newest state known to be finite
+    planned = False
     saved = time.perf_counter()
     model.train()
     while position.epoch < training.settings.epochs:
@@ -340,6 +341,9 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
         )  # fmt: skip
         with training.epoch_batches() as batches:
             for batch in batches:
+                if not planned and training.settings.compiled:
+                    show.compiling()
+                planned = True
                 losses = training.step(batch)
                 if not all(np.isfinite(v) for v in losses.values()):
                     raise _diverged(training, good, losses)

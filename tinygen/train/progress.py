@@ -30,6 +30,9 @@ class Silent:
     def start(self, epoch: int, epochs: int, batches: int, done: int, images: int) -> None:
         """An epoch begins: `done` of its `batches` lie behind, each of `images` images."""
 
+    def compiling(self) -> None:
+        """The first step is being recorded and compiled."""
+
     def step(self, losses: dict[str, float]) -> None:
         """A training step was done."""
 
@@ -108,6 +111,10 @@ class Bar(Lines):
         if self._task is not None:
             self._bar.remove_task(self._task)
         self._task = self._bar.add_task(self._label, total=batches, completed=done, speed="")
+
+    def compiling(self) -> None:
+        self._bar.update(self._task, speed="compiling")
+        self._bar.refresh()
 
     def step(self, losses: dict[str, float]) -> None:
         self._done += 1

@@ -1,0 +1,263 @@
+"""Fused elementwise kernels: a chain of operations as one generated loop.
+
+A program is a tuple of lines (operation, operands, static); an operand is ("in", i), ("line", j) or
+a number. `fused` turns it into readable Numba source, a function on a block of rows and columns,
+
+    void block(r0, r1, c0, c1, args)
+
+which runs alone on all cores (`elementwise_call`), or on each block of a matrix product while the
+block is in a core's cache. Inputs are full (one value an element), a row (one a column, as a bias),
+a column (one a row) or a single value; which of them is written into the source.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import math
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .runtime import (
+    Call, Native, address_of, cache_folder, call_block, first, native, native_block, table_of, word,
+    workers_for,
+)  # fmt: skip
+
+# An operation in terms of its operands; K makes a number of the arrays' type.
+EXPRESSIONS = {
+    "add": "{0} + {1}",
+    "sub": "{0} - {1}",
+    "mul": "{0} * {1}",
+    "div": "{0} / {1}",
+    "neg": "-{0}",
+    "abs": "abs({0})",
+    "square": "{0} * {0}",
+    "sign": "sign({0})",
+    "sqrt": "sqrt({0})",
+    "exp": "exp({0})",
+    "log": "log({0})",
+    "erf": "erf({0})",
+    "tanh": "tanh({0})",
+    "sigmoid": "sigmoid({0})",
+    "softplus": "softplus({0})",
+    "relu": "({0} if {0} > ZERO or {0} != {0} else ZERO)",
+    "leaky_relu": "({0} if {0} > ZERO else {slope} * {0})",
+    "where": "({1} if {0} else {2})",
+    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
+    "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+    "guarded_mul": "(ZERO if {0} == ZERO else {0} * {1})",
+    "guarded_div": "(ZERO if {0} == ZERO else {0} / {1})",
+    "equal": "{0} == {1}",
+    "not_equal": "{0} != {1}",
+    "less": "{0} < {1}",
+    "less_equal": "{0} <= {1}",
+    "greater": "{0} > {1}",
+    "greater_equal": "{0} >= {1}",
+}
+CHUNK = 1024  # columns whose random words are drawn at a time
+_POINTER = {"float32": "float32_pointer", "float64": "float64_pointer", "bool": "uint8_pointer"}
+
+
+class Fused:
+    """A program on its arrays: `block` is the function, `args` its table."""
+
+    def __init__(self, block: Native, source: str, args: Any, keep: Any) -> None:
+        self.block = block
+        self.source = source
+        self.args = args
+        self.keep = keep
+
+
+def fused(
+    program: tuple[Any, ...], outputs: tuple[int, ...], inputs: list[Any], outs: list[Any]
+) -> Any:
+    """The program as a function on blocks of `outs`; NotImplemented if it cannot be served."""
+    shape = outs[0].shape
+    kinds = []
+    for a in inputs:
+        kind = _kind(a, shape)
+        if kind is None:
+            return NotImplemented
+        kinds.append(kind)
+    for o in outs:
+        if o.shape != shape or not o.flags.c_contiguous or len(shape) != 2:
+            return NotImplemented
+    floats = {a.dtype.name for a in (*inputs, *outs) if a.dtype.kind == "f"}
+    if len(floats) != 1 or any(name not in EXPRESSIONS and name != "dropout" for name, *_ in program):
+        return NotImplemented
+    # An output in the memory of an input is the same name in the source: no false overlap.
+    places = [address_of(a) if k == "full" else None for a, k in zip(inputs, kinds, strict=True)]
+    alias = tuple(places.index(address_of(o)) if address_of(o) in places else -1 for o in outs)
+    types = tuple(a.dtype.name for a in (*inputs, *outs))
+    block, source = _compiled(program, outputs, tuple(kinds), alias, types)
+    args = table_of([*shape, *inputs, *outs])
+    return Fused(block, source, args, (inputs, outs))
+
+
+def _kind(a: Any, shape: tuple[int, int]) -> str | None:
+    if a.dtype.name == "uint64":
+        return "counter"
+    if a.dtype.name not in _POINTER or not a.flags.c_contiguous:
+        return None
+    if a.size == 1:
+        return "value"
+    if a.shape == shape:
+        return "full"
+    if a.size == shape[1] and a.shape[-1] == shape[1]:
+        return "row"
+    return "column" if a.size == shape[0] and a.shape[-1] == 1 else None
+
+
+@functools.cache
+def _compiled(
+    program: Any, outputs: Any, kinds: Any, alias: Any, types: Any
+) -> tuple[Native, str]:
+    source = _source(program, outputs, kinds, alias, types)
+    return native_block(_imported(source).block), source
+
+
+def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> str:
+    """The text of a module with the function `block`."""
+    number = next(t for t in types if t.startswith("float"))
+    size = {"float32": 4, "float64": 8, "bool": 1}
+    head, rows, loads, lines, stores = [], [], [], [], []
+    names: dict[Any, str] = {}
+    for i, (kind, t) in enumerate(zip(kinds, types, strict=False)):
+        at = f"word(args, {2 + i})"
+        if kind == "counter":
+            head.append(f"x{i} = uint64_pointer({at})[0]")
+            continue
+        pointer, compare = _POINTER[t], " != 0" if t == "bool" else ""
+        if kind == "value":
+            head.append(f"x{i} = {pointer}({at})[0]{compare}")
+        elif kind == "column":
+            rows.append(f"x{i} = {pointer}({at})[r]{compare}")
+        else:
+            start = "c" if kind == "row" else "r * columns + c"
+            rows.append(f"a{i} = carray({pointer}({at} + {size[t]} * ({start})), n)")
+            loads.append(f"x{i} = a{i}[j]{compare}")
+        names["in", i] = f"x{i}"
+    count = len(kinds)
+    for k, (j, t) in enumerate(zip(outputs, types[count:], strict=True)):
+        target = f"a{alias[k]}"
+        if alias[k] < 0:
+            target = f"o{k}"
+            at = f"word(args, {2 + count + k})"
+            rows.append(f"{target} = carray({_POINTER[t]}({at} + {size[t]} * (r * columns + c)), n)")
+        stores.append(f"{target}[j] = t{j}")
+    draws = 0
+    for j, (name, operands, static) in enumerate(program):
+        options = dict(static)
+        if name == "dropout":
+            key, base = (f"x{i}" for _, i in operands[1:])
+            limit = math.ceil(options["p"] * 2.0**24)
+            buffer = f"w{draws}"
+            draws += 1
+            head.append(f"{buffer} = np.empty({CHUNK + 8}, np.uint32)")
+            rows.append(
+                f"s{buffer} = fill_words({buffer}, {key}, {base} + np.uint64({options['offset']}), "
+                "r * columns + c, n)"
+            )
+            x = _operand(operands[0], names)
+            keep = f"({buffer}[s{buffer} + j] >> np.uint32(8)) >= np.uint32({limit})"
+            text = f"({x} / K({1.0 - options['p']!r}) if {keep} else ZERO)"
+        else:
+            terms = [_operand(v, names) for v in operands]
+            constants = {k: f"K({v!r})" for k, v in options.items()}
+            text = EXPRESSIONS[name].format(*terms, **constants)
+        lines.append(f"t{j} = {text}  # {name}")
+        names["line", j] = f"t{j}"
+    step = f"range(c0, c1, {CHUNK})" if draws else "range(c0, c1, c1 - c0)"
+    text = [
+        '"""Made by tinygen_kernels.cpu.elementwise."""',
+        "import numpy as np",
+        "from numba import carray",
+        f"from tinygen_kernels.cpu.maths import {'wide' if number == 'float64' else 'narrow'}_exp "
+        "as exp",
+        *_imports(number),
+        "from tinygen_kernels.cpu.philox import fill_words",
+        "from tinygen_kernels.cpu.runtime import (",
+        "    float32_pointer, float64_pointer, uint8_pointer, uint64_pointer, word,",
+        ")",
+        "",
+        f"K = np.{number}",
+        "ZERO = K(0)",
+        "",
+        "",
+        "def block(r0, r1, c0, c1, args):",
+        "    columns = word(args, 1)",
+        *(f"    {h}" for h in head),
+        "    for r in range(r0, r1):",
+        f"        for c in {step}:",
+        f"            n = min(c1 - c, {CHUNK})" if draws else "            n = c1 - c",
+        *(f"            {x}" for x in rows),
+        "            for j in range(n):",
+        *(f"                {x}" for x in (*loads, *lines, *stores)),
+        "",
+    ]
+    return "\n".join(text)
+
+
+def _imports(number: str) -> list[str]:
+    kind = "wide" if number == "float64" else "narrow"
+    names = ["erf", "log", "sigmoid", "sign", "softplus", "tanh"]
+    lines = [f"from tinygen_kernels.cpu.maths import {kind}_{n} as {n}" for n in names]
+    return [*lines, "from numpy import sqrt"]
+
+
+def _operand(v: Any, names: dict[Any, str]) -> str:
+    if isinstance(v, tuple):
+        return names[v]
+    return f"K({float(v)!r})" if not isinstance(v, bool) else repr(v)
+
+
+def _imported(source: str) -> Any:
+    """The source as a module of its own, in the cache folder, named by the hash of its text."""
+    name = f"fused_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    folder = cache_folder()
+    path = folder / f"{name}.py"
+    if not path.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f"{name}.{id(source)}.part"
+            part.write_text(source, encoding="utf-8")
+            part.replace(path)
+        except OSError:
+            path = Path(tempfile.mkdtemp(prefix="tinygen-")) / f"{name}.py"
+            path.write_text(source, encoding="utf-8")
+    spec: Any = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+# ---- a block function alone, on all cores --------------------------------------------------------
+
+
+@native
+def _all_rows(worker, workers, args):  # type: ignore[no-untyped-def]
+    """Table: function, its table, rows, columns. Rows are shared, or columns where rows are few."""
+    rows, columns = word(args, 2), word(args, 3)
+    if rows >= 4 * workers:
+        r0, r1 = rows * worker // workers, rows * (worker + 1) // workers
+        if r1 > r0:
+            call_block(word(args, 0), r0, r1, 0, columns, word(args, 1))
+    else:
+        c0, c1 = first(columns, worker, workers), first(columns, worker + 1, workers)
+        if c1 > c0:
+            call_block(word(args, 0), 0, rows, c0, c1, word(args, 1))
+
+
+def elementwise_call(f: Fused, rows: int, columns: int) -> Call:
+    """The program on whole arrays of this shape."""
+    args = (f.block.address, address_of(f.args), rows, columns)
+    out = f.keep[1][0]
+    return Call(_all_rows, args, out=out, workers=workers_for(rows * columns), keep=f)

@@ -1,0 +1,74 @@
+"""The limit of arithmetic: fused multiply-adds a second that never leave the registers.
+
+A matrix product cannot be faster. Twenty-four vectors are kept busy at once, more than the latency
+of a multiply-add times the number of units; each step does 24 lanes * 2 operations.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
+from numba.extending import intrinsic
+
+from .runtime import Call, float32_pointer, native, threads, word
+
+CHAINS = 24
+
+
+def lanes() -> int:
+    """How many float32 numbers a vector of this processor holds."""
+    features = get_host_cpu_features()
+    return 16 if "+avx512f" in features else 8 if "+avx2" in features else 4
+
+
+@intrinsic
+def _burn(typing: Any, steps: Any) -> Any:
+    """The sum of CHAINS vectors after `steps` multiply-adds of each."""
+
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        vector, count = ir.VectorType(ir.FloatType(), lanes()), ir.IntType(64)
+        name = f"llvm.fma.v{lanes()}f32"
+        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name)
+        factor, term = (ir.Constant(vector, [v] * lanes()) for v in (0.999, 0.5))
+        before, loop = b.block, b.function.append_basic_block("loop")
+        done = b.function.append_basic_block("done")
+        b.branch(loop)
+        b.position_at_end(loop)
+        i = b.phi(count)
+        chains = [b.phi(vector) for _ in range(CHAINS)]
+        following = [b.call(fma, [chain, factor, term]) for chain in chains]
+        for k, (chain, value) in enumerate(zip(chains, following, strict=True)):
+            chain.add_incoming(ir.Constant(vector, [float(k)] * lanes()), before)
+            chain.add_incoming(value, loop)
+        i.add_incoming(ir.Constant(count, 0), before)
+        onward = b.add(i, ir.Constant(count, 1))
+        i.add_incoming(onward, loop)
+        b.cbranch(b.icmp_signed("<", onward, args[0]), loop, done)
+        b.position_at_end(done)
+        total = following[0]
+        for value in following[1:]:
+            total = b.fadd(total, value)
+        return b.extract_element(total, ir.Constant(ir.IntType(32), 0))
+
+    return types.float32(types.intp), emit
+
+
+@native
+def _burning(worker, workers, args):  # type: ignore[no-untyped-def]
+    float32_pointer(word(args, 0))[16 * worker] = _burn(word(args, 1))
+
+
+def fma_rate(steps: int = 300_000) -> float:
+    """GFLOP/s of float32 multiply-adds on all cores."""
+    out = np.zeros(16 * threads(), np.float32)
+    call = Call(_burning, (out, steps), out=out, workers=threads())
+    start = time.perf_counter()
+    call()
+    seconds = time.perf_counter() - start
+    return 2 * CHAINS * lanes() * steps * threads() / seconds / 1e9

@@ -1,0 +1,215 @@
+"""Kernels with processes, threads, other libraries' threads, and their cache on disk."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import stat
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+from tinygen_kernels.cpu import optim, reduce, runtime
+
+REPOSITORY = Path(runtime.__file__).parents[2]
+ROWS, COLS = 600, 1000
+
+
+def work(seed: int = 0) -> bytes:
+    """A few parallel kernels: column sums, a full sum in two phases, Adam."""
+    x = np.random.default_rng(seed).standard_normal((ROWS, COLS)).astype(np.float32)
+    p, m, v = np.zeros((3, ROWS, COLS), np.float32)
+    t, lr = np.array(0), np.array(0.1)
+    columns, total = reduce.sum(x, axis=0), reduce.sum(x)
+    for _ in range(3):
+        optim.adam_step(
+            p, x, m, v, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, decoupled=False
+        )
+    return bytes(columns.tobytes() + total.tobytes() + p.tobytes())
+
+
+def _send(connection: Any, count: int) -> None:
+    connection.send([work(seed) for seed in range(count)])
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_child_process_computes_the_same(method: str) -> None:
+    """Also a child forked after a parallel run, whose threads are gone."""
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    expected = [work(seed) for seed in range(2)]  # parallel, before the fork
+    context = multiprocessing.get_context(method)
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=_send, args=(there, 2))
+    child.start()
+    there.close()
+    try:
+        assert here.poll(120), "the child does not answer"
+        assert here.recv() == expected
+        child.join(60)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+    assert work(1) == expected[1]  # and the parent goes on in parallel
+
+
+def test_two_python_threads_at_once() -> None:
+    expected = [work(seed) for seed in range(2)]
+    results: list[list[bytes]] = [[], []]
+
+    def many(seed: int) -> None:
+        for _ in range(20):
+            results[seed].append(work(seed))
+
+    threads = [threading.Thread(target=many, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert results == [[bits] * 20 for bits in expected]
+
+
+# ---- other processes: counted compilations, environments -----------------------------------------
+
+# Numba announces each pass of each compilation; code from the cache runs none.
+SCRIPT = """
+import hashlib, sys
+from numba.core import event
+class Count(event.Listener):
+    passes = 0
+    def on_start(self, e): self.passes += 1
+    def on_end(self, e): pass
+count = Count()
+event.register("numba:run_pass", count)
+sys.path.insert(0, {tests!r})
+from test_kernel_threads import runtime, work
+print(hashlib.sha256(work()).hexdigest(), count.passes, runtime.threads(), runtime.cache_folder())
+"""
+
+
+def process(**environment: str) -> tuple[str, int, int, str]:
+    """(hash of the results, compiler passes, threads, cache folder) of a new process."""
+    script = SCRIPT.format(tests=str(Path(__file__).parent))
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | environment, capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    digest, passes, threads, folder = done.stdout.split(maxsplit=3)
+    return digest, int(passes), int(threads), folder.strip()
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A cache folder filled by one process, and the hash of what it computed."""
+    home = tmp_path_factory.mktemp("cache")
+    digest, passes, _, folder = process(TINYGEN_CACHE=str(home))
+    assert passes > 0
+    assert Path(folder).parent == home
+    assert list(Path(folder).rglob("*.nbc"))
+    return home, digest
+
+
+def test_a_second_process_compiles_nothing(filled: tuple[Path, str]) -> None:
+    home, digest = filled
+    assert process(TINYGEN_CACHE=str(home))[:2] == (digest, 0)
+
+
+def test_one_thread_computes_the_same(filled: tuple[Path, str]) -> None:
+    home, digest = filled
+    single = process(TINYGEN_CACHE=str(home), NUMBA_NUM_THREADS="1")
+    assert (single[0], single[2]) == (digest, 1)
+    cores = os.cpu_count() or 1
+    if cores > 1:
+        several = process(TINYGEN_CACHE=str(home), NUMBA_NUM_THREADS=str(cores))
+        assert (several[0], several[2]) == (digest, cores)
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(
+    filled: tuple[Path, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "a file"  # not even root can make a folder below it
+    file.write_text("")
+    digest, passes, _, _ = process(TINYGEN_CACHE=str(file / "cache"))
+    assert digest == filled[1]
+    assert passes > 0
+    folder = tmp_path / "read only"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        assert process(TINYGEN_CACHE=str(folder))[0] == digest
+    finally:
+        folder.chmod(stat.S_IRWXU)
+
+
+def test_a_changed_source_takes_another_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    for text in ("x = 1\n", "x = 2\n", "x = 1\n"):
+        (tmp_path / "kernel.py").write_text(text)
+        monkeypatch.setattr(runtime, "__file__", str(tmp_path / "runtime.py"))
+        names.append(runtime._sources.__wrapped__())
+    assert names[0] == names[2] != names[1]
+
+
+# ---- beside NumPy's own threads ------------------------------------------------------------------
+
+ALTERNATE = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_kernel_threads import alternate
+print(alternate())
+"""
+
+
+def _median(f: Callable[[], object], times: int = 60) -> float:
+    spent = []
+    for _ in range(times):
+        start = time.perf_counter()
+        f()
+        spent.append(time.perf_counter() - start)
+    return statistics.median(spent)
+
+
+def alternate() -> float:
+    """The time of a kernel and a product in turn, over the sum of their times alone."""
+    r = np.random.default_rng(0)
+    a, b = (r.standard_normal(s).astype(np.float32) for s in ((1024, 1024), (1024, 256)))
+    c, x = np.empty((1024, 256), np.float32), r.standard_normal((1024, 1024)).astype(np.float32)
+    own = reduce.sum.bind(x, axis=0)
+
+    def product() -> None:
+        np.matmul(a, b, out=c)
+
+    def both() -> None:
+        own()
+        product()
+
+    own()
+    ratios = []
+    for _ in range(3):
+        alone = _median(own) + _median(product)
+        ratios.append(_median(both) / alone)
+    return min(ratios)
+
+
+def test_threads_of_two_libraries_do_not_starve_each_other(filled: tuple[Path, str]) -> None:
+    """A new process: NumPy's threads are as many as a user has, not the one of our tests."""
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    environment["TINYGEN_CACHE"] = str(filled[0])
+    done = subprocess.run(
+        [sys.executable, "-c", ALTERNATE.format(tests=str(Path(__file__).parent))],
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 1.3

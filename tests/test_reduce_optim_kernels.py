@@ -1,0 +1,268 @@
+"""Kernels that reduce, update parameters and gather images, against their references.
+
+References run in float64 on the same numbers. A kernel's error may be a small multiple of the
+reference's own in float32, or of the rounding of the result.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("numba")
+from tinygen import ops, optim
+from tinygen.backend import get
+from tinygen.data.dataset import scaled
+from tinygen_kernels.cpu import gather, reduce, softmax
+from tinygen_kernels.cpu import optim as kernels
+
+XP = get("numpy").xp
+REDUCE = {"sum": reduce.sum, "mean": reduce.mean, "max": reduce.max, "min": reduce.min}
+SOFTMAX = {
+    "softmax": softmax.softmax, "log_softmax": softmax.log_softmax, "logsumexp": softmax.logsumexp
+}  # fmt: skip
+
+
+def normal(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Any:
+    return (np.random.default_rng(seed).standard_normal(shape) + 0.3).astype(dtype)
+
+
+def run(call: Any, workers: int | None = None) -> Any:
+    """The result of a bound call, by so many workers in every phase."""
+    assert call is not NotImplemented
+    if workers is not None:
+        call.rows[:, 2] = workers
+    call()
+    return call.out
+
+
+def reference(primitive: Any, *arrays: Any, **static: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.asarray(primitive.reference(XP, *arrays, **static))
+
+
+# ---- reductions ----------------------------------------------------------------------------------
+
+SHAPES: list[tuple[tuple[int, ...], Any]] = [
+    ((1,), None), ((7,), None), ((100_003,), None), ((3, 5000), 1), ((300, 784), -1),
+    ((128, 10), 1), ((128, 512), 0), ((5000, 10), 0), ((30, 3), 0), ((2000, 784), 0),
+    ((30_000, 32), 0), ((8, 9, 9, 16), (0, 1, 2)), ((8, 9, 9, 16), (1, 2, 3)),
+    ((3, 1, 700), (0, 1)), ((20, 101), 0), ((20, 63), 0), ((1300, 65), 0), ((40, 1, 5), (1, 2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", REDUCE)
+@pytest.mark.parametrize(("shape", "axis"), SHAPES)
+def test_reductions(name: str, shape: tuple[int, ...], axis: Any, dtype: Any) -> None:
+    if shape == (1,):
+        assert REDUCE[name].bind(np.ones(1, dtype), axis=axis) is NotImplemented
+        return
+    x = normal(shape, dtype)
+    for keepdims in (False, True):
+        options = {"axis": axis, "keepdims": keepdims}
+        want = getattr(np, name)(x.astype(np.longdouble), **options)
+        plain = np.asarray(getattr(np, name)(x, **options))
+        call = REDUCE[name].bind(x, **options)
+        got = run(call).copy()
+        assert got.dtype == dtype
+        assert got.shape == plain.shape
+        size = np.sum(np.abs(x), **options) / (1 if name == "sum" else x.size / got.size)
+        bound = np.finfo(dtype).eps * (3 + math.log2(x.size)) * size
+        assert np.all(np.abs(got - want) <= (0 if name in ("max", "min") else bound))
+        for workers in (1, 2, 4):
+            call.out[...] = 7
+            assert run(call, workers).tobytes() == got.tobytes()
+
+
+@pytest.mark.parametrize("axis", [None, 0])
+def test_a_long_sum_in_float32_is_as_exact_as_pairwise(axis: int | None) -> None:
+    x = np.random.default_rng(0).random((1 << 20, 1 if axis is None else 16), dtype=np.float32)
+    got = run(reduce.sum.bind(x, axis=axis))
+    want = x.sum(axis=axis, dtype=np.float64)
+    assert np.max(np.abs(got - want) / want) < 4e-7
+
+
+@pytest.mark.parametrize(("shape", "to"), [
+    ((64, 100), (100,)), ((64, 100), (1, 100)), ((64, 100), (64, 1)), ((64, 100), ()),
+    ((4, 5, 6, 70), (70,)), ((4, 5, 6, 70), (1, 1, 1, 70)), ((4, 5, 6, 70), (6, 70)),
+])  # fmt: skip
+def test_sum_to(shape: tuple[int, ...], to: tuple[int, ...]) -> None:
+    x = normal(shape, np.float32)
+    got = run(reduce.sum_to.bind(x, shape=to))
+    want = reference(ops.sum_to, x.astype(np.float64), shape=to)
+    assert got.shape == to
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(300, 5), (9, 300), (3, 9000)])
+def test_special_values(shape: tuple[int, int], dtype: Any) -> None:
+    for value in (np.nan, np.inf, -np.inf):
+        for at in (0, 1, -1):
+            x = normal(shape, dtype)
+            x.reshape(-1)[at] = value
+            for axis in (None, 0, 1):
+                for name, kernel in REDUCE.items():
+                    got, want = run(kernel.bind(x, axis=axis)), getattr(np, name)(x, axis=axis)
+                    tolerance = 0 if name in ("max", "min") else 1e-4
+                    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+    zeros = np.full(shape, -0.0, dtype)
+    for axis in (None, 0, 1):
+        assert np.all(np.signbit(run(reduce.sum.bind(zeros, axis=axis))))
+
+
+def test_reductions_decline() -> None:
+    x = normal((40, 50, 60), np.float32)
+    declined = [
+        (x, {"axis": 1}), (x, {"axis": (0, 2)}), (x, {"axis": ()}), (x[:, :, ::2], {"axis": 0}),
+        (x.transpose(2, 1, 0), {"axis": 0}), (x[:0], {"axis": 0}), (x.astype(int), {"axis": 0}),
+        (x, {"axis": 0, "out": np.empty((50, 60))}), (x.astype(np.float16), {"axis": 0}),
+    ]  # fmt: skip
+    for array, options in declined:
+        assert reduce.sum.bind(array, **options) is NotImplemented
+    assert reduce.sum(x[0], axis=0) is NotImplemented  # small: NumPy is quicker than binding
+    assert reduce.sum(x, axis=0).shape == (50, 60)
+
+
+@pytest.mark.parametrize("kernel", [reduce.sum, softmax.logsumexp])
+def test_a_bound_call_writes_to_out_and_reads_anew(kernel: Any) -> None:
+    x, out = normal((64, 300), np.float32), np.empty(64, np.float32)
+    call = kernel.bind(x, axis=1, out=out)
+    first = run(call).copy()
+    assert call.out is out
+    x += 1
+    assert np.all(run(call) > first)
+
+
+# ---- softmax and its relatives -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SOFTMAX)
+@pytest.mark.parametrize("shape", [(1, 1000), (37, 10), (64, 100), (5, 9001), (4, 5, 33)])
+@pytest.mark.parametrize("scale", [0.01, 1, 30])
+def test_softmax_family(name: str, shape: tuple[int, ...], scale: float, dtype: Any) -> None:
+    x = normal(shape, dtype) * dtype(scale)
+    primitive = getattr(ops, name)
+    want = reference(primitive, x.astype(np.float64), axis=-1)
+    plain = reference(primitive, x, axis=-1)
+    call = SOFTMAX[name].bind(x, axis=-1)
+    got = run(call).copy()
+    assert got.dtype == dtype
+    assert got.shape == plain.shape
+    eps = np.finfo(dtype).eps
+    if name == "softmax":
+        # A rounding of x - top is one of the same size in the exponent.
+        top = np.max(np.abs(x.astype(np.float64) - x.max(axis=-1, keepdims=True)))
+        bound = eps * (6 + top) * want + np.finfo(dtype).tiny * eps
+    else:
+        bound = eps * (4 + 2 * np.max(np.abs(x)) + 2 * np.max(np.abs(want)))
+    assert np.all(np.abs(got - want) <= bound)
+    for workers in (1, 2, 3):
+        again = SOFTMAX[name].bind(x, axis=-1)
+        again.rows[:, 2] = min(workers, again.workers) if name != "softmax" else workers
+        assert run(again).tobytes() == got.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", SOFTMAX)
+def test_softmax_of_special_values(name: str, dtype: Any) -> None:
+    inf, nan = np.inf, np.nan
+    rows = [[-inf] * 4, [inf, 1, 2, -inf], [nan, 1, 2, 3], [100, 0, -87.5, -103], [1, -inf, 0, 0]]
+    x = np.repeat(np.array(rows, dtype), 9, axis=1)  # whole vectors, and the rest
+    got = run(SOFTMAX[name].bind(x, axis=-1))
+    want = reference(getattr(ops, name), x.astype(np.float64), axis=-1)
+    with np.errstate(all="ignore"):
+        tiny = 2 * float(np.finfo(dtype).smallest_subnormal)
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=tiny)
+
+
+def test_softmax_declines() -> None:
+    x = normal((40, 50), np.float32)
+    assert softmax.softmax.bind(x, axis=0) is NotImplemented
+    assert softmax.softmax.bind(x.T, axis=-1) is NotImplemented
+    assert softmax.softmax(x[:3], axis=-1) is NotImplemented
+
+
+# ---- updates -------------------------------------------------------------------------------------
+
+ADAM = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
+UPDATES: list[tuple[str, int, dict[str, Any]]] = [  # name, arrays of the size of p, options
+    ("sgd_step", 2, {"weight_decay": 0.0}),
+    ("sgd_step", 2, {"weight_decay": 0.1}),
+    ("sgd_momentum_step", 3, {"momentum": 0.9, "nesterov": False, "weight_decay": 0.0}),
+    ("sgd_momentum_step", 3, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ("adam_step", 4, ADAM),
+    ("adam_step", 4, ADAM | {"weight_decay": 0.1}),
+    ("adam_step", 4, ADAM | {"weight_decay": 0.1, "decoupled": True, "beta1": 0.0}),
+    ("ema_step", 2, {"decay": 0.99}),
+]
+
+
+def state(name: str, count: int, n: int, dtype: Any) -> list[Any]:
+    arrays = [normal((n,), dtype, seed) for seed in range(count)]
+    if name == "adam_step":
+        arrays[3] = np.abs(arrays[3])
+        return [*arrays, np.array(0), np.array(0.01)]
+    return arrays if name == "ema_step" else [*arrays, np.array(0.01)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, 17, 1000, 40_003])
+@pytest.mark.parametrize(("name", "count", "options"), UPDATES)
+def test_updates(name: str, count: int, options: dict[str, Any], n: int, dtype: Any) -> None:
+    rate = slice(-1, None) if name != "ema_step" else slice(0, 0)
+    results = []
+    for workers in (None, 1, 2, 4):
+        mine, exact = state(name, count, n, dtype), state(name, count, n, dtype)
+        exact[:count] = [a.astype(np.float64) for a in exact[:count]]
+        call = getattr(kernels, name).bind(*mine, **options)
+        if workers:
+            call.rows[-1, 2] = workers
+        for step in range(3):
+            for lr in (*mine[rate], *exact[rate]):
+                lr[...] = 0.01 / (step + 1)  # read when the call runs
+            assert run(call) is mine[0]
+            reference(getattr(optim, name), *exact, **options)
+        for a, b in zip(mine, exact, strict=True):
+            np.testing.assert_allclose(a, b, rtol=20 * np.finfo(dtype).eps,
+                                       atol=20 * np.finfo(dtype).eps)  # fmt: skip
+        results.append([a.tobytes() for a in mine])
+    assert all(r == results[0] for r in results)
+    if name == "adam_step":
+        assert mine[4] == 3  # counted once a step, however many workers
+
+
+def test_updates_decline() -> None:
+    p, g, lr = normal((30, 40), np.float32), normal((30, 40), np.float32), np.array(0.1)
+    wrong = [(p.T, g.T, lr), (p, g.astype(np.float64), lr), (p, g[:1], lr),
+             (p, g, np.array(0.1, np.float32)), (p.astype(np.float16),) * 2 + (lr,)]  # fmt: skip
+    for arrays in wrong:
+        assert kernels.sgd_step.bind(*arrays, weight_decay=0.0) is NotImplemented
+
+
+# ---- batches of images ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(28, 28, 1), (5, 3, 3)])
+@pytest.mark.parametrize("span", [(0.0, 1.0), (-1.0, 1.0), (0.1, 0.7), (-2.5, 3.1)])
+def test_gather_images(size: tuple[int, int, int], span: tuple[float, float]) -> None:
+    r = np.random.default_rng(0)
+    images = r.integers(0, 256, (400, *size), dtype=np.uint8)
+    index = r.permutation(400)[:100].astype(np.int64)
+    index[0] = -1
+    want = scaled(images[index], span)
+    for workers in (1, 2, 4):
+        assert gather.gather_images(images, index, *span, workers=workers).tobytes() == (
+            want.tobytes()
+        )
+    call = gather.gather_images.bind(images, index, *span)
+    index[0] = 400
+    assert np.all(np.isnan(run(call)[0]))
+    with pytest.raises(IndexError, match="index of"):
+        gather.gather_images(images, index, *span)
+    assert gather.gather_images(images[:, ::2], index, *span) is NotImplemented

@@ -1,0 +1,63 @@
+"""What this machine can do at most, and how long each call of a plan takes."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .check import written
+
+if TYPE_CHECKING:
+    from . import Plan
+
+ROUNDS = 7
+
+
+class Limits(NamedTuple):
+    """The best rates met: GFLOP/s in float32, GB/s from and to memory."""
+
+    gflops: float
+    gbytes: float
+
+
+def _best(run: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """The shortest time of a call, in seconds."""
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@functools.cache
+def limits() -> Limits:
+    """The machine's limits, measured once a process: fused multiply-adds in registers, and a copy.
+
+    Without Numba the largest matrix product that is quick stands for the first.
+    """
+    try:
+        from tinygen_kernels.cpu.peak import fma_rate
+
+        gflops = max(fma_rate() for _ in range(ROUNDS))
+    except ImportError:
+        x = np.ones((768, 768), np.float32)
+        gflops = 2 * 768**3 / _best(lambda: x @ x) / 1e9
+    source = np.ones(1 << 24, np.float32)
+    target = np.empty_like(source)
+    return Limits(gflops, 2 * source.nbytes / _best(lambda: np.copyto(target, source)) / 1e9)
+
+
+def times(plan: Plan) -> list[float]:
+    """Seconds that each call takes alone, with its memory at hand. The state is put back after."""
+    before = {s: array.copy() for s, (array, _) in written(plan).items()}
+    try:
+        with np.errstate(all="ignore"):
+            return [_best(bound.run) for bound in plan.bound]
+    finally:
+        for storage, (array, _) in written(plan).items():
+            array[...] = before[storage]
