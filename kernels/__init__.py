@@ -11,6 +11,8 @@ first called.
 
 _CPU = {
     "matmul": "matmul_nd",
+    "reduce": "sum mean max min sum_to",
+    "softmax": "softmax log_softmax logsumexp",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
 }
 

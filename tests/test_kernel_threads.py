@@ -20,7 +20,6 @@ import pytest
 pytest.importorskip("numba")
 from tinygen_kernels.cpu import optim, reduce, runtime
 
-REPOSITORY = Path(runtime.__file__).parents[2]
 ROWS, COLS = 600, 1000
 
 

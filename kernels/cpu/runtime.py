@@ -241,7 +241,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _rows(table, n):  # type: ignore[no-untyped-def]
+def _rows_parallel(table, n):  # type: ignore[no-untyped-def]
     rows = carray(int64_pointer(table), (n, 3))
     for i in range(n):
         function, args, workers = rows[i, 0], rows[i, 1], rows[i, 2]
@@ -252,6 +252,14 @@ def _rows(table, n):  # type: ignore[no-untyped-def]
                 call_worker(function, worker, workers, args)
 
 
+def _rows_serial(table, n):  # type: ignore[no-untyped-def]
+    """A function of its own: Numba's cache does not tell parallel code from serial code."""
+    rows = carray(int64_pointer(table), (n, 3))
+    for i in range(n):
+        for worker in range(rows[i, 2]):
+            call_worker(rows[i, 0], worker, rows[i, 2], rows[i, 1])
+
+
 @functools.cache
 def _runner(parallel: bool) -> Callable[[int, int], None]:
     """The function that runs rows (function, args, workers), one after the other."""
@@ -259,7 +267,7 @@ def _runner(parallel: bool) -> Callable[[int, int], None]:
         runner: Callable[[int, int], None] = njit(
             types.void(types.intp, types.intp), parallel=parallel, nogil=True, cache=cache,
             error_model="numpy",
-        )(_rows)  # fmt: skip
+        )(_rows_parallel if parallel else _rows_serial)  # fmt: skip
     return runner
 
 
