@@ -39,7 +39,8 @@ VECTOR_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx2" in _FEATURES els
 WIDE = VECTOR_BYTES == 64  # and then there are 32 registers, else 16
 ROWS = 8 if WIDE else 4  # of a tile of one, two or three vectors
 ROWS_4 = 6 if WIDE else 3  # of a tile of four vectors
-KC = 256  # how much of k is packed at a time
+SMALLEST = 8192  # multiply-adds: below it, np.matmul is done before the call is bound
+KC, KC_TRANSPOSED = 256, 1024  # how much of k is packed at a time
 
 
 @intrinsic
@@ -108,7 +109,9 @@ def _make_tile(rows: int, vectors: int) -> Any:
             new = {}
             for r in range(rows):
                 x = b.load(b.inttoptr(b.add(starts[r], step), number.as_pointer()), align=size)
-                one = b.insert_element(ir.Constant(vector, ir.Undefined), x, ir.Constant(ir.IntType(32), 0))
+                one = b.insert_element(
+                    ir.Constant(vector, ir.Undefined), x, ir.Constant(ir.IntType(32), 0)
+                )
                 x = b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), splat)
                 for v in range(vectors):
                     new[r, v] = b.call(fma, [x, columns[v], sums[r, v]])
@@ -162,14 +165,12 @@ def _pack(kind, size, panel, width, b, b_row, b_col, k, lanes):  # type: ignore[
                 target[j] = 0
     else:
         whole = carray(pointer_of(kind, panel), k * width)
-        step, along = b_row // size, carray(pointer_of(kind, b), 1)
-        for j in range(lanes):
-            along = carray(pointer_of(kind, b + j * b_col), (k - 1) * step + 1)
-            if step == 1:
-                for i in range(k):
-                    whole[i * width + j] = along[i]
-            else:
-                for i in range(k):
+        step = b_row // size
+        for i0 in range(0, k, 32):  # the lines of 32 rows stay in the cache while all lanes come
+            i1 = min(i0 + 32, k)
+            for j in range(lanes):
+                along = carray(pointer_of(kind, b + j * b_col), (k - 1) * step + 1)
+                for i in range(i0, i1):
                     whole[i * width + j] = along[i * step]
         for j in range(lanes, width):
             for i in range(k):
@@ -196,6 +197,7 @@ def _unpack(kind, size, scratch, width, c, c_row, c_lane, rows, lanes, onto):  #
 
 # The table: 0 rows 1 lanes 2 k | 3 a 4 a_row 5 a_col | 6 b 7 b_row 8 b_col | 9 c 10 c_row 11 c_lane
 # | 12 accumulate 13 epilogue 14 its table 15 transposed 16 workspace 17 vectors of a panel
+# | 18 how much of k is packed at a time
 
 
 @inline
@@ -210,8 +212,9 @@ def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
     wide = vectors * per_vector
     tiles, panels = (rows + high - 1) // high, (lanes + wide - 1) // wide
     first, end = panels * tiles * worker // workers, panels * tiles * (worker + 1) // workers
-    panel = word(args, 16) + worker * (KC + ROWS) * 4 * VECTOR_BYTES
-    scratch = panel + KC * 4 * VECTOR_BYTES
+    block = word(args, 18)  # how much of k is packed at a time
+    panel = word(args, 16) + worker * (block + ROWS) * 4 * VECTOR_BYTES
+    scratch = panel + block * 4 * VECTOR_BYTES
     while first < end:
         p = first // tiles
         i0, i1 = first - p * tiles, min(end - p * tiles, tiles)
@@ -219,8 +222,8 @@ def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
         here = min(wide, lanes - l0)  # lanes of this panel
         used = vectors if vectors == 4 else (here + per_vector - 1) // per_vector
         width = used * per_vector
-        for k0 in range(0, k, KC):
-            depth = min(KC, k - k0)
+        for k0 in range(0, k, block):
+            depth = min(block, k - k0)
             _pack(kind, size, panel, width, b + k0 * b_row + l0 * b_col, b_row, b_col, depth, here)
             onto = 1 if k0 > 0 or word(args, 12) else 0
             for i in range(i0, i1):
@@ -272,7 +275,11 @@ def _cost(rows: int, lanes: int, k: int, contiguous: bool, direct: bool, size: i
     high = ROWS_4 if vectors == 4 else ROWS
     tiles = -(-rows // high)
     arithmetic = tiles * high * padded * k / (2 * per_vector)
-    return arithmetic + k * lanes * (0.1 if contiguous else 1.2) + rows * lanes * (0.1 if direct else 1.5)
+    return (
+        arithmetic
+        + k * lanes * (0.1 if contiguous else 1.2)
+        + rows * lanes * (0.1 if direct else 1.5)
+    )
 
 
 def _served(x: Any) -> bool:
@@ -298,7 +305,7 @@ def matmul_nd(
     (rows, k), lanes, size = x.shape, y.shape[1], x.dtype.itemsize
     if min(rows, k, lanes) == 0:
         return NotImplemented
-    if epilogue is None and not accumulate and (rows * k * lanes < 8192 or min(rows, lanes) < 4):
+    if epilogue is None and not accumulate and (rows * k * lanes < SMALLEST or min(rows, lanes) < 4):
         return NotImplemented
     out = np.empty((rows, lanes), x.dtype) if out is None else out
     if not _served(out) or out.shape != (rows, lanes):
@@ -309,10 +316,11 @@ def matmul_nd(
     a, b, c = (y.T, x.T, out.T) if transposed else (x, y, out)
     vectors, _ = _panel(b.shape[1], VECTOR_BYTES // size)
     workers = threads() if rows * k * lanes > 100_000 else 1
-    buffer = workspace(threads() * (KC + ROWS) * VECTOR_BYTES)
+    block = min(k, KC_TRANSPOSED if transposed else KC)  # a transposed tile is stored once
+    buffer = workspace(threads() * (block + ROWS) * VECTOR_BYTES)
     table = (
         a.shape[0], b.shape[1], k, a, *a.strides, b, *b.strides, c, *c.strides, accumulate,
-        *(epilogue or (0, 0)), transposed, buffer, vectors,
+        *(epilogue or (0, 0)), transposed, buffer, vectors, block,
     )  # fmt: skip
     function = _product32 if size == 4 else _product64
     return Call(function, table, out=out, workers=workers, keep=(x, y))
