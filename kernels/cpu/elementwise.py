@@ -21,10 +21,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .runtime import (
-    Call, Native, address_of, cache_folder, call_block, first, native, native_block, table_of, word,
+    Call,
+    Native,
+    address_of,
+    cache_folder,
+    call_block,
+    first,
+    native,
+    native_block,
+    table_of,
+    word,
     workers_for,
 )  # fmt: skip
 
@@ -88,7 +95,9 @@ def fused(
         if o.shape != shape or not o.flags.c_contiguous or len(shape) != 2:
             return NotImplemented
     floats = {a.dtype.name for a in (*inputs, *outs) if a.dtype.kind == "f"}
-    if len(floats) != 1 or any(name not in EXPRESSIONS and name != "dropout" for name, *_ in program):
+    if len(floats) != 1 or any(
+        name not in EXPRESSIONS and name != "dropout" for name, *_ in program
+    ):
         return NotImplemented
     # An output in the memory of an input is the same name in the source: no false overlap.
     places = [address_of(a) if k == "full" else None for a, k in zip(inputs, kinds, strict=True)]
@@ -114,9 +123,7 @@ def _kind(a: Any, shape: tuple[int, int]) -> str | None:
 
 
 @functools.cache
-def _compiled(
-    program: Any, outputs: Any, kinds: Any, alias: Any, types: Any
-) -> tuple[Native, str]:
+def _compiled(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> tuple[Native, str]:
     source = _source(program, outputs, kinds, alias, types)
     return native_block(_imported(source).block), source
 
@@ -148,7 +155,9 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
         if alias[k] < 0:
             target = f"o{k}"
             at = f"word(args, {2 + count + k})"
-            rows.append(f"{target} = carray({_POINTER[t]}({at} + {size[t]} * (r * columns + c)), n)")
+            rows.append(
+                f"{target} = carray({_POINTER[t]}({at} + {size[t]} * (r * columns + c)), n)"
+            )
         stores.append(f"{target}[j] = t{j}")
     draws = 0
     for j, (name, operands, static) in enumerate(program):

@@ -10,11 +10,11 @@ From plain to fast:
 3. A tile in registers (`tile`): 8 rows of 3 vectors are summed over k at once. Each step of k loads
    3 vectors of B and broadcasts 8 numbers of A for 24 multiply-adds: arithmetic is the limit.
 4. Panels (`_pack`): the columns of B that a tile needs lie far apart in memory (a row of B is
-   kilobytes long, often a power of two, which the caches handle badly). They are copied next to each
-   other once for all rows, KC of k at a time, so that they stay in the core's cache.
-5. Roles: A @ B.T has the wrong numbers side by side. Its transpose, B @ A.T, has B where numbers are
-   broadcast, which takes any stride, and the small A as the panel. Tiles are then stored transposed.
-   `_roles` chooses by the cost of packing and of padding.
+   kilobytes long, often a power of two, which the caches handle badly). They are copied next to
+   each other once for all rows, KC of k at a time, so that they stay in the core's cache.
+5. Roles: A @ B.T has the wrong numbers side by side. Its transpose, B @ A.T, has B where numbers
+   are broadcast, which takes any stride, and the small A as the panel. Tiles are then stored
+   transposed. `_cost` weighs packing and padding.
 6. Cores: a worker takes consecutive tiles, panel by panel. Every sum runs over k in the same order,
    whoever takes its tile, so results do not depend on the number of threads.
 7. The epilogue: bias, activation, masks run on a finished block while it is in the cache.
@@ -39,6 +39,7 @@ VECTOR_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx2" in _FEATURES els
 WIDE = VECTOR_BYTES == 64  # and then there are 32 registers, else 16
 ROWS = 8 if WIDE else 4  # of a tile of one, two or three vectors
 ROWS_4 = 6 if WIDE else 3  # of a tile of four vectors
+NARROW = 4  # rows or columns: most of a tile would be padding
 SMALLEST = 8192  # multiply-adds: below it, np.matmul is done before the call is bound
 KC, KC_TRANSPOSED = 256, 1024  # how much of k is packed at a time
 
@@ -287,25 +288,49 @@ def _served(x: Any) -> bool:
     return all(s >= 0 and s % size == 0 for s in x.strides) and x.ndim == 2
 
 
+def _batch(x: Any, y: Any, out: Any) -> Any:
+    """Products of matrices along leading axes, which broadcast: one after the other in one call."""
+    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    if y.ndim == 2 and x.flags.c_contiguous and (out is None or out.flags.c_contiguous):
+        flat = None if out is None else out.reshape(-1, out.shape[-1])
+        call = matmul_nd.bind(x.reshape(-1, x.shape[-1]), y, out=flat)
+        if call is not NotImplemented:
+            call.out = call.out.reshape(*x.shape[:-1], y.shape[1]) if out is None else out
+        return call
+    out = np.empty((*lead, x.shape[-2], y.shape[-1]), x.dtype) if out is None else out
+    xs, ys = np.broadcast_to(x, lead + x.shape[-2:]), np.broadcast_to(y, lead + y.shape[-2:])
+    calls = [matmul_nd.bind(xs[i], ys[i], out=out[i]) for i in np.ndindex(lead)]
+    if any(call is NotImplemented for call in calls):
+        return NotImplemented
+    calls[0].keep = (calls[0].keep, calls[1:])
+    calls[0].set_rows(np.concatenate([call.rows for call in calls]))
+    calls[0].out = out
+    return calls[0]
+
+
 @kernel
 def matmul_nd(
     x: Any, y: Any, *, out: Any = None, accumulate: bool = False, epilogue: Any = None
 ) -> Any:
-    """x @ y of two axes each. `epilogue` is (address of a block function, address of its table)."""
-    if x.dtype != y.dtype or x.dtype not in (np.float32, np.float64) or y.ndim != 2:
+    """x @ y, matrices or stacks of them; strides may be any.
+
+    `accumulate` adds to out. `epilogue`, for matrices, is (address of a block function, address of
+    its table): it runs on each block of out when the block is final.
+    """
+    if x.dtype != y.dtype or x.dtype not in (np.float32, np.float64):
         return NotImplemented
-    if x.ndim > 2 and x.flags.c_contiguous and (out is None or out.flags.c_contiguous):
-        flat = None if out is None else out.reshape(-1, out.shape[-1])
-        folded = matmul_nd.bind(x.reshape(-1, x.shape[-1]), y, out=flat, accumulate=accumulate)
-        if folded is not NotImplemented:
-            folded.out = folded.out.reshape(*x.shape[:-1], y.shape[1]) if out is None else out
-        return folded
+    if x.size == 0 or y.size == 0:
+        return NotImplemented
+    if x.ndim > 2 or y.ndim > 2:
+        return _batch(x, y, out)
     if not (_served(x) and _served(y)):
         return NotImplemented
     (rows, k), lanes, size = x.shape, y.shape[1], x.dtype.itemsize
-    if min(rows, k, lanes) == 0:
-        return NotImplemented
-    if epilogue is None and not accumulate and (rows * k * lanes < SMALLEST or min(rows, lanes) < 4):
+    if (
+        epilogue is None
+        and not accumulate
+        and (rows * k * lanes < SMALLEST or min(rows, lanes) < NARROW)
+    ):
         return NotImplemented
     out = np.empty((rows, lanes), x.dtype) if out is None else out
     if not _served(out) or out.shape != (rows, lanes):

@@ -24,13 +24,14 @@ import numpy as np
 from .runtime import (
     Call,
     doubles,
+    exact,
     first,
     float64_pointer,
     floats,
     inline,
     int64_pointer,
     kernel,
-    native,
+    native_exact,
     number,
     word,
     workers_for,
@@ -45,7 +46,7 @@ def _share(x, worker, workers):  # type: ignore[no-untyped-def]
     return x[first(x.size, worker, workers) : first(x.size, worker + 1, workers)]
 
 
-@inline
+@exact
 def _sgd(p, g, lr, decay):  # type: ignore[no-untyped-def]
     kind = p.dtype.type
     lr, decay = kind(lr), kind(decay)
@@ -53,7 +54,7 @@ def _sgd(p, g, lr, decay):  # type: ignore[no-untyped-def]
         p[i] -= lr * (g[i] + decay * p[i])
 
 
-@inline
+@exact
 def _momentum(p, g, v, lr, decay, momentum, nesterov):  # type: ignore[no-untyped-def]
     kind = p.dtype.type
     lr, decay, momentum = kind(lr), kind(decay), kind(momentum)
@@ -64,7 +65,7 @@ def _momentum(p, g, v, lr, decay, momentum, nesterov):  # type: ignore[no-untype
         p[i] -= lr * (d + momentum * velocity if nesterov else velocity)
 
 
-@inline
+@exact
 def _adam(p, g, m, v, args):  # type: ignore[no-untyped-def]
     kind = p.dtype.type
     rate1, rate2 = kind(1 - number(args, 7)), kind(1 - number(args, 8))
@@ -80,7 +81,7 @@ def _adam(p, g, m, v, args):  # type: ignore[no-untyped-def]
         p[i] = w - scale * (mean / (np.sqrt(square) + floor))
 
 
-@inline
+@exact
 def _ema(a, p, decay):  # type: ignore[no-untyped-def]
     rate = a.dtype.type(1 - decay)
     for i in range(p.size):
@@ -103,14 +104,14 @@ def _doubles(args, i, n, worker, workers):  # type: ignore[no-untyped-def]
     return _share(doubles(args, i, n), worker, workers)
 
 
-@native
+@native_exact
 def _sgd32(worker, workers, args):  # type: ignore[no-untyped-def]
     n, lr = word(args, 3), doubles(args, 2, 1)[0]
     p, g = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
     _sgd(p, g, lr, number(args, 4))
 
 
-@native
+@native_exact
 def _momentum32(worker, workers, args):  # type: ignore[no-untyped-def]
     n, lr, nesterov = word(args, 4), doubles(args, 3, 1)[0], word(args, 7) != 0
     p, g = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
@@ -118,7 +119,7 @@ def _momentum32(worker, workers, args):  # type: ignore[no-untyped-def]
     _momentum(p, g, v, lr, number(args, 5), number(args, 6), nesterov)
 
 
-@native
+@native_exact
 def _adam32(worker, workers, args):  # type: ignore[no-untyped-def]
     n = word(args, 6)
     p, g = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
@@ -126,21 +127,21 @@ def _adam32(worker, workers, args):  # type: ignore[no-untyped-def]
     _adam(p, g, m, v, args)
 
 
-@native
+@native_exact
 def _ema32(worker, workers, args):  # type: ignore[no-untyped-def]
     n = word(args, 2)
     a, p = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
     _ema(a, p, number(args, 3))
 
 
-@native
+@native_exact
 def _sgd64(worker, workers, args):  # type: ignore[no-untyped-def]
     n, lr = word(args, 3), doubles(args, 2, 1)[0]
     p, g = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
     _sgd(p, g, lr, number(args, 4))
 
 
-@native
+@native_exact
 def _momentum64(worker, workers, args):  # type: ignore[no-untyped-def]
     n, lr, nesterov = word(args, 4), doubles(args, 3, 1)[0], word(args, 7) != 0
     p, g = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
@@ -148,7 +149,7 @@ def _momentum64(worker, workers, args):  # type: ignore[no-untyped-def]
     _momentum(p, g, v, lr, number(args, 5), number(args, 6), nesterov)
 
 
-@native
+@native_exact
 def _adam64(worker, workers, args):  # type: ignore[no-untyped-def]
     n = word(args, 6)
     p, g = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
@@ -156,14 +157,14 @@ def _adam64(worker, workers, args):  # type: ignore[no-untyped-def]
     _adam(p, g, m, v, args)
 
 
-@native
+@native_exact
 def _ema64(worker, workers, args):  # type: ignore[no-untyped-def]
     n = word(args, 2)
     a, p = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
     _ema(a, p, number(args, 3))
 
 
-@native
+@native_exact
 def _adam_count(worker, workers, args):  # type: ignore[no-untyped-def]
     """t += 1, and what follows from it; the root is taken out as in the reference."""
     t = int64_pointer(word(args, 4))

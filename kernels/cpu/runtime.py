@@ -149,6 +149,7 @@ def call_block(typing: Any, function: Any, r0: Any, r1: Any, c0: Any, c1: Any, a
     return types.void(*[types.intp] * 6), emit
 
 
+exact = njit(inline="never", error_model="numpy", nogil=True)  # for a native_exact
 inline = njit(inline="never", error_model="numpy", fastmath=set(FASTMATH), nogil=True)
 
 
@@ -193,9 +194,12 @@ compiling: list[Callable[[str], None]] = []  # called with a kernel's name when 
 class Native:
     """A function compiled to machine code with a C interface, when its address is first asked."""
 
-    def __init__(self, body: Callable[..., None], signature: Any = SHARE) -> None:
+    def __init__(
+        self, body: Callable[..., None], signature: Any = SHARE, exact: bool = False
+    ) -> None:
         self.body = body
         self.signature = signature
+        self.fastmath = False if exact else set(FASTMATH)  # of all that it calls, too
         self.__name__ = body.__name__
         self.__doc__ = body.__doc__
 
@@ -206,7 +210,7 @@ class Native:
                 tell(self.__name__)
             with _caching() as cache:
                 self._compiled = numba.cfunc(
-                    self.signature, cache=cache, error_model="numpy", fastmath=set(FASTMATH)
+                    self.signature, cache=cache, error_model="numpy", fastmath=self.fastmath
                 )(self.body)
             return int(self._compiled.address)
 
@@ -217,6 +221,11 @@ class Native:
 def native(body: Callable[..., None]) -> Native:
     """Declare void body(worker, workers, args), compiled at first use."""
     return Native(body, SHARE)
+
+
+def native_exact(body: Callable[..., None]) -> Native:
+    """The same, every operation rounded on its own: to the bits of NumPy."""
+    return Native(body, SHARE, exact=True)
 
 
 def native_block(body: Callable[..., None]) -> Native:
@@ -321,6 +330,11 @@ class Call:
         phases = ((function, workers), *then)
         self.rows = np.array([(f.address, table, w) for f, w in phases], dtype=np.int64)
         self.rows_at = address_of(self.rows)
+
+    def set_rows(self, rows: Any) -> None:
+        """What runs: (function, args, workers) a row."""
+        self.rows = rows
+        self.rows_at = address_of(rows)
 
     def __call__(self) -> None:
         run_rows(self.rows_at, len(self.rows))

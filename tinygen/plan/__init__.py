@@ -67,7 +67,7 @@ class Plan:
         self.arena_bytes, self.total_bytes = self.memory.arena_bytes, self.memory.total_bytes
         backend = backends.current()
         self._backend = backend
-        self.bound = [Bound(call, self.memory, backend) for call in calls]
+        self.bound = [Bound(call, self.memory, backend, not fusing) for call in calls]
         self._steps, self._keep = program(self.bound)
         self._hits = hits(self.bound)
         self._result = _arrays(result, self.memory)

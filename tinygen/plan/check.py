@@ -24,17 +24,17 @@ def checked(
     Raises:
         RuntimeError: a result or a state differs; names the call that writes it.
     """
-    written = written(plan)
-    before = {storage: array.copy() for storage, (array, _) in written.items()}
+    state = written(plan)
+    before = {storage: array.copy() for storage, (array, _) in state.items()}
     draws = [g.offset for g, _ in plan.generators]
     expected = _flat(compiled.function(*args, **kwargs))
     for (generator, _), offset in zip(plan.generators, draws, strict=True):
         generator.offset = offset
-    after = {storage: array.copy() for storage, (array, _) in written.items()}
-    for storage, (array, _) in written.items():
+    after = {storage: array.copy() for storage, (array, _) in state.items()}
+    for storage, (array, _) in state.items():
         array[...] = before[storage]
     result = plan.replay(arrays)
-    for storage, (array, what) in written.items():
+    for storage, (array, what) in state.items():
         if array.dtype.kind == "f":
             _compare(what, array, after[storage])
     for i, (got, wanted) in enumerate(zip(_flat(result), expected, strict=True)):

@@ -57,10 +57,14 @@ class Memory:
 
 
 class Bound:
-    """One call on its memory: a kernel's rows, or a function that runs its reference."""
+    """One call on its memory: a kernel's rows, or a function that runs its reference.
 
-    def __init__(self, call: Call, memory: Memory, backend: Backend) -> None:
+    With `as_called` a kernel serves only what it serves outside a plan, to the same bits.
+    """
+
+    def __init__(self, call: Call, memory: Memory, backend: Backend, as_called: bool) -> None:
         self.call = call
+        self.as_called = as_called
         self.arrays = [memory.array(v) if isinstance(v, Value) else v for v in call.args]
         self.outs = [memory.array(v) for v in call.outs]
         self.kernel: Any = None
@@ -78,6 +82,8 @@ class Bound:
         found = backends.load_kernel(backend, self.call.primitive.name)
         bind = getattr(found, "bind", None)
         if bind is None or self.call.many:
+            return None
+        if self.as_called and self.arrays[0].size < getattr(found, "eager_from", 0):
             return None
         out = {} if self.call.mutated else {"out": self.outs[0]}
         bound = bind(*self.arrays, **self.call.static, **out)
