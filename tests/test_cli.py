@@ -272,7 +272,7 @@ def test_version_and_help(tinygen):
     assert tinygen("--version")[1].strip() == f"tinygen {tg.__version__}"
     code, out, _ = tinygen("--help")
     assert code == 0
-    for command in ("train", "sample", "info", "evaluate"):
+    for command in ("train", "sample", "info", "evaluate", "warmup"):
         assert command in out
         code, text, _ = tinygen(command, "--help")
         assert code == 0

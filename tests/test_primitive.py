@@ -230,6 +230,7 @@ def test_kernels_are_imported_when_first_called(
     monkeypatch.setattr(tinygen_kernels, "TABLES", tables)
     monkeypatch.setattr(backend, "_loaded", {})
     monkeypatch.setattr(backend, "_by_type", dict(backend._by_type))
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: name)  # Numba is there
     fresh = backend.get("numpy")
     triple = tripled()
     assert "kernels_of_a_test" not in sys.modules

@@ -6,6 +6,7 @@ import dataclasses
 import re
 import shlex
 import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -402,6 +403,41 @@ def load_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[Any]
     image = pixels.decode(path, size)
     converted: NDArray[Any] = pixels.with_channels(image[None], channels)[0]
     return converted
+
+
+# ---- warmup --------------------------------------------------------------------------------------
+
+
+@app.command("warmup")
+def warmup_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL", help="Models to prepare; all by default."),
+    ] = None,
+) -> None:
+    """Compile the kernels of the models now, so that the first training starts at once.
+
+    The code is kept in the user's cache folder (or $TINYGEN_CACHE), under a name that changes with
+    the kernels' sources, the compiler and the processor.
+    """
+    from .plan import fuse
+
+    if not fuse.available():
+        raise ValueError(
+            "there is nothing to compile without Numba, and trainings run on NumPy alone; for the "
+            'fast kernels run `pip install "tinygen[fast]"`'
+        )
+    show = _console()
+    builds: list[Any] = [models.find(name) for name in names or models.MODELS]
+    for build in builds:
+        began = time.perf_counter()
+        data = load("strokes", n=2 * build.batch_size)
+        train.fit(build(data.shape, classes=10, rng=Generator(0)), data, 1, progress=False)
+        name = build.name
+        show.print(f"{name:<6} {time.perf_counter() - began:5.1f} s", markup=False)
+    from tinygen_kernels.cpu.runtime import cache_folder
+
+    show.print(f"kept in {cache_folder()}", markup=False)
 
 
 # ---- info ----------------------------------------------------------------------------------------
