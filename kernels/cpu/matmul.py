@@ -7,17 +7,20 @@ From plain to fast:
 1. Three loops, r, l, k: a multiply-add at a time, 1 to 2 GFLOP/s.
 2. Vectors: sixteen neighbouring l at once (AVX-512). Every multiply-add loads from B: the loads are
    the limit.
-3. A tile in registers (`tile`): 8 rows of 3 vectors are summed over k at once. Each step of k loads
-   3 vectors of B and broadcasts 8 numbers of A for 24 multiply-adds: arithmetic is the limit.
-4. Panels (`_pack`): the columns of B that a tile needs lie far apart in memory (a row of B is
+3. A tile in registers (tile.py): 8 rows of 3 vectors are summed over k at once. A step of k loads 3
+   vectors of B and broadcasts 8 numbers of A for 24 multiply-adds: arithmetic is the limit.
+4. Panels (`pack`): the columns of B that a tile needs lie far apart in memory (a row of B is
    kilobytes long, often a power of two, which the caches handle badly). They are copied next to
-   each other once for all rows, KC of k at a time, so that they stay in the core's cache.
-5. Roles: A @ B.T has the wrong numbers side by side. Its transpose, B @ A.T, has B where numbers
-   are broadcast, which takes any stride, and the small A as the panel. Tiles are then stored
-   transposed. `_cost` weighs packing and padding.
-6. Cores: a worker takes consecutive tiles, panel by panel. Every sum runs over k in the same order,
-   whoever takes its tile, so results do not depend on the number of threads.
-7. The epilogue: bias, activation, masks run on a finished block while it is in the cache.
+   each other once for all rows, and stay in the core's cache. While tiles compute, they fetch what
+   comes next.
+5. Groups: where A is large and B small (a weight's gradient), a group of panels that fits into the
+   core's cache is packed at once and A passes by, a strip of rows at a time.
+6. Roles: A @ B.T has the wrong numbers side by side. Its transpose, B @ A.T, has B where numbers
+   are broadcast, which takes any stride, and the small A as the panel. A strip of tiles is then
+   stored transposed. `_cost` weighs packing and padding.
+7. Cores: a worker takes consecutive strips, group by group. Every sum runs over k in the same
+   order, whoever takes its tile, so results do not depend on the number of threads.
+8. The epilogue: bias, activation, masks run on a finished block while it is in the cache.
 """
 
 from __future__ import annotations
@@ -25,228 +28,112 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, types
-from numba.core import cgutils
-from numba.core.codegen import get_host_cpu_features
-from numba.extending import intrinsic
 
 from .runtime import Call, call_block, inline, kernel, native, threads, word, workspace
+from .tile import ROWS, ROWS_4, VECTOR_BYTES, WIDE, pack, tile, unpack
 
-_WORD, _BOOL = ir.IntType(64), ir.IntType(1)
-_FEATURES = get_host_cpu_features()
-VECTOR_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx2" in _FEATURES else 16
-WIDE = VECTOR_BYTES == 64  # and then there are 32 registers, else 16
-ROWS = 8 if WIDE else 4  # of a tile of one, two or three vectors
-ROWS_4 = 6 if WIDE else 3  # of a tile of four vectors
 NARROW = 4  # rows or columns: most of a tile would be padding
 SMALLEST = 8192  # multiply-adds: below it, np.matmul is done before the call is bound
-KC, KC_TRANSPOSED = 256, 1024  # how much of k is packed at a time
-
-
-@intrinsic
-def pointer_of(typing: Any, kind: Any, address: Any) -> Any:
-    """The address as a pointer to numbers of the type of `kind`."""
-
-    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        return b.inttoptr(args[1], context.get_value_type(kind).as_pointer())
-
-    return types.CPointer(kind)(kind, types.intp), emit
-
-
-def _make_tile(rows: int, vectors: int) -> Any:
-    """C[rows, vectors] (+)= A[rows, k] @ panel[k, vectors], all sums in registers."""
-
-    @intrinsic
-    def tile(
-        typing: Any, kind: Any, a: Any, a_row: Any, a_col: Any, last: Any, panel: Any, c: Any,
-        c_row: Any, k: Any, onto: Any,
-    ) -> Any:  # fmt: skip
-        """Addresses, strides in bytes; rows beyond `last` repeat it; `onto` adds to C."""
-
-        def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-            _, a, a_row, a_col, last, panel, c, c_row, k, onto = args
-            number = context.get_value_type(kind)
-            size = kind.bitwidth // 8
-            lanes = VECTOR_BYTES // size
-            vector = ir.VectorType(number, lanes)
-            name = f"llvm.fma.v{lanes}f{kind.bitwidth}"
-            fma = cgutils.get_or_insert_function(
-                b.module, ir.FunctionType(vector, [vector] * 3), name
-            )
-            int64 = lambda n: ir.Constant(_WORD, n)
-            splat = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
-
-            def place(r: int, v: int) -> Any:
-                at = b.add(b.add(c, b.mul(c_row, int64(r))), int64(v * VECTOR_BYTES))
-                return b.inttoptr(at, vector.as_pointer())
-
-            starts = []
-            for r in range(rows):
-                past = b.icmp_signed("<", last, int64(r))
-                starts.append(b.add(a, b.mul(a_row, b.select(past, last, int64(r)))))
-            zero = ir.Constant(vector, [0.0] * lanes)
-            entry = b.block
-            load = b.function.append_basic_block("load")
-            loop = b.function.append_basic_block("loop")
-            done = b.function.append_basic_block("done")
-            grid = [(r, v) for r in range(rows) for v in range(vectors)]
-            b.cbranch(b.icmp_signed("!=", onto, int64(0)), load, loop)
-            b.position_at_end(load)
-            loaded = {at: b.load(place(*at), align=size) for at in grid}
-            b.branch(loop)
-            b.position_at_end(loop)
-            i = b.phi(_WORD)
-            step = b.phi(_WORD)  # bytes along A
-            sums = {at: b.phi(vector) for at in grid}
-            at_panel = b.add(panel, b.mul(i, int64(vectors * VECTOR_BYTES)))
-            columns = [
-                b.load(
-                    b.inttoptr(b.add(at_panel, int64(v * VECTOR_BYTES)), vector.as_pointer()),
-                    align=size,
-                )
-                for v in range(vectors)
-            ]
-            new = {}
-            for r in range(rows):
-                x = b.load(b.inttoptr(b.add(starts[r], step), number.as_pointer()), align=size)
-                one = b.insert_element(
-                    ir.Constant(vector, ir.Undefined), x, ir.Constant(ir.IntType(32), 0)
-                )
-                x = b.shuffle_vector(one, ir.Constant(vector, ir.Undefined), splat)
-                for v in range(vectors):
-                    new[r, v] = b.call(fma, [x, columns[v], sums[r, v]])
-            onward, further = b.add(i, int64(1)), b.add(step, a_col)
-            for before, value in ((entry, zero), (load, None)):
-                i.add_incoming(int64(0), before)
-                step.add_incoming(int64(0), before)
-                for at in grid:
-                    sums[at].add_incoming(loaded[at] if value is None else value, before)
-            i.add_incoming(onward, loop)
-            step.add_incoming(further, loop)
-            for at in grid:
-                sums[at].add_incoming(new[at], loop)
-            b.cbranch(b.icmp_signed("<", onward, k), loop, done)
-            b.position_at_end(done)
-            for at in grid:
-                b.store(new[at], place(*at), align=size)
-            return context.get_dummy_value()
-
-        return types.void(kind, *[types.intp] * 9), emit
-
-    return tile
-
-
-_tile_1, _tile_2, _tile_3 = (_make_tile(ROWS, n) for n in (1, 2, 3))
-_tile_4 = _make_tile(ROWS_4, 4)
-
-
-@inline
-def _tile(kind, vectors, a, a_row, a_col, last, panel, c, c_row, k, onto):  # type: ignore[no-untyped-def]
-    if vectors == 4:
-        _tile_4(kind, a, a_row, a_col, last, panel, c, c_row, k, onto)
-    elif vectors == 3:
-        _tile_3(kind, a, a_row, a_col, last, panel, c, c_row, k, onto)
-    elif vectors == 2:
-        _tile_2(kind, a, a_row, a_col, last, panel, c, c_row, k, onto)
-    else:
-        _tile_1(kind, a, a_row, a_col, last, panel, c, c_row, k, onto)
-
-
-@inline
-def _pack(kind, size, panel, width, b, b_row, b_col, k, lanes):  # type: ignore[no-untyped-def]
-    """B[k, lanes] as k rows of `width` numbers, zeros beyond the lanes."""
-    if b_col == size:
-        for i in range(k):
-            source = carray(pointer_of(kind, b + i * b_row), lanes)
-            target = carray(pointer_of(kind, panel + i * width * size), width)
-            for j in range(lanes):
-                target[j] = source[j]
-            for j in range(lanes, width):
-                target[j] = 0
-    else:
-        whole = carray(pointer_of(kind, panel), k * width)
-        step = b_row // size
-        for i0 in range(0, k, 32):  # the lines of 32 rows stay in the cache while all lanes come
-            i1 = min(i0 + 32, k)
-            for j in range(lanes):
-                along = carray(pointer_of(kind, b + j * b_col), (k - 1) * step + 1)
-                for i in range(i0, i1):
-                    whole[i * width + j] = along[i * step]
-        for j in range(lanes, width):
-            for i in range(k):
-                whole[i * width + j] = 0
-
-
-@inline
-def _unpack(kind, size, scratch, width, c, c_row, c_lane, rows, lanes, onto):  # type: ignore[no-untyped-def]
-    """The valid part of a tile written (or added) to C, whose strides may be any."""
-    tile = carray(pointer_of(kind, scratch), rows * width)
-    row, lane = c_row // size, c_lane // size
-    target = carray(pointer_of(kind, c), (rows - 1) * row + (lanes - 1) * lane + 1)
-    if lane == 1:
-        for r in range(rows):
-            for j in range(lanes):
-                before = target[r * row + j] if onto else kind
-                target[r * row + j] = before + tile[r * width + j]
-    else:
-        for j in range(lanes):
-            for r in range(rows):
-                before = target[r * row + j * lane] if onto else kind
-                target[r * row + j * lane] = before + tile[r * width + j]
-
+KC = 1024  # how much of k is packed at a time
+GROUP_BYTES = 384 * 1024  # of B that is packed at a time, where A passes by
+A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
+STRIP = 48 if WIDE else 24  # rows transposed or packed at once: whole tiles, whole vectors
 
 # The table: 0 rows 1 lanes 2 k | 3 a 4 a_row 5 a_col | 6 b 7 b_row 8 b_col | 9 c 10 c_row 11 c_lane
 # | 12 accumulate 13 epilogue 14 its table 15 transposed 16 workspace 17 vectors of a panel
-# | 18 how much of k is packed at a time
+# | 18 how much of k is packed at a time 19 panels of a group 20 rows of a strip 21 bytes of
+# workspace a worker 22 bytes of it before the panels
 
 
 @inline
 def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
     rows, lanes, k = word(args, 0), word(args, 1), word(args, 2)
-    a, a_row, a_col = word(args, 3), word(args, 4), word(args, 5)
     b, b_row, b_col = word(args, 6), word(args, 7), word(args, 8)
-    c, c_row, c_lane = word(args, 9), word(args, 10), word(args, 11)
-    vectors = word(args, 17)
-    high = ROWS_4 if vectors == 4 else ROWS
-    per_vector = VECTOR_BYTES // size
-    wide = vectors * per_vector
-    tiles, panels = (rows + high - 1) // high, (lanes + wide - 1) // wide
-    first, end = panels * tiles * worker // workers, panels * tiles * (worker + 1) // workers
-    block = word(args, 18)  # how much of k is packed at a time
-    panel = word(args, 16) + worker * (block + ROWS) * 4 * VECTOR_BYTES
-    scratch = panel + block * 4 * VECTOR_BYTES
+    vectors, block, group, high = word(args, 17), word(args, 18), word(args, 19), word(args, 20)
+    wide = vectors * (VECTOR_BYTES // size)  # lanes of a panel
+    strips = (rows + high - 1) // high
+    groups = (lanes + group * wide - 1) // (group * wide)
+    first, end = groups * strips * worker // workers, groups * strips * (worker + 1) // workers
+    scratch = word(args, 16) + worker * word(args, 21)
+    panels = scratch + word(args, 22)
     while first < end:
-        p = first // tiles
-        i0, i1 = first - p * tiles, min(end - p * tiles, tiles)
-        l0 = p * wide
-        here = min(wide, lanes - l0)  # lanes of this panel
-        used = vectors if vectors == 4 else (here + per_vector - 1) // per_vector
-        width = used * per_vector
+        g = first // strips
+        i0, i1 = first - g * strips, min(end - g * strips, strips)
+        l0, l1 = g * group * wide, min((g + 1) * group * wide, lanes)
         for k0 in range(0, k, block):
             depth = min(block, k - k0)
-            _pack(kind, size, panel, width, b + k0 * b_row + l0 * b_col, b_row, b_col, depth, here)
-            onto = 1 if k0 > 0 or word(args, 12) else 0
+            for left in range(l0, l1, wide):
+                to, from_b = panels + (left - l0) * block * size, b + k0 * b_row + left * b_col
+                here = min(wide, l1 - left)
+                width = _width(here, vectors, size)
+                pack(kind, size, to, width, from_b, b_row, b_col, depth, here)
             for i in range(i0, i1):
-                r0 = i * high
-                n = min(high, rows - r0)
-                from_a = a + r0 * a_row + k0 * a_col
-                to_c = c + r0 * c_row + l0 * c_lane
-                if n == high and here == width and c_lane == size:
-                    _tile(kind, used, from_a, a_row, a_col, n - 1, panel, to_c, c_row, depth, onto)
-                else:
-                    _tile(
-                        kind, used, from_a, a_row, a_col, n - 1, panel, scratch, width * size,
-                        depth, 0,
-                    )  # fmt: skip
-                    _unpack(kind, size, scratch, width, to_c, c_row, c_lane, n, here, onto)
-        if word(args, 13):
-            r0, r1 = i0 * high, min(i1 * high, rows)
-            if word(args, 15):
-                call_block(word(args, 13), l0, l0 + here, r0, r1, word(args, 14))
-            else:
-                call_block(word(args, 13), r0, r1, l0, l0 + here, word(args, 14))
-        first = p * tiles + i1
+                _strip(args, kind, size, i, k0, depth, l0, l1, panels, scratch)
+                if group > 1 and k0 + depth == k:
+                    _finish(args, i * high, min((i + 1) * high, rows), l0, l1)
+        if group == 1:
+            _finish(args, i0 * high, min(i1 * high, rows), l0, l1)
+        first = g * strips + i1
+
+
+@inline
+def _width(here, vectors, size):  # type: ignore[no-untyped-def]
+    """How many numbers a row of a panel has: whole vectors, as many as its lanes need."""
+    n = VECTOR_BYTES // size
+    return 4 * n if vectors == 4 else (here + n - 1) // n * n
+
+
+@inline
+def _strip(args, kind, size, i, k0, depth, l0, l1, panels, scratch):  # type: ignore[no-untyped-def]
+    """Strip i of C, its lanes l0:l1, with the part of k that is packed in the panels."""
+    rows, a, a_row, a_col = word(args, 0), word(args, 3), word(args, 4), word(args, 5)
+    c, c_row, c_lane = word(args, 9), word(args, 10), word(args, 11)
+    vectors, block, strip = word(args, 17), word(args, 18), word(args, 20)
+    high = ROWS_4 if vectors == 4 else ROWS
+    n = VECTOR_BYTES // size
+    wide = vectors * n
+    r0, r1 = i * strip, min((i + 1) * strip, rows)
+    onto = 1 if k0 > 0 or word(args, 12) else 0
+    from_a = a + r0 * a_row + k0 * a_col
+    if a_col != size:  # the numbers of a row lie far apart: the strip is packed like a panel of B
+        packed = scratch + strip * wide * size
+        pack(kind, size, packed, strip, from_a, a_col, a_row, depth, r1 - r0)
+        from_a, a_row, a_col = packed, size, strip * size
+    plain = c_lane == size  # then tiles go along C's rows; else a strip is stored panel by panel
+    tiles, n_panels = (r1 - r0 + high - 1) // high, (l1 - l0 + wide - 1) // wide
+    for j in range(tiles * n_panels):
+        t, left = (j // n_panels, j % n_panels) if plain else (j % tiles, j // tiles)
+        left = l0 + left * wide
+        here, deep = min(wide, l1 - left), min(high, r1 - r0 - t * high)
+        width = _width(here, vectors, size)
+        panel = panels + (left - l0) * block * size
+        start = from_a + t * high * a_row
+        to_c = c + (r0 + t * high) * c_row + left * c_lane
+        direct = plain and here == width and deep == high
+        to, to_row = (to_c, c_row) if direct else (scratch + t * high * width * size, width * size)
+        add = onto if direct else 0
+        ahead, step = panel, 0
+        if left == l0 and a_col == size and a_row == word(args, 2) * size:
+            ahead, step = start + high * a_row, high * size  # the rows of the next tile
+        tile(
+            kind, width // n, start, a_row, a_col, deep - 1, panel, to, to_row, depth, add, ahead,
+            step,
+        )  # fmt: skip
+        if plain and not direct:
+            unpack(kind, size, to, width, to_c, c_row, c_lane, deep, here, onto)
+        elif not plain and t == tiles - 1:
+            to_c = c + r0 * c_row + left * c_lane
+            unpack(kind, size, scratch, width, to_c, c_row, c_lane, r1 - r0, here, onto)
+
+
+@inline
+def _finish(args, r0, r1, l0, l1):  # type: ignore[no-untyped-def]
+    """The epilogue on a finished block; its rows and columns are those of the result."""
+    if word(args, 13):
+        if word(args, 15):
+            call_block(word(args, 13), l0, l1, r0, r1, word(args, 14))
+        else:
+            call_block(word(args, 13), r0, r1, l0, l1, word(args, 14))
 
 
 @native
@@ -262,24 +149,30 @@ def _product64(worker, workers, args):  # type: ignore[no-untyped-def]
 # ---- choosing ------------------------------------------------------------------------------------
 
 
-def _panel(lanes: int, per_vector: int) -> tuple[int, float]:
-    """How many vectors wide the panels are, and the lanes computed with the padding."""
-    three = -(-lanes // per_vector)
-    four = -(-lanes // (4 * per_vector)) * 4
-    return (4, four * per_vector) if WIDE and four <= three else (3, three * per_vector)
+def _tiling(rows: int, lanes: int, per_vector: int) -> tuple[int, int]:
+    """How many vectors wide the panels are, and the elements computed with the padding."""
+    needed = -(-lanes // per_vector)
+    three = -(-rows // ROWS) * ROWS * (needed + 0.3 * (needed % 3 == 1))  # one alone: many loads
+    four = -(-rows // ROWS_4) * ROWS_4 * -(-needed // 4) * 4
+    vectors, area = (4, four) if WIDE and four < three else (3, three)
+    return vectors, int(area) * per_vector
 
 
-def _cost(rows: int, lanes: int, k: int, contiguous: bool, direct: bool, size: int) -> float:
+def _lines(n: int) -> int:
+    """Bytes rounded up to whole lines of the cache."""
+    return -(-n // 64) * 64
+
+
+def _cost(a: Any, b: Any, c: Any) -> float:
     """About how many cycles a core takes with these roles."""
+    (rows, k), lanes, size = a.shape, b.shape[1], a.dtype.itemsize
     per_vector = VECTOR_BYTES // size
-    vectors, padded = _panel(lanes, per_vector)
-    high = ROWS_4 if vectors == 4 else ROWS
-    tiles = -(-rows // high)
-    arithmetic = tiles * high * padded * k / (2 * per_vector)
+    _, area = _tiling(rows, lanes, per_vector)
     return (
-        arithmetic
-        + k * lanes * (0.1 if contiguous else 1.2)
-        + rows * lanes * (0.1 if direct else 1.5)
+        area * k / (2 * per_vector)
+        + a.size * (0 if a.strides[1] == size else 0.1 if a.strides[0] == size else 0.5)
+        + b.size * (0.1 if b.strides[1] == size else 0.3 if b.strides[0] == size else 0.8)
+        + c.size * (0.1 if c.strides[1] == size else 0.3 if c.strides[0] == size else 0.8)
     )
 
 
@@ -335,17 +228,27 @@ def matmul_nd(
     out = np.empty((rows, lanes), x.dtype) if out is None else out
     if not _served(out) or out.shape != (rows, lanes):
         return NotImplemented
-    plain = _cost(rows, lanes, k, y.strides[1] == size, out.strides[1] == size, size)
-    turned = _cost(lanes, rows, k, x.strides[0] == size, out.strides[0] == size, size)
-    transposed = turned < plain
+    transposed = _cost(y.T, x.T, out.T) < _cost(x, y, out)
     a, b, c = (y.T, x.T, out.T) if transposed else (x, y, out)
-    vectors, _ = _panel(b.shape[1], VECTOR_BYTES // size)
+    per_vector = VECTOR_BYTES // size
+    vectors, _ = _tiling(*c.shape, per_vector)
+    wide = vectors * per_vector
+    high = ROWS_4 if vectors == 4 else ROWS
+    packs = a.strides[1] != size
+    strip = STRIP if packs or c.strides[1] != size else high
+    passing = packs or c.shape[0] >= 4 * c.shape[1]  # A streams, B stays
+    deepest = KC if passing else min(max(A_BYTES // (c.shape[0] * size), 256), KC)
+    block = -(-k // -(-k // deepest))  # equal parts of k
+    group = max(1, GROUP_BYTES // (block * wide * size)) if passing else 1
+    group = min(group, -(-c.shape[1] // wide))
     workers = threads() if rows * k * lanes > 100_000 else 1
-    block = min(k, KC_TRANSPOSED if transposed else KC)  # a transposed tile is stored once
-    buffer = workspace(threads() * (block + ROWS) * VECTOR_BYTES)
+    # of each worker: the tiles of a strip, a strip of A, the panels
+    before = _lines((strip * wide + packs * strip * block) * size)
+    share = _lines(before + group * block * wide * size)
+    buffer = workspace(threads() * share // 4)
     table = (
-        a.shape[0], b.shape[1], k, a, *a.strides, b, *b.strides, c, *c.strides, accumulate,
-        *(epilogue or (0, 0)), transposed, buffer, vectors, block,
+        *c.shape, k, a, *a.strides, b, *b.strides, c, *c.strides, accumulate, *(epilogue or (0, 0)),
+        transposed, buffer, vectors, block, group, strip, share, before,
     )  # fmt: skip
     function = _product32 if size == 4 else _product64
     return Call(function, table, out=out, workers=workers, keep=(x, y))
