@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from tinygen_kernels.cpu import elementwise, matmul, runtime
+from tinygen_kernels.cpu import elementwise, matmul, optim, runtime
 
 SIZES = st.integers(1, 70)
 
@@ -85,7 +85,7 @@ def test_an_epilogue_sees_every_element_once_when_it_is_final(layout, shape):
     )
     fused = elementwise.fused(program, (1, 2), [out, bias, count], [out, count])
     epilogue = (fused.block.address, runtime.address_of(fused.args))
-    call = matmul.matmul_nd.bind(x, y, out=out, epilogue=epilogue)
+    call = matmul.products([x], [y], [out], epilogues=[epilogue])
     call()
     np.testing.assert_allclose(out, np.maximum(x @ y + bias, 0), rtol=1e-4, atol=1e-4)
     assert (count == 1).all()
@@ -100,3 +100,86 @@ def test_what_it_does_not_serve_is_declined():
     batch = np.ones((3, 64, 64), "float32")
     assert np.array_equal(matmul.matmul_nd(batch, x), batch @ x)
     assert np.array_equal(matmul.matmul_nd(batch, batch), batch @ batch)
+
+
+# ---- several products as one call ----------------------------------------------------------------
+
+
+def laid_out(rng, rows, columns, dtype, count):
+    """`count` matrices of one layout: in order, transposed, or every second row and column."""
+    kind = rng.integers(3)
+    found = []
+    for _ in range(count):
+        x = rng.standard_normal((2 * rows, 2 * columns)).astype(dtype)
+        if kind == 0:
+            found.append(np.ascontiguousarray(x[:rows, :columns]))
+        elif kind == 1:
+            found.append(np.ascontiguousarray(x[:rows, :columns].T).T)
+        else:
+            found.append(x[::2, ::2])
+    return found
+
+
+SEVERAL = [
+    (m, k, n, parts, dtype)
+    for m, k, n, parts in [
+        (64, 100, 130, 2), (1, 1, 1, 2), (200, 7, 48, 3), (49, 300, 17, 2), (130, 65, 260, 2),
+        (3, 1200, 5, 2), (256, 64, 784, 2), (784, 128, 33, 1),
+    ]
+    for dtype in ("float32", "float64")
+]  # fmt: skip
+
+
+def near(out, expected, k):
+    scale = 1e-6 if out.dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(out, expected, rtol=0, atol=8 * scale * np.sqrt(k) * 4)
+
+
+@pytest.mark.parametrize(("m", "k", "n", "parts", "dtype"), SEVERAL)
+@pytest.mark.parametrize("seed", range(3))
+def test_products_with_one_right_hand_side(m, k, n, parts, dtype, seed):
+    rng = np.random.default_rng(seed)
+    xs, (y,) = laid_out(rng, m, k, dtype, parts), laid_out(rng, k, n, dtype, 1)
+    outs = [np.full((m, n), np.nan, dtype) for _ in range(parts)]
+    matmul.products(xs, [y] * parts, outs)()
+    for x, out in zip(xs, outs, strict=True):
+        near(out, x.astype(float) @ y.astype(float), k)
+
+
+@pytest.mark.parametrize(("m", "k", "n", "parts", "dtype"), SEVERAL)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sum_of_products(m, k, n, parts, dtype, seed):
+    rng = np.random.default_rng(seed)
+    xs, ys = laid_out(rng, m, k, dtype, parts), laid_out(rng, k, n, dtype, parts)
+    out = np.full((m, n), np.nan, dtype)
+    matmul.products(xs, ys, [out])()
+    expected = sum(x.astype(float) @ y.astype(float) for x, y in zip(xs, ys, strict=True))
+    near(out, expected, k * parts)
+
+
+@pytest.mark.parametrize(("m", "k", "n", "parts", "dtype"), SEVERAL)
+@pytest.mark.parametrize(("decay", "decoupled"), [(0.0, False), (0.1, False), (0.1, True)])
+def test_adam_takes_the_gradient_from_its_product(m, k, n, parts, dtype, decay, decoupled):
+    rng = np.random.default_rng(0)
+    xs, ys = laid_out(rng, m, k, dtype, parts), laid_out(rng, k, n, dtype, parts)
+    grad = np.empty((m, n), dtype)
+    matmul.products(xs, ys, [grad])()
+    p, mean = (rng.standard_normal((m, n)).astype(dtype) for _ in range(2))
+    square = rng.uniform(0, 1, (m, n)).astype(dtype)
+    t, lr = np.array(3), np.array(1e-2)
+    options = {"beta1": 0.5, "beta2": 0.99, "eps": 1e-8}
+    options |= {"weight_decay": decay, "decoupled": decoupled}
+    expected = [x.copy() for x in (p, mean, square, t)]
+    optim.adam_step(expected[0], grad, *expected[1:], lr, **options)
+    update = optim.adam_of_product(p, mean, square, t, lr, **options)
+    matmul.products(xs, ys, [], update=update)()
+    for got, wanted in zip((p, mean, square, t), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)  # the gradient is the same, to the bit
+
+
+def test_products_of_several_layouts_are_declined():
+    x, y = np.ones((40, 30), np.float32), np.ones((30, 50), np.float32)
+    outs = [np.empty((40, 50), np.float32) for _ in range(2)]
+    other = np.ones((30, 40), np.float32).T
+    assert matmul.products([x, other], [y, y], outs) is NotImplemented
+    assert matmul.products([x[::-1]], [y], outs[:1]) is NotImplemented

@@ -292,3 +292,39 @@ def test_replay_by_kernels_allocates_nothing():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 64 * 1024
+
+
+def test_products_join_their_groups_their_like_and_adam():
+    pytest.importorskip("numba")
+    step = tg.compile(Game().step)
+    step(batch(0, (8, 36), -1.0))
+    names = [call.name for call in step.plan.calls]
+    together = [name for name in names if name.startswith("2 x matmul_nd")]
+    # the discriminator meets real and fake images: both layers forward, one layer's input gradient
+    assert any("leaky_relu+dropout" in name for name in together)
+    # every weight matrix but (32, 1), which is too small; and no gradient of theirs is stored
+    assert sum("matmul_nd" in name and "adam_step" in name for name in names) == 3
+    shapes = {v.shape for call in step.plan.calls for v in call.outs}
+    assert not shapes & {(4, 16), (16, 36), (36, 32)}
+
+
+def test_a_weight_used_twice_sums_its_gradients_before_adam():
+    def made():
+        layer = nn.Dense(20, 30, rng=Generator(0))
+        optimizer = optim.Adam(layer.parameters(), 1e-2)
+
+        def step(x, y, z):
+            loss = (layer(x) * layer(y)).mean() + layer(z).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return layer, step
+
+    arrays = [batch(i, (16, 20), -1.0) for i in range(3)]
+    (plain, step), (planned, other) = made(), made()
+    expected = step(*arrays).item()
+    assert tg.compile(other)(*arrays).item() == pytest.approx(expected, rel=1e-5)
+    for name, value in planned.state_dict().items():
+        np.testing.assert_allclose(value, plain.state_dict()[name], rtol=0, atol=1e-5)

@@ -21,6 +21,9 @@ From plain to fast:
 7. Cores: a worker takes consecutive strips, group by group. Every sum runs over k in the same
    order, whoever takes its tile, so results do not depend on the number of threads.
 8. The epilogue: bias, activation, masks run on a finished block while it is in the cache.
+9. Parts: products with the same B (a network applied to real and to fake images) share its panels,
+   and a sum of products (the gradient of a weight that was used twice) is one product with a longer
+   k. With an update, a gradient is used strip by strip and never stored.
 """
 
 from __future__ import annotations
@@ -29,7 +32,18 @@ from typing import Any
 
 import numpy as np
 
-from .runtime import Call, call_block, inline, kernel, native, threads, word, workspace
+from .runtime import (
+    Call,
+    address_of,
+    call_block,
+    call_update,
+    inline,
+    kernel,
+    native,
+    threads,
+    word,
+    workspace,
+)
 from .tile import ROWS, ROWS_4, VECTOR_BYTES, WIDE, pack, tile, unpack
 
 NARROW = 4  # rows or columns: most of a tile would be padding
@@ -37,103 +51,166 @@ SMALLEST = 8192  # multiply-adds: below it, np.matmul is done before the call is
 KC = 1024  # how much of k is packed at a time
 GROUP_BYTES = 384 * 1024  # of B that is packed at a time, where A passes by
 A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
+EPILOGUE = 16  # multiply-adds that an element of an epilogue takes as long as, about
 STRIP = 48 if WIDE else 24  # rows transposed or packed at once: whole tiles, whole vectors
 
-# The table: 0 rows 1 lanes 2 k | 3 a 4 a_row 5 a_col | 6 b 7 b_row 8 b_col | 9 c 10 c_row 11 c_lane
-# | 12 accumulate 13 epilogue 14 its table 15 transposed 16 workspace 17 vectors of a panel
-# | 18 how much of k is packed at a time 19 panels of a group 20 rows of a strip 21 bytes of
-# workspace a worker 22 bytes of it before the panels
+# The table of arguments; strides, SHARE, BEFORE and PRIVATE in bytes. ALONG: what the parts are,
+# 0 more rows, 1 more lanes, 2 more of k. From PART on, five words a part: addresses of A, B, C, of
+# the epilogue and of its table. SHARE is a worker's workspace: a strip of tiles, a strip of A, from
+# PRIVATE on a strip of C that only an update sees, from BEFORE on the panels.
+(
+    N_ROWS, N_LANES, N_K, A_ROW, A_COL, B_ROW, B_COL, C_ROW, C_LANE, ACCUMULATE, TURNED, UPDATE,
+    VECTORS, BLOCK, GROUP, HEIGHT, WORKSPACE, SHARE, BEFORE, PRIVATE, PARTS, ALONG, PART,
+) = range(23)  # fmt: skip
+MORE_ROWS, MORE_LANES, MORE_K = 0, 1, 2
 
 
 @inline
-def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
-    rows, lanes, k = word(args, 0), word(args, 1), word(args, 2)
-    b, b_row, b_col = word(args, 6), word(args, 7), word(args, 8)
-    vectors, block, group, high = word(args, 17), word(args, 18), word(args, 19), word(args, 20)
-    wide = vectors * (VECTOR_BYTES // size)  # lanes of a panel
-    strips = (rows + high - 1) // high
-    groups = (lanes + group * wide - 1) // (group * wide)
-    first, end = groups * strips * worker // workers, groups * strips * (worker + 1) // workers
-    scratch = word(args, 16) + worker * word(args, 21)
-    panels = scratch + word(args, 22)
-    while first < end:
-        g = first // strips
-        i0, i1 = first - g * strips, min(end - g * strips, strips)
-        l0, l1 = g * group * wide, min((g + 1) * group * wide, lanes)
-        for k0 in range(0, k, block):
-            depth = min(block, k - k0)
-            for left in range(l0, l1, wide):
-                to, from_b = panels + (left - l0) * block * size, b + k0 * b_row + left * b_col
-                here = min(wide, l1 - left)
-                width = _width(here, vectors, size)
-                pack(kind, size, to, width, from_b, b_row, b_col, depth, here)
-            for i in range(i0, i1):
-                _strip(args, kind, size, i, k0, depth, l0, l1, panels, scratch)
-                if group > 1 and k0 + depth == k:
-                    _finish(args, i * high, min((i + 1) * high, rows), l0, l1)
-        if group == 1:
-            _finish(args, i0 * high, min(i1 * high, rows), l0, l1)
-        first = g * strips + i1
+def _part(args, s, i):  # type: ignore[no-untyped-def]
+    return word(args, PART + 5 * s + i)
 
 
 @inline
-def _width(here, vectors, size):  # type: ignore[no-untyped-def]
+def _counts(args, n):  # type: ignore[no-untyped-def]
+    """Strips and panels of a part, strips and panels of all, and how many parts k has."""
+    parts, along, wide = word(args, PARTS), word(args, ALONG), word(args, VECTORS) * n
+    strips = (word(args, N_ROWS) + word(args, HEIGHT) - 1) // word(args, HEIGHT)
+    panels = (word(args, N_LANES) + wide - 1) // wide
+    all_strips = strips * parts if along == MORE_ROWS else strips
+    all_panels = panels * parts if along == MORE_LANES else panels
+    return strips, panels, all_strips, all_panels, parts if along == MORE_K else 1
+
+
+@inline
+def _width(here, vectors, n):  # type: ignore[no-untyped-def]
     """How many numbers a row of a panel has: whole vectors, as many as its lanes need."""
-    n = VECTOR_BYTES // size
     return 4 * n if vectors == 4 else (here + n - 1) // n * n
 
 
 @inline
-def _strip(args, kind, size, i, k0, depth, l0, l1, panels, scratch):  # type: ignore[no-untyped-def]
-    """Strip i of C, its lanes l0:l1, with the part of k that is packed in the panels."""
-    rows, a, a_row, a_col = word(args, 0), word(args, 3), word(args, 4), word(args, 5)
-    c, c_row, c_lane = word(args, 9), word(args, 10), word(args, 11)
-    vectors, block, strip = word(args, 17), word(args, 18), word(args, 20)
-    high = ROWS_4 if vectors == 4 else ROWS
+def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
     n = VECTOR_BYTES // size
-    wide = vectors * n
-    r0, r1 = i * strip, min((i + 1) * strip, rows)
-    onto = 1 if k0 > 0 or word(args, 12) else 0
-    from_a = a + r0 * a_row + k0 * a_col
-    if a_col != size:  # the numbers of a row lie far apart: the strip is packed like a panel of B
-        packed = scratch + strip * wide * size
-        pack(kind, size, packed, strip, from_a, a_col, a_row, depth, r1 - r0)
-        from_a, a_row, a_col = packed, size, strip * size
-    plain = c_lane == size  # then tiles go along C's rows; else a strip is stored panel by panel
-    tiles, n_panels = (r1 - r0 + high - 1) // high, (l1 - l0 + wide - 1) // wide
-    for j in range(tiles * n_panels):
-        t, left = (j // n_panels, j % n_panels) if plain else (j % tiles, j // tiles)
-        left = l0 + left * wide
-        here, deep = min(wide, l1 - left), min(high, r1 - r0 - t * high)
-        width = _width(here, vectors, size)
-        panel = panels + (left - l0) * block * size
-        start = from_a + t * high * a_row
-        to_c = c + (r0 + t * high) * c_row + left * c_lane
-        direct = plain and here == width and deep == high
-        to, to_row = (to_c, c_row) if direct else (scratch + t * high * width * size, width * size)
-        add = onto if direct else 0
-        ahead, step = panel, 0
-        if left == l0 and a_col == size and a_row == word(args, 2) * size:
-            ahead, step = start + high * a_row, high * size  # the rows of the next tile
-        tile(
-            kind, width // n, start, a_row, a_col, deep - 1, panel, to, to_row, depth, add, ahead,
-            step,
-        )  # fmt: skip
-        if plain and not direct:
-            unpack(kind, size, to, width, to_c, c_row, c_lane, deep, here, onto)
-        elif not plain and t == tiles - 1:
-            to_c = c + r0 * c_row + left * c_lane
-            unpack(kind, size, scratch, width, to_c, c_row, c_lane, r1 - r0, here, onto)
+    _, _, strips, all_panels, deep = _counts(args, n)
+    k, block, group = word(args, N_K), word(args, BLOCK), word(args, GROUP)
+    wide = word(args, VECTORS) * n  # lanes of a panel
+    groups = (all_panels + group - 1) // group
+    first, end = groups * strips * worker // workers, groups * strips * (worker + 1) // workers
+    scratch = word(args, WORKSPACE) + worker * word(args, SHARE)
+    panels = scratch + word(args, BEFORE)
+    each = group > 1 or word(args, UPDATE)
+    while first < end:
+        g = first // strips
+        i0, i1 = first - g * strips, min(end - g * strips, strips)
+        q0, q1 = g * group, min((g + 1) * group, all_panels)
+        for k0 in range(0, k, block):
+            depth = min(block, k - k0)
+            for q in range(q0, q1):
+                to = panels + (q - q0) * block * deep * wide * size
+                _pack_panel(args, kind, size, to, q, k0, depth)
+            for i in range(i0, i1):
+                _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch)
+                if each and k0 + depth == k:
+                    _finish(args, size, i, i + 1, q0, q1, scratch)
+        if not each:
+            _finish(args, size, i0, i1, q0, q1, scratch)
+        first = g * strips + i1
 
 
 @inline
-def _finish(args, r0, r1, l0, l1):  # type: ignore[no-untyped-def]
-    """The epilogue on a finished block; its rows and columns are those of the result."""
-    if word(args, 13):
-        if word(args, 15):
-            call_block(word(args, 13), l0, l1, r0, r1, word(args, 14))
-        else:
-            call_block(word(args, 13), r0, r1, l0, l1, word(args, 14))
+def _pack_panel(args, kind, size, to, q, k0, depth):  # type: ignore[no-untyped-def]
+    """Panel q of B (of the sum's Bs, one below the other)."""
+    n = VECTOR_BYTES // size
+    _, part_panels, _, _, deep = _counts(args, n)
+    b_row, b_col, vectors = word(args, B_ROW), word(args, B_COL), word(args, VECTORS)
+    t = q // part_panels
+    left = (q - t * part_panels) * vectors * n
+    here = min(vectors * n, word(args, N_LANES) - left)
+    width = _width(here, vectors, n)
+    for s in range(deep):
+        from_b = _part(args, t + s, 1) + k0 * b_row + left * b_col
+        pack(kind, size, to + s * depth * width * size, width, from_b, b_row, b_col, depth, here)
+
+
+@inline
+def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ignore[no-untyped-def]
+    """Strip i of C in the panels q0:q1, with the part of k that is packed in them."""
+    n = VECTOR_BYTES // size
+    part_strips, part_panels, _, _, deep = _counts(args, n)
+    rows, lanes, vectors = word(args, N_ROWS), word(args, N_LANES), word(args, VECTORS)
+    a_row, a_col = word(args, A_ROW), word(args, A_COL)
+    c_row, c_lane = word(args, C_ROW), word(args, C_LANE)
+    high, wide, height = ROWS_4 if vectors == 4 else ROWS, vectors * n, word(args, HEIGHT)
+    s = i // part_strips
+    r0 = (i - s * part_strips) * height
+    r1 = min(r0 + height, rows)
+    onto = 1 if k0 > 0 or word(args, ACCUMULATE) else 0
+    from_a = _part(args, s, 0) + r0 * a_row + k0 * a_col
+    if a_col != size or deep > 1:  # a strip whose numbers lie far apart is packed like a panel of B
+        packed = scratch + height * wide * size
+        for j in range(deep):
+            from_a = _part(args, s + j, 0) + r0 * a_row + k0 * a_col
+            to = packed + j * depth * height * size
+            pack(kind, size, to, height, from_a, a_col, a_row, depth, r1 - r0)
+        from_a, a_row, a_col = packed, size, height * size
+    if word(args, UPDATE):
+        c_row = word(args, GROUP) * wide * size
+    plain = c_lane == size  # then tiles go along C's rows; else a strip is stored panel by panel
+    tiles, n_panels = (r1 - r0 + high - 1) // high, q1 - q0
+    for j in range(tiles * n_panels):
+        t, q = (j // n_panels, q0 + j % n_panels) if plain else (j % tiles, q0 + j // tiles)
+        part = q // part_panels
+        left = (q - part * part_panels) * wide
+        here, here_rows = min(wide, lanes - left), min(high, r1 - r0 - t * high)
+        width = _width(here, vectors, n)
+        panel = panels + (q - q0) * word(args, BLOCK) * deep * wide * size
+        start = from_a + t * high * a_row
+        strip_c = _part(args, s + part, 2) + r0 * c_row + left * c_lane
+        if word(args, UPDATE):
+            strip_c = scratch + word(args, PRIVATE) + (q - q0) * wide * size
+        to_c = strip_c + t * high * c_row
+        direct = plain and here == width and here_rows == high
+        to, to_row = (to_c, c_row) if direct else (scratch + t * high * width * size, width * size)
+        ahead, step = panel, 0
+        if q == q0 and a_col == size and a_row == word(args, N_K) * size:
+            ahead, step = start + high * a_row, high * size  # the rows of the next tile
+        tile(
+            kind, width // n, start, a_row, a_col, here_rows - 1, panel, to, to_row, depth * deep,
+            onto if direct else 0, ahead, step,
+        )  # fmt: skip
+        if plain and not direct:
+            unpack(kind, size, to, width, to_c, c_row, c_lane, here_rows, here, onto)
+        elif not plain and t == tiles - 1:
+            unpack(kind, size, scratch, width, strip_c, c_row, c_lane, r1 - r0, here, onto)
+
+
+@inline
+def _finish(args, size, i0, i1, q0, q1, scratch):  # type: ignore[no-untyped-def]
+    """The epilogues on finished strips and panels; their rows and columns are those of a part."""
+    n = VECTOR_BYTES // size
+    part_strips, part_panels, _, _, _ = _counts(args, n)
+    wide, height = word(args, VECTORS) * n, word(args, HEIGHT)
+    while i0 < i1:
+        s = i0 // part_strips
+        i2 = min(i1, (s + 1) * part_strips)
+        r0 = (i0 - s * part_strips) * height
+        r1 = min((i2 - s * part_strips) * height, word(args, N_ROWS))
+        q = q0
+        while q < q1:
+            t = q // part_panels
+            q2 = min(q1, (t + 1) * part_panels)
+            l0 = (q - t * part_panels) * wide
+            l1 = min((q2 - t * part_panels) * wide, word(args, N_LANES))
+            function, table = _part(args, s + t, 3), _part(args, s + t, 4)
+            if word(args, UPDATE):
+                row = word(args, GROUP) * wide * size
+                origin = scratch + word(args, PRIVATE) - r0 * row - l0 * size
+                call_update(function, r0, r1, l0, l1, table, origin, row)
+            elif function and word(args, TURNED):
+                call_block(function, l0, l1, r0, r1, table)
+            elif function:
+                call_block(function, r0, r1, l0, l1, table)
+            q = q2
+        i0 = i2
 
 
 @native
@@ -202,53 +279,88 @@ def _batch(x: Any, y: Any, out: Any) -> Any:
 
 
 @kernel
-def matmul_nd(
-    x: Any, y: Any, *, out: Any = None, accumulate: bool = False, epilogue: Any = None
-) -> Any:
-    """x @ y, matrices or stacks of them; strides may be any.
-
-    `accumulate` adds to out. `epilogue`, for matrices, is (address of a block function, address of
-    its table): it runs on each block of out when the block is final.
-    """
+def matmul_nd(x: Any, y: Any, *, out: Any = None, accumulate: bool = False) -> Any:
+    """x @ y, matrices or stacks of them; strides may be any. `accumulate` adds to out."""
     if x.dtype != y.dtype or x.dtype not in (np.float32, np.float64):
         return NotImplemented
     if x.size == 0 or y.size == 0:
         return NotImplemented
     if x.ndim > 2 or y.ndim > 2:
         return _batch(x, y, out)
-    if not (_served(x) and _served(y)):
-        return NotImplemented
-    (rows, k), lanes, size = x.shape, y.shape[1], x.dtype.itemsize
-    if (
-        epilogue is None
-        and not accumulate
-        and (rows * k * lanes < SMALLEST or min(rows, lanes) < NARROW)
-    ):
+    (rows, k), lanes = x.shape, y.shape[1]
+    small = rows * k * lanes < SMALLEST or min(rows, lanes) < NARROW
+    if small and not accumulate:
         return NotImplemented
     out = np.empty((rows, lanes), x.dtype) if out is None else out
-    if not _served(out) or out.shape != (rows, lanes):
+    return products([x], [y], [out], accumulate=accumulate)
+
+
+def products(
+    xs: list[Any], ys: list[Any], outs: list[Any], *, epilogues: list[Any] | None = None,
+    accumulate: bool = False, update: Any = None,
+) -> Any:  # fmt: skip
+    """Products of one shape and layout as one call; NotImplemented if they cannot be.
+
+    Args:
+        xs, ys: matrices of one dtype; with several outs, all ys are the same one.
+        outs: a matrix a product, or a single one for the sum of all products.
+        epilogues: for each out (address of a block function, address of its table): it runs on each
+            block of out when the block is final.
+        accumulate: add to outs.
+        update: what optim.update_of made: it uses the sum, strip by strip, which is not stored;
+            outs is then empty.
+    """
+    x, y, size = xs[0], ys[0], xs[0].dtype.itemsize
+    (rows, k), lanes, parts = x.shape, y.shape[1], len(xs)
+    if update is not None:
+        outs = [np.broadcast_to(x[:1, :1], (rows, lanes))]  # only its shape counts
+    layouts = [{(m.shape, m.strides, m.dtype) for m in matrices} for matrices in (xs, ys, outs)]
+    if any(len(found) != 1 for found in layouts) or not (_served(x) and _served(y)):
         return NotImplemented
-    transposed = _cost(y.T, x.T, out.T) < _cost(x, y, out)
-    a, b, c = (y.T, x.T, out.T) if transposed else (x, y, out)
+    out = outs[0]
+    if (update is None and not _served(out)) or out.shape != (rows, lanes):
+        return NotImplemented
+    c_strides = out.strides if update is None else (lanes * size, size)
+    turned = update is None and _cost(y.T, x.T, out.T) < _cost(x, y, out)
+    a, b, c = (ys, xs, outs) if turned else (xs, ys, outs)
+    if turned:
+        a, b, c, c_strides = [m.T for m in a], [m.T for m in b], [m.T for m in c], c_strides[::-1]
+    along = MORE_K if len(outs) < parts else MORE_LANES if turned else MORE_ROWS
+    deep = parts if along == MORE_K else 1
+    all_rows = c[0].shape[0] * (parts if along == MORE_ROWS else 1)
     per_vector = VECTOR_BYTES // size
-    vectors, _ = _tiling(*c.shape, per_vector)
-    wide = vectors * per_vector
-    high = ROWS_4 if vectors == 4 else ROWS
-    packs = a.strides[1] != size
-    strip = STRIP if packs or c.strides[1] != size else high
-    passing = packs or c.shape[0] >= 4 * c.shape[1]  # A streams, B stays
-    deepest = KC if passing else min(max(A_BYTES // (c.shape[0] * size), 256), KC)
-    block = -(-k // -(-k // deepest))  # equal parts of k
-    group = max(1, GROUP_BYTES // (block * wide * size)) if passing else 1
-    group = min(group, -(-c.shape[1] // wide))
-    workers = threads() if rows * k * lanes > 100_000 else 1
-    # of each worker: the tiles of a strip, a strip of A, the panels
-    before = _lines((strip * wide + packs * strip * block) * size)
-    share = _lines(before + group * block * wide * size)
+    vectors, _ = _tiling(*c[0].shape, per_vector)
+    wide, high = vectors * per_vector, ROWS_4 if vectors == 4 else ROWS
+    packs = a[0].strides[1] != size or deep > 1
+    height = STRIP if packs or c_strides[1] != size else high
+    passing = packs or all_rows >= 4 * c[0].shape[1]  # A streams, B stays
+    deepest = KC if passing else min(max(A_BYTES // (all_rows * size), 256), KC)
+    whole = deep > 1 or update is not None  # then k is packed at once, however long
+    block = k if whole else -(-k // -(-k // deepest))  # equal parts of k
+    panels = -(-c[0].shape[1] // wide) * (parts if along == MORE_LANES else 1)
+    group = max(1, GROUP_BYTES // (block * deep * wide * size)) if passing else 1
+    group = min(group, panels)
+    work = rows * lanes * parts * (k + (EPILOGUE if epilogues else 0))
+    workers = threads() if work > 100_000 else 1
+    private = _lines(height * (wide + packs * block * deep) * size)
+    before = private + (update is not None) * _lines(height * group * wide * size)
+    share = _lines(before + group * block * deep * wide * size)
     buffer = workspace(threads() * share // 4)
-    table = (
-        *c.shape, k, a, *a.strides, b, *b.strides, c, *c.strides, accumulate, *(epilogue or (0, 0)),
-        transposed, buffer, vectors, block, group, strip, share, before,
-    )  # fmt: skip
+    ends = epilogues or [(0, 0)] * len(outs)
+    if update is not None:
+        ends = [(update.block.address, address_of(update.call.args))]
+    table = [
+        *c[0].shape, k, *a[0].strides, *b[0].strides, *c_strides, accumulate, turned,
+        update is not None, vectors, block, group, height, buffer, share, before, private, parts,
+        along,
+    ]  # fmt: skip
+    for s in range(parts):
+        o = min(s, len(outs) - 1)
+        table += [a[0 if turned and along != MORE_K else s], b[s if turned or deep > 1 else 0]]
+        table += [c[o] if update is None else 0, *ends[o]]
     function = _product32 if size == 4 else _product64
-    return Call(function, table, out=out, workers=workers, keep=(x, y))
+    call = Call(function, table, out=out, workers=workers, keep=(xs, ys, update))
+    if update is not None:
+        call.set_rows(np.concatenate([update.call.rows, call.rows]))
+        call.out = update.call.out
+    return call

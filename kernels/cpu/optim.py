@@ -17,21 +17,25 @@ arguments, then all workers use them. Each takes float32 or float64, C-contiguou
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import carray
 
 from .runtime import (
     Call,
+    Native,
     doubles,
     exact,
     first,
+    float32_pointer,
     float64_pointer,
     floats,
     inline,
     int64_pointer,
     kernel,
     native_exact,
+    native_update,
     number,
     word,
     workers_for,
@@ -175,6 +179,51 @@ def _adam_count(worker, workers, args):  # type: ignore[no-untyped-def]
     table[12] = lr * c / (1 - number(args, 7) ** steps)
     table[13] = number(args, 9) * c
     table[14] = 1 - lr * number(args, 10) if word(args, 11) else 1.0
+
+
+# ---- Adam on a strip of a gradient, as a product finishes it; p has args[1] columns --------------
+
+
+@native_update
+def _adam_block32(r0, r1, c0, c1, args, origin, row):  # type: ignore[no-untyped-def]
+    for r in range(r0, r1):
+        at = 4 * (r * word(args, 1) + c0)
+        p = carray(float32_pointer(word(args, 0) + at), c1 - c0)
+        m = carray(float32_pointer(word(args, 2) + at), c1 - c0)
+        v = carray(float32_pointer(word(args, 3) + at), c1 - c0)
+        g = carray(float32_pointer(origin + r * row + 4 * c0), c1 - c0)
+        _adam(p, g, m, v, args)
+
+
+@native_update
+def _adam_block64(r0, r1, c0, c1, args, origin, row):  # type: ignore[no-untyped-def]
+    for r in range(r0, r1):
+        at = 8 * (r * word(args, 1) + c0)
+        p = carray(float64_pointer(word(args, 0) + at), c1 - c0)
+        m = carray(float64_pointer(word(args, 2) + at), c1 - c0)
+        v = carray(float64_pointer(word(args, 3) + at), c1 - c0)
+        g = carray(float64_pointer(origin + r * row + 8 * c0), c1 - c0)
+        _adam(p, g, m, v, args)
+
+
+class Update(NamedTuple):
+    """Adam for matmul.products: `call` counts the step, `block` then serves strips of p."""
+
+    call: Call
+    block: Native
+
+
+def adam_of_product(
+    p: Any, m: Any, v: Any, t: Any, lr: Any,
+    *, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+) -> Any:  # fmt: skip
+    """The update of a matrix p whose gradient is a matrix product; NotImplemented if not served."""
+    if p.ndim != 2 or not (_fit(p, m, v) and _scalar(t, np.int64) and _scalar(lr, np.float64)):
+        return NotImplemented
+    numbers = (float(beta1), float(beta2), float(eps), float(weight_decay), bool(decoupled))
+    args = (p, p.shape[1], m, v, t, lr, p.size, *numbers, 0.0, 0.0, 0.0)
+    block = _adam_block32 if p.dtype == np.float32 else _adam_block64
+    return Update(Call(_adam_count, args, out=p), block)
 
 
 # ---- the operations ------------------------------------------------------------------------------

@@ -149,6 +149,20 @@ def call_block(typing: Any, function: Any, r0: Any, r1: Any, c0: Any, c1: Any, a
     return types.void(*[types.intp] * 6), emit
 
 
+@intrinsic
+def call_update(
+    typing: Any, function: Any, r0: Any, r1: Any, c0: Any, c1: Any, args: Any, origin: Any, row: Any
+) -> Any:
+    """The same for an update: row r of the gradient starts at origin + r * row."""
+
+    def emit(context: Any, b: Any, signature: Any, a: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [_WORD] * 7)
+        b.call(b.inttoptr(a[0], kind.as_pointer()), a[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 8), emit
+
+
 exact = njit(inline="never", error_model="numpy", nogil=True)  # for a native_exact
 inline = njit(inline="never", error_model="numpy", fastmath=set(FASTMATH), nogil=True)
 
@@ -187,7 +201,8 @@ def first(n, worker, workers):  # type: ignore[no-untyped-def]
 # ---- compiling -----------------------------------------------------------------------------------
 
 SHARE = types.void(types.intp, types.intp, types.intp)
-BLOCK = types.void(types.intp, types.intp, types.intp, types.intp, types.intp)
+BLOCK = types.void(*[types.intp] * 5)
+UPDATE = types.void(*[types.intp] * 7)
 compiling: list[Callable[[str], None]] = []  # called with a kernel's name when it is first needed
 
 
@@ -231,6 +246,11 @@ def native_exact(body: Callable[..., None]) -> Native:
 def native_block(body: Callable[..., None]) -> Native:
     """Declare void body(r0, r1, c0, c1, args), compiled at first use."""
     return Native(body, BLOCK)
+
+
+def native_update(body: Callable[..., None]) -> Native:
+    """Declare void body(r0, r1, c0, c1, args, origin, row), exact, compiled at first use."""
+    return Native(body, UPDATE, exact=True)
 
 
 # ---- running -------------------------------------------------------------------------------------

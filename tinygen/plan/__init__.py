@@ -22,7 +22,7 @@ from ..backend import Array
 from ..graph import state
 from ..nn.module import Buffer, Module, Parameter
 from ..tensor import Tensor
-from . import fuse, passes
+from . import fuse, passes, products
 from .check import checked
 from .record import Call, Recorder, Storage, Value
 from .replay import Bound, Memory, hits, program
@@ -60,8 +60,9 @@ class Plan:
         needed = set(_storages(result))
         if fusing:
             calls = fuse.fuse(calls, needed)
+            calls = products.host(calls, needed)
             calls = passes.update_early(calls)
-            calls = fuse.into_matmuls(calls, needed)
+            calls = products.join(calls, needed)
         self.calls: list[Call] = calls
         self.memory = Memory(calls, needed)
         self.arena_bytes, self.total_bytes = self.memory.arena_bytes, self.memory.total_bytes

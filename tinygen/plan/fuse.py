@@ -2,8 +2,7 @@
 
 A group is a set of elementwise calls of one shape. It runs where its last member stood, so no call
 in between may read what a member made, and none may change what a member reads. What only members
-read never reaches memory. Where one input of a group is a matrix product that nothing else needs
-before, the group runs on each block of the product while the block is in a core's cache.
+read never reaches memory. products.py joins groups to matrix products.
 
 The loop is generated, readable Numba source: `print(step.plan.source())`.
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from .record import Call, Storage, Value
@@ -47,65 +46,64 @@ class Fusion:
     outputs: list[Value]
     product: Call | None = None
     source: str = ""
-    names: list[str] = field(default_factory=list)
+    mutated: tuple[Value, ...] = ()  # nothing
+
+    @property
+    def names(self) -> list[str]:
+        """The operations it computes."""
+        first = [] if self.product is None else [self.product]
+        return [call.primitive.name for call in (*first, *self.members)]
+
+    @property
+    def products(self) -> list[Call]:
+        """The matrix products among them."""
+        return [] if self.product is None else [self.product]
 
     def __str__(self) -> str:
-        names = [m.primitive.name for m in self.members]
-        if self.product is not None:
-            names.insert(0, self.product.primitive.name)
-        return "+".join(names)
+        return "+".join(self.names)
 
     def program(self) -> tuple[Any, tuple[int, ...]]:
         """The members as lines of the generator, and which lines are stored."""
-        place = {_position(v): ("in", i) for i, v in enumerate(self.inputs)}
+        place = {position(v): ("in", i) for i, v in enumerate(self.inputs)}
         lines: list[Any] = []
         for i, call in enumerate(self.members):
-            operands = tuple(place[_position(v)] if isinstance(v, Value) else v for v in call.args)
+            operands = tuple(place[position(v)] if isinstance(v, Value) else v for v in call.args)
             defaults = {k: v for k, v in call.primitive.defaults.items() if k not in call.static}
             static = tuple(sorted({**defaults, **call.static}.items()))
             lines.append((call.primitive.name, operands, static))
-            place[_position(call.outs[0])] = ("line", i)
-        stored = tuple(place[_position(v)][1] for v in self.outputs)
+            place[position(call.outs[0])] = ("line", i)
+        stored = tuple(place[position(v)][1] for v in self.outputs)
         return tuple(lines), stored
 
-    def bind(self, arrays: list[Any], outs: list[Any]) -> Any:
-        """The kernel on its memory: `arrays` are the product's two, if any, then the inputs."""
+    def loop(self, arrays: list[Any], outs: list[Any]) -> Any:
+        """The generated loop on its memory."""
         from tinygen_kernels.cpu import elementwise
 
-        shape = _grid(self.outputs[0])
-        lead = 2 if self.product is not None else 0
-        inputs = [_as_grid(a, shape) for a in arrays[lead:]]
-        flat = [a.reshape(shape) for a in outs]
+        shape = grid(self.outputs[0])
+        inputs = [_as_grid(a, shape) for a in arrays]
+        flat = [a.reshape(shape) for a in outs[: len(self.outputs)]]
         program, stored = self.program()
-        made = elementwise.fused(program, stored, inputs, flat[: len(stored)])
+        made = elementwise.fused(program, stored, inputs, flat)
         if made is NotImplemented:
             raise RuntimeError(f"compile: no loop for {self}: {program}")
         self.source = made.source
-        self.names = [str(m.primitive.name) for m in self.members]
-        if self.product is None:
-            return elementwise.elementwise_call(made, *shape)
-        from tinygen_kernels.cpu import matmul
+        return made
 
-        self.names.append(self.product.primitive.name)
-        epilogue = (made.block.address, _address(made.args))
-        product = outs[-1].reshape(shape)
-        call = matmul.matmul_nd.bind(arrays[0], arrays[1], out=product, epilogue=epilogue)
-        call.keep = (call.keep, made)
-        return call
+    def bind(self, arrays: list[Any], outs: list[Any]) -> Any:
+        """The kernel on its memory."""
+        from tinygen_kernels.cpu import elementwise
+
+        return elementwise.elementwise_call(self.loop(arrays, outs), *grid(self.outputs[0]))
 
 
-def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
-def _position(v: Value) -> tuple[Any, ...]:
+def position(v: Value) -> tuple[Any, ...]:
     """What says that two values hold the same elements in the same order: reshapes do."""
     if v.contiguous:
         return (v.storage, v.offset, v.size)
     return (v.storage, v.offset, v.shape, v.strides)
 
 
-def _grid(v: Value) -> tuple[int, int]:
+def grid(v: Value) -> tuple[int, int]:
     """The rows and columns of a value: all axes but the last, and the last."""
     if not v.shape:
         return (1, 1)
@@ -130,7 +128,7 @@ def _fits(v: Any, out: Value) -> bool:
         return False
     if v.size == out.size:
         return True
-    rows, columns = _grid(out)
+    rows, columns = grid(out)
     if v.shape[-1] == columns and v.size == columns:
         return True
     return v.size == rows and v.shape == (*out.shape[:-1], 1)
@@ -199,7 +197,7 @@ def fuse(calls: list[Call], needed: set[Storage]) -> list[Call]:
             group = of.get(v.storage) if isinstance(v, Value) else None
             if group is None or group is joined or group.dtype != dtype:
                 continue
-            same = group.shape == _grid(out) or (
+            same = group.shape == grid(out) or (
                 group.shape[0] * group.shape[1] == out.size and _narrow(call, group.shape)
             )
             if not same or not group.admits(calls, i):
@@ -210,7 +208,7 @@ def fuse(calls: list[Call], needed: set[Storage]) -> list[Call]:
                 _absorb(joined, group, of, home)
                 groups.remove(group)
         if joined is None:
-            joined = _Group(_grid(out), dtype)
+            joined = _Group(grid(out), dtype)
             groups.append(joined)
         joined.places = sorted([*joined.places, i])
         joined.makes.add(out.storage)
@@ -260,75 +258,10 @@ def _with_groups(
 
 
 def _inputs(members: list[Call]) -> list[Value]:
-    made = {_position(m.outs[0]) for m in members}
+    made = {position(m.outs[0]) for m in members}
     found: dict[Any, Value] = {}
     for m in members:
         for v in m.args:
-            if isinstance(v, Value) and _position(v) not in made:
-                found.setdefault(_position(v), v)
+            if isinstance(v, Value) and position(v) not in made:
+                found.setdefault(position(v), v)
     return list(found.values())
-
-
-# ---- groups at the end of a matrix product -------------------------------------------------------
-
-
-def into_matmuls(calls: list[Call], needed: set[Storage]) -> list[Call]:
-    """Groups joined to the matrix product that made one of their inputs."""
-    calls = list(calls)
-    for at in range(len(calls)):
-        call = calls[at]
-        fusion = call.fused
-        if fusion is None or fusion.product is not None:
-            continue
-        for back in range(at - 1, -1, -1):
-            product = calls[back]
-            if product is None or not _hosts(product, fusion):
-                continue
-            if _may_wait(calls, back, at):
-                calls[at] = _joined(product, call, calls, at, needed)
-                calls[back] = None  # type: ignore[call-overload]
-                break
-    return [call for call in calls if call is not None]
-
-
-def _hosts(product: Call, fusion: Fusion) -> bool:
-    """Whether a call is a matrix product that fills an input of the group."""
-    if product.fused is not None or product.primitive.name != "matmul_nd":
-        return False
-    made = product.outs[0]
-    if len(made.shape) != 2 or not made.contiguous or any(len(v.shape) != 2 for v in product.args):
-        return False
-    if made.shape != _grid(fusion.outputs[0]) or made.dtype.kind != "f":
-        return False
-    return any(_position(v) == _position(made) for v in fusion.inputs)
-
-
-def _may_wait(calls: list[Call], back: int, at: int) -> bool:
-    """Whether the product at `back` may run at `at` instead."""
-    product = calls[back]
-    made, reads = product.outs[0].storage, set(product.reads())
-    for between in calls[back + 1 : at]:
-        if between is None:
-            continue
-        if made in set(between.reads()):
-            return False
-        if not reads.isdisjoint(v.storage for v in between.mutated):
-            return False
-    return True
-
-
-def _joined(product: Call, call: Call, calls: list[Call], at: int, needed: set[Storage]) -> Call:
-    """One call for a product and its group; the last out is the memory of the product itself."""
-    fusion: Fusion = call.fused
-    made = product.outs[0]
-    later = any(made.storage in set(c.reads()) for c in calls[at + 1 :] if c is not None)
-    outputs = list(fusion.outputs)
-    same = [v for v in outputs if v.storage.nbytes == made.storage.nbytes and v.dtype == made.dtype]
-    memory = made
-    if not later and made.storage not in needed and same:
-        memory = replace(same[0], shape=made.shape, strides=made.strides)  # written in its place
-    fusion.product = product
-    own = _position(made)
-    inputs = [memory if _position(v) == own else v for v in fusion.inputs]
-    args = [*product.args, *inputs]
-    return Call(product.primitive, args, {}, [*outputs, memory], call.line, fusion)

@@ -94,10 +94,22 @@ class Call:
         return self.primitive.name if self.fused is None else str(self.fused)
 
     @property
+    def names(self) -> list[str]:
+        """The operations that are done."""
+        return [self.primitive.name] if self.fused is None else self.fused.names
+
+    @property
+    def products(self) -> list[Call]:
+        """The matrix products among them."""
+        if self.fused is not None:
+            return list(self.fused.products)
+        return [self] if self.primitive.name == "matmul_nd" else []
+
+    @property
     def mutated(self) -> list[Value]:
         """The arguments that are written in place."""
-        if not self.primitive.mutates or self.fused is not None:
-            return []
+        if self.fused is not None:
+            return list(self.fused.mutated)
         names = self.primitive.args
         return [v for n, v in zip(names, self.args, strict=False) if n in self.primitive.mutates]
 

@@ -145,5 +145,5 @@ def hits(bound: list[Bound]) -> Counter[str]:
     counted: Counter[str] = Counter()
     for b in bound:
         if b.kernel is not None:
-            counted.update([b.call.primitive.name] if b.call.fused is None else b.call.fused.names)
+            counted.update(b.call.names)
     return counted

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 def flops(call: Call) -> int:
     """Multiplications and additions of the matrix products of a call."""
-    inner = call.fused.product if call.fused is not None else call
-    if inner is None or inner.primitive.name != "matmul_nd":
-        return 0
-    x, y = inner.args[:2]
-    batch = math.prod(inner.outs[0].shape[:-2])
-    return int(2 * batch * x.shape[-2] * x.shape[-1] * y.shape[-1])
+    total = 0
+    for product in call.products:
+        x, y = product.args[:2]
+        batch = math.prod(product.outs[0].shape[:-2])
+        total += 2 * batch * x.shape[-2] * x.shape[-1] * y.shape[-1]
+    return int(total)
 
 
 def traffic(call: Call) -> int:
@@ -48,7 +48,7 @@ def table(plan: Plan) -> str:
         total += at_least
         mark = "" if bound.kernel is not None else " *" if bound.allocates else " ."
         rows.append((
-            call.name + mark, f"{inputs} -> {outs}"[:70], f"{gflop:.4f}" if gflop else "",
+            _cut(call.name) + mark, f"{inputs} -> {outs}"[:70], f"{gflop:.4f}" if gflop else "",
             f"{traffic(call) / 1e6:.3f}", f"{second * 1e6:.1f}", f"{at_least / second:.0%}",
             _short(call.line),
         ))  # fmt: skip
@@ -66,6 +66,11 @@ def table(plan: Plan) -> str:
         f"this machine, {best.gflops:.0f} GFLOP/s and {best.gbytes:.1f} GB/s"
     )
     return "\n".join(lines)
+
+
+def _cut(name: str) -> str:
+    """A name of many operations as its first ones."""
+    return name if len(name) <= 32 else f"{name[:31]}…"
 
 
 def _short(line: Any) -> str:
