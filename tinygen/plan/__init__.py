@@ -4,8 +4,8 @@
     losses = step(images)            # the first call records; every call replays
     print(step.plan)
 
-Read record.py (what a rehearsal shows), passes.py and fuse.py (what is made of it), arena.py and
-replay.py (how it runs), table.py (how it prints).
+Read record.py (what a rehearsal shows), passes.py, fuse.py and products.py (what is made of it),
+arena.py and replay.py (how it runs), table.py (how it prints).
 """
 
 from __future__ import annotations

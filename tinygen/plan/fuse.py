@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .record import Call, Storage, Value
@@ -22,7 +22,6 @@ _NAMES = """
     sub tanh where
 """
 ELEMENTWISE = frozenset(_NAMES.split())
-SMALLEST = 256  # elements: below it, a call costs more than its arithmetic
 
 
 def available() -> bool:
@@ -134,11 +133,19 @@ def _fits(v: Any, out: Value) -> bool:
     return v.size == rows and v.shape == (*out.shape[:-1], 1)
 
 
+def _narrowed(v: Any) -> Any:
+    """A value without the axes along which it only repeats; the operation broadcasts it again."""
+    if not isinstance(v, Value) or not v.size:
+        return v
+    shape = tuple(1 if stride == 0 else n for n, stride in zip(v.shape, v.strides, strict=True))
+    return replace(v, shape=shape)
+
+
 def _is_member(call: Call) -> bool:
     if call.primitive.name not in ELEMENTWISE or call.many or call.mutated:
         return False
     out = call.outs[0]
-    if out.size < SMALLEST or not out.contiguous or out.offset:
+    if not out.size or not out.contiguous or out.offset:
         return False
     arrays = [v for v in call.args if isinstance(v, Value) and v.dtype.name != "uint64"]
     kinds = {v.dtype.name for v in (*arrays, out)} - {"bool"}
@@ -186,6 +193,8 @@ def fuse(calls: list[Call], needed: set[Storage]) -> list[Call]:
     of: dict[Storage, _Group] = {}  # which group makes a storage
     home: dict[int, _Group] = {}
     for i, call in enumerate(calls):
+        if call.primitive.name in ELEMENTWISE:
+            call.args = [_narrowed(v) for v in call.args]
         if not _is_member(call):
             continue
         out = call.outs[0]

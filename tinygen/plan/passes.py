@@ -22,7 +22,8 @@ def drop_dead(calls: list[Call], needed: set[Storage]) -> list[Call]:
 
 
 def merge_equal(calls: list[Call]) -> tuple[list[Call], dict[Storage, Storage]]:
-    """Without the second of two calls that compute the same from the same values."""
+    """Without the second of two calls that compute the same from the same values, and copies."""
+    changed = {v.storage for call in calls for v in call.mutated}
     version: dict[Storage, int] = {}
     seen: dict[Any, Call] = {}
     renamed: dict[Storage, Storage] = {}
@@ -33,6 +34,9 @@ def merge_equal(calls: list[Call]) -> tuple[list[Call], dict[Storage, Storage]]:
             for v in call.mutated:
                 version[v.storage] = version.get(v.storage, 0) + 1
             kept.append(call)
+            continue
+        if _copies(call) and changed.isdisjoint((call.args[0].storage, call.outs[0].storage)):
+            renamed[call.outs[0].storage] = call.args[0].storage
             continue
         key = (
             call.primitive.name,
@@ -52,6 +56,15 @@ def merge_equal(calls: list[Call]) -> tuple[list[Call], dict[Storage, Storage]]:
         for mine, theirs in zip(call.outs, first.outs, strict=True):
             renamed[mine.storage] = theirs.storage
     return kept, renamed
+
+
+def _copies(call: Call) -> bool:
+    """Whether a call only copies a whole temporary."""
+    if call.primitive.name != "cast_discrete":
+        return False
+    x, out = call.args[0], call.outs[0]
+    whole = x.contiguous and not x.offset and x.storage.nbytes == x.size * x.dtype.itemsize
+    return bool(whole and x.storage.kind == "temporary" and x.dtype == out.dtype)
 
 
 def rename(value: Any, renamed: dict[Storage, Storage]) -> Any:
