@@ -9,6 +9,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import losses, models, nn, optim
+from tinygen.plan import fuse
 from tinygen.random import Generator
 
 FUSING = [False, True]
@@ -273,6 +274,11 @@ def test_a_plan_prints():
     assert "adam_step" in text
     assert "temporaries" in text
     assert max(map(len, text.splitlines())) <= 160
+    if fuse.available():
+        source = step.plan.source()
+        compile(source, "the loops", "exec")
+        assert "# leaky_relu" in source
+        assert "# matmul_nd+add+tanh, " in source
 
 
 def test_compile_takes_a_function():

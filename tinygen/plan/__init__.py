@@ -93,6 +93,14 @@ class Plan:
         self._backend.hits.update(self._hits)
         return _copies(self._result)
 
+    def source(self) -> str:
+        """The generated loops as text, each under the first call that runs it."""
+        found: dict[str, str] = {}
+        for call in self.calls:
+            if call.fused is not None and call.fused.source:
+                found.setdefault(call.fused.source, f"# {call.name}, {call.line}")
+        return "\n\n".join(f"{title}\n{text}" for text, title in found.items())
+
     def __repr__(self) -> str:
         return table(self)
 
