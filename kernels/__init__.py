@@ -14,6 +14,9 @@ _CPU = {
     "reduce": "sum mean max min sum_to",
     "softmax": "softmax log_softmax logsumexp",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
+    "random": (
+        "random_words random_uniform random_normal random_bernoulli random_integers dropout"
+    ),
 }
 
 TABLES: dict[str, dict[str, str]] = {

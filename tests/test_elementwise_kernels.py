@@ -74,7 +74,7 @@ def test_functions_over_their_range(name, dtype):
         want = EXACT[name](x.astype("d"))
         got = one(name, x, dtype=dtype).astype("d")
         ulps = np.abs(got - want) / np.spacing(np.abs(want).astype(dtype)).astype("d")
-    assert ulps.max() <= (3 if dtype == "float32" else 4)
+    assert ulps.max() <= (2 if dtype == "float32" else 4)
 
 
 @pytest.mark.parametrize("name", EXACT)

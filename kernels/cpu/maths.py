@@ -1,16 +1,21 @@
 """Scalar functions for loops: float32 ones without branches, so that a loop becomes vector code.
 
-Every float32 function is a few multiplications, additions and selections; no table, no call. The
-polynomials are Taylor's, cut where the next term is below half a unit in the last place over the
-reduced range, and bench/derive_maths.py measures each function over all of its range.
+Every float32 function is a few multiplications, additions, selections and at most one division; no
+table, no call. Polynomials have the smallest largest error; bench/derive_maths.py makes them and
+measures each function from denormals to infinities. All are within 2 ulp of the exact value, and
+what they make of infinities and NaN is NumPy's:
 
-- exp: x = k log 2 + r with |r| <= log(2)/2, e^x = 2^k e^r; 2^k by writing k into the exponent.
-- log: x = 2^e m with m in [1/sqrt 2, sqrt 2); s = (m-1)/(m+1), log m = 2 (s + s^3/3 + ...).
-- tanh: q / (q + 2) with q = e^(2|x|) - 1, computed without cancellation.
-- sigmoid: 1 / (1 + e) or e / (1 + e) with e = e^-|x|.
-- softplus: max(x, 0) + log1p(e), log1p(e) = 2 (s + s^3/3 + ...) with s = e / (2 + e) <= 1/3.
+    exp         1.0 ulp     x = k log 2 + r with |r| <= log(2)/2; e^x = 2^k (1 + q), q = e^r - 1
+    log         0.9 ulp     x = 2^e m with m in [1/sqrt 2, sqrt 2); s = (m-1)/(m+1),
+                            log m = 2 (s + s^3/3 + ...)
+    tanh        1.3 ulp     x + x^3 P(x^2) below 0.55, else 1 - 2 / (1 + e^2x)
+    sigmoid     1.7 ulp     y = 1 / (1 + e^|x|); y where x < 0, else 1 - y
+    softplus    1.7 ulp     max(x, 0) + log1p(e^-|x|),
+                            log1p(e^-|x|) = 2 (s + s^3/3 + ...), s = 1 / (1 + 2 e^|x|) <= 1/3
+    erf         1.1 ulp     x + x P(x^2) below 0.85, else 1 - e^-G(x), G = -log(1 - erf)
 
-NaN and infinities come out as NumPy's. The float64 forms (`wide_...`) call the platform's library.
+Both sides are computed and one is selected. The float64 forms (`wide_...`) call the platform's
+library.
 """
 
 from __future__ import annotations
@@ -30,6 +35,23 @@ I = np.int32  # noqa: E741
 _FLOAT, _INT = ir.FloatType(), ir.IntType(32)
 LOG2E = F(1.4426950408889634)
 LN2_HIGH, LN2_LOW = F(0.693359375), F(-2.12194440e-4)  # high has few bits: k times it is exact
+SHIFT = F(12582912)  # 1.5 * 2^23: adding it leaves the nearest whole number in the lowest bits
+SHIFT_BITS, SIGN = I(0x4B400000), I(-(2**31))
+
+
+def _narrow(*coefficients: float) -> tuple[Any, ...]:
+    return tuple(F(c) for c in coefficients)
+
+
+# Made and checked by bench/derive_maths.py; highest power first.
+EXP = _narrow(0.001381319, 0.00836941, 0.041668456, 0.16666515, 0.49999994)
+TANH = _narrow(0.016457297, -0.052683406, 0.1332093, -0.33332956)
+ERF = _narrow(-0.0006332342, 0.0050542266, -0.026804546, 0.112827696, -0.37612575, 0.12837917)
+ERFC = _narrow(
+    -0.00020253427, 0.0031072458, -0.022479234, 0.10444856, 0.6366011, 1.1280158, 0.000114625116
+)
+LOG = _narrow(0.2987185, 0.3997754, 0.66666776)
+LOG1P = _narrow(0.28025004, 0.2799904, 0.40021706, 0.6666641)
 
 
 @intrinsic
@@ -59,39 +81,51 @@ def to_float(typing: Any, x: Any) -> Any:
 @inline
 def _power_of_2(k):  # type: ignore[no-untyped-def]
     """2^k for -126 <= k <= 127."""
-    return from_bits((k + I(127)) << I(23))
+    return from_bits(I((k + I(127)) << I(23)))
 
 
 @inline
-def _nearest(t):  # type: ignore[no-untyped-def]
-    """The nearest whole number."""
-    return to_int(t + (F(0.5) if t > F(0) else F(-0.5)))
+def _with_sign_of(x, y):  # type: ignore[no-untyped-def]
+    """y >= 0 with the sign of x, that of a zero, too."""
+    return from_bits(I(bits(y) | (bits(x) & SIGN)))
 
 
 @inline
-def _exp_minus_1(r):  # type: ignore[no-untyped-def]
-    """e^r - 1 for |r| <= log(2)/2."""
-    p = F(1 / 5040)
-    p = p * r + F(1 / 720)
-    p = p * r + F(1 / 120)
-    p = p * r + F(1 / 24)
-    p = p * r + F(1 / 6)
-    p = p * r + F(1 / 2)
-    return p * r * r + r
+def _reduced(x):  # type: ignore[no-untyped-def]
+    """(k, q): e^x = 2^k (1 + q), q = e^r - 1 for |r| <= log(2)/2; |x| < 2^20, NaN gives NaN.
+
+    I(...) around sums of integers: Numba makes int64 of them, which are half as many to a vector.
+    """
+    shifted = x * LOG2E + SHIFT
+    f = shifted - SHIFT
+    r = (x - f * LN2_HIGH) - f * LN2_LOW
+    p = EXP[0] * r + EXP[1]
+    p = p * r + EXP[2]
+    p = p * r + EXP[3]
+    p = p * r + EXP[4]
+    return I(bits(shifted) - SHIFT_BITS), p * (r * r) + r
+
+
+@inline
+def _one_plus(q, power, one):  # type: ignore[no-untyped-def]
+    """one + power (1 + q), rounded, and what the rounding lost; one <= power are powers of 2.
+
+    Reciprocals of such sums are sigmoid, softplus and tanh. To add one to a rounded 1 + q would
+    cost half a unit more: of the two powers, what their sum loses is known exactly.
+    """
+    a = power + one
+    b = power * q + (one - (a - power))
+    total = a + b
+    return total, b - (total - a)
 
 
 @inline
 def narrow_exp(x):  # type: ignore[no-untyped-def]
-    t = x if x > F(-104) else F(-104)
-    t = t if t < F(89) else F(89)
-    k = _nearest(t * LOG2E)
-    f = to_float(k)
-    r = (t - f * LN2_HIGH) - f * LN2_LOW
-    y = _exp_minus_1(r) + F(1)
-    half = k >> I(1)  # 2^k in two factors: it may be denormal
-    y = y * _power_of_2(half) * _power_of_2(k - half)
-    y = F(np.inf) if x > F(88.722839) else y
-    return x if x != x else y
+    t = F(-105) if x < F(-105) else x  # NaN passes; e^-105 is 0, e^89 infinite
+    t = F(89) if t > F(89) else t
+    k, q = _reduced(t)
+    half = I(k >> I(1))  # 2^k in two factors: it may be denormal
+    return (q + F(1)) * _power_of_2(half) * _power_of_2(I(k - half))
 
 
 @inline
@@ -99,17 +133,14 @@ def narrow_log(x):  # type: ignore[no-untyped-def]
     small = x < F(1.17549435e-38)
     scaled = x * F(8388608.0) if small else x  # denormals are brought up by 2^23
     b = bits(scaled)
-    e = (b - I(0x3F3504F3)) >> I(23)  # so that m is in [1/sqrt 2, sqrt 2)
-    m = from_bits(b - (e << I(23)))
+    e = I(I(b - I(0x3F3504F3)) >> I(23))  # so that m is in [1/sqrt 2, sqrt 2)
+    m = from_bits(I(b - (e << I(23))))
     f = to_float(e) - (F(23) if small else F(0))
     d = m - F(1)
     s = d / (F(2) + d)
     z = s * s
-    p = F(2 / 11)
-    p = p * z + F(2 / 9)
-    p = p * z + F(2 / 7)
-    p = p * z + F(2 / 5)
-    p = p * z + F(2 / 3)
+    p = LOG[0] * z + LOG[1]
+    p = p * z + LOG[2]
     # log m = d - s (d - z p): the leading term is exact
     y = (d - s * (d - z * p)) + f * LN2_LOW
     y = y + f * LN2_HIGH
@@ -121,51 +152,73 @@ def narrow_log(x):  # type: ignore[no-untyped-def]
 
 @inline
 def narrow_tanh(x):  # type: ignore[no-untyped-def]
-    size = abs(x)
-    t = size if size < F(10) else F(10)
-    t = t + t
-    k = _nearest(t * LOG2E)
-    f = to_float(k)
-    r = (t - f * LN2_HIGH) - f * LN2_LOW
-    two = _power_of_2(k)
-    q = _exp_minus_1(r) * two + (two - F(1))
-    y = q / (q + F(2))
-    y = -y if x < F(0) else y
-    y = x if x == F(0) else y  # the sign of a zero
-    return x if x != x else y
+    t = abs(x)
+    t = F(10) if t > F(10) else t
+    k, q = _reduced(t + t)
+    total, _ = _one_plus(q, _power_of_2(k), F(1))
+    z = t * t
+    p = TANH[0] * z + TANH[1]
+    p = p * z + TANH[2]
+    p = p * z + TANH[3]
+    y = t + (z * p) * t if t < F(0.55) else F(1) - F(2) / total
+    return _with_sign_of(x, y)
 
 
 @inline
 def narrow_sigmoid(x):  # type: ignore[no-untyped-def]
-    e = narrow_exp(-abs(x))
-    return (F(1) if x >= F(0) else e) / (F(1) + e)
+    t = abs(x)
+    t = F(105) if t > F(105) else t
+    k, q = _reduced(t)
+    half = I(k >> I(1))  # the sum is made 2^half smaller: it stays finite
+    small = _power_of_2(I(-half))
+    total, _ = _one_plus(q, _power_of_2(I(k - half)), small)
+    y = F(1) / total * small
+    return y if x < F(0) else F(1) - y
 
 
 @inline
 def narrow_softplus(x):  # type: ignore[no-untyped-def]
-    e = narrow_exp(-abs(x))
-    s = e / (F(2) + e)
-    z = s * s
-    p = F(2 / 15)
-    p = p * z + F(2 / 13)
-    p = p * z + F(2 / 11)
-    p = p * z + F(2 / 9)
-    p = p * z + F(2 / 7)
-    p = p * z + F(2 / 5)
-    p = p * z + F(2 / 3)
-    y = p * z * s + (s + s)
+    t = abs(x)
+    t = F(105) if t > F(105) else t
+    k, q = _reduced(t)
+    half = I(k >> I(1))
+    small = _power_of_2(I(-half))
+    total, lacks = _one_plus(q, _power_of_2(I(k - half + I(1))), small)
+    u = F(1) / total  # s = u small, and 1 / (total + lacks) = u - u^2 lacks
+    z = (u * small) * (u * small)
+    p = LOG1P[0] * z + LOG1P[1]
+    p = p * z + LOG1P[2]
+    p = p * z + LOG1P[3]
+    y = ((u + u) + (z * p - (u + u) * lacks) * u) * small
     return (x if x > F(0) else F(0)) + y
+
+
+@inline
+def narrow_erf(x):  # type: ignore[no-untyped-def]
+    t = abs(x)
+    t = F(4) if t > F(4) else t
+    g = ERFC[0] * t + ERFC[1]
+    g = g * t + ERFC[2]
+    g = g * t + ERFC[3]
+    g = g * t + ERFC[4]
+    g = g * t + ERFC[5]
+    g = g * t + ERFC[6]
+    k, q = _reduced(-g)
+    power = _power_of_2(k)
+    z = t * t
+    p = ERF[0] * z + ERF[1]
+    p = p * z + ERF[2]
+    p = p * z + ERF[3]
+    p = p * z + ERF[4]
+    p = p * z + ERF[5]
+    y = t + p * t if t < F(0.85) else (F(1) - power) - power * q
+    return _with_sign_of(x, y)
 
 
 @inline
 def narrow_sign(x):  # type: ignore[no-untyped-def]
     y = F(1) if x > F(0) else (F(-1) if x < F(0) else F(0))
     return x if x != x else y
-
-
-@inline
-def narrow_erf(x):  # type: ignore[no-untyped-def]
-    return F(math.erf(float(x)))
 
 
 @inline

@@ -6,10 +6,7 @@
 A worker takes whole rows, so results do not depend on their number. Exponentials are made in
 blocks that stay in a core's cache and are added by the same fixed vectors as in reduce.py.
 
-exp in float32: x = k ln 2 + r, |r| <= ln 2 / 2; exp r is its Taylor polynomial of degree 7 (the
-next term, r^8 / 8!, is below 6e-9), then scaled by 2^k in two halves, so that results below the
-smallest normal number come out right. No branch, no call: the loop becomes vector code. float64
-takes the C library's exp.
+float32 takes the exponential of maths.py, vector code within 1 ulp; float64 the C library's.
 """
 
 from __future__ import annotations
@@ -18,49 +15,12 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
+from .maths import narrow_exp
 from .reduce import BLOCK, MAX, SUM, _axes, _into, _run, _shape, _split
 from .runtime import Call, doubles, floats, inline, kernel, native, word, workers_for
 
 SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = 0, 1, 2
-_SHIFT = np.float32(12582912)  # 1.5 * 2^23: adding it leaves an integer in the lowest bits
-_LOG2E = np.float32(1 / math.log(2))
-_LN2_HIGH = np.float32(0.693359375)  # few bits: k times it is exact
-_LN2_LOW = np.float32(math.log(2) - 0.693359375)
-_LOWEST, _HIGHEST = np.float32(-105), np.float32(89)  # exp is 0 below, infinite above
-_C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(1 / math.factorial(k)) for k in range(2, 8))
-_ONE = np.float32(1)
-
-
-@intrinsic
-def _scaled(typing: Any, value: Any, shifted: Any) -> Any:
-    """value * 2^k for shifted = _SHIFT + k, -252 <= k <= 254: two factors, made of their bits."""
-
-    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        i32, f32 = ir.IntType(32), ir.FloatType()
-        k = b.sub(b.bitcast(args[1], i32), i32(0x4B400000))  # the bits of _SHIFT
-        half = b.ashr(k, i32(1))
-        result = args[0]
-        for part in (half, b.sub(k, half)):
-            result = b.fmul(result, b.bitcast(b.shl(b.add(part, i32(127)), i32(23)), f32))
-        return result
-
-    return types.float32(types.float32, types.float32), emit
-
-
-@inline
-def _exp32(x):  # type: ignore[no-untyped-def]
-    x = _LOWEST if x < _LOWEST else x  # NaN passes
-    x = _HIGHEST if x > _HIGHEST else x
-    shifted = x * _LOG2E + _SHIFT
-    k = shifted - _SHIFT
-    r = (x - k * _LN2_HIGH) - k * _LN2_LOW
-    p = _C4 + r * (_C5 + r * (_C6 + r * _C7))
-    return _scaled(_ONE + r * (_ONE + r * (_C2 + r * (_C3 + r * p))), shifted)
-
 
 # Table: x out rows n form scratch
 
@@ -69,7 +29,7 @@ def _exp32(x):  # type: ignore[no-untyped-def]
 def _exponentials(x, top, e):  # type: ignore[no-untyped-def]
     if x.itemsize == 4:
         for i in range(x.size):
-            e[i] = _exp32(np.float32(x[i] - top))
+            e[i] = narrow_exp(np.float32(x[i] - top))
     else:
         for i in range(x.size):
             e[i] = math.exp(x[i] - top)
