@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-numba = pytest.importorskip("numba")
+pytest.importorskip("numba")
+import numba
 from tinygen import backend
 from tinygen import random as tr
 from tinygen_kernels.cpu import random as kernels
