@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("numba")
 import numba
+
 from tinygen import backend
 from tinygen import random as tr
 from tinygen_kernels.cpu import random as kernels
