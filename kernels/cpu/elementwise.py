@@ -172,8 +172,9 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
                 f"s{buffer} = fill_words({buffer}, {key}, {base} + np.uint64({options['offset']}), "
                 "r * columns + c, n)"
             )
+            rows.append(f"v{buffer} = {buffer}[s{buffer} : s{buffer} + n]")  # vector code needs 0
             x = _operand(operands[0], names)
-            keep = f"({buffer}[s{buffer} + j] >> np.uint32(8)) >= np.uint32({limit})"
+            keep = f"(v{buffer}[j] >> np.uint32(8)) >= np.uint32({limit})"
             text = f"({x} / K({1.0 - options['p']!r}) if {keep} else ZERO)"
         else:
             terms = [_operand(v, names) for v in operands]

@@ -52,6 +52,7 @@ KC = 1024  # how much of k is packed at a time
 GROUP_BYTES = 384 * 1024  # of B that is packed at a time, where A passes by
 A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
 EPILOGUE = 16  # multiply-adds that an element of an epilogue takes as long as, about
+FINISHED = 32 * 1024  # elements of C that wait for their epilogue in the cache
 STRIP = 48 if WIDE else 24  # rows transposed or packed at once: whole tiles, whole vectors
 
 # The table of arguments; strides, SHARE, BEFORE and PRIVATE in bytes. ALONG: what the parts are,
@@ -97,7 +98,9 @@ def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
     first, end = groups * strips * worker // workers, groups * strips * (worker + 1) // workers
     scratch = word(args, WORKSPACE) + worker * word(args, SHARE)
     panels = scratch + word(args, BEFORE)
-    each = group > 1 or word(args, UPDATE)
+    # Epilogues run on blocks that fit the cache, as wide as can be: random words come by the dozen.
+    every = 1 if word(args, UPDATE) or not word(args, TURNED) else 8  # strips
+    waits = all_panels  # the first of the finished panels whose epilogue has not run
     while first < end:
         g = first // strips
         i0, i1 = first - g * strips, min(end - g * strips, strips)
@@ -109,11 +112,21 @@ def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
                 _pack_panel(args, kind, size, to, q, k0, depth)
             for i in range(i0, i1):
                 _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch)
-                if each and k0 + depth == k:
-                    _finish(args, size, i, i + 1, q0, q1, scratch)
-        if not each:
-            _finish(args, size, i0, i1, q0, q1, scratch)
+                ends = (i + 1 - i0) % every == 0 or i + 1 == i1
+                if (group > 1 or word(args, UPDATE)) and k0 + depth == k and ends:
+                    begins = i - (i - i0) % every
+                    _finish(args, size, begins, i + 1, q0, q1, scratch)
+        if group == 1 and not word(args, UPDATE):
+            if i0 > 0 or i1 < strips:
+                _finish(args, size, i0, i1, q0, q1, scratch)
+            else:
+                waits = min(waits, q0)
+                if (q1 - waits) * wide * strips * word(args, HEIGHT) >= FINISHED:
+                    _finish(args, size, 0, strips, waits, q1, scratch)
+                    waits = all_panels
         first = g * strips + i1
+    if waits < all_panels:
+        _finish(args, size, 0, strips, waits, end // strips, scratch)
 
 
 @inline
