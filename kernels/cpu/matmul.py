@@ -49,7 +49,7 @@ from .tile import ROWS, ROWS_4, VECTOR_BYTES, WIDE, pack, tile, unpack
 NARROW = 4  # rows or columns: most of a tile would be padding
 SMALLEST = 8192  # multiply-adds: below it, np.matmul is done before the call is bound
 KC = 1024  # how much of k is packed at a time
-GROUP_BYTES = 384 * 1024  # of B that is packed at a time, where A passes by
+GROUP_BYTES = 256 * 1024  # of B that is packed at a time, where A passes by
 A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
 EPILOGUE = 16  # multiply-adds that an element of an epilogue takes as long as, about
 FINISHED = 32 * 1024  # elements of C that wait for their epilogue in the cache
@@ -169,31 +169,36 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
         c_row = word(args, GROUP) * wide * size
     plain = c_lane == size  # then tiles go along C's rows; else a strip is stored panel by panel
     tiles, n_panels = (r1 - r0 + high - 1) // high, q1 - q0
-    for j in range(tiles * n_panels):
-        t, q = (j // n_panels, q0 + j % n_panels) if plain else (j % tiles, q0 + j // tiles)
-        part = q // part_panels
-        left = (q - part * part_panels) * wide
-        here, here_rows = min(wide, lanes - left), min(high, r1 - r0 - t * high)
-        width = _width(here, vectors, n)
-        panel = panels + (q - q0) * word(args, BLOCK) * deep * wide * size
-        start = from_a + t * high * a_row
-        strip_c = _part(args, s + part, 2) + r0 * c_row + left * c_lane
-        if word(args, UPDATE):
-            strip_c = scratch + word(args, PRIVATE) + (q - q0) * wide * size
-        to_c = strip_c + t * high * c_row
-        direct = plain and here == width and here_rows == high
-        to, to_row = (to_c, c_row) if direct else (scratch + t * high * width * size, width * size)
-        ahead, step = panel, 0
-        if q == q0 and a_col == size and a_row == word(args, N_K) * size:
-            ahead, step = start + high * a_row, high * size  # the rows of the next tile
-        tile(
-            kind, width // n, start, a_row, a_col, here_rows - 1, panel, to, to_row, depth * deep,
-            onto if direct else 0, ahead, step,
-        )  # fmt: skip
-        if plain and not direct:
-            unpack(kind, size, to, width, to_c, c_row, c_lane, here_rows, here, onto)
-        elif not plain and t == tiles - 1:
-            unpack(kind, size, scratch, width, strip_c, c_row, c_lane, r1 - r0, here, onto)
+    several = word(args, ALONG) == MORE_LANES
+    contiguous = a_col == size and a_row == word(args, N_K) * size
+    for x in range(tiles if plain else n_panels):
+        for y in range(n_panels if plain else tiles):
+            t, q = (x, q0 + y) if plain else (y, q0 + x)
+            part = q // part_panels if several else 0  # a division takes as long as 50 sums
+            left = (q - part * part_panels) * wide
+            here, here_rows = min(wide, lanes - left), min(high, r1 - r0 - t * high)
+            width = _width(here, vectors, n)
+            panel = panels + (q - q0) * word(args, BLOCK) * deep * wide * size
+            start = from_a + t * high * a_row
+            strip_c = _part(args, s + part, 2) + r0 * c_row + left * c_lane
+            if word(args, UPDATE):
+                strip_c = scratch + word(args, PRIVATE) + (q - q0) * wide * size
+            to, to_row = strip_c + t * high * c_row, c_row
+            direct = plain and here == width and here_rows == high
+            if not direct:
+                to, to_row = scratch + t * high * width * size, width * size
+            ahead, step = panel, 0
+            if q == q0 and contiguous:
+                ahead, step = start + high * a_row, high * size  # the rows of the next tile
+            tile(
+                kind, width // n, start, a_row, a_col, here_rows - 1, panel, to, to_row,
+                depth * deep, onto if direct else 0, ahead, step,
+            )  # fmt: skip
+            if plain and not direct:
+                to_c = strip_c + t * high * c_row
+                unpack(kind, size, to, width, to_c, c_row, c_lane, here_rows, here, onto)
+            elif not plain and t == tiles - 1:
+                unpack(kind, size, scratch, width, strip_c, c_row, c_lane, r1 - r0, here, onto)
 
 
 @inline
