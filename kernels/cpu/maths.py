@@ -110,7 +110,7 @@ def _reduced(x):  # type: ignore[no-untyped-def]
 def _one_plus(q, power, one):  # type: ignore[no-untyped-def]
     """one + power (1 + q), rounded, and what the rounding lost; one <= power are powers of 2.
 
-    Reciprocals of such sums are sigmoid, softplus and tanh. To add one to a rounded 1 + q would
+    Reciprocals of such sums are in sigmoid and softplus. To add one to a rounded 1 + q would
     cost half a unit more: of the two powers, what their sum loses is known exactly.
     """
     a = power + one
@@ -155,7 +155,8 @@ def narrow_tanh(x):  # type: ignore[no-untyped-def]
     t = abs(x)
     t = F(10) if t > F(10) else t
     k, q = _reduced(t + t)
-    total, _ = _one_plus(q, _power_of_2(k), F(1))
+    power = _power_of_2(k)
+    total = (power + F(1)) + power * q  # loses the one where it no longer counts
     z = t * t
     p = TANH[0] * z + TANH[1]
     p = p * z + TANH[2]
