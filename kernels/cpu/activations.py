@@ -4,11 +4,11 @@ The loops are those of elementwise.py on the functions of maths.py, so that a fu
 bits here and in a plan, which fuses it with its neighbours and takes nothing from this file. An
 array of any shape is one row, and must be contiguous.
 
-Below `eager_from` elements NumPy is done before the call is bound, which takes as long as NumPy's
-exp of some 20,000 elements. The numbers were measured on two cores of which one was often taken,
-so that a second core is rarely needed to win; for exp, log and tanh, which NumPy has as vector
-code, it is. float64 is served where NumPy takes several passes and no exponential is needed: ours
-calls the C library for one element at a time.
+Below `eager_from` elements NumPy is done before the call is bound, which takes as long as its exp
+of 20,000 elements. The numbers were measured on two free cores. NumPy's exp and log are vector code
+as fast as ours, its tanh twice as fast: there a second core decides, and only on large arrays.
+float64 is served where several passes of NumPy become one without an exponential; ours is the C
+library's, an element at a time.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ def _one(name: str, **static: float) -> tuple[Any, ...]:
     return ((name, _X, tuple(static.items())),)
 
 
-@kernel(eager_from=1_048_576)
+@kernel(eager_from=262_144)
 def exp(x: Any, *, out: Any = None) -> Any:
     return _bind(_one("exp"), x, out, wide=False)
 
 
-@kernel(eager_from=1_048_576)
+@kernel(eager_from=524_288)
 def log(x: Any, *, out: Any = None) -> Any:
     return _bind(_one("log"), x, out, wide=False)
 
@@ -80,12 +80,12 @@ def erf(x: Any, *, out: Any = None) -> Any:
     return _bind(_one("erf"), x, out)
 
 
-@kernel(eager_from=8_192)
+@kernel(eager_from=16_384)
 def sigmoid(x: Any, *, out: Any = None) -> Any:
     return _bind(_one("sigmoid"), x, out, wide=False)
 
 
-@kernel(eager_from=65_536)
+@kernel(eager_from=16_384)
 def softplus(x: Any, *, out: Any = None) -> Any:
     return _bind(_one("softplus"), x, out, wide=False)
 
@@ -95,7 +95,7 @@ def relu(x: Any, *, out: Any = None) -> Any:
     return _bind(_one("relu"), x, out)
 
 
-@kernel(eager_from=65_536)
+@kernel(eager_from=32_768)
 def leaky_relu(x: Any, *, slope: float = 0.01, out: Any = None) -> Any:
     return _bind(_one("leaky_relu", slope=float(slope)), x, out)
 
