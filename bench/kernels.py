@@ -39,6 +39,7 @@ slower or the alternation costs more than 1.3.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import sys
@@ -396,13 +397,13 @@ class Product:
 
 def like(value: Any, rng: np.random.Generator) -> np.ndarray:
     """A matrix with the shape and the order of a value of the plan."""
-    (rows, columns), (row, column) = value.shape, value.strides
-    if column == value.dtype.itemsize or columns == 1:
-        return rng.standard_normal((rows, row // value.dtype.itemsize), np.float32)[:, :columns]
-    if row != value.dtype.itemsize:
+    (rows, columns), size = value.shape, value.dtype.itemsize
+    row, column = (stride // size for stride in value.strides)
+    if column == 1 or columns == 1:
+        return rng.standard_normal((rows, max(row, columns)), np.float32)[:, :columns]
+    if row != 1 and rows > 1:
         raise ValueError(f"products: strides {value.strides}")
-    step = column // value.dtype.itemsize
-    return rng.standard_normal((columns, step), np.float32)[:, :rows].T
+    return rng.standard_normal((columns, max(column, rows)), np.float32)[:, :rows].T
 
 
 def _form(x: np.ndarray, y: np.ndarray) -> str:
@@ -477,77 +478,88 @@ def by_numpy(xs: Any, ys: Any, outs: list[np.ndarray], summed: bool) -> None:
 def products_section(options: argparse.Namespace) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for batch in BATCHES:
-        print(f"products of a training step of the dense GAN, batch {batch}")
-        rows, forms = [], {}
+        print(f"products of a training step of the dense GAN, batch {batch}; * is not counted")
+        entries: list[dict[str, Any]] = []
+        forms: dict[str, dict[str, float]] = {}
         all_products = products_of(batch)
         for form in ("A@B", "A.T@B", "A@B.T"):
             mine = [p for p in all_products if p.form == form]
-            judged = [p for p in mine if not p.small and p.own is not None]
-            taken, peaks = _rounds(mine, options)
-            for i, p in enumerate(mine):
-                rows.append(_product_cells(p, taken[i], peaks))
+            taken = _rounds(mine, options)
+            entries += [_entry(p, figures) for p, figures in zip(mine, taken, strict=True)]
+            both = zip(mine, taken, strict=True)
+            judged = [(p, figures) for p, figures in both if not p.small and p.own is not None]
             if judged:
-                figures = [(p, taken[i]) for i, p in enumerate(mine) if p in judged]
-                forms[form] = _form_rate(figures, peaks)
+                forms[form] = _form_rate(judged)
         head = ["form", "rows x k x lanes", "times", "us", "GFLOP/s", "of peak", "NumPy", "to it"]
-        print(report.table(head, rows))
-        for form, entry in forms.items():
+        print(report.table(head, [_product_cells(entry) for entry in entries]))
+        for form, rates in forms.items():
             print(
-                f"  {form}: {entry['gflops']:.0f} GFLOP/s, {entry['of_peak']:.1%} of the peak of "
-                f"{entry['peak']:.0f} (best {entry['best_of_peak']:.1%}); NumPy takes "
-                f"{entry['numpy_ratio']:.2f} times as long",
+                f"  {form}: {rates['gflops']:.0f} GFLOP/s, {rates['of_peak']:.1%} of the peak "
+                f"at that time, {rates['peak']:.0f} (best {rates['best_of_peak']:.1%}); NumPy "
+                f"takes {rates['numpy_ratio']:.2f} times as long",
                 flush=True,
             )
-        out[f"batch {batch}"] = {"forms": forms, "products": rows}
+        out[f"batch {batch}"] = {"forms": forms, "products": entries}
     return out
 
 
-def _rounds(mine: list[Product], options: argparse.Namespace) -> tuple[list[Figures], list[float]]:
-    """Seconds of each product by the kernel and by NumPy, and the peak of each round."""
-    taken: list[Figures] = [{"own": [], "numpy": []} for _ in mine]
-    peaks = []
+def _rounds(mine: list[Product], options: argparse.Namespace) -> list[Figures]:
+    """Seconds of each product by the kernel, at the peak as measured around it, and by NumPy."""
+    taken: list[Figures] = [{"own": [], "peak": [], "numpy": []} for _ in mine]
     for _ in range(options.rounds):
-        near = []
         for p, figures in zip(mine, taken, strict=True):
             if p.own is not None:
                 time.sleep(PAUSE)
-                near.append(peak())
+                before = peak()
                 figures["own"].append(seconds_of(p.own, options.seconds))
-                near.append(peak())
+                figures["peak"].append(p.flop / max(before, peak()))
             time.sleep(PAUSE)
             figures["numpy"].append(seconds_of(p.numpy, options.seconds))
-        peaks.append(statistics.median(near) if near else peak())
-    return taken, peaks
+    return taken
 
 
-def _product_cells(p: Product, taken: Figures, peaks: list[float]) -> list[str]:
-    flop = p.flop
-    theirs = f"{flop / statistics.median(taken['numpy']):.1f}"
-    if p.own is None:
-        return [p.form, p.label, str(p.count), "", "declined", "", theirs, ""]
-    seconds = statistics.median(taken["own"])
-    share = report.ratio([flop / s for s in taken["own"]], peaks)
-    ratio = report.ratio(taken["numpy"], taken["own"])
-    note = " *" if p.small else ""
-    return [
-        p.form, p.label + note, str(p.count), f"{1e6 * seconds:.1f}", f"{flop / seconds:.1f}",
-        f"{share:.0%}", theirs, f"{ratio:.2f}x",
-    ]  # fmt: skip
+def _entry(p: Product, taken: Figures) -> dict[str, Any]:
+    """What was measured of a product, without the kernel's figures where it declines."""
+    out: dict[str, Any] = {
+        "form": p.form, "product": p.label, "times": p.count,
+        "counted": not p.small and p.own is not None,
+        "numpy_gflops": round(p.flop / statistics.median(taken["numpy"]), 2),
+    }  # fmt: skip
+    if p.own is not None:
+        seconds = statistics.median(taken["own"])
+        out["microseconds"] = round(1e6 * seconds, 2)
+        out["gflops"] = round(p.flop / seconds, 2)
+        out["of_peak"] = round(report.ratio(taken["peak"], taken["own"]), 4)
+        out["numpy_ratio"] = round(report.ratio(taken["numpy"], taken["own"]), 3)
+    return out
 
 
-def _form_rate(figures: list[tuple[Product, Figures]], peaks: list[float]) -> dict[str, float]:
+def _product_cells(entry: dict[str, Any]) -> list[str]:
+    label = entry["product"] + ("" if entry["counted"] else " *")
+    cells = [entry["form"], label, str(entry["times"])]
+    if "gflops" not in entry:
+        return [*cells, "", "declined", "", f"{entry['numpy_gflops']:.1f}", ""]
+    cells += [f"{entry['microseconds']:.1f}", f"{entry['gflops']:.1f}", f"{entry['of_peak']:.0%}"]
+    return [*cells, f"{entry['numpy_gflops']:.1f}", f"{entry['numpy_ratio']:.2f}x"]
+
+
+def _form_rate(judged: list[tuple[Product, Figures]]) -> dict[str, float]:
     """All operations of a form over all their times, in each round and with the best times."""
-    flop = sum(p.count * p.flop for p, _ in figures)
-    rounds = range(len(peaks))
-    own = [sum(p.count * taken["own"][i] for p, taken in figures) for i in rounds]
-    numpy = [sum(p.count * taken["numpy"][i] for p, taken in figures) for i in rounds]
-    best = sum(p.count * min(taken["own"]) for p, taken in figures)
+    flop = sum(p.count * p.flop for p, _ in judged)
+
+    def summed(name: str) -> list[float]:
+        rounds = zip(*(figures[name] for _, figures in judged), strict=True)
+        return [sum(p.count * s for (p, _), s in zip(judged, each, strict=True)) for each in rounds]
+
+    own, limit = summed("own"), summed("peak")
+    best = sum(p.count * min(figures["own"]) for p, figures in judged)
+    least = sum(p.count * min(figures["peak"]) for p, figures in judged)
     return {
         "gflops": round(flop / statistics.median(own), 2),
-        "peak": round(statistics.median(peaks), 2),
-        "of_peak": round(report.ratio([flop / s for s in own], peaks), 4),
-        "best_of_peak": round(flop / best / max(peaks), 4),
-        "numpy_ratio": round(report.ratio(numpy, own), 3),
+        "peak": round(flop / statistics.median(limit), 2),
+        "of_peak": round(report.ratio(limit, own), 4),
+        "best_of_peak": round(least / best, 4),
+        "numpy_ratio": round(report.ratio(summed("numpy"), own), 3),
     }
 
 
@@ -726,15 +738,18 @@ def table_section(options: argparse.Namespace, bandwidth: float) -> dict[str, An
     peers = ["numpy"] if worker is None else ["numpy", "torch"]
     results = {case.name: measure(case, options, worker, bandwidth) for case in options.cases}
     show(results, peers)
-    if worker is not None:
-        print(", ".join(f"{key} {value}" for key, value in worker.about.items()))
-        results["torch"] = worker.about
-        worker.close()
-    return results
+    if worker is None:
+        return {"kernels": results}
+    print("torch: " + ", ".join(f"{key} {value}" for key, value in worker.about.items()))
+    worker.close()
+    return {"kernels": results, "torch": worker.about}
 
 
 def main() -> int:
     options = arguments()
+    pinned = [name for name in report.PINS if name in os.environ]
+    if pinned:
+        sys.exit(f"error: {', '.join(pinned)} makes NumPy's BLAS another than it is; unset it")
     machine, about = report.machine(), versions()
     print(report.describe(machine))
     print(", ".join(f"{name} {value}" for name, value in about.items() if value is not None))
@@ -761,7 +776,7 @@ def main() -> int:
         record["alternate"] = alternate_section(options)
         good &= all(entry["ratio"] <= ALTERNATING for entry in record["alternate"].values())
     if not (options.products or options.grid or options.alternate):
-        record["kernels"] = table_section(options, max(bandwidth.values()))
+        record |= table_section(options, max(bandwidth.values()))
     if options.json:
         report.write(options.json, record)
     return 1 if options.check and not good else 0
