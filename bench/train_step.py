@@ -24,7 +24,9 @@ say so. They work in turn in every round while the others sleep; a figure is the
 rounds, a ratio the median of the ratios within the rounds. "process" is the most memory that the
 process ever held, libraries and compiling included; "step" is the arrays alive at the peak of a
 step, weights and Adam's moments included: as tracemalloc counts NumPy's (tinygen), PyTorch's
-profiler its allocator's, and XLA plans them (JAX).
+profiler its allocator's, and XLA plans them (JAX). "planned" is the part of it that a compiled step
+sets aside for its temporaries: the arena of tinygen's plan, XLA's temporaries; the others ask for
+each array as they go.
 
 `--check` first compares the losses of 4 steps in float64, without dropout and with the same noise,
 of every peer: they must agree to 1e-9 (tinygrad, whose Adam counts in float32: 1e-5), or nothing
@@ -157,6 +159,7 @@ def measure(
             "first_step_s": round(worker.first_step_s, 2),
             "process_bytes": memory["process"],
             "step_bytes": memory["step"],
+            "temporaries_bytes": memory["temporaries"],
             "about": worker.about,
         }
     if ways:
@@ -170,11 +173,11 @@ def show(label: str, measured: dict[str, dict[str, Any]]) -> None:
         [
             peer, f"{found['ms']:.2f}", f"{found['least']:.2f}", f"{found['ratio']:.2f}x",
             f"{found['first_step_s']:.1f} s", report.megabytes(found["process_bytes"]),
-            report.megabytes(found["step_bytes"]),
+            report.megabytes(found["step_bytes"]), report.megabytes(found["temporaries_bytes"]),
         ]
         for peer, found in measured.items()
     ]  # fmt: skip
-    head = [label, "ms a step", "least", "to tinygen", "first step", "process", "step"]
+    head = [label, "ms a step", "least", "to tinygen", "first step", "process", "step", "planned"]
     print(report.table(head, rows), flush=True)
 
 

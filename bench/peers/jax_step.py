@@ -146,13 +146,21 @@ def build(load: Workload) -> Peer:
         state[0], losses = compiled(state[0], *batch, noise)
         return tuple(float(loss) for loss in losses)
 
+    @functools.cache
+    def analysis() -> Any:
+        return compiled.lower(state[0], *batches[0], None).compile().memory_analysis()
+
     def memory() -> int | None:
         """What XLA planned: arguments, results that are no donated arguments, temporaries."""
-        plan = compiled.lower(state[0], *batches[0], None).compile().memory_analysis()
+        plan = analysis()
         if plan is None:
             return None
         results = plan.output_size_in_bytes - plan.alias_size_in_bytes
         return int(plan.argument_size_in_bytes + results + plan.temp_size_in_bytes)
+
+    def temporaries() -> int | None:
+        plan = analysis()
+        return None if plan is None else int(plan.temp_size_in_bytes)
 
     def about() -> dict[str, Any]:
         known = hasattr(os, "sched_getaffinity")
@@ -162,7 +170,7 @@ def build(load: Workload) -> Peer:
             "variant": f"{prng}, {'optax.adam' if own == 'optax' else 'adam written out'}",
         }
 
-    return Peer(step, batches, jnp.asarray, memory, about)
+    return Peer(step, batches, jnp.asarray, memory, temporaries, about)
 
 
 if __name__ == "__main__":

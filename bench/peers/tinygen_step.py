@@ -95,11 +95,12 @@ def build(load: Workload) -> Peer:
         return step
 
     def make() -> Any:
-        raw = tg.compile((vae if load.model == "vae" else gan)(tg.random.Generator(0)))
+        compiled = tg.compile((vae if load.model == "vae" else gan)(tg.random.Generator(0)))
 
         def step(batch: Any, noise: tg.Tensor | None) -> tuple[float, ...]:
-            return tuple(float(loss) for loss in raw(*batch, noise))
+            return tuple(float(loss) for loss in compiled(*batch, noise))
 
+        step.compiled = compiled  # type: ignore[attr-defined]
         return step
 
     batches = [(tg.tensor(x), tg.tensor(y)) for x, y in load.batches()]
@@ -117,6 +118,13 @@ def build(load: Workload) -> Peer:
         tracemalloc.stop()
         return peak
 
+    first = make()
+
+    def temporaries() -> int | None:
+        """The arena of the plan: what lives within the step, places shared over time."""
+        plan = first.compiled.plan
+        return None if plan is None else plan.arena_bytes
+
     def about() -> dict[str, Any]:
         numba = sys.modules.get("numba")
         return {
@@ -128,7 +136,7 @@ def build(load: Workload) -> Peer:
             "variant": "eager, NumPy alone" if load.variant == "numpy" else "compiled",
         }
 
-    return Peer(make(), batches, tg.tensor, memory, about)
+    return Peer(first, batches, tg.tensor, memory, temporaries, about)
 
 
 if __name__ == "__main__":

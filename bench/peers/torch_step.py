@@ -133,7 +133,7 @@ def build(load: Workload) -> Peer:
             "variant": ", ".join(ways),
         }
 
-    return Peer(make(wrap), batches, torch.from_numpy, memory, about)
+    return Peer(make(wrap), batches, torch.from_numpy, memory, about=about)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ turn.
 | (at the start)                | {"ready": about}: the first step is done                        |
 | {"do": "run", "steps": k}     | {"ms": milliseconds a step, "losses": of the last step}         |
 | {"do": "losses", "steps": k}  | {"losses": of each of k steps with the noise of the workload}   |
-| {"do": "memory"}              | {"process": peak bytes so far, "step": bytes of arrays, or null}|
+| {"do": "memory"}              | {"process": peak bytes so far, "step": bytes of arrays, or null,|
+|                               |  "temporaries": bytes, or null}                                 |
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Peer:
         tensor: a NumPy array as a tensor of the framework.
         memory: bytes of the arrays alive at the peak of a step, weights and Adam's moments
             included; None where the framework does not tell.
+        temporaries: bytes that the compiled step sets aside for what lives within it; None where
+            nothing is planned ahead.
         about: versions, threads, and the ways chosen; asked after the first step.
     """
 
@@ -49,18 +52,25 @@ class Peer:
     batches: list[Any]
     tensor: Callable[[np.ndarray], Any]
     memory: Callable[[], int | None] = lambda: None
+    temporaries: Callable[[], int | None] = lambda: None
     about: Callable[[], dict[str, Any]] = dict
 
 
-def serve(build: Callable[[Workload], Peer]) -> None:
-    """Build the step that the command line describes, and answer until the input ends."""
+def channel() -> Callable[[dict[str, Any]], None]:
+    """What sends an answer; whatever a framework prints goes to standard error from now on."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a framework prints goes elsewhere
+    os.dup2(2, 1)
 
     def say(answer: dict[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
+    return say
+
+
+def serve(build: Callable[[Workload], Peer]) -> None:
+    """Build the step that the command line describes, and answer until the input ends."""
+    say = channel()
     workload = from_json(json.loads(sys.argv[1]))
     try:
         peer = build(workload)
@@ -79,7 +89,8 @@ def serve(build: Callable[[Workload], Peer]) -> None:
             say({"losses": [peer.step(*both) for both in zip(batches, noise, strict=True)]})
         else:
             process = peak_memory()
-            say({"process": process, "step": peer.memory()})
+            planned = peer.temporaries()
+            say({"process": process, "step": peer.memory(), "temporaries": planned})
     return None
 
 

@@ -1,0 +1,144 @@
+"""What bench/kernels.py measures: operations, sizes and numbers, the same for every library.
+
+NumPy alone is imported here, since the peers live in environments of their own.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+SLOPE, P = 0.2, 0.3  # of leaky_relu, of dropout
+ADAM = {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
+MOMENTUM = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.0}
+LR = 1e-3
+PASSES = {"sgd_step": 3, "sgd_momentum_step": 5, "adam_step": 7, "ema_step": 3}  # reads and writes
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation at one size, float32.
+
+    Attributes:
+        op: the name in the table of kernels; "fused" for a loop that a plan generates, and
+            "gather_images".
+        title: the operation in words.
+        shapes: of the arrays it takes.
+        static: its options.
+        turned: which of the arrays are given as the transpose of an array in memory.
+    """
+
+    op: str
+    title: str
+    shapes: tuple[Shape, ...]
+    static: dict[str, Any] = field(default_factory=dict)
+    turned: tuple[int, ...] = ()
+
+    @property
+    def size(self) -> str:
+        if self.op == "matmul_nd":
+            (*lead, rows, k), lanes = self.shapes[0], self.shapes[1][-1]
+            return "x".join(map(str, (*lead, rows, k, lanes)))
+        return "x".join(map(str, self.shapes[0]))
+
+    @property
+    def name(self) -> str:
+        return f"{self.title} {self.size}"
+
+    def arrays(self) -> list[np.ndarray]:
+        """What it takes, always the same numbers."""
+        rng = np.random.default_rng(0)
+        if self.op == "gather_images":
+            images = rng.integers(256, size=self.shapes[1], dtype=np.uint8)
+            return [images, rng.integers(len(images), size=self.shapes[0][0])]
+        out = []
+        for i, shape in enumerate(self.shapes):
+            flip = i in self.turned
+            there = (*shape[:-2], shape[-1], shape[-2]) if flip else shape
+            x = rng.standard_normal(there, np.float32)
+            out.append(np.swapaxes(x, -1, -2) if flip else x)
+        if self.title == "log":
+            out[0] = np.abs(out[0])
+        if self.op == "adam_step":
+            out[3] = np.square(out[3])  # the second moment
+        return out
+
+    def work(self) -> tuple[str, float]:
+        """The unit of its rate, and how much of it (in 10^9) one call must do at least."""
+        sizes = [math.prod(shape) for shape in self.shapes]
+        if self.op == "matmul_nd":
+            return "GFLOP/s", 2e-9 * sizes[0] * self.shapes[1][-1]
+        if self.op in PASSES:
+            return "GB/s", 4e-9 * PASSES[self.op] * sizes[0]
+        if self.op == "gather_images":
+            return "GB/s", 5e-9 * sizes[0]
+        if self.op in ("fused", "softmax", "log_softmax"):
+            return "GB/s", 4e-9 * (sum(sizes) + sizes[0])
+        return "GB/s", 4e-9 * sizes[0]  # a reduction, whose result is small
+
+
+def cases() -> list[Case]:
+    out: list[Case] = []
+    add = lambda *args, **more: out.append(Case(*args, **more))
+    for rows, k, lanes in ((64, 784, 1024), (256, 784, 1024), (512, 512, 512), (1024, 64, 784)):
+        shapes = ((rows, k), (k, lanes))
+        add("matmul_nd", "A@B", shapes)
+        add("matmul_nd", "A.T@B", shapes, turned=(0,))
+        add("matmul_nd", "A@B.T", shapes, turned=(1,))
+    add("matmul_nd", "stack A@B", ((16, 128, 64), (16, 64, 128)))
+    for op in ("sum", "mean", "max", "min"):
+        for shape, axis in (
+            ((256, 1024), 0), ((256, 1024), 1), ((2000, 784), None), ((64, 28, 28, 16), (0, 1, 2)),
+            ((64, 28, 28, 16), (1, 2, 3)),
+        ):  # fmt: skip
+            where = "all" if axis is None else f"axis {str(axis).replace(' ', '')}"
+            add(op, f"{op} {where}", (shape,), {"axis": axis, "keepdims": False})
+    add("sum_to", "sum_to (1024,)", ((256, 1024),), {"shape": (1024,)})
+    add("sum_to", "sum_to (256,1)", ((256, 1024),), {"shape": (256, 1)})
+    for op in ("softmax", "log_softmax", "logsumexp"):
+        for shape in ((8192, 10), (256, 1000)):
+            add(op, op, (shape,), {"axis": -1})
+    for n in (131_072, 802_816):  # within the caches of a core, and a layer of 784 by 1024
+        p = (n,)
+        add("sgd_step", "sgd", (p, p), {"weight_decay": 0.0})
+        add("sgd_momentum_step", "momentum", (p, p, p), MOMENTUM)
+        add("adam_step", "adam", (p, p, p, p), ADAM)
+        add("ema_step", "ema", (p, p), {"decay": 0.999})
+    for name in ("exp", "log", "tanh", "sigmoid", "softplus", "erf"):
+        add("fused", name, ((256, 1024),))
+    for name in ("bias+leaky_relu", "bias+leaky_relu+dropout"):
+        add("fused", name, ((256, 1024), (1024,)))
+    for low, high in ((0.0, 1.0), (-1.0, 1.0)):
+        add("gather_images", f"gather to ({low:g},{high:g})",
+            ((256, 28, 28, 1), (10_000, 28, 28, 1)), {"low": low, "high": high})  # fmt: skip
+    return out
+
+
+def seconds_of(run: Callable[[], Any], budget: float) -> float:
+    """Seconds a call, over as many as fill `budget` seconds, after three that are not counted."""
+    guess = budget
+    for _ in range(3):  # the first wakes threads and fills caches
+        start = time.perf_counter()
+        run()
+        guess = min(guess, time.perf_counter() - start)
+    count = max(1, min(100_000, round(budget / max(guess, 1e-7))))
+    start = time.perf_counter()
+    for _ in range(count):
+        run()
+    return (time.perf_counter() - start) / count
+
+
+def fingerprint(arrays: Iterable[np.ndarray]) -> list[float]:
+    """Of each array two sums, one of them weighted by place: to tell whether libraries agree."""
+    out = []
+    for a in arrays:
+        flat = np.asarray(a, np.float64).reshape(-1)
+        out += [float(np.abs(flat).sum()), float(flat @ np.cos(np.arange(flat.size)))]
+    return out

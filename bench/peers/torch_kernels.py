@@ -1,0 +1,125 @@
+"""PyTorch's side of bench/kernels.py: the same operations on the same numbers.
+
+    python bench/peers/torch_kernels.py '{}'
+
+| line                                        | answer                                             |
+|---------------------------------------------|----------------------------------------------------|
+| (at the start)                              | {"ready": version and threads}                     |
+| {"do": "result", "case": name}              | {"result": fingerprint of one call, null if random}|
+| {"do": "run", "case": name, "seconds": s}   | {"s": seconds a call, over about s seconds}        |
+
+Updates are those of torch.optim with fused=True, the Python around them included. Results are
+written into arrays that are there where PyTorch has a way to say so.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from cases import ADAM, LR, MOMENTUM, SLOPE, Case, P, cases, fingerprint, seconds_of
+from worker import channel
+
+Made = tuple[Callable[[], Any], list[torch.Tensor] | None]  # what runs; what it changes in place
+
+ELEMENTWISE = {
+    "exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
+    "erf": torch.erf,
+}  # fmt: skip
+
+
+def reduction(case: Case, x: torch.Tensor) -> Callable[[], Any]:
+    if case.op == "sum_to":
+        shape = case.static["shape"]
+        axis = 0 if len(shape) == 1 else 1
+        return lambda: torch.sum(x, dim=axis).reshape(shape)
+    function = {"sum": torch.sum, "mean": torch.mean, "max": torch.amax, "min": torch.amin}[case.op]
+    axis = case.static["axis"]
+    if axis is None:
+        return lambda: function(x)
+    return lambda: function(x, dim=axis)
+
+
+def update(case: Case, tensors: list[torch.Tensor]) -> Made:
+    p, g = tensors[:2]
+    if case.op == "ema_step":
+        return lambda: p.lerp_(g, 1 - case.static["decay"]), [p]
+    p.requires_grad_(True)
+    p.grad = g
+    optimizer: Any
+    if case.op == "adam_step":
+        betas = (ADAM["beta1"], ADAM["beta2"])
+        optimizer = torch.optim.Adam([p], lr=LR, betas=betas, eps=ADAM["eps"], fused=True)
+        optimizer.state[p] = {
+            "step": torch.tensor(0.0), "exp_avg": tensors[2], "exp_avg_sq": tensors[3]
+        }  # fmt: skip
+    elif case.op == "sgd_momentum_step":
+        optimizer = torch.optim.SGD([p], lr=LR, momentum=MOMENTUM["momentum"], fused=True)
+        optimizer.state[p] = {"momentum_buffer": tensors[2]}
+    else:
+        optimizer = torch.optim.SGD([p], lr=LR, fused=True)
+    return optimizer.step, [p, *tensors[2:]]
+
+
+def prepared(case: Case) -> Made:
+    tensors = [torch.from_numpy(a) for a in case.arrays()]
+    x = tensors[0]
+    if case.op in ("sgd_step", "sgd_momentum_step", "adam_step", "ema_step"):
+        return update(case, tensors)
+    if case.op == "gather_images":
+        low, high = case.static["low"], case.static["high"]
+
+        def gather() -> torch.Tensor:
+            values = x[tensors[1]].to(torch.float32).div_(255)
+            return values if (low, high) == (0, 1) else values.mul_(high - low).add_(low)
+
+        return gather, None
+    if case.op == "matmul_nd":
+        product = torch.empty(*case.shapes[0][:-1], case.shapes[1][-1])
+        return lambda: torch.matmul(x, tensors[1], out=product), None
+    if case.op in ("softmax", "log_softmax", "logsumexp"):
+        function = getattr(torch, case.op)
+        return lambda: function(x, dim=-1), None
+    if case.op != "fused":
+        return reduction(case, x), None
+    if case.title in ELEMENTWISE:
+        out, elementwise = torch.empty_like(x), ELEMENTWISE[case.title]
+        return lambda: elementwise(x, out=out), None
+    if case.title == "softplus":
+        return lambda: F.softplus(x), None
+    bias = tensors[1]
+    if case.title == "bias+leaky_relu":
+        return lambda: F.leaky_relu(x + bias, SLOPE), None
+    return lambda: F.dropout(F.leaky_relu(x + bias, SLOPE), P), None
+
+
+def main() -> None:
+    say = channel()
+    known = {case.name: case for case in cases()}
+    made: dict[str, Made] = {}
+    about = {"version": torch.__version__, "threads": torch.get_num_threads()}
+    say({"ready": {"python": platform.python_version(), **about}})
+    with torch.no_grad():
+        for line in sys.stdin:
+            request = json.loads(line)
+            case = known[request["case"]]
+            if request["do"] == "result":
+                run, changed = prepared(case)
+                out = run()
+                found = [out] if changed is None else changed
+                random = "dropout" in case.title
+                say({"result": None if random else fingerprint(t.detach().numpy() for t in found)})
+                continue
+            if case.name not in made:
+                made.clear()  # one case at a time in memory
+                made[case.name] = prepared(case)
+            say({"s": seconds_of(made[case.name][0], request["seconds"])})
+
+
+if __name__ == "__main__":
+    main()
