@@ -49,7 +49,7 @@ from .tile import ROWS, ROWS_4, VECTOR_BYTES, WIDE, pack, tile, unpack
 NARROW = 4  # rows or columns: most of a tile would be padding
 SMALLEST = 8192  # multiply-adds: below it, np.matmul is done before the call is bound
 KC = 1024  # how much of k is packed at a time
-GROUP_BYTES = 256 * 1024  # of B that is packed at a time, where A passes by
+GROUP_BYTES = 384 * 1024  # of B that is packed at a time, where A passes by
 A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
 EPILOGUE = 16  # multiply-adds that an element of an epilogue takes as long as, about
 FINISHED = 32 * 1024  # elements of C that wait for their epilogue in the cache
@@ -357,7 +357,7 @@ def products(
     block = k if whole else -(-k // -(-k // deepest))  # equal parts of k
     panels = -(-c[0].shape[1] // wide) * (parts if along == MORE_LANES else 1)
     group = max(1, GROUP_BYTES // (block * deep * wide * size)) if passing else 1
-    group = min(group, panels)
+    group = -(-panels // -(-panels // group))  # of equal size
     work = rows * lanes * parts * (k + (EPILOGUE if epilogues else 0))
     workers = threads() if work > 100_000 else 1
     private = _lines(height * (wide + packs * block * deep) * size)
