@@ -51,6 +51,7 @@ SMALLEST = 8192  # multiply-adds: below it, np.matmul is done before the call is
 KC = 1024  # how much of k is packed at a time
 GROUP_BYTES = 384 * 1024  # of B that is packed at a time, where A passes by
 A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
+MANY = 200  # rows of A: then B is the one that stays
 EPILOGUE = 16  # multiply-adds that an element of an epilogue takes as long as, about
 FINISHED = 32 * 1024  # elements of C that wait for their epilogue in the cache
 STRIP = 48 if WIDE else 24  # rows transposed or packed at once: whole tiles, whole vectors
@@ -351,7 +352,7 @@ def products(
     wide, high = vectors * per_vector, ROWS_4 if vectors == 4 else ROWS
     packs = a[0].strides[1] != size or deep > 1
     height = STRIP if packs or c_strides[1] != size else high
-    passing = packs or all_rows >= 4 * c[0].shape[1]  # A streams, B stays
+    passing = packs or all_rows > MANY or all_rows >= 4 * c[0].shape[1]  # A streams, B stays
     deepest = KC if passing else min(max(A_BYTES // (all_rows * size), 256), KC)
     whole = deep > 1 or update is not None  # then k is packed at once, however long
     block = k if whole else -(-k // -(-k // deepest))  # equal parts of k
