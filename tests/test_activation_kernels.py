@@ -111,7 +111,7 @@ def test_the_same_bits_as_in_a_plan(name: str) -> None:
 def test_what_cannot_be_served_is_declined(name: str) -> None:
     bind = getattr(activations, name).bind
     x = np.ones((32, 32), np.float32)
-    for other in (x[:, ::2], x.T[1:], x[:0], x[:7], np.ones((32, 32), np.int64)):
+    for other in (x[:, ::2], x.T[1:], x[:0], np.ones((32, 32), np.int64)):
         assert bind(other) is NotImplemented
     for out in (np.empty(1024, "f4"), np.empty((32, 32), "f8"), np.empty((64, 32), "f4")[::2]):
         assert bind(x, out=out) is NotImplemented

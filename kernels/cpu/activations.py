@@ -21,7 +21,6 @@ import numpy as np
 from .elementwise import Fused, _compiled, elementwise_call
 from .runtime import address_of, kernel
 
-SMALLEST = 256  # elements: smaller arrays, also of a plan, are left to NumPy; none is compiled for
 _X = (("in", 0),)
 SILU = (("sigmoid", _X, ()), ("mul", (("in", 0), ("line", 0)), ()))
 GELU = (
@@ -43,7 +42,7 @@ def _bind(program: tuple[Any, ...], x: Any, out: Any, wide: bool = True) -> Any:
     much as NumPy takes for thousands of elements.
     """
     served = x.dtype == np.float32 or (wide and x.dtype == np.float64)
-    if not served or x.size < max(SMALLEST, 1) or not x.flags.c_contiguous:
+    if not served or not x.size or not x.flags.c_contiguous:
         return NotImplemented
     out = np.empty(x.shape, x.dtype) if out is None else out
     if out.shape != x.shape or out.dtype != x.dtype or not out.flags.c_contiguous:

@@ -44,10 +44,9 @@ from .runtime import (
     word,
     workspace,
 )
-from .tile import ROWS, ROWS_4, VECTOR_BYTES, WIDE, pack, tile, unpack
+from .tile import ROWS, ROWS_4, VECTOR_BYTES, WIDE, pack, pack_rows, tile, unpack
 
-NARROW = 4  # rows or columns: most of a tile would be padding
-SMALLEST = 8192  # multiply-adds: below it, np.matmul is done before the call is bound
+NEVER = 1 << 62  # an operation on its own is np.matmul's: binding takes longer than it can gain
 KC = 1024  # how much of k is packed at a time
 GROUP_BYTES = 384 * 1024  # of B that is packed at a time, where A passes by
 A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
@@ -159,19 +158,22 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
     r1 = min(r0 + height, rows)
     onto = 1 if k0 > 0 or word(args, ACCUMULATE) else 0
     from_a = _part(args, s, 0) + r0 * a_row + k0 * a_col
-    if a_col != size or deep > 1:  # a strip whose numbers lie far apart is packed like a panel of B
+    tiles, n_panels = (r1 - r0 + high - 1) // high, q1 - q0
+    contiguous = a_col == size and a_row == word(args, N_K) * size
+    tile_bytes = high * a_row
+    if a_col != size or deep > 1:  # the numbers of a row lie far apart: they are packed by tiles
         packed = scratch + height * wide * size
-        for j in range(deep):
-            from_a = _part(args, s + j, 0) + r0 * a_row + k0 * a_col
-            to = packed + j * depth * height * size
-            pack(kind, size, to, height, from_a, a_col, a_row, depth, r1 - r0)
-        from_a, a_row, a_col = packed, size, height * size
+        for t in range(tiles):
+            for j in range(deep):
+                rows_a = _part(args, s + j, 0) + (r0 + t * high) * a_row + k0 * a_col
+                to = packed + (t * deep + j) * depth * high * size
+                n_rows = min(high, r1 - r0 - t * high)
+                pack_rows(kind, size, to, high, rows_a, a_row, a_col, depth, n_rows)
+        from_a, a_row, a_col, tile_bytes = packed, size, high * size, deep * depth * high * size
     if word(args, UPDATE):
         c_row = word(args, GROUP) * wide * size
     plain = c_lane == size  # then tiles go along C's rows; else a strip is stored panel by panel
-    tiles, n_panels = (r1 - r0 + high - 1) // high, q1 - q0
     several = word(args, ALONG) == MORE_LANES
-    contiguous = a_col == size and a_row == word(args, N_K) * size
     for x in range(tiles if plain else n_panels):
         for y in range(n_panels if plain else tiles):
             t, q = (x, q0 + y) if plain else (y, q0 + x)
@@ -180,7 +182,7 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
             here, here_rows = min(wide, lanes - left), min(high, r1 - r0 - t * high)
             width = _width(here, vectors, n)
             panel = panels + (q - q0) * word(args, BLOCK) * deep * wide * size
-            start = from_a + t * high * a_row
+            start = from_a + t * tile_bytes
             strip_c = _part(args, s + part, 2) + r0 * c_row + left * c_lane
             if word(args, UPDATE):
                 strip_c = scratch + word(args, PRIVATE) + (q - q0) * wide * size
@@ -297,7 +299,7 @@ def _batch(x: Any, y: Any, out: Any) -> Any:
     return calls[0]
 
 
-@kernel
+@kernel(eager_from=NEVER)
 def matmul_nd(x: Any, y: Any, *, out: Any = None, accumulate: bool = False) -> Any:
     """x @ y, matrices or stacks of them; strides may be any. `accumulate` adds to out."""
     if x.dtype != y.dtype or x.dtype not in (np.float32, np.float64):
@@ -306,11 +308,7 @@ def matmul_nd(x: Any, y: Any, *, out: Any = None, accumulate: bool = False) -> A
         return NotImplemented
     if x.ndim > 2 or y.ndim > 2:
         return _batch(x, y, out)
-    (rows, k), lanes = x.shape, y.shape[1]
-    small = rows * k * lanes < SMALLEST or min(rows, lanes) < NARROW
-    if small and not accumulate:
-        return NotImplemented
-    out = np.empty((rows, lanes), x.dtype) if out is None else out
+    out = np.empty((x.shape[0], y.shape[1]), x.dtype) if out is None else out
     return products([x], [y], [out], accumulate=accumulate)
 
 

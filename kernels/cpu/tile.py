@@ -191,6 +191,23 @@ def move(typing: Any, kind: Any, source: Any, target: Any) -> Any:
     return types.void(kind, types.intp, types.intp), emit
 
 
+def _make_mover(n: int) -> Any:
+    """Copy n numbers that lie side by side."""
+
+    @intrinsic
+    def mover(typing: Any, kind: Any, source: Any, target: Any) -> Any:
+        def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+            _store(b, _load(b, ir.VectorType(context.get_value_type(kind), n), args[1]), args[2])
+            return context.get_dummy_value()
+
+        return types.void(kind, types.intp, types.intp), emit
+
+    return mover
+
+
+_move_rows, _move_rows_4 = _make_mover(ROWS), _make_mover(ROWS_4)
+
+
 # ---- panels --------------------------------------------------------------------------------------
 
 
@@ -227,6 +244,26 @@ def pack(kind, size, panel, width, b, b_row, b_col, k, lanes):  # type: ignore[n
             whole[i * width + j] = from_b[i * step + j * beside]
         for j in range(lanes, width):
             whole[i * width + j] = 0
+
+
+@inline
+def pack_rows(kind, size, to, high, a, a_row, a_col, k, rows):  # type: ignore[no-untyped-def]
+    """The rows of A that a tile needs, `high` numbers a step of k, zeros beyond the rows."""
+    if a_row == size and rows == high:
+        for i in range(k):
+            if high == ROWS:
+                _move_rows(kind, a + i * a_col, to + i * ROWS * size)
+            else:
+                _move_rows_4(kind, a + i * a_col, to + i * ROWS_4 * size)
+        return
+    target = carray(pointer_of(kind, to), k * high)
+    down, along = a_row // size, a_col // size
+    source = carray(pointer_of(kind, a), (rows - 1) * down + (k - 1) * along + 1)
+    for i in range(k):
+        for r in range(rows):
+            target[i * high + r] = source[r * down + i * along]
+        for r in range(rows, high):
+            target[i * high + r] = 0
 
 
 @inline
