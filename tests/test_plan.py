@@ -356,3 +356,43 @@ def test_repeated_values_and_copies_cost_nothing():
     np.testing.assert_allclose(p.numpy(), before + 0.5 * x.numpy() / 12, rtol=1e-6)
     np.testing.assert_allclose(b.numpy(), 1 + 0.5 / 4, rtol=1e-6)
     assert not any("cast" in call.name for call in compiled.plan.calls)
+
+
+def test_transposed_gradients_of_gradients_join_the_sum():
+    pytest.importorskip("numba")
+
+    def made():
+        net = nn.Sequential(
+            nn.Dense(20, 40, rng=Generator(0)), nn.Softplus(), nn.Dense(40, 1, rng=Generator(1))
+        )
+        optimizer = optim.Adam(net.parameters(), 1e-2)
+
+        def step(x):
+            loss = net(x).mean() + losses.r1_penalty(net, x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return net, step
+
+    (plain, step), (planned, other) = made(), made()
+    compiled = tg.compile(other)
+    for i in range(3):
+        x = batch(i, (16, 20), -1.0)
+        assert compiled(x).item() == pytest.approx(step(x).item(), rel=1e-4)
+    for name, value in planned.state_dict().items():
+        np.testing.assert_allclose(value, plain.state_dict()[name], rtol=0, atol=2e-4)
+    for call in compiled.plan.calls:  # all sums are of arrays that lie in one order
+        if call.name == "add":
+            assert all(v.contiguous for v in call.args)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 5, 1), (1,), (3, 1, 4), (2, 3)])
+def test_loops_over_any_shape(shape):
+    def step(x, scale):
+        return tg.tanh(x * 2.0) + x * scale, (x > scale).astype("float32")
+
+    x, scale = batch(0, shape, -1.0), batch(1, shape[-1:])
+    for got, want in zip(tg.compile(step)(x, scale), step(x, scale), strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-6, atol=1e-7)

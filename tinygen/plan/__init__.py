@@ -59,6 +59,7 @@ class Plan:
         result = _renamed(recording.result, renamed)
         needed = set(_storages(result))
         if fusing:
+            passes.turn_products(calls, needed)
             calls = fuse.fuse(calls, needed)
             calls = products.host(calls, needed)
             calls = passes.update_early(calls)
@@ -95,11 +96,10 @@ class Plan:
 
     def source(self) -> str:
         """The generated loops as text, each under the first call that runs it."""
-        found: dict[str, str] = {}
-        for call in self.calls:
-            if call.fused is not None and call.fused.source:
-                found.setdefault(call.fused.source, f"# {call.name}, {call.line}")
-        return "\n\n".join(f"{title}\n{text}" for text, title in found.items())
+        fused = [call for call in self.calls if call.fused is not None and call.fused.source]
+        first = {call.fused.source: call for call in reversed(fused)}
+        texts = [f"# {call.name}, {call.line}\n{text}" for text, call in first.items()]
+        return "\n\n".join(reversed(texts))
 
     def __repr__(self) -> str:
         return table(self)

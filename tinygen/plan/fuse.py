@@ -78,7 +78,7 @@ class Fusion:
         """The generated loop on its memory."""
         from tinygen_kernels.cpu import elementwise
 
-        shape = grid(self.outputs[0])
+        shape = self._shape()
         inputs = [_as_grid(a, shape) for a in arrays]
         flat = [a.reshape(shape) for a in outs[: len(self.outputs)]]
         program, stored = self.program()
@@ -92,7 +92,14 @@ class Fusion:
         """The kernel on its memory."""
         from tinygen_kernels.cpu import elementwise
 
-        return elementwise.elementwise_call(self.loop(arrays, outs), *grid(self.outputs[0]))
+        return elementwise.elementwise_call(self.loop(arrays, outs), *self._shape())
+
+    def _shape(self) -> tuple[int, int]:
+        """Rows and columns of the loop: one long row where nothing is spread over rows."""
+        out = self.outputs[0]
+        if self.product is None and all(_flat(v, out.size) for v in self.inputs):
+            return (1, out.size)
+        return grid(out)
 
 
 def position(v: Value) -> tuple[Any, ...]:
@@ -183,8 +190,11 @@ class _Group:
 def _narrow(call: Call, shape: tuple[int, int]) -> bool:
     """Whether all arguments are as large as the out, so that any split into rows will do."""
     size = shape[0] * shape[1]
-    arrays = [v for v in call.args if isinstance(v, Value) and v.dtype.name != "uint64"]
-    return all(v.size in (1, size) for v in arrays)
+    return all(_flat(v, size) for v in call.args if isinstance(v, Value))
+
+
+def _flat(v: Value, size: int) -> bool:
+    return v.size in (1, size) or v.dtype.name == "uint64"
 
 
 def fuse(calls: list[Call], needed: set[Storage]) -> list[Call]:

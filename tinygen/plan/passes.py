@@ -5,6 +5,7 @@ Storage is written once by the call that makes it, and again only by calls that 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .record import Call, Storage, Value
@@ -73,6 +74,36 @@ def rename(value: Any, renamed: dict[Storage, Storage]) -> Any:
         new = renamed[value.storage]
         return Value(new, value.offset, value.shape, value.strides, value.dtype)
     return value
+
+
+def turn_products(calls: list[Call], needed: set[Storage]) -> None:
+    """A matrix product that is only read transposed becomes the product of the transposed.
+
+    Gradients of gradients come out so; in the order of their parameter they can be added in place.
+    """
+    seen: dict[Storage, list[tuple[Call, int]]] = {}
+    for call in calls:
+        for i, v in enumerate(call.args):
+            if isinstance(v, Value):
+                seen.setdefault(v.storage, []).append((call, i))
+    for call in calls:
+        out = call.outs[0] if call.primitive.name == "matmul_nd" else None
+        if out is None or len(out.shape) != 2 or min(out.shape) < 2 or out.storage in needed:
+            continue
+        turned = _transposed(out)
+        readers = seen.get(out.storage, [])
+        if not out.contiguous or any(reader.args[i] != turned for reader, i in readers):
+            continue
+        x, y = call.args
+        strides = (turned.shape[1] * turned.dtype.itemsize, turned.dtype.itemsize)
+        fresh = replace(turned, strides=strides)
+        call.args, call.outs = [_transposed(y), _transposed(x)], [fresh]
+        for reader, i in readers:
+            reader.args[i] = fresh
+
+
+def _transposed(v: Value) -> Value:
+    return replace(v, shape=v.shape[::-1], strides=v.strides[::-1])
 
 
 def update_early(calls: list[Call]) -> list[Call]:
