@@ -443,9 +443,9 @@ def products_of(batch: int) -> list[Product]:
         own = None
         if bound.kernel is not None:
             own = matmul.products(xs, ys, outs)
-            sizes = sorted(int(word) for word in bound.kernel.args[:3])
-            if sizes != sorted((rows, lanes, k)) or int(bound.kernel.args[matmul.PARTS]) != n:
-                raise ValueError(f"products: the plan's call is {sizes}, not {rows}x{k}x{lanes}")
+            words = bound.kernel.args
+            if int(words[matmul.N_K]) != k or int(words[matmul.PARTS]) != n:
+                raise ValueError(f"products: the plan's call is not {n} of {rows}x{k}x{lanes}")
         kind = "" if n == 1 else f"{'sum of ' if summed else ''}{n} x "
         form, label = _form(xs[0], ys[0]), f"{kind}{rows}x{k}x{lanes}"
         same = f"{form} {label} {own is None}"

@@ -38,6 +38,7 @@ from .runtime import (
     call_block,
     call_update,
     inline,
+    int64_pointer,
     kernel,
     native,
     threads,
@@ -56,13 +57,14 @@ FINISHED = 32 * 1024  # elements of C that wait for their epilogue in the cache
 STRIP = 48 if WIDE else 24  # rows transposed or packed at once: whole tiles, whole vectors
 
 # The table of arguments; strides, SHARE, BEFORE and PRIVATE in bytes. ALONG: what the parts are,
-# 0 more rows, 1 more lanes, 2 more of k. From PART on, five words a part: addresses of A, B, C, of
+# 0 more rows, 1 more lanes, 2 more of k. LEFTS: address of the lanes where panels begin, and of the
+# end. From PART on, five words a part: addresses of A, B, C, of
 # the epilogue and of its table. SHARE is a worker's workspace: a strip of tiles, a strip of A, from
 # PRIVATE on a strip of C that only an update sees, from BEFORE on the panels.
 (
-    N_ROWS, N_LANES, N_K, A_ROW, A_COL, B_ROW, B_COL, C_ROW, C_LANE, ACCUMULATE, TURNED, UPDATE,
-    VECTORS, BLOCK, GROUP, HEIGHT, WORKSPACE, SHARE, BEFORE, PRIVATE, PARTS, ALONG, PART,
-) = range(23)  # fmt: skip
+    N_ROWS, N_K, A_ROW, A_COL, B_ROW, B_COL, C_ROW, C_LANE, ACCUMULATE, TURNED, UPDATE, VECTORS,
+    BLOCK, GROUP, HEIGHT, WORKSPACE, SHARE, BEFORE, PRIVATE, PARTS, ALONG, PANELS, LEFTS, PART,
+) = range(24)  # fmt: skip
 MORE_ROWS, MORE_LANES, MORE_K = 0, 1, 2
 
 
@@ -72,11 +74,16 @@ def _part(args, s, i):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _counts(args, n):  # type: ignore[no-untyped-def]
+def _left(args, q):  # type: ignore[no-untyped-def]
+    """Where panel q of a part begins."""
+    return int64_pointer(word(args, LEFTS))[q]
+
+
+@inline
+def _counts(args):  # type: ignore[no-untyped-def]
     """Strips and panels of a part, strips and panels of all, and how many parts k has."""
-    parts, along, wide = word(args, PARTS), word(args, ALONG), word(args, VECTORS) * n
+    parts, along, panels = word(args, PARTS), word(args, ALONG), word(args, PANELS)
     strips = (word(args, N_ROWS) + word(args, HEIGHT) - 1) // word(args, HEIGHT)
-    panels = (word(args, N_LANES) + wide - 1) // wide
     all_strips = strips * parts if along == MORE_ROWS else strips
     all_panels = panels * parts if along == MORE_LANES else panels
     return strips, panels, all_strips, all_panels, parts if along == MORE_K else 1
@@ -91,7 +98,7 @@ def _width(here, vectors, n):  # type: ignore[no-untyped-def]
 @inline
 def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
     n = VECTOR_BYTES // size
-    _, _, strips, all_panels, deep = _counts(args, n)
+    _, _, strips, all_panels, deep = _counts(args)
     k, block, group = word(args, N_K), word(args, BLOCK), word(args, GROUP)
     wide = word(args, VECTORS) * n  # lanes of a panel
     groups = (all_panels + group - 1) // group
@@ -133,11 +140,11 @@ def _product(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
 def _pack_panel(args, kind, size, to, q, k0, depth):  # type: ignore[no-untyped-def]
     """Panel q of B (of the sum's Bs, one below the other)."""
     n = VECTOR_BYTES // size
-    _, part_panels, _, _, deep = _counts(args, n)
+    _, part_panels, _, _, deep = _counts(args)
     b_row, b_col, vectors = word(args, B_ROW), word(args, B_COL), word(args, VECTORS)
     t = q // part_panels
-    left = (q - t * part_panels) * vectors * n
-    here = min(vectors * n, word(args, N_LANES) - left)
+    left = _left(args, q - t * part_panels)
+    here = _left(args, q - t * part_panels + 1) - left
     width = _width(here, vectors, n)
     for s in range(deep):
         from_b = _part(args, t + s, 1) + k0 * b_row + left * b_col
@@ -148,8 +155,8 @@ def _pack_panel(args, kind, size, to, q, k0, depth):  # type: ignore[no-untyped-
 def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ignore[no-untyped-def]
     """Strip i of C in the panels q0:q1, with the part of k that is packed in them."""
     n = VECTOR_BYTES // size
-    part_strips, part_panels, _, _, deep = _counts(args, n)
-    rows, lanes, vectors = word(args, N_ROWS), word(args, N_LANES), word(args, VECTORS)
+    part_strips, part_panels, _, _, deep = _counts(args)
+    rows, vectors = word(args, N_ROWS), word(args, VECTORS)
     a_row, a_col = word(args, A_ROW), word(args, A_COL)
     c_row, c_lane = word(args, C_ROW), word(args, C_LANE)
     high, wide, height = ROWS_4 if vectors == 4 else ROWS, vectors * n, word(args, HEIGHT)
@@ -178,14 +185,15 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
         for y in range(n_panels if plain else tiles):
             t, q = (x, q0 + y) if plain else (y, q0 + x)
             part = q // part_panels if several else 0  # a division takes as long as 50 sums
-            left = (q - part * part_panels) * wide
-            here, here_rows = min(wide, lanes - left), min(high, r1 - r0 - t * high)
+            left = _left(args, q - part * part_panels)
+            here = _left(args, q - part * part_panels + 1) - left
+            here_rows = min(high, r1 - r0 - t * high)
             width = _width(here, vectors, n)
             panel = panels + (q - q0) * word(args, BLOCK) * deep * wide * size
             start = from_a + t * tile_bytes
             strip_c = _part(args, s + part, 2) + r0 * c_row + left * c_lane
             if word(args, UPDATE):
-                strip_c = scratch + word(args, PRIVATE) + (q - q0) * wide * size
+                strip_c = scratch + word(args, PRIVATE) + (left - _left(args, q0)) * size
             to, to_row = strip_c + t * high * c_row, c_row
             direct = plain and here == width and here_rows == high
             if not direct:
@@ -208,7 +216,7 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
 def _finish(args, size, i0, i1, q0, q1, scratch):  # type: ignore[no-untyped-def]
     """The epilogues on finished strips and panels; their rows and columns are those of a part."""
     n = VECTOR_BYTES // size
-    part_strips, part_panels, _, _, _ = _counts(args, n)
+    part_strips, part_panels, _, _, _ = _counts(args)
     wide, height = word(args, VECTORS) * n, word(args, HEIGHT)
     while i0 < i1:
         s = i0 // part_strips
@@ -219,8 +227,7 @@ def _finish(args, size, i0, i1, q0, q1, scratch):  # type: ignore[no-untyped-def
         while q < q1:
             t = q // part_panels
             q2 = min(q1, (t + 1) * part_panels)
-            l0 = (q - t * part_panels) * wide
-            l1 = min((q2 - t * part_panels) * wide, word(args, N_LANES))
+            l0, l1 = _left(args, q - t * part_panels), _left(args, q2 - t * part_panels)
             function, table = _part(args, s + t, 3), _part(args, s + t, 4)
             if word(args, UPDATE):
                 row = word(args, GROUP) * wide * size
@@ -259,6 +266,15 @@ def _tiling(rows: int, lanes: int, per_vector: int) -> tuple[int, int]:
 def _lines(n: int) -> int:
     """Bytes rounded up to whole lines of the cache."""
     return -(-n // 64) * 64
+
+
+def _panels(lanes: int, per_vector: int, vectors: int, even: bool) -> Any:
+    """Where panels begin, and the end: of about equal width, an even number to be shared."""
+    needed = -(-lanes // per_vector)
+    count = -(-needed // vectors)
+    count += count % 2 if even and vectors < 4 and count > 1 else 0
+    starts = [q * needed // count * per_vector for q in range(count)]
+    return np.array([*starts, lanes], dtype=np.int64)
 
 
 def _cost(a: Any, b: Any, c: Any) -> float:
@@ -354,7 +370,8 @@ def products(
     deepest = KC if passing else min(max(A_BYTES // (all_rows * size), 256), KC)
     whole = deep > 1 or update is not None  # then k is packed at once, however long
     block = k if whole else -(-k // -(-k // deepest))  # equal parts of k
-    panels = -(-c[0].shape[1] // wide) * (parts if along == MORE_LANES else 1)
+    lefts = _panels(c[0].shape[1], per_vector, vectors, even=not passing)
+    panels = (len(lefts) - 1) * (parts if along == MORE_LANES else 1)
     group = max(1, GROUP_BYTES // (block * deep * wide * size)) if passing else 1
     group = -(-panels // -(-panels // group))  # of equal size
     work = rows * lanes * parts * (k + (EPILOGUE if epilogues else 0))
@@ -367,16 +384,16 @@ def products(
     if update is not None:
         ends = [(update.block.address, address_of(update.call.args))]
     table = [
-        *c[0].shape, k, *a[0].strides, *b[0].strides, *c_strides, accumulate, turned,
+        c[0].shape[0], k, *a[0].strides, *b[0].strides, *c_strides, accumulate, turned,
         update is not None, vectors, block, group, height, buffer, share, before, private, parts,
-        along,
+        along, len(lefts) - 1, lefts,
     ]  # fmt: skip
     for s in range(parts):
         o = min(s, len(outs) - 1)
         table += [a[0 if turned and along != MORE_K else s], b[s if turned or deep > 1 else 0]]
         table += [c[o] if update is None else 0, *ends[o]]
     function = _product32 if size == 4 else _product64
-    call = Call(function, table, out=out, workers=workers, keep=(xs, ys, update))
+    call = Call(function, table, out=out, workers=workers, keep=(xs, ys, update, lefts))
     if update is not None:
         call.set_rows(np.concatenate([update.call.rows, call.rows]))
         call.out = update.call.out
