@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -173,6 +175,17 @@ def test_adam_takes_the_gradient_from_its_product(m, k, n, parts, dtype, decay, 
     matmul.products(xs, ys, [], update=update)()
     for got, wanted in zip((p, mean, square, t), expected, strict=True):
         np.testing.assert_array_equal(got, wanted)  # the gradient is the same, to the bit
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="not slow elsewhere")
+def test_subnormal_numbers_count_as_zero():
+    """Gradients of a saturated network; the processor would take a hundred times as long."""
+    faint, small = (np.full((100, 90), value, np.float32) for value in (1e-40, 1e-25))
+    for x, y in ((faint, np.ones((90, 80), np.float32)), (small, small[:80].T)):
+        out = np.ones((100, 80), np.float32)
+        matmul.products([x], [y], [out])()
+        assert not out.any()
+    assert (faint * np.float32(0.5) > 0).all()  # only within the kernel
 
 
 def test_products_of_several_layouts_are_declined():

@@ -7,6 +7,7 @@ reference's own in float32, or of the rounding of the result.
 from __future__ import annotations
 
 import math
+import platform
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,27 @@ def test_updates(name: str, count: int, options: dict[str, Any], n: int, dtype: 
     assert all(r == results[0] for r in results)
     if name == "adam_step":
         assert mine[4] == 3  # counted once a step, however many workers
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="not slow elsewhere")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "count", "options"), UPDATES)
+def test_updates_leave_no_subnormal_numbers(
+    name: str, count: int, options: dict[str, Any], dtype: Any
+) -> None:
+    """A dead unit's moments fade; numbers that the processor is slow with would stay for good."""
+    tiny = np.finfo(dtype).tiny
+    arrays = state(name, count, 40_003, dtype)
+    for a in arrays[:count]:
+        a[...] = 2 * tiny
+    grad = arrays[1]
+    grad[...] = 0 if name != "ema_step" else tiny / 4
+    call = getattr(kernels, name).bind(*arrays, **options)
+    for _ in range(40):
+        run(call)
+    for a in (a for a in arrays[:count] if a is not grad):
+        assert np.all((a == 0) | (np.abs(a) >= tiny))
+    assert np.all(np.full(100, tiny) / dtype(4) > 0)  # only within the kernel
 
 
 def test_updates_decline() -> None:

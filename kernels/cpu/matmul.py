@@ -37,10 +37,12 @@ from .runtime import (
     address_of,
     call_block,
     call_update,
+    flush_subnormals,
     inline,
     int64_pointer,
     kernel,
     native,
+    restore,
     threads,
     word,
     workspace,
@@ -243,12 +245,16 @@ def _finish(args, size, i0, i1, q0, q1, scratch):  # type: ignore[no-untyped-def
 
 @native
 def _product32(worker, workers, args):  # type: ignore[no-untyped-def]
+    before = flush_subnormals()
     _product(worker, workers, args, np.float32(0), 4)
+    restore(before)
 
 
 @native
 def _product64(worker, workers, args):  # type: ignore[no-untyped-def]
+    before = flush_subnormals()
     _product(worker, workers, args, np.float64(0), 8)
+    restore(before)
 
 
 # ---- choosing ------------------------------------------------------------------------------------

@@ -31,12 +31,14 @@ from .runtime import (
     float32_pointer,
     float64_pointer,
     floats,
+    flush_subnormals,
     inline,
     int64_pointer,
     kernel,
     native_exact,
     native_update,
     number,
+    restore,
     word,
     workers_for,
 )  # fmt: skip
@@ -54,19 +56,23 @@ def _share(x, worker, workers):  # type: ignore[no-untyped-def]
 def _sgd(p, g, lr, decay):  # type: ignore[no-untyped-def]
     kind = p.dtype.type
     lr, decay = kind(lr), kind(decay)
+    before = flush_subnormals()
     for i in range(p.size):
         p[i] -= lr * (g[i] + decay * p[i])
+    restore(before)
 
 
 @exact
 def _momentum(p, g, v, lr, decay, momentum, nesterov):  # type: ignore[no-untyped-def]
     kind = p.dtype.type
     lr, decay, momentum = kind(lr), kind(decay), kind(momentum)
+    before = flush_subnormals()
     for i in range(p.size):
         d = g[i] + decay * p[i]
         velocity = momentum * v[i] + d
         v[i] = velocity
         p[i] -= lr * (d + momentum * velocity if nesterov else velocity)
+    restore(before)
 
 
 @exact
@@ -75,6 +81,7 @@ def _adam(p, g, m, v, args):  # type: ignore[no-untyped-def]
     rate1, rate2 = kind(1 - number(args, 7)), kind(1 - number(args, 8))
     decay, coupled = kind(number(args, 10)), word(args, 11) == 0 and number(args, 10) != 0
     scale, floor, shrink = kind(number(args, 12)), kind(number(args, 13)), kind(number(args, 14))
+    before = flush_subnormals()
     for i in range(p.size):
         w = p[i] * shrink
         d = g[i] + decay * w if coupled else g[i]
@@ -83,13 +90,16 @@ def _adam(p, g, m, v, args):  # type: ignore[no-untyped-def]
         m[i] = mean
         v[i] = square
         p[i] = w - scale * (mean / (np.sqrt(square) + floor))
+    restore(before)
 
 
 @exact
 def _ema(a, p, decay):  # type: ignore[no-untyped-def]
     rate = a.dtype.type(1 - decay)
+    before = flush_subnormals()
     for i in range(p.size):
         a[i] += rate * (p[i] - a[i])
+    restore(before)
 
 
 # ---- one function for each type of number --------------------------------------------------------
