@@ -114,12 +114,12 @@ class Worker:
 
 
 def in_turn(
-    workers: Mapping[str, Worker], rounds: int, seconds: float, pause: float = 0.05
+    workers: Mapping[str, Worker], rounds: int, seconds: float, pause: float = 0.3
 ) -> dict[str, list[float]]:
     """Milliseconds a step in each round, by name.
 
     In a round each worker runs for about `seconds`, the others blocked; the order is another in
-    every round, and a pause lets the threads of the one before fall asleep.
+    every round, and a pause lets the threads of the one before fall asleep (OpenMP spins 0.2 s).
     """
     steps = {}
     for name, worker in workers.items():
