@@ -8,7 +8,8 @@ From plain to fast:
 2. Vectors: sixteen neighbouring l at once (AVX-512). Every multiply-add loads from B: the loads are
    the limit.
 3. A tile in registers (tile.py): 8 rows of 3 vectors are summed over k at once. A step of k loads 3
-   vectors of B and broadcasts 8 numbers of A for 24 multiply-adds: arithmetic is the limit.
+   vectors of B and broadcasts 8 numbers of A for 24 multiply-adds: arithmetic is the limit. Two
+   steps share the counting of the loop, which would take a tenth of the instructions.
 4. Panels (`pack`): the columns of B that a tile needs lie far apart in memory (a row of B is
    kilobytes long, often a power of two, which the caches handle badly). They are copied next to
    each other once for all rows, and stay in the core's cache. While tiles compute, they fetch what
@@ -17,7 +18,7 @@ From plain to fast:
    core's cache is packed at once and A passes by, a strip of rows at a time.
 6. Roles: A @ B.T has the wrong numbers side by side. Its transpose, B @ A.T, has B where numbers
    are broadcast, which takes any stride, and the small A as the panel. A strip of tiles is then
-   stored transposed. `_cost` weighs packing and padding.
+   stored transposed. `cost` weighs packing and padding.
 7. Cores: a worker takes consecutive strips, group by group. Every sum runs over k in the same
    order, whoever takes its tile, so results do not depend on the number of threads.
 8. The epilogue: bias, activation, masks run on a finished block while it is in the cache.
@@ -47,7 +48,20 @@ from .runtime import (
     word,
     workspace,
 )
-from .tile import ROWS, ROWS_4, VECTOR_BYTES, WIDE, pack, pack_rows, tile, unpack
+from .tile import (
+    ROWS,
+    ROWS_4,
+    TURN,
+    VECTOR_BYTES,
+    WIDE,
+    cost,
+    pack,
+    pack_rows,
+    panels_of,
+    tile,
+    tiling,
+    unpack,
+)
 
 NEVER = 1 << 62  # an operation on its own is np.matmul's: binding takes longer than it can gain
 KC = 1024  # how much of k is packed at a time
@@ -170,7 +184,8 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
     tiles, n_panels = (r1 - r0 + high - 1) // high, q1 - q0
     contiguous = a_col == size and a_row == word(args, N_K) * size
     tile_bytes = high * a_row
-    if a_col != size or deep > 1:  # the numbers of a row lie far apart: they are packed by tiles
+    packs = a_col != size or deep > 1
+    if packs:  # the numbers of a row lie far apart: they are packed by tiles
         packed = scratch + height * wide * size
         for t in range(tiles):
             for j in range(deep):
@@ -202,9 +217,9 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
                 to, to_row = scratch + t * high * width * size, width * size
             ahead, step = panel, 0
             if q == q0 and contiguous:
-                ahead, step = start + high * a_row, high * size  # the rows of the next tile
+                ahead, step = start + high * a_row, TURN * high * size  # the rows of the next tile
             tile(
-                kind, width // n, start, a_row, a_col, here_rows - 1, panel, to, to_row,
+                kind, width // n, packs, start, a_row, a_col, here_rows - 1, panel, to, to_row,
                 depth * deep, onto if direct else 0, ahead, step,
             )  # fmt: skip
             if plain and not direct:
@@ -260,40 +275,9 @@ def _product64(worker, workers, args):  # type: ignore[no-untyped-def]
 # ---- choosing ------------------------------------------------------------------------------------
 
 
-def _tiling(rows: int, lanes: int, per_vector: int) -> tuple[int, int]:
-    """How many vectors wide the panels are, and the elements computed with the padding."""
-    needed = -(-lanes // per_vector)
-    three = -(-rows // ROWS) * ROWS * (needed + 0.3 * (needed % 3 == 1))  # one alone: many loads
-    four = -(-rows // ROWS_4) * ROWS_4 * -(-needed // 4) * 4
-    vectors, area = (4, four) if WIDE and four < three else (3, three)
-    return vectors, int(area) * per_vector
-
-
 def _lines(n: int) -> int:
     """Bytes rounded up to whole lines of the cache."""
     return -(-n // 64) * 64
-
-
-def _panels(lanes: int, per_vector: int, vectors: int, even: bool) -> Any:
-    """Where panels begin, and the end: of about equal width, an even number to be shared."""
-    needed = -(-lanes // per_vector)
-    count = -(-needed // vectors)
-    count += count % 2 if even and vectors < 4 and count > 1 else 0
-    starts = [q * needed // count * per_vector for q in range(count)]
-    return np.array([*starts, lanes], dtype=np.int64)
-
-
-def _cost(a: Any, b: Any, c: Any) -> float:
-    """About how many cycles a core takes with these roles."""
-    (rows, k), lanes, size = a.shape, b.shape[1], a.dtype.itemsize
-    per_vector = VECTOR_BYTES // size
-    _, area = _tiling(rows, lanes, per_vector)
-    return (
-        area * k / (2 * per_vector)
-        + a.size * (0 if a.strides[1] == size else 0.1 if a.strides[0] == size else 0.5)
-        + b.size * (0.1 if b.strides[1] == size else 0.3 if b.strides[0] == size else 0.8)
-        + c.size * (0.1 if c.strides[1] == size else 0.3 if c.strides[0] == size else 0.8)
-    )
 
 
 def _served(x: Any) -> bool:
@@ -360,7 +344,7 @@ def products(
     if (update is None and not _served(out)) or out.shape != (rows, lanes):
         return NotImplemented
     c_strides = out.strides if update is None else (lanes * size, size)
-    turned = update is None and _cost(y.T, x.T, out.T) < _cost(x, y, out)
+    turned = update is None and cost(y.T, x.T, out.T) < cost(x, y, out)
     a, b, c = (ys, xs, outs) if turned else (xs, ys, outs)
     if turned:
         a, b, c, c_strides = [m.T for m in a], [m.T for m in b], [m.T for m in c], c_strides[::-1]
@@ -368,7 +352,7 @@ def products(
     deep = parts if along == MORE_K else 1
     all_rows = c[0].shape[0] * (parts if along == MORE_ROWS else 1)
     per_vector = VECTOR_BYTES // size
-    vectors, _ = _tiling(*c[0].shape, per_vector)
+    vectors, _ = tiling(*c[0].shape, per_vector)
     wide, high = vectors * per_vector, ROWS_4 if vectors == 4 else ROWS
     packs = a[0].strides[1] != size or deep > 1
     height = STRIP if packs or c_strides[1] != size else high
@@ -376,7 +360,7 @@ def products(
     deepest = KC if passing else min(max(A_BYTES // (all_rows * size), 256), KC)
     whole = deep > 1 or update is not None  # then k is packed at once, however long
     block = k if whole else -(-k // -(-k // deepest))  # equal parts of k
-    lefts = _panels(c[0].shape[1], per_vector, vectors, even=not passing)
+    lefts = panels_of(c[0].shape[1], per_vector, vectors, even=not passing)
     panels = (len(lefts) - 1) * (parts if along == MORE_LANES else 1)
     group = max(1, GROUP_BYTES // (block * deep * wide * size)) if passing else 1
     group = -(-panels // -(-panels // group))  # of equal size

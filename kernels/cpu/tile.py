@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import carray, types
 from numba.core import cgutils
@@ -23,6 +24,7 @@ VECTOR_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx2" in _FEATURES els
 WIDE = VECTOR_BYTES == 64  # and then there are 32 registers, else 16
 ROWS = 8 if WIDE else 4  # of a tile of one, two or three vectors
 ROWS_4 = 6 if WIDE else 3  # of a tile of four vectors
+TURN = 2  # steps of k in a turn of the loop, which share what is not arithmetic
 
 
 def _vector(context: Any, kind: Any) -> tuple[Any, Any, int]:
@@ -57,16 +59,20 @@ def pointer_of(typing: Any, kind: Any, address: Any) -> Any:
 # ---- the tile ------------------------------------------------------------------------------------
 
 
-def _make_tile(rows: int, vectors: int) -> Any:
-    """C[rows, vectors] (+)= A[rows, k] @ panel[k, vectors], all sums in registers."""
+def _make_tile(rows: int, vectors: int, apart: int | None = None) -> Any:
+    """C[rows, vectors] (+)= A[rows, k] @ panel[k, vectors], all sums in registers.
+
+    apart: how far apart the numbers of a row of A are, if that is known when this is compiled. Then
+    it is a part of addresses, and a turn of the loop does TURN steps of k.
+    """
 
     @intrinsic
     def tile(
         typing: Any, kind: Any, a: Any, a_row: Any, a_col: Any, last: Any, panel: Any, c: Any,
         c_row: Any, k: Any, onto: Any, ahead: Any, ahead_step: Any,
     ) -> Any:  # fmt: skip
-        """Rows beyond `last` repeat it; `onto` adds to C; each step of k fetches `ahead` into the
-        cache, for a later tile, and moves it on."""
+        """Rows beyond `last` repeat it; `onto` adds to C; each turn of the loop fetches `ahead`
+        into the cache, for a later tile, and moves it on."""
 
         def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
             _, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, ahead_step = args
@@ -84,48 +90,68 @@ def _make_tile(rows: int, vectors: int) -> Any:
             hint = [ir.Constant(_INDEX, n) for n in (0, 2, 1)]  # to read, into L2, data
             nothing = ir.Constant(vector, ir.Undefined)
             grid = [(r, v) for r in range(rows) for v in range(vectors)]
+            if apart is not None:
+                a_col = int64(apart * kind.bitwidth // 8)
             starts = []
             for r in range(rows):
                 past = b.icmp_signed("<", last, int64(r))
                 starts.append(b.add(a, b.mul(a_row, b.select(past, last, int64(r)))))
+
+            def step(along: Any, at: Any, sums: Any) -> Any:
+                """One step of k: `along` bytes from A's start, at this row of the panel."""
+                columns = [
+                    _load(b, vector, b.add(at, int64(v * VECTOR_BYTES))) for v in range(vectors)
+                ]
+                new = {}
+                for r in range(rows):
+                    x = _load(b, number, b.add(starts[r], along))
+                    x = b.insert_element(nothing, x, ir.Constant(_INDEX, 0))
+                    x = _shuffle(b, x, nothing, [0] * lanes)
+                    for v in range(vectors):
+                        new[r, v] = b.call(fma, [x, columns[v], sums[r, v]])
+                return new
+
+            def loop(steps: int, turns: Any, start: list[Any]) -> list[Any]:
+                """So many turns of so many steps, from and to: along, at, fetched, the sums."""
+                before = b.block
+                turn, done = (b.function.append_basic_block(n) for n in ("turn", "done"))
+                b.cbranch(b.icmp_signed(">", turns, int64(0)), turn, done)
+                b.position_at_end(turn)
+                i, along, at, fetched, *sums = phis = [b.phi(x.type) for x in [turns, *start]]
+                b.call(fetch, [b.inttoptr(fetched, _BYTE.as_pointer()), *hint])
+                now = dict(zip(grid, sums, strict=True))
+                for _ in range(steps):
+                    now = step(along, at, now)
+                    along, at = b.add(along, a_col), b.add(at, int64(vectors * VECTOR_BYTES))
+                end = [along, at, b.add(fetched, ahead_step), *now.values()]
+                onward = b.add(i, int64(1))
+                b.cbranch(b.icmp_signed("<", onward, turns), turn, done)
+                b.position_at_end(done)
+                out = [b.phi(x.type) for x in start]
+                first, later = [int64(0), *start, *start], [onward, *end, *end]
+                for phi, x, y in zip([*phis, *out], first, later, strict=True):
+                    phi.add_incoming(x, before)
+                    phi.add_incoming(y, turn)
+                return out
+
             entry = b.block
-            load, loop, done = (b.function.append_basic_block(n) for n in ("load", "loop", "done"))
-            b.cbranch(b.icmp_signed("!=", onto, int64(0)), load, loop)
+            load, begin = (b.function.append_basic_block(n) for n in ("load", "begin"))
+            b.cbranch(b.icmp_signed("!=", onto, int64(0)), load, begin)
             b.position_at_end(load)
-            loaded = {at: _load(b, vector, far(*at)) for at in grid}
-            b.branch(loop)
-            b.position_at_end(loop)
-            i, step, fetched = b.phi(_WORD), b.phi(_WORD), b.phi(_WORD)  # step: bytes along A
-            sums = {at: b.phi(vector) for at in grid}
-            at_panel = b.add(panel, b.mul(i, int64(vectors * VECTOR_BYTES)))
-            columns = [
-                _load(b, vector, b.add(at_panel, int64(v * VECTOR_BYTES))) for v in range(vectors)
-            ]
-            b.call(fetch, [b.inttoptr(fetched, _BYTE.as_pointer()), *hint])
-            new = {}
-            for r in range(rows):
-                x = _load(b, number, b.add(starts[r], step))
-                x = b.insert_element(nothing, x, ir.Constant(_INDEX, 0))
-                x = _shuffle(b, x, nothing, [0] * lanes)
-                for v in range(vectors):
-                    new[r, v] = b.call(fma, [x, columns[v], sums[r, v]])
-            onward = b.add(i, int64(1))
-            zeros = dict.fromkeys(grid, ir.Constant(vector, [0.0] * lanes))
-            for before, values in ((entry, zeros), (load, loaded)):
-                i.add_incoming(int64(0), before)
-                step.add_incoming(int64(0), before)
-                fetched.add_incoming(ahead, before)
-                for at in grid:
-                    sums[at].add_incoming(values[at], before)
-            i.add_incoming(onward, loop)
-            step.add_incoming(b.add(step, a_col), loop)
-            fetched.add_incoming(b.add(fetched, ahead_step), loop)
-            for at in grid:
-                sums[at].add_incoming(new[at], loop)
-            b.cbranch(b.icmp_signed("<", onward, k), loop, done)
-            b.position_at_end(done)
-            for at in grid:
-                _store(b, new[at], far(*at))
+            loaded = [_load(b, vector, far(*at)) for at in grid]
+            b.branch(begin)
+            b.position_at_end(begin)
+            sums = [b.phi(vector) for _ in grid]
+            for phi, x in zip(sums, loaded, strict=True):
+                phi.add_incoming(ir.Constant(vector, [0.0] * lanes), entry)
+                phi.add_incoming(x, load)
+            state = [int64(0), panel, ahead, *sums]
+            if apart is not None:
+                state = loop(TURN, b.udiv(k, int64(TURN)), state)
+                k = b.urem(k, int64(TURN))
+            _, _, _, *sums = loop(1, k, state)
+            for at, x in zip(grid, sums, strict=True):
+                _store(b, x, far(*at))
             return context.get_dummy_value()
 
         return types.void(kind, *[types.intp] * 11), emit
@@ -133,17 +159,22 @@ def _make_tile(rows: int, vectors: int) -> Any:
     return tile
 
 
-_tile_1, _tile_2, _tile_3 = (_make_tile(ROWS, n) for n in (1, 2, 3))
-_tile_4 = _make_tile(ROWS_4, 4)
+_tile_1, _tile_4 = _make_tile(ROWS, 1), _make_tile(ROWS_4, 4)
+_tile_2, _tile_3 = _make_tile(ROWS, 2, 1), _make_tile(ROWS, 3, 1)
+_packed_2, _packed_3 = _make_tile(ROWS, 2, ROWS), _make_tile(ROWS, 3, ROWS)
 
 
 @inline
-def tile(kind, vectors, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step):  # type: ignore[no-untyped-def]
-    """The tile of so many vectors."""
+def tile(kind, vectors, packed, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step):  # type: ignore[no-untyped-def]
+    """The tile of so many vectors; the numbers of a row of A are side by side, or packed."""
     if vectors == 4:
         _tile_4(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
+    elif vectors == 3 and packed:
+        _packed_3(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
     elif vectors == 3:
         _tile_3(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
+    elif vectors == 2 and packed:
+        _packed_2(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
     elif vectors == 2:
         _tile_2(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
     else:
@@ -209,6 +240,37 @@ _move_rows, _move_rows_4 = _make_mover(ROWS), _make_mover(ROWS_4)
 
 
 # ---- panels --------------------------------------------------------------------------------------
+
+
+def tiling(rows: int, lanes: int, per_vector: int) -> tuple[int, int]:
+    """How many vectors wide the panels are, and the elements computed with the padding."""
+    needed = -(-lanes // per_vector)
+    three = -(-rows // ROWS) * ROWS * (needed + 0.3 * (needed % 3 == 1))  # one alone: many loads
+    four = -(-rows // ROWS_4) * ROWS_4 * -(-needed // 4) * 4
+    vectors, area = (4, four) if WIDE and four < three else (3, three)
+    return vectors, int(area) * per_vector
+
+
+def cost(a: Any, b: Any, c: Any) -> float:
+    """About how many cycles a core takes with these roles."""
+    (rows, k), lanes, size = a.shape, b.shape[1], a.dtype.itemsize
+    per_vector = VECTOR_BYTES // size
+    _, area = tiling(rows, lanes, per_vector)
+    return (
+        area * k / (2 * per_vector)
+        + a.size * (0 if a.strides[1] == size else 0.1 if a.strides[0] == size else 0.5)
+        + b.size * (0.1 if b.strides[1] == size else 0.3 if b.strides[0] == size else 0.8)
+        + c.size * (0.1 if c.strides[1] == size else 0.3 if c.strides[0] == size else 0.8)
+    )
+
+
+def panels_of(lanes: int, per_vector: int, vectors: int, even: bool) -> Any:
+    """Where panels begin, and the end: of about equal width, an even number to be shared."""
+    needed = -(-lanes // per_vector)
+    count = -(-needed // vectors)
+    count += count % 2 if even and vectors < 4 and count > 1 else 0
+    starts = [q * needed // count * per_vector for q in range(count)]
+    return np.array([*starts, lanes], dtype=np.int64)
 
 
 @inline
