@@ -16,7 +16,7 @@ _CPU = {
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
     "activations": "exp log tanh erf sigmoid softplus relu leaky_relu silu gelu",
     "random": (
-        "random_words random_uniform random_normal random_bernoulli random_integers dropout"
+        "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
     ),
 }
 

@@ -111,6 +111,16 @@ def test_base_and_key_are_read_when_the_call_runs(name: str, static: dict[str, A
         key += np.uint64(12345)
 
 
+def test_advance_wraps() -> None:
+    base, want = np.array([2**64 - 3], np.uint64), np.array([2**64 - 3], np.uint64)
+    for by in (1, 2**63, 2**64 - 1, 5):
+        call = kernels.advance.bind(base, by=by)
+        call()
+        tr.advance.reference(XP, want, by=by)
+        same(base, want)
+    assert kernels.advance.bind(np.zeros(2, np.uint64), by=1) is NotImplemented
+
+
 def test_what_cannot_be_served_is_declined() -> None:
     key, base = counters(3, 4)
     x = np.ones((4, 6), np.float32)

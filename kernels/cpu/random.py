@@ -228,6 +228,11 @@ def _dropout64(worker, workers, args):  # type: ignore[no-untyped-def]
         _drop(words, x[i : i + y.size], y, args)
 
 
+@native_exact
+def _advance(worker, workers, args):  # type: ignore[no-untyped-def]
+    uint64_pointer(word(args, 0))[0] += np.uint64(word(args, 1))  # wraps at 2^64
+
+
 # ---- the operations ------------------------------------------------------------------------------
 
 # A word costs as much as moving so many elements: when to share the work.
@@ -298,3 +303,10 @@ def dropout(x: Any, key: Any, base: Any, *, offset: int, p: float, out: Any = No
     function = _dropout32 if x.dtype == np.float32 else _dropout64
     more = (x, _limit(p), float(1.0 - p))
     return _bind(function, key, base, offset, x.shape, x.dtype, out, more)
+
+
+@kernel(eager_from=1 << 62)  # for plans, whose list of kernels it would cut in two
+def advance(base: Any, *, by: int, out: Any = None) -> Any:
+    if base.dtype != np.uint64 or base.size != 1:
+        return NotImplemented
+    return Call(_advance, (base, (by + 2**63) % 2**64 - 2**63), out=base)
