@@ -212,3 +212,33 @@ def test_threads_of_two_libraries_do_not_starve_each_other(filled: tuple[Path, s
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1.3
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system places threads")
+def test_a_plan_leaves_this_thread_free_and_its_workers_apart() -> None:
+    script = """
+import os, threading
+import numpy as np
+import tinygen as tg
+from tinygen_kernels.cpu.cores import cores
+
+free = os.sched_getaffinity(0)
+step = tg.compile(lambda x: tuple((x @ x + k).sum() for k in range(9)))
+x = tg.tensor(np.ones((400, 400), np.float32))
+step(x)
+assert os.sched_getaffinity(0) == free, "after a plan"
+alone = [t for t in os.listdir("/proc/self/task") if len(os.sched_getaffinity(int(t))) == 1]
+print("workers", len(alone), "of", len(cores()))
+assert len(alone) == max(0, len(cores()) - 1)
+assert len({tuple(os.sched_getaffinity(int(t))) for t in alone}) == len(alone)
+if len(free) > 1:
+    some = {max(free)}
+    os.sched_setaffinity(0, some)
+    step(x)
+    assert os.sched_getaffinity(0) == some, "what the user chose"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "workers" in done.stdout

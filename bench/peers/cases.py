@@ -19,6 +19,14 @@ SLOPE, P = 0.2, 0.3  # of leaky_relu, of dropout
 ADAM = {"beta1": 0.5, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
 MOMENTUM = {"momentum": 0.9, "nesterov": False, "weight_decay": 0.0}
 LR = 1e-3
+ELEMENTWISE = (
+    "exp", "log", "tanh", "sigmoid", "softplus", "erf", "relu", "leaky_relu", "silu", "gelu",
+)  # fmt: skip
+DRAWS: dict[str, dict[str, Any]] = {
+    "random_words": {}, "random_uniform": {"dtype": "float32"},
+    "random_normal": {"dtype": "float32"}, "random_bernoulli": {"p": P},
+    "random_integers": {"high": 1000}, "dropout": {"p": P},
+}  # fmt: skip
 PASSES = {"sgd_step": 3, "sgd_momentum_step": 5, "adam_step": 7, "ema_step": 3}  # reads and writes
 
 
@@ -55,6 +63,10 @@ class Case:
     def arrays(self) -> list[np.ndarray]:
         """What it takes, always the same numbers."""
         rng = np.random.default_rng(0)
+        if self.op in DRAWS:
+            counters = [np.array([7], np.uint64), np.array([3], np.uint64)]
+            x = rng.standard_normal(self.shapes[0], np.float32)
+            return [x, *counters] if self.op == "dropout" else counters
         if self.op == "gather_images":
             images = rng.integers(256, size=self.shapes[1], dtype=np.uint8)
             return [images, rng.integers(len(images), size=self.shapes[0][0])]
@@ -79,9 +91,9 @@ class Case:
             return "GB/s", 4e-9 * PASSES[self.op] * sizes[0]
         if self.op == "gather_images":
             return "GB/s", 5e-9 * sizes[0]
-        if self.op in ("fused", "softmax", "log_softmax"):
+        if self.op in ("fused", "softmax", "log_softmax", "dropout", *ELEMENTWISE):
             return "GB/s", 4e-9 * (sum(sizes) + sizes[0])
-        return "GB/s", 4e-9 * sizes[0]  # a reduction, whose result is small
+        return "GB/s", 4e-9 * sizes[0]  # a reduction, whose result is small; numbers that are drawn
 
 
 def cases() -> list[Case]:
@@ -111,8 +123,11 @@ def cases() -> list[Case]:
         add("sgd_momentum_step", "momentum", (p, p, p), MOMENTUM)
         add("adam_step", "adam", (p, p, p, p), ADAM)
         add("ema_step", "ema", (p, p), {"decay": 0.999})
-    for name in ("exp", "log", "tanh", "sigmoid", "softplus", "erf"):
-        add("fused", name, ((256, 1024),))
+    for name in ELEMENTWISE:
+        add(name, name, ((1024, 1024),), {"slope": SLOPE} if name == "leaky_relu" else {})
+    for name, static in DRAWS.items():
+        more = {} if name == "dropout" else {"shape": (256, 1024)}
+        add(name, name, ((256, 1024),), {"offset": 1, **more, **static})
     for name in ("bias+leaky_relu", "bias+leaky_relu+dropout"):
         add("fused", name, ((256, 1024), (1024,)))
     for low, high in ((0.0, 1.0), (-1.0, 1.0)):

@@ -31,6 +31,16 @@ ELEMENTWISE = {
     "exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "sigmoid": torch.sigmoid,
     "erf": torch.erf,
 }  # fmt: skip
+ACTIVATIONS = {
+    "relu": F.relu, "softplus": F.softplus, "silu": F.silu, "gelu": F.gelu,
+    "leaky_relu": lambda x: F.leaky_relu(x, SLOPE),
+}  # fmt: skip
+DRAWN = {
+    "random_words": lambda shape: torch.randint(2**31, shape, dtype=torch.int32),
+    "random_uniform": torch.rand, "random_normal": torch.randn,
+    "random_bernoulli": lambda shape: torch.rand(shape) < P,
+    "random_integers": lambda shape: torch.randint(1000, shape),
+}  # fmt: skip
 
 
 def reduction(case: Case, x: torch.Tensor) -> Callable[[], Any]:
@@ -67,8 +77,12 @@ def update(case: Case, tensors: list[torch.Tensor]) -> Made:
 
 
 def prepared(case: Case) -> Made:
-    tensors = [torch.from_numpy(a) for a in case.arrays()]
+    if case.op in DRAWN:
+        return lambda: DRAWN[case.op](case.shapes[0]), None
+    tensors = [torch.from_numpy(a) for a in case.arrays()[: len(case.shapes)]]
     x = tensors[0]
+    if case.op == "dropout":
+        return lambda: F.dropout(x, P), None
     if case.op in ("sgd_step", "sgd_momentum_step", "adam_step", "ema_step"):
         return update(case, tensors)
     if case.op == "gather_images":
@@ -85,13 +99,13 @@ def prepared(case: Case) -> Made:
     if case.op in ("softmax", "log_softmax", "logsumexp"):
         function = getattr(torch, case.op)
         return lambda: function(x, dim=-1), None
+    if case.op in ELEMENTWISE:
+        out, elementwise = torch.empty_like(x), ELEMENTWISE[case.op]
+        return lambda: elementwise(x, out=out), None
+    if case.op in ACTIVATIONS:
+        return lambda: ACTIVATIONS[case.op](x), None
     if case.op != "fused":
         return reduction(case, x), None
-    if case.title in ELEMENTWISE:
-        out, elementwise = torch.empty_like(x), ELEMENTWISE[case.title]
-        return lambda: elementwise(x, out=out), None
-    if case.title == "softplus":
-        return lambda: F.softplus(x), None
     bias = tensors[1]
     if case.title == "bias+leaky_relu":
         return lambda: F.leaky_relu(x + bias, SLOPE), None

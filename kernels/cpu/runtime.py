@@ -320,6 +320,7 @@ def native_update(body: Callable[..., None]) -> Native:
 
 LOCK = threading.RLock()  # one parallel region at a time: numba's threading layers need it
 PARALLEL_FROM = 16_384  # elements (or as much work): below it, waking the other cores costs more
+PLAN = 8  # calls from which on workers are put on cores of their own
 _forked = False  # threads of the parent do not exist in a forked child, which runs serially
 
 
@@ -365,11 +366,16 @@ def _runner(parallel: bool) -> Callable[[int, int], None]:
 
 def run_rows(table: int, n: int) -> None:
     """Run n calls; `table` is the address of n rows of three 64-bit integers."""
+    from .cores import apart, cores
+
     with LOCK:
         if _forked or threads() == 1:
             _runner(False)(table, n)
-        else:
+        elif n < PLAN or not cores():
             _runner(True)(table, n)
+        else:
+            with apart(_runner(True)):
+                _runner(True)(table, n)
 
 
 @functools.cache
