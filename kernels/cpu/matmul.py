@@ -73,10 +73,10 @@ FINISHED = 32 * 1024  # elements of C that wait for their epilogue in the cache
 STRIP = 48 if WIDE else 24  # rows transposed or packed at once: whole tiles, whole vectors
 
 # The table of arguments; strides, SHARE, BEFORE and PRIVATE in bytes. ALONG: what the parts are,
-# 0 more rows, 1 more lanes, 2 more of k. LEFTS: address of the lanes where panels begin, and of the
-# end. From PART on, five words a part: addresses of A, B, C, of
-# the epilogue and of its table. SHARE is a worker's workspace: a strip of tiles, a strip of A, from
-# PRIVATE on a strip of C that only an update sees, from BEFORE on the panels.
+# 0 more rows, 1 more lanes, 2 more of k. LEFTS: address of the lanes where panels begin, and of
+# the end. From PART on, five words a part: addresses of A, B, C, of the epilogue and of its table.
+# SHARE is a worker's workspace: a strip of tiles, a strip of A, from PRIVATE on a strip of C that
+# only an update sees, from BEFORE on the panels.
 (
     N_ROWS, N_K, A_ROW, A_COL, B_ROW, B_COL, C_ROW, C_LANE, ACCUMULATE, TURNED, UPDATE, VECTORS,
     BLOCK, GROUP, HEIGHT, WORKSPACE, SHARE, BEFORE, PRIVATE, PARTS, ALONG, PANELS, LEFTS, PART,
