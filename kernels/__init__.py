@@ -20,12 +20,21 @@ _CPU = {
     ),
 }
 
-TABLES: dict[str, dict[str, str]] = {
-    "numpy": {
-        operation: f"tinygen_kernels.cpu.{module}:{operation}"
-        for module, operations in _CPU.items()
+_CUDA = {
+    "optim": "sgd_step sgd_momentum_step adam_step ema_step",
+}
+
+
+def _table(place: str, families: dict[str, str]) -> dict[str, str]:
+    return {
+        operation: f"tinygen_kernels.{place}.{module}:{operation}"
+        for module, operations in families.items()
         for operation in operations.split()
-    },
-    "cupy": {},
-    "emulated": {},
+    }
+
+
+TABLES = {
+    "numpy": _table("cpu", _CPU),
+    "cupy": _table("cuda", _CUDA),
+    "emulated": _table("cuda", _CUDA),
 }

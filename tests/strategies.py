@@ -165,3 +165,4 @@ def _backends() -> list[Any]:
 
 
 BACKENDS = _backends()
+AVAILABLE = {p.values[0] for p in BACKENDS if not p.marks}

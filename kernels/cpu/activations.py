@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from ..binding import kernel
 from .elementwise import Fused, _compiled, elementwise_call
-from .runtime import address_of, kernel
+from .runtime import address_of
 
 _X = (("in", 0),)
 SILU = (("sigmoid", _X, ()), ("mul", (("in", 0), ("line", 0)), ()))

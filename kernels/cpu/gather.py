@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numba import carray
 
-from .runtime import Call, floats, inline, kernel, native, number, uint8_pointer, word
+from ..binding import kernel
+from .runtime import Call, floats, inline, native, number, uint8_pointer, word
 
 
 @inline

@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from ..binding import kernel
 from .runtime import (
     Call,
     address_of,
@@ -41,7 +42,6 @@ from .runtime import (
     flush_subnormals,
     inline,
     int64_pointer,
-    kernel,
     native,
     restore,
     threads,

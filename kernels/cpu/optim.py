@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
+from ..binding import kernel
 from .runtime import (
     Call,
     Native,
@@ -34,7 +35,6 @@ from .runtime import (
     flush_subnormals,
     inline,
     int64_pointer,
-    kernel,
     native_exact,
     native_update,
     number,

@@ -29,6 +29,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
+from ..binding import kernel
 from .philox import fill_words
 from .runtime import (
     Call,
@@ -37,7 +38,6 @@ from .runtime import (
     first,
     floats,
     int64_pointer,
-    kernel,
     native_exact,
     number,
     uint8_pointer,

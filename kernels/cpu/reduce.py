@@ -30,13 +30,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..binding import kernel
 from .runtime import (
     Call,
     doubles,
     float64_pointer,
     floats,
     inline,
-    kernel,
     native,
     number,
     word,

@@ -54,19 +54,12 @@ from numba import carray, njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..cache import cache_root
+
 _WORD = ir.IntType(64)
 FASTMATH = frozenset({"contract"})  # a product and a sum may share a rounding; NaN stays NaN
 
 # ---- the cache of compiled code ------------------------------------------------------------------
-
-
-def cache_root() -> Path:
-    """Where compiled kernels are kept: $TINYGEN_CACHE, or the user's cache folder."""
-    home = os.environ.get("TINYGEN_CACHE")
-    if home:
-        return Path(home)
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "tinygen"
 
 
 @functools.cache
@@ -445,39 +438,6 @@ def table_of(args: Sequence[Any]) -> Any:
         else:
             words.append(int(value))
     return np.array(words, dtype=np.int64)
-
-
-class Kernel:
-    """A fast version of one operation: called, it runs; `bind` only says what would run.
-
-    Called with a first array of fewer than `eager_from` elements it declines: binding would cost
-    more than NumPy takes. `bind`, paid once by a plan, serves any size.
-    """
-
-    def __init__(self, bind: Callable[..., Any], eager_from: int = 0) -> None:
-        self.bind = bind
-        self.eager_from = eager_from
-        self.__name__ = bind.__name__
-        self.__doc__ = bind.__doc__
-
-    def __call__(self, *arrays: Any, **static: Any) -> Any:
-        if self.eager_from and arrays[0].size < self.eager_from:
-            return NotImplemented
-        call = self.bind(*arrays, **static)
-        if call is NotImplemented:
-            return call
-        call()
-        return call.out
-
-    def __repr__(self) -> str:
-        return f"<kernel {self.__name__}>"
-
-
-def kernel(bind: Callable[..., Any] | None = None, *, eager_from: int = 0) -> Any:
-    """Make a Kernel of the function that binds: `@kernel`, or `@kernel(eager_from=2048)`."""
-    if bind is None:
-        return functools.partial(Kernel, eager_from=eager_from)
-    return Kernel(bind, eager_from)
 
 
 _workspaces: list[Any] = []  # the newest is the largest; bound calls may still use older ones

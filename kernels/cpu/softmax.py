@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ..binding import kernel
 from .maths import narrow_exp
 from .reduce import BLOCK, MAX, SUM, _axes, _into, _run, _shape, _split
-from .runtime import Call, doubles, floats, inline, kernel, native, word, workers_for
+from .runtime import Call, doubles, floats, inline, native, word, workers_for
 
 SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = 0, 1, 2
 

@@ -52,7 +52,7 @@ class Backend:
         return f"<backend {self.name}: {len(self.kernels)} kernels>"
 
 
-_MODULES = {"numpy": "tinygen.backend.numpy"}
+_MODULES = {"numpy": "tinygen.backend.numpy", "emulated": "tinygen.backend.emulated"}
 _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
 

@@ -1,0 +1,186 @@
+"""A GPU for those who have none: the .cuh sources, run by the host's processor.
+
+The host's C++ compiler makes a library of each source (emulator.h says how the language is served)
+and one of the engine (emulator.cpp); both are kept in the cache folder. A launch then behaves as on
+a GPU, one thread after the other, and a kernel's error ends with its name, its line and the thread:
+
+    tiles<float>, matmul.cuh:58: thread (3, 0, 0) of block (0, 1, 0) reads 4 bytes of shared memory
+    that thread (0, 0, 0) of its block wrote at matmul.cuh:49, with no barrier in between; ...
+
+`Emulator.checked` turns on what costs time: every access is then looked at. TINYGEN_EMULATOR=check
+does that from the start, and TINYGEN_EMULATOR=check,order=7 also shuffles threads and blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..runtime import Device, Launch
+from .build import Compiled, EmulatorError, compiled, compiler, engine
+from .report import Report, Uint3, told
+
+__all__ = ["Emulator", "EmulatorError", "KernelError", "compiler"]
+
+KINDS = {
+    "f": "float32", "d": "float64", "i": "int32", "u": "uint32", "l": "int64", "L": "uint64",
+    "b": "uint8",
+}  # fmt: skip
+
+
+class KernelError(RuntimeError):
+    """A kernel did what a GPU would not forgive; names kernel, line and thread."""
+
+
+class _Launch(ctypes.Structure):
+    _fields_ = (
+        ("kernel", ctypes.c_void_p), ("arguments", ctypes.c_void_p),
+        ("grid", Uint3), ("block", Uint3),
+        ("dynamic_bytes", ctypes.c_uint64), ("order", ctypes.c_uint64),
+        ("cooperative", ctypes.c_int), ("checked", ctypes.c_int), ("arrays", ctypes.c_int),
+        ("array", ctypes.c_void_p), ("shared", ctypes.c_void_p), ("shared_end", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+@functools.cache
+def _engine() -> Any:
+    found, sizes = engine(), (ctypes.c_uint64 * 2)()
+    found.emulated_sizes(sizes)
+    assert list(sizes) == [ctypes.sizeof(_Launch), ctypes.sizeof(Report)], "engine.h differs"
+    return found
+
+
+# ---- launching -----------------------------------------------------------------------------------
+
+LIMITS = {"block": (1024, 1024, 64), "grid": (2**31 - 1, 65535, 65535)}
+THREADS, SHARED, SHARED_ON_REQUEST = 1024, 48 * 1024, 227 * 1024
+RESIDENT = 4096  # threads that a cooperative launch may have here
+
+
+class Emulator(Device):
+    """The device of emulated arrays.
+
+    Args:
+        empty: makes an array: empty(shape, dtype).
+        host: the NumPy array in which a device array's elements lie.
+        count: called with a kernel's name at each launch.
+    """
+
+    name = "emulated"
+
+    def __init__(
+        self, empty: Callable[..., Any], host: Callable[[Any], Any], array_type: type
+    ) -> None:
+        self.empty = empty  # type: ignore[method-assign]
+        self._host = host
+        self._array_type = array_type
+        self._lock = threading.RLock()
+        asked = os.environ.get("TINYGEN_EMULATOR", "").split(",")
+        self.checks = "check" in asked
+        self.order = next((int(a[6:]) for a in asked if a.startswith("order=")), 0)
+        self.launches = 0
+
+    @contextlib.contextmanager
+    def checked(self, order: int = 0) -> Iterator[None]:
+        """Within the block every access is checked; threads run in an order drawn from `order`."""
+        before = self.checks, self.order
+        self.checks, self.order = True, order
+        try:
+            yield
+        finally:
+            self.checks, self.order = before
+
+    def launch(self, what: Launch) -> None:
+        """Run one kernel to its end. Raises KernelError."""
+        kernel = compiled(what.source, what.name, self.checks)
+        _check_grid(what)
+        words, extents = self._arguments(kernel, what)
+        pointers = (ctypes.c_void_p * max(len(words), 1))(*(ctypes.addressof(w) for w in words))
+        ends = [end for _, low, high in extents for end in (low, high)]
+        bounds = (ctypes.c_void_p * max(len(ends), 1))(*ends)
+        report = Report()
+        launch = _Launch(
+            kernel.run, ctypes.addressof(pointers), _three(what.grid), _three(what.block),
+            what.shared, self.order, what.cooperative, self.checks, len(extents),
+            ctypes.addressof(bounds), kernel.shared, kernel.shared_end,
+        )  # fmt: skip
+        with self._lock:
+            self.launches += 1
+            if _engine().emulated_launch(ctypes.byref(launch), ctypes.byref(report)):
+                raise KernelError(told(kernel, what, report, [i for i, *_ in extents]))
+
+    def _arguments(self, kernel: Compiled, what: Launch) -> tuple[list[Any], list[Any]]:
+        """The arguments as C values, and (number, low, high) of each array."""
+        if len(what.args) != len(kernel.types):
+            raise TypeError(
+                f"{what.name}: {len(what.args)} arguments, expected {len(kernel.types)} "
+                f"({', '.join(kernel.names)})"
+            )
+        words: list[Any] = []
+        extents = []
+        for i, (value, (place, kind)) in enumerate(zip(what.args, kernel.types, strict=True)):
+            wanted = np.dtype(KINDS[kind])
+            if place == "*":
+                if type(value) is not self._array_type:
+                    raise TypeError(
+                        f"{what.name}: {kernel.parameter(i)} is {type(value).__name__}; expected "
+                        f"an array of the device, of {wanted} (move it with .to('emulated'))"
+                    )
+                host = self._host(value)
+                if host.dtype != wanted and not (kind == "b" and host.dtype == np.bool_):
+                    raise TypeError(
+                        f"{what.name}: {kernel.parameter(i)} holds {host.dtype}, expected {wanted}"
+                    )
+                words.append(ctypes.c_void_p(host.__array_interface__["data"][0]))
+                extents.append((i, *_extent(host)))
+            else:
+                if not isinstance(value, np.generic) or value.dtype != wanted:
+                    raise TypeError(
+                        f"{what.name}: {kernel.parameter(i)} is {value!r}; expected {wanted}"
+                    )
+                words.append(np.ctypeslib.as_ctypes_type(wanted)(value.item()))
+        return words, extents
+
+
+def _three(dims: tuple[int, ...]) -> Any:
+    return Uint3(*(*dims, 1, 1)[:3])
+
+
+def _extent(host: Any) -> tuple[int, int]:
+    """The first byte of an array, and the one behind its last."""
+    low = high = host.__array_interface__["data"][0]
+    for n, stride in zip(host.shape, host.strides, strict=True):
+        if n == 0:
+            return low, low
+        low, high = low + min(0, (n - 1) * stride), high + max(0, (n - 1) * stride)
+    return low, high + host.itemsize
+
+
+def _check_grid(what: Launch) -> None:
+    """A GPU refuses these, too."""
+    for kind, dims in (("grid", what.grid), ("block", what.block)):
+        for n, limit in zip(dims, LIMITS[kind], strict=False):
+            if not 1 <= n <= limit:
+                raise KernelError(
+                    f"{what.name}: {kind} is {dims}; expected 1 to {LIMITS[kind]} on each axis"
+                )
+    threads = int(np.prod(what.block))
+    if threads > THREADS:
+        raise KernelError(f"{what.name}: {threads} threads in a block; at most {THREADS} fit")
+    if what.shared > SHARED_ON_REQUEST:
+        raise KernelError(
+            f"{what.name}: {what.shared:,} bytes of dynamic shared memory; at most "
+            f"{SHARED_ON_REQUEST:,} fit"
+        )
+    if what.cooperative and threads * int(np.prod(what.grid)) > RESIDENT:
+        raise KernelError(
+            f"{what.name}: a cooperative grid of {threads * int(np.prod(what.grid)):,} threads; "
+            f"at most {RESIDENT:,} can be under way at once"
+        )
