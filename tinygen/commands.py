@@ -420,9 +420,10 @@ def warmup_command(
     The code is kept in the user's cache folder (or $TINYGEN_CACHE), under a name that changes with
     the kernels' sources, the compiler and the processor.
     """
+    from .backend import current
     from .plan import fuse
 
-    if not fuse.available():
+    if not fuse.available(current()):
         raise ValueError(
             "there is nothing to compile without Numba, and trainings run on NumPy alone; for the "
             'fast kernels run `pip install "tinygen[fast]"`'

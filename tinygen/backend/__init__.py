@@ -48,6 +48,26 @@ class Backend:
         base = getattr(array, "base", None)
         return array if not isinstance(base, self.array_type) else base
 
+    # ---- what a plan needs: memory by address, and a list of calls as one ------------------------
+
+    loops: str  # the module that makes fused loops
+
+    def address(self, array: Array) -> int:
+        """Where the first element of an array is."""
+        raise NotImplementedError
+
+    def extent(self, array: Array) -> tuple[int, int]:
+        """Where the memory of an array's owner starts and ends."""
+        raise NotImplementedError
+
+    def view(self, owner: Array, offset: int, shape: Any, strides: Any, dtype: Any) -> Array:
+        """An array on the memory of `owner`, `offset` bytes after its start."""
+        raise NotImplementedError
+
+    def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:
+        """Bound calls (each with `kernel`, or None, and `reference`) as functions to run."""
+        return [c.reference if c.kernel is None else c.kernel for c in calls]
+
     def __repr__(self) -> str:
         return f"<backend {self.name}: {len(self.kernels)} kernels>"
 

@@ -230,6 +230,7 @@ xp.name = "emulated"
 xp.empty = _poisoned
 
 _tell: Callable[[str], None] = lambda what: None
+_memory = host_module.NumpyBackend()  # where the arrays really are
 
 
 class EmulatedBackend(Backend):
@@ -242,6 +243,7 @@ class EmulatedBackend(Backend):
     name = "emulated"
     xp = xp
     array_type = DeviceArray
+    loops = "tinygen_kernels.cuda.elementwise"
 
     def __init__(self) -> None:
         global _tell
@@ -275,6 +277,17 @@ class EmulatedBackend(Backend):
 
     def synchronize(self) -> None:
         self.synchronizations += 1
+
+    def address(self, array: DeviceArray) -> int:
+        return _memory.address(array._host)
+
+    def extent(self, array: DeviceArray) -> tuple[int, int]:
+        return _memory.extent(array._host)
+
+    def view(
+        self, owner: DeviceArray, offset: int, shape: Any, strides: Any, dtype: Any
+    ) -> DeviceArray:
+        return DeviceArray(_memory.view(owner._host, offset, shape, strides, dtype), owner)
 
 
 def create() -> Backend:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -108,11 +110,11 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 
 # The array functions that references may use; another backend provides the same names.
 NAMES = """
-    abs all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to ceil
+    abs add all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to ceil
     clip concatenate copysign cos cumsum empty equal expand_dims flip float32 float64 floor
     frexp full greater greater_equal int32 int64 isfinite isnan less less_equal logaddexp
-    logical_and logical_not logical_or matmul max maximum mean min minimum moveaxis not_equal
-    ones ones_like pad prod repeat reshape sign sin square squeeze stack sum swapaxes take tanh
+    logical_and logical_not logical_or matmul max maximum mean min minimum moveaxis negative
+    not_equal ones ones_like pad prod repeat reshape sign sin square squeeze stack sum swapaxes take tanh
     transpose uint32 uint64 uint8  zeros zeros_like
 """
 SILENT = "divide exp expm1 log log1p multiply power sqrt subtract"
@@ -133,6 +135,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     xp = xp
     array_type = np.ndarray
+    loops = "tinygen_kernels.cpu.elementwise"
 
     def asarray(self, data: Any, dtype: Any = None) -> Array:
         if guard.refuse is not None:
@@ -143,6 +146,47 @@ class NumpyBackend(Backend):
         if guard.refuse is not None:
             guard.refuse("read")
         return array
+
+    def address(self, array: Array) -> int:
+        return int(array.__array_interface__["data"][0])
+
+    def extent(self, array: Array) -> tuple[int, int]:
+        while isinstance(array.base, np.ndarray):
+            array = array.base
+        start = self.address(array)
+        return start, start + max(array.nbytes, 1)
+
+    def view(self, owner: Array, offset: int, shape: Any, strides: Any, dtype: Any) -> Array:
+        start, end = self.extent(owner)
+        memory: Any = (ctypes.c_uint8 * (end - start)).from_address(start)
+        return np.ndarray(shape, dtype, memory, offset, strides)
+
+    def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:
+        """Neighbouring kernels become one table of rows, which runs without returning to Python."""
+        steps: list[Callable[[], None]] = []
+        rows: list[Array] = []
+        for call in (*calls, None):
+            if call is not None and call.kernel is not None:
+                rows.append(call.kernel.rows)
+                continue
+            if rows:
+                steps.append(_rows(np.concatenate(rows)))
+                rows = []
+            if call is not None:
+                steps.append(call.reference)
+        return steps
+
+
+def _rows(table: Array) -> Callable[[], None]:
+    """What runs a table of kernels' calls."""
+    from tinygen_kernels.cpu.runtime import address_of, run_rows
+
+    address, n = address_of(table), len(table)
+
+    def run(keep: Array = table) -> None:
+        run_rows(address, n)
+
+    return run
 
 
 def create() -> Backend:

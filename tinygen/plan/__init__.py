@@ -15,8 +15,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from .. import backend as backends
 from ..backend import Array
 from ..graph import state
@@ -25,7 +23,7 @@ from ..tensor import Tensor
 from . import fuse, passes, products
 from .check import checked
 from .record import Call, Recorder, Storage, Value
-from .replay import Bound, Memory, hits, program
+from .replay import Bound, Memory, hits
 from .table import table
 
 __all__ = ["Compiled", "Plan", "compile"]
@@ -43,7 +41,8 @@ class Plan:
     def __init__(
         self, step: Callable[..., Any], args: Any, kwargs: Any, slots: list[Tensor], fusing: bool
     ) -> None:
-        recorder = Recorder(decompose=fusing)
+        backend = backends.current()
+        recorder = Recorder(fusing, backend)
         recorder.run(step, args, kwargs, slots)
         recording = recorder.recording
         self.slots = [x.data for x in slots]
@@ -61,16 +60,17 @@ class Plan:
         if fusing:
             passes.turn_products(calls, needed)
             calls = fuse.fuse(calls, needed)
-            calls = products.host(calls, needed)
+            if backend.name == "numpy":
+                calls = products.host(calls, needed)
             calls = passes.update_early(calls)
-            calls = products.join(calls, needed)
+            if backend.name == "numpy":
+                calls = products.join(calls, needed)
         self.calls: list[Call] = calls
-        self.memory = Memory(calls, needed)
+        self.memory = Memory(calls, needed, backend)
         self.arena_bytes, self.total_bytes = self.memory.arena_bytes, self.memory.total_bytes
-        backend = backends.current()
         self._backend = backend
         self.bound = [Bound(call, self.memory, backend, not fusing) for call in calls]
-        self._steps, self._keep = program(self.bound)
+        self._steps = backend.sequence(self.bound)
         self._hits = hits(self.bound)
         self._result = _arrays(result, self.memory)
 
@@ -92,7 +92,7 @@ class Plan:
         for run in self._steps:
             run()
         self._backend.hits.update(self._hits)
-        return _copies(self._result)
+        return _copies(self._result, self._backend.array_type)
 
     def source(self) -> str:
         """The generated loops as text, each under the first call that runs it."""
@@ -117,7 +117,7 @@ class Compiled:
         self.plan: Plan | None = None  # the one that ran last
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        off = os.environ.get("TINYGEN_COMPILE") == "0" or backends.current().name != "numpy"
+        off = os.environ.get("TINYGEN_COMPILE") == "0"
         if off or state.observer is not None:  # an observer wants to see every operation
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
@@ -129,7 +129,7 @@ class Compiled:
             fresh = iter(slots)
             plan = Plan(
                 self.function, _filled(args, fresh), _filled(kwargs, fresh), slots,
-                self.fuse and fuse.available(),
+                self.fuse and fuse.available(backends.current()),
             )  # fmt: skip
             known[:] = [*(p for p in known if p.valid() or p.modules), plan][-4:]
         self.plan = plan
@@ -186,7 +186,7 @@ def _key(value: Any, tensors: list[Tensor]) -> Any:
 
 def _slot(x: Tensor) -> Tensor:
     """A tensor with memory of its own that stands for an argument in the plan."""
-    slot = Tensor(np.array(x.data, order="C"))
+    slot = Tensor(x.backend.xp.ascontiguousarray(x.data).copy())
     if x.node is not None:
         slot.requires_grad = True
     return slot
@@ -233,8 +233,8 @@ def _arrays(result: Any, memory: Memory) -> Any:
     return _mapped(result, lambda v: memory.array(v) if isinstance(v, Value) else v)
 
 
-def _copies(result: Any) -> Any:
-    return _mapped(result, lambda v: Tensor(v.copy()) if isinstance(v, np.ndarray) else v)
+def _copies(result: Any, array_type: Any) -> Any:
+    return _mapped(result, lambda v: Tensor(v.copy()) if isinstance(v, array_type) else v)
 
 
 def _refuse_changed_arguments(calls: list[Call], slots: set[Storage]) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..backend import Array
 from .passes import last_reads
 from .record import Call, Storage
 
@@ -47,10 +44,3 @@ def place(spans: dict[Storage, tuple[int, int]]) -> tuple[dict[Storage, int], in
         placed.append((storage, at, at + size))
         total = max(total, at + size)
     return offsets, total
-
-
-def allocate(nbytes: int) -> Array:
-    """Bytes that start at a multiple of ALIGNMENT."""
-    raw = np.zeros(nbytes + ALIGNMENT, dtype=np.uint8)
-    skip = -raw.__array_interface__["data"][0] % ALIGNMENT
-    return raw[skip : skip + nbytes]

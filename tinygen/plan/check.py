@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..backend import Array
+from ..backend import Array, of_type
 from ..tensor import Tensor
 from .record import Storage
 
@@ -64,6 +64,7 @@ def _flat(result: Any) -> list[Array]:
 
 
 def _compare(what: str, got: Array, wanted: Array) -> None:
+    got, wanted = (of_type(type(a)).to_host(a) for a in (got, wanted))  # type: ignore[union-attr]
     scale = max(float(np.max(np.abs(wanted), initial=0.0)), 1e-6)
     worst = float(np.max(np.abs(got - wanted), initial=0.0))
     if not worst <= TOLERANCE * scale:

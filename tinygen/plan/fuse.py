@@ -9,11 +9,13 @@ The loop is generated, readable Numba source: `print(step.plan.source())`.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..backend import Backend
 from .record import Call, Storage, Value
 
 _NAMES = """
@@ -24,9 +26,9 @@ _NAMES = """
 ELEMENTWISE = frozenset(_NAMES.split())
 
 
-def available() -> bool:
+def available(backend: Backend) -> bool:
     """Whether loops can be compiled here."""
-    return importlib.util.find_spec("numba") is not None
+    return backend.name != "numpy" or importlib.util.find_spec("numba") is not None
 
 
 @dataclass(eq=False)
@@ -74,25 +76,23 @@ class Fusion:
         stored = tuple(place[position(v)][1] for v in self.outputs)
         return tuple(lines), stored
 
-    def loop(self, arrays: list[Any], outs: list[Any]) -> Any:
+    def loop(self, arrays: list[Any], outs: list[Any], backend: Backend) -> Any:
         """The generated loop on its memory."""
-        from tinygen_kernels.cpu import elementwise
-
         shape = self._shape()
         inputs = [_as_grid(a, shape) for a in arrays]
         flat = [a.reshape(shape) for a in outs[: len(self.outputs)]]
         program, stored = self.program()
-        made = elementwise.fused(program, stored, inputs, flat)
+        loops = importlib.import_module(backend.loops)
+        made = loops.fused(program, stored, inputs, flat)
         if made is NotImplemented:
             raise RuntimeError(f"compile: no loop for {self}: {program}")
         self.source = made.source
         return made
 
-    def bind(self, arrays: list[Any], outs: list[Any]) -> Any:
+    def bind(self, arrays: list[Any], outs: list[Any], backend: Backend) -> Any:
         """The kernel on its memory."""
-        from tinygen_kernels.cpu import elementwise
-
-        return elementwise.elementwise_call(self.loop(arrays, outs), *self._shape())
+        loops = importlib.import_module(backend.loops)
+        return loops.elementwise_call(self.loop(arrays, outs, backend), *self._shape())
 
     def _shape(self) -> tuple[int, int]:
         """Rows and columns of the loop: one long row where nothing is spread over rows."""

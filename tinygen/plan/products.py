@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..backend import Backend
 from .fuse import Fusion, grid, position
 from .record import Call, Storage, Value
 
@@ -62,7 +63,7 @@ class Products:
             line = self.update.line
         return Call(first.primitive, args, {}, outs, line, self)
 
-    def bind(self, arrays: list[Any], outs: list[Any]) -> Any:
+    def bind(self, arrays: list[Any], outs: list[Any], backend: Backend) -> Any:
         """The kernel on its memory."""
         from tinygen_kernels.cpu import matmul, optim
 
@@ -73,7 +74,9 @@ class Products:
             xs.append(mine[0])
             ys.append(mine[1])
             if self.total is None:
-                made = part.fused.loop(mine[2:], outs[:m]) if part.fused is not None else None
+                made = (
+                    part.fused.loop(mine[2:], outs[:m], backend) if part.fused is not None else None
+                )
                 ends.append((0, 0) if made is None else (made.block.address, _address(made.args)))
                 targets.append(outs[m - 1].reshape(part.products[0].outs[0].shape))
                 outs = outs[m:]

@@ -21,7 +21,7 @@ import numpy as np
 
 from .. import backend as backends
 from .. import checks, random
-from ..backend import Array
+from ..backend import Array, Backend
 from ..graph import Node, state
 from ..primitive import Primitive
 from ..random import Generator
@@ -134,19 +134,12 @@ class Recording:
     generators: list[tuple[Generator, Array]] = field(default_factory=list)
 
 
-def addresses(array: Array) -> tuple[int, int]:
-    """Where the memory of an array's owner starts and ends."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    start = array.__array_interface__["data"][0]
-    return start, start + max(array.nbytes, 1)
-
-
 class Recorder:
     """Watches one rehearsal; `fuse` records fused operations by their bodies."""
 
-    def __init__(self, decompose: bool) -> None:
+    def __init__(self, decompose: bool, backend: Backend) -> None:
         self.decompose = decompose
+        self.backend = backend
         self.recording = Recording()
         self._starts: list[int] = []
         self._known: list[tuple[int, Storage]] = []  # (end, storage), beside _starts
@@ -160,14 +153,14 @@ class Recorder:
 
     def _find(self, array: Array) -> tuple[int, Storage] | None:
         """The known storage that holds an array, with its first address."""
-        address = array.__array_interface__["data"][0]
+        address = self.backend.address(array)
         i = bisect.bisect_right(self._starts, address) - 1
         if i < 0 or address >= self._known[i][0]:
             return None
         return self._starts[i], self._known[i][1]
 
     def _add(self, array: Array, kind: str) -> tuple[int, Storage]:
-        start, end = addresses(array)
+        start, end = self.backend.extent(array)
         self._alive.append(array)
         kept = array if kind != "temporary" else None
         storage = Storage(self._count, end - start, kind, kept)
@@ -185,7 +178,7 @@ class Recorder:
             self._count += 1
             return Value(empty, 0, array.shape, array.strides, array.dtype)
         start, storage = self._find(array) or self._add(array, kind)
-        address = array.__array_interface__["data"][0]
+        address = self.backend.address(array)
         return Value(storage, address - start, array.shape, array.strides, array.dtype)
 
     def known(self, array: Array) -> bool:

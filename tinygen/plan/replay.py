@@ -6,9 +6,7 @@ one. Any other call runs its reference, into the memory of its output where the 
 
 from __future__ import annotations
 
-import ctypes
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ import numpy as np
 from .. import backend as backends
 from ..backend import Array, Backend
 from . import arena
-from .record import Call, Storage, Value, addresses
+from .record import Call, Storage, Value
 
 # References that are one array function, which can write into the output it is given.
 _INTO = {
@@ -28,32 +26,24 @@ _INTO = {
 class Memory:
     """Where each storage of a plan is: temporaries in one arena, the others where they are."""
 
-    def __init__(self, calls: list[Call], needed: set[Storage]) -> None:
+    def __init__(self, calls: list[Call], needed: set[Storage], backend: Backend) -> None:
         spans = arena.lifetimes(calls, needed)
         self.offsets, self.arena_bytes = arena.place(spans)
         self.total_bytes = sum(s.nbytes for s in spans)
-        self._arena = arena.allocate(self.arena_bytes)
-        self._bytes: dict[Storage, Array] = {}
-
-    def _of(self, storage: Storage) -> Array:
-        """The bytes of a storage."""
-        found = self._bytes.get(storage)
-        if found is None:
-            if storage.kind == "temporary":
-                at = self.offsets.get(storage, 0)
-                found = self._arena[at : at + storage.nbytes]
-            else:
-                start, end = addresses(storage.array)
-                found = np.ctypeslib.as_array((ctypes.c_uint8 * (end - start)).from_address(start))
-            self._bytes[storage] = found
-        return found
+        self._backend = backend
+        self._arena = backend.xp.zeros(self.arena_bytes + arena.ALIGNMENT, np.uint8)
+        self._start = -backend.address(self._arena) % arena.ALIGNMENT
 
     def array(self, value: Value) -> Array:
         """The array that a call reads or writes."""
         if value.size == 0:
-            return np.zeros(value.shape, value.dtype)
-        memory = self._of(value.storage)
-        return np.ndarray(value.shape, value.dtype, memory, value.offset, value.strides)
+            return self._backend.xp.zeros(value.shape, value.dtype)
+        owner, offset, storage = self._arena, value.offset, value.storage
+        if storage.kind == "temporary":
+            offset += self._start + self.offsets.get(storage, 0)
+        else:
+            owner = storage.array
+        return self._backend.view(owner, offset, value.shape, value.strides, value.dtype)
 
 
 class Bound:
@@ -69,7 +59,7 @@ class Bound:
         self.outs = [memory.array(v) for v in call.outs]
         self.kernel: Any = None
         if call.fused is not None:
-            self.kernel = call.fused.bind(self.arrays, self.outs)
+            self.kernel = call.fused.bind(self.arrays, self.outs, backend)
         else:
             self.kernel = self._kernel(backend)
         self.allocates = self.kernel is None and (
@@ -98,9 +88,7 @@ class Bound:
         if call.mutated:
             primitive.reference(self.xp, *self.arrays, **call.static)
         elif primitive.name in _INTO:
-            getattr(self.xp, _INTO[primitive.name], getattr(np, _INTO[primitive.name]))(
-                *self.arrays, out=self.outs[0]
-            )
+            getattr(self.xp, _INTO[primitive.name])(*self.arrays, out=self.outs[0])
         else:
             results = primitive.reference(self.xp, *self.arrays, **call.static)
             for out, result in zip(self.outs, results if call.many else (results,), strict=True):
@@ -112,32 +100,6 @@ class Bound:
             self.reference()
         else:
             self.kernel()
-
-
-def program(bound: list[Bound]) -> tuple[list[Callable[[], None]], list[Any]]:
-    """The calls as functions without arguments: neighbouring kernels as one. And what to keep."""
-    steps: list[Callable[[], None]] = []
-    keep: list[Any] = []
-    rows: list[Array] = []
-
-    def flush() -> None:
-        if rows:
-            from tinygen_kernels.cpu.runtime import address_of, run_rows
-
-            table = np.concatenate(rows)
-            keep.append(table)
-            address, n = address_of(table), len(table)
-            steps.append(lambda: run_rows(address, n))
-            rows.clear()
-
-    for b in bound:
-        if b.kernel is None:
-            flush()
-            steps.append(b.reference)
-        else:
-            rows.append(b.kernel.rows)
-    flush()
-    return steps, keep
 
 
 def hits(bound: list[Bound]) -> Counter[str]:
