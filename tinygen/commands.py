@@ -18,6 +18,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from . import losses, models, train
+from .backend import DeviceError, use_backend
+from .backend import get as get_backend
 from .data import Dataset, load
 from .random import Generator
 from .train import pictures
@@ -49,7 +51,7 @@ def run() -> None:
         app(prog_name="tinygen")
     except train.Diverged as error:
         _fail(error, 1)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, DeviceError) as error:
         _fail(error, 2)
 
 
@@ -169,6 +171,14 @@ def train_command(
             rich_help_panel=TRAIN,
         ),
     ] = True,
+    backend: Annotated[
+        str,
+        typer.Option(
+            help="Where to compute: numpy (the processor), cupy (an NVIDIA GPU) or emulated (the "
+            "GPU's kernels on the processor: slow, exact).",
+            rich_help_panel=TRAIN,
+        ),
+    ] = "numpy",
     hidden: Annotated[
         str | None,
         typer.Option(
@@ -264,11 +274,13 @@ def train_command(
             source = {"source": config["data"]["source"], **config["data"]["options"]}
     build: Any = models.find(model)
     _refuse_foreign(build, options)
+    get_backend(backend)  # a device that is missing is told before anything is read or written
     dataset = load(source.pop("source"), **source)
     if out is None:
         out = _new_folder(model, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
-    network = build(dataset.shape, classes=classes, rng=Generator(how["seed"]), **options)
+    with use_backend(backend):
+        network = build(dataset.shape, classes=classes, rng=Generator(how["seed"]), **options)
     show = _console()
     weights = sum(p.size for p in network.parameters())
     show.print(f"data   {dataset!r}", markup=False)

@@ -348,7 +348,8 @@ class Generator:
         rng.load_state_dict(noise.state_dict()) # continues where noise stands
 
     Each method call is one draw, numbered from 0; element i of draw d does not depend on the
-    shape. Tensors are made on the backend that was current when the generator was made.
+    shape. Tensors are made on the backend that was current when the generator was made, or where
+    the generator of a stream is.
 
     Args:
         seed: 0 <= seed < 2^64; the root key is the seed itself.
@@ -494,7 +495,8 @@ class Generator:
         h = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
         key = self._key ^ _TWEAK
         words = philox(h & _LOW, h >> 32, i & _LOW, i >> 32, key & _LOW, key >> 32)
-        return Generator(words[0] | words[1] << 32)
+        with backends.use_backend(self.key.backend.name):
+            return Generator(words[0] | words[1] << 32)
 
     def state_dict(self) -> dict[str, Any]:
         """Key (hexadecimal), position and layout version, fit for JSON; see load_state_dict."""
@@ -543,10 +545,18 @@ _default = _Default()
 
 
 def default_generator() -> Generator:
-    """The generator of this thread that is used where none is given; Generator(0) at first."""
-    if _default.generator is None:
-        _default.generator = Generator(0)
-    return _default.generator
+    """The generator of this thread that is used where none is given; Generator(0) at first.
+
+    It goes on where it stands when another backend becomes the current one.
+    """
+    known = _default.generator
+    if known is None:
+        known = _default.generator = Generator(0)
+    elif known.key.backend is not backends.current():
+        moved = _default.generator = Generator(0)
+        moved.load_state_dict(known.state_dict())
+        return moved
+    return known
 
 
 def resolve(rng: Generator | None) -> Generator:

@@ -36,6 +36,10 @@ class Backend:
         """An array of this backend holding a copy of `data` (host data or this backend's)."""
         raise NotImplementedError
 
+    def adopt(self, data: Any) -> Array:
+        """`data` itself if it is this backend's array, else a copy on this backend."""
+        return data if isinstance(data, self.array_type) else self.asarray(data)
+
     def to_host(self, array: Array) -> Any:
         """The same values as a NumPy array."""
         raise NotImplementedError

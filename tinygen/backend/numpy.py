@@ -114,8 +114,8 @@ NAMES = """
     clip concatenate copysign cos cumsum empty equal expand_dims flip float32 float64 floor
     frexp full greater greater_equal int32 int64 isfinite isnan less less_equal logaddexp
     logical_and logical_not logical_or matmul max maximum mean min minimum moveaxis negative
-    not_equal ones ones_like pad prod repeat reshape sign sin square squeeze stack sum swapaxes take tanh
-    transpose uint32 uint64 uint8  zeros zeros_like
+    not_equal ones ones_like pad prod repeat reshape sign sin square squeeze stack sum swapaxes take
+    tanh transpose uint32 uint64 uint8  zeros zeros_like
 """
 SILENT = "divide exp expm1 log log1p multiply power sqrt subtract"
 xp: Any = SimpleNamespace(

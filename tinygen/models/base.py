@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import nn
+from ..backend import Backend, use_backend
 from ..nn.init import Initialiser
 from ..optim import Optimizer
 from ..random import Generator, resolve
@@ -71,6 +72,20 @@ class Model(nn.Module):
     def pixels(self) -> int:
         """How many numbers an image has."""
         return int(np.prod(self.shape))
+
+    @property
+    def backend(self) -> Backend:
+        """Where the weights are."""
+        return self.parameters()[0].backend
+
+    def rng(self, seed: int) -> Generator:
+        """A new generator whose numbers are where the weights are."""
+        with use_backend(self.backend.name):
+            return Generator(seed)
+
+    def place(self, array: Any) -> Tensor:
+        """An array of the host as a tensor where the weights are."""
+        return Tensor(self.backend.adopt(array))
 
     # ---- what each model defines -------------------------------------------------------------
 

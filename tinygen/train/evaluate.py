@@ -73,7 +73,7 @@ def evaluate(
     splits = [("test", data.test), ("train", data)] if data.test else [("train", data)]
     for split, part in splits:
         assert part is not None
-        rng = Generator(seed).stream("evaluation", 0)
+        rng = model.rng(seed).stream("evaluation", 0)
 
         def elbo(x: Tensor, y: Tensor | None, rng: Generator = rng) -> NDArray[Any]:
             return _bound(model, x, y, rng)
@@ -83,7 +83,7 @@ def evaluate(
         figures.append(_figure("negative ELBO", split, values, protocol))
     for split, part in splits if nll_images else []:
         assert part is not None
-        rng = Generator(seed).stream("evaluation", 1)
+        rng = model.rng(seed).stream("evaluation", 1)
 
         def nll(x: Tensor, y: Tensor | None, rng: Generator = rng) -> NDArray[Any]:
             return -model.log_likelihood(x, y, rng, samples)
@@ -115,8 +115,9 @@ def _over(
     for i in range(0, count, 250):
         stop = min(i + 250, count)
         at = chosen[i:stop]
-        x = Tensor(scaled(data.images[at], model.value_range))
-        y = Tensor(data.labels[at]) if model.conditional and data.labels is not None else None
+        x = model.place(scaled(data.images[at], model.value_range))
+        labels = data.labels if model.conditional else None
+        y = None if labels is None else model.place(labels[at])
         parts.append(measure(x, y))
         if report is not None:
             report(what, stop, count)

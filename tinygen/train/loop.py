@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import optim
+from ..backend import use_backend
 from ..data import Batch, Dataset
 from ..data.dataset import scaled
 from ..graph import no_grad
@@ -35,6 +36,7 @@ from .progress import Silent, choose
 from .run import Run
 
 LOG_EVERY = 50  # steps
+READ_EVERY = 25  # steps, on a device: reading a loss waits for it
 CHECKPOINT_EVERY = 60.0  # seconds, within an epoch
 VALIDATION_IMAGES = 2000
 SCHEDULES = ("constant", "cosine", "linear")
@@ -126,7 +128,10 @@ class Training:
         if settings.compiled:
             self._update = compile(self._plain_update)
         self._range_checked = False
+        self._rates: dict[str, float] = {}  # the learning rates that are set
         self.history: list[dict[str, Any]] = []  # what was logged since the start or the resume
+        self.read_every = 1 if model.backend.name == "numpy" else READ_EVERY
+        self._unread: list[dict[str, Tensor]] = []  # losses of the steps since the last reading
 
     def epoch_batches(self) -> Any:
         """The batches that this epoch still has."""
@@ -139,21 +144,30 @@ class Training:
             start=position.batch,
         )
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """One update; the losses by name."""
+    def step(self, batch: Batch) -> None:
+        """One update; its losses are told by `read`."""
         state, position = self.state, self.state.position
         for name, optimizer in state.optimizers.items():
-            optimizer.lr = self.schedules[name].lr_at(position.step)
-        images = Tensor(batch.images)
+            lr = self.schedules[name].lr_at(position.step)
+            if lr != self._rates.get(name):  # setting it moves a number to the device
+                optimizer.lr = self._rates[name] = lr
+        images = self.model.place(batch.images)
         if not self._range_checked:  # it reads values, which a compiled step cannot
             self.model.check_images(images)
             self._range_checked = True
-        losses = self._update(images, Tensor(batch.labels) if self.model.conditional else None)
-        values = {name: float(loss) for name, loss in losses.items()}
+        labels = self.model.place(batch.labels) if self.model.conditional else None
+        self._unread.append(self._update(images, labels))
         position.step += 1
         position.batch = batch.position + 1
-        for name, value in values.items():
-            position.sums[name] = position.sums.get(name, 0.0) + value
+
+    def read(self) -> list[dict[str, float]]:
+        """The losses of each step since the last reading; waits until they are known."""
+        sums = self.state.position.sums
+        values = [{k: float(v) for k, v in losses.items()} for losses in self._unread]
+        self._unread.clear()
+        for losses in values:
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
         return values
 
     def _plain_update(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
@@ -175,12 +189,11 @@ class Training:
         if test is None:
             return None
         at = pictures.some(test, VALIDATION_IMAGES)
-        x = scaled(test.images[at], self.model.value_range)
-        labels = None if test.labels is None else Tensor(test.labels[at])
+        x = self.model.place(scaled(test.images[at], self.model.value_range))
+        labels = test.labels if self.model.conditional else None
+        y = None if labels is None else self.model.place(labels[at])
         self.model.eval()
-        figure = self.model.validate(
-            Tensor(x), labels if self.model.conditional else None, self.validation_rng()
-        )
+        figure = self.model.validate(x, y, self.validation_rng())
         self.model.train()
         return figure
 
@@ -191,6 +204,8 @@ class Training:
     def explain(self, good: Arrays, failed_step: int) -> str:
         """Go back to a good state, repeat up to the failed step, and say what went wrong there."""
         self.state.restore(good)
+        self._rates.clear()
+        self._unread.clear()
         position = self.state.position
         try:
             while position.step < failed_step:
@@ -303,8 +318,15 @@ def fit(
     batch_size = min(model.batch_size if batch_size is None else batch_size, len(data))
     settings = Settings(epochs, batch_size, seed, lr, schedule, warmup, ema, compiled)
     folder = None if out is None else RunFolder(out)
+    with use_backend(model.backend.name):
+        return _fit(model, data, settings, folder, resume, choose(progress))
+
+
+def _fit(
+    model: Model, data: Dataset, settings: Settings, folder: RunFolder | None, resume: bool,
+    show: Silent,
+) -> Run:  # fmt: skip
     training = Training(model, data, settings)
-    show = choose(progress)
     if folder is not None:
         config = configuration(model, data, settings)
         if resume:
@@ -323,7 +345,7 @@ def fit(
     history = training.history if folder is None else folder.read_log()
     return Run(
         model, folder=folder, history=history, data=data.describe(), interrupted=interrupted,
-        seconds=time.perf_counter() - began, seed=seed,
+        seconds=time.perf_counter() - began, seed=settings.seed,
     )  # fmt: skip
 
 
@@ -344,14 +366,19 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
                 if not planned and training.settings.compiled:
                     show.compiling()
                 planned = True
-                losses = training.step(batch)
-                if not all(np.isfinite(v) for v in losses.values()):
-                    raise _diverged(training, good, losses)
-                show.step(losses)
+                training.step(batch)
+                due = stop.asked or time.perf_counter() - saved > CHECKPOINT_EVERY
+                whole = position.step % training.read_every == 0
+                if not (due or whole or position.batch == training.batches):
+                    continue
+                values = training.read()
+                for step, losses in enumerate(values, position.step - len(values) + 1):
+                    if not all(np.isfinite(v) for v in losses.values()):
+                        raise _diverged(training, good, losses, step)
+                    show.step(losses)
                 if position.step % LOG_EVERY == 0:
-                    _log(training, folder, {"kind": "steps", "losses": losses})
-                due = time.perf_counter() - saved > CHECKPOINT_EVERY
-                if (stop.asked or due) and position.batch < training.batches:
+                    _log(training, folder, {"kind": "steps", "losses": values[-1]})
+                if due and position.batch < training.batches:
                     _refuse_bad_weights(training, good)
                     good = _save(training, folder, best=False)
                     saved = time.perf_counter()
@@ -383,7 +410,8 @@ def _refuse_bad_weights(training: Training, good: Arrays) -> None:
     """The losses come from the weights before the last update: look at those after it, too."""
     bad = training.state.non_finite()
     if bad:
-        raise _diverged(training, good, {name: float("nan") for name in bad[:3]})
+        nan = {name: float("nan") for name in bad[:3]}
+        raise _diverged(training, good, nan, training.state.position.step)
 
 
 def _log(training: Training, folder: RunFolder | None, entry: dict[str, Any]) -> None:
@@ -441,11 +469,10 @@ def _how_to_go_on(training: Training, folder: RunFolder | None) -> str:
     )
 
 
-def _diverged(training: Training, good: Arrays, losses: dict[str, float]) -> Diverged:
-    position = training.state.position
-    where = f"epoch {position.epoch + 1}, step {position.step}"
+def _diverged(training: Training, good: Arrays, losses: dict[str, float], step: int) -> Diverged:
+    where = f"epoch {training.state.position.epoch + 1}, step {step}"
     values = ", ".join(f"{k} = {v}" for k, v in losses.items())
-    cause = training.explain(good, position.step)
+    cause = training.explain(good, step)
     return Diverged(
         f"training diverged in {where}: {values}.\nFirst non-finite result (harmless only if a "
         f"`where` hides it): {cause}.\nThe model is back at its last good state (step "

@@ -16,7 +16,6 @@ from ..images import Picture, grid
 from ..io import write_bytes
 from ..models import VAE, Model
 from ..random import Generator
-from ..tensor import Tensor
 from .folder import RunFolder
 
 COLUMNS = 10
@@ -42,8 +41,8 @@ def draw(model: Model, z: NDArray[Any], labels: NDArray[Any] | None = None) -> N
     model.eval()
     parts = []
     for i in range(0, len(z), 256):
-        y = None if labels is None else Tensor(labels[i : i + 256])
-        parts.append(model.generate(Tensor(z[i : i + 256]), y).numpy())
+        y = None if labels is None else model.place(labels[i : i + 256])
+        parts.append(model.generate(model.place(z[i : i + 256]), y).numpy())
     model.train(was_training)
     return np.concatenate(parts) if parts else np.zeros((0, *model.shape), np.float32)
 
@@ -81,8 +80,9 @@ def reconstructions(model: VAE, data: Dataset, n: int = 50) -> Picture:
     n -= n % min(COLUMNS, n)
     at = some(data, n)
     x = scaled(data.images[at], model.value_range)
-    labels = Tensor(data.labels[at]) if model.conditional and data.labels is not None else None
-    made = model.reconstruct(Tensor(x), labels).numpy()
+    labels = data.labels if model.conditional else None
+    y = None if labels is None else model.place(labels[at])
+    made = model.reconstruct(model.place(x), y).numpy()
     columns = min(COLUMNS, n)
     pairs = [
         half for i in range(0, n, columns) for half in (x[i : i + columns], made[i : i + columns])

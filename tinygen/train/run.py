@@ -13,7 +13,6 @@ from ..data.dataset import scaled
 from ..images import Picture, grid
 from ..models import VAE, Model
 from ..random import Generator
-from ..tensor import Tensor
 from . import pictures
 from .checkpoint import build_model, read, weights_of
 from .folder import RunFolder
@@ -166,8 +165,8 @@ class Run:
         if model.conditional and labels is None:
             raise ValueError(f"{model.name} reads an image given its label: say which (--label)")
         labels_n = self._labels(n, labels)
-        y = None if labels_n is None else Tensor(labels_n[:1])
-        mu, logvar = model.encode(Tensor(scaled(image[None], model.value_range)), y)
+        y = None if labels_n is None else model.place(labels_n[:1])
+        mu, logvar = model.encode(model.place(scaled(image[None], model.value_range)), y)
         eps = self.codes(n, seed)
         eps[:1] = 0
         codes = mu.numpy() + spread * np.exp(0.5 * logvar.numpy()) * eps
