@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from . import losses, models, train
-from .backend import DeviceError, use_backend
+from .backend import DeviceError, show_config, use_backend
 from .backend import get as get_backend
 from .data import Dataset, load
 from .random import Generator
@@ -457,8 +457,20 @@ def warmup_command(
 
 
 @app.command("info")
-def info_command(run_folder: RunArgument) -> None:
+def info_command(
+    run_folder: Annotated[
+        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run.", show_default=False)
+    ] = None,
+    system: Annotated[
+        bool, typer.Option("--system", help="Show versions, processor, GPU and backends instead.")
+    ] = False,
+) -> None:
     """Show what a run is: architecture with shapes and parameters, data, results."""
+    if system:
+        print(show_config())
+        return
+    if run_folder is None:
+        raise ValueError("info: name the folder of a run, or ask for --system")
     result = train.open_run(run_folder)
     config = train.RunFolder(run_folder).read_config()
     show = _console()

@@ -9,6 +9,8 @@ import numpy as np
 from .runtime import Call, Launch, Source, ctype, dense, device_of, kernel, strides_of_a_grid
 
 SOURCE = Source("optim.cuh")
+_NAMES = ("sgd_step", "sgd_momentum_step", "adam_begin", "adam_step", "ema_step")
+INSTANCES = tuple(f"{name}<{t}>" for name in _NAMES for t in ("float", "double"))
 
 
 def _updates(changed: Any, *others: Any, lr: Any = None, t: Any = None) -> bool:

@@ -72,11 +72,15 @@ class Backend:
         """Bound calls (each with `kernel`, or None, and `reference`) as functions to run."""
         return [c.reference if c.kernel is None else c.kernel for c in calls]
 
+    def describe(self) -> str:
+        """Versions, device and memory, in words."""
+        return "yes"
+
     def __repr__(self) -> str:
         return f"<backend {self.name}: {len(self.kernels)} kernels>"
 
 
-_MODULES = {"numpy": "tinygen.backend.numpy", "emulated": "tinygen.backend.emulated"}
+_MODULES = {name: f"tinygen.backend.{name}" for name in ("numpy", "cupy", "emulated")}
 _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
 
@@ -185,7 +189,6 @@ def show_config() -> _Config:
     import os
     import platform
     import sys
-    from importlib import util
 
     import numpy as np
 
@@ -194,17 +197,31 @@ def show_config() -> _Config:
     threads = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.endswith("_NUM_THREADS")]
     built: Any = np.show_config(mode="dicts")
     blas = built["Build Dependencies"]["blas"]
+    numba = importlib.util.find_spec("numba") is not None
     config = _Config(
         {
             "tinygen": __version__,
             "python": f"{platform.python_version()} ({sys.platform}, {platform.machine()})",
             "numpy": f"{np.__version__}, {blas['name']} {blas.get('version', '')}".rstrip(),
-            "numba": "installed" if util.find_spec("numba") else 'not installed (extra "fast")',
+            "numba": _installed("numba") if numba else 'not installed (extra "fast")',
             "cores": f"{os.cpu_count()}" + (f", {' '.join(threads)}" if threads else ""),
-            "backends": ", ".join(_MODULES),
         }
     )
     for name in _MODULES:
-        backend = get(name)
+        try:
+            backend = get(name)
+        except DeviceError as error:
+            config[f"backend {name}"] = f"no: {str(error).removeprefix(f'{name}: ')}"
+            continue
+        config[f"backend {name}"] = backend.describe()
         config[f"kernels on {name}"] = ", ".join(sorted(backend.kernels)) or "none (references run)"
     return config
+
+
+def _installed(package: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "installed"

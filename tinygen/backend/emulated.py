@@ -251,7 +251,7 @@ class EmulatedBackend(Backend):
 
         super().__init__()
         try:
-            emulator.compiler()
+            self._compiler = emulator.compiler()
         except emulator.EmulatorError as error:
             raise DeviceError(f"emulated: {error}") from None
         self.synchronizations = 0
@@ -264,6 +264,9 @@ class EmulatedBackend(Backend):
         if guard.refuse is not None:
             guard.refuse("read")
         self.synchronizations += 1
+
+    def describe(self) -> str:
+        return f"CUDA kernels on the processor, compiled by {self._compiler}"
 
     def asarray(self, data: Any, dtype: Any = None) -> DeviceArray:
         if guard.refuse is not None:

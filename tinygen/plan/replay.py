@@ -57,6 +57,7 @@ class Bound:
         self.as_called = as_called
         self.arrays = [memory.array(v) if isinstance(v, Value) else v for v in call.args]
         self.outs = [memory.array(v) for v in call.outs]
+        self.changes = [memory.array(v) for v in call.mutated]  # in place
         self.kernel: Any = None
         if call.fused is not None:
             self.kernel = call.fused.bind(self.arrays, self.outs, backend)

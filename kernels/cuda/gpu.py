@@ -1,0 +1,51 @@
+"""An NVIDIA GPU as CuPy gives it: sources compiled by NVRTC at first use, kept in CuPy's cache."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import cupy
+
+from .runtime import Device, Launch, Source
+
+STATIC_LIMIT = 48 * 1024  # bytes of dynamic shared memory; more must be asked for
+
+
+class Gpu(Device):
+    """The device of CuPy's arrays.
+
+    Attributes:
+        capability: of the current GPU, 10 times the version: 90 for sm_90.
+    """
+
+    name = "cupy"
+
+    @functools.cached_property
+    def capability(self) -> int:
+        return int(cupy.cuda.Device().compute_capability)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return cupy.empty(shape, dtype)
+
+    def launch(self, what: Launch) -> None:
+        """Enqueue one kernel on the current stream."""
+        function = self.prepare(what)
+        function(what.grid, what.block, what.args, shared_mem=what.shared)
+
+    def prepare(self, what: Launch) -> Any:
+        """The compiled kernel of a launch."""
+        function = _function(what.source, what.name, what.cooperative)
+        if what.shared > STATIC_LIMIT:
+            function.max_dynamic_shared_size_bytes = what.shared
+        return function
+
+
+@functools.cache
+def _function(source: Source, name: str, cooperative: bool) -> Any:
+    options = ("-std=c++17", *(() if source.fused else ("--fmad=false",)))
+    module = cupy.RawModule(
+        code=source.text, options=options, name_expressions=[name],
+        enable_cooperative_groups=cooperative,
+    )  # fmt: skip
+    return module.get_function(name)

@@ -1,0 +1,230 @@
+"""The `cupy` backend: references on CuPy, own CUDA kernels, a compiled step as one CUDA graph.
+
+CuPy is looked for when the backend is first named, never before, and each way in which it can be
+missing has its own message.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from . import Array, Backend, DeviceError, guard
+from . import numpy as host_module
+
+OTHERWISE = "without an NVIDIA GPU, use the backend numpy, or emulated to try the GPU's kernels"
+EXTRAS = '`pip install "tinygen[cuda13]"` (or cuda12, for a driver before 580)'
+
+
+# ---- finding CuPy, a driver and a device ---------------------------------------------------------
+
+
+def find() -> Any:
+    """The package CuPy, ready to compute. Raises DeviceError with the line that helps."""
+    if importlib.util.find_spec("cupy") is None:
+        raise DeviceError(f"cupy: the package CuPy is not installed; run {EXTRAS}; {OTHERWISE}")
+    try:
+        cupy: Any = importlib.import_module("cupy")
+        runtime = cupy.cuda.runtime
+        driver, built = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    except Exception as error:  # a broken installation fails in many ways
+        raise DeviceError(
+            f"cupy: CuPy is installed but does not load ({_first_line(error)}); uninstall every "
+            f"cupy package and run {EXTRAS}"
+        ) from error
+    if driver == 0:
+        raise DeviceError(
+            "cupy: CuPy is installed, but there is no NVIDIA driver on this machine; install the "
+            f"driver (nvidia-smi then shows the GPU); {OTHERWISE}"
+        )
+    if driver // 1000 < built // 1000:
+        raise DeviceError(
+            f"cupy: the NVIDIA driver is for CUDA {_version(driver)}, CuPy for {_version(built)}; "
+            f'update the driver, or run `pip install "tinygen[cuda{driver // 1000}]"` after '
+            "uninstalling the other cupy package"
+        )
+    try:
+        count = runtime.getDeviceCount()
+    except Exception as error:
+        raise DeviceError(
+            f"cupy: the driver finds no GPU ({_first_line(error)}); see nvidia-smi and the "
+            f"variable CUDA_VISIBLE_DEVICES; {OTHERWISE}"
+        ) from error
+    if count == 0:
+        raise DeviceError(
+            "cupy: no GPU is visible; see nvidia-smi and the variable CUDA_VISIBLE_DEVICES; "
+            f"{OTHERWISE}"
+        )
+    _probe(cupy, built // 1000)
+    return cupy
+
+
+def _probe(cupy: Any, major: int) -> None:
+    """Compile and run a kernel, and a product: finds what is missing of CUDA's own libraries."""
+    probes: dict[str, Callable[[], Any]] = {
+        "the compiler NVRTC or CUDA's headers": lambda: (cupy.zeros(1) + 1).get(),
+        "the library cuBLAS": lambda: (cupy.ones((2, 2)) @ cupy.ones((2, 2))).get(),
+    }
+    for what, run in probes.items():
+        try:
+            run()
+        except Exception as error:
+            raise DeviceError(
+                f"cupy: {what} cannot be used ({_first_line(error)}); run "
+                f'`pip install "cupy-cuda{major}x[ctk]"`'
+            ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}" if str(error) else (
+        type(error).__name__
+    )  # fmt: skip
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+# ---- the array functions -------------------------------------------------------------------------
+
+
+def namespace(cupy: Any) -> Any:
+    """The array functions that references may use, on CuPy."""
+    names = [*host_module.NAMES.split(), *host_module.SILENT.split()]
+
+    def erf(x: Array) -> Array:
+        return importlib.import_module("cupyx.scipy.special").erf(x)
+
+    def scatter_add(shape: tuple[int, ...], axis: int, indices: Array, values: Array) -> Array:
+        total = cupy.zeros(shape, dtype=values.dtype)
+        front = cupy.moveaxis(total, axis, 0)
+        places = tuple(range(axis, axis + indices.ndim))
+        moved = cupy.moveaxis(values, places, tuple(range(indices.ndim)))
+        importlib.import_module("cupyx").scatter_add(front, indices, moved)
+        return total
+
+    return SimpleNamespace(
+        name="cupy",
+        **{name: getattr(cupy, name) for name in names},
+        erf=erf,
+        scatter_add=scatter_add,
+        mulhi=host_module.mulhi,
+        where=cupy.where,
+    )
+
+
+# ---- the backend ---------------------------------------------------------------------------------
+
+
+class CupyBackend(Backend):
+    """CuPy on the current NVIDIA GPU.
+
+    Attributes:
+        synchronizations: how often the host read a value of the device.
+    """
+
+    name = "cupy"
+    loops = "tinygen_kernels.cuda.elementwise"
+
+    def __init__(self, cupy: Any) -> None:
+        super().__init__()
+        runtime = importlib.import_module("tinygen_kernels.cuda.runtime")
+        self._cupy = cupy
+        self.xp = namespace(cupy)
+        self.array_type = cupy.ndarray
+        self.synchronizations = 0
+        self.device = importlib.import_module("tinygen_kernels.cuda.gpu").Gpu()
+        runtime.devices[cupy.ndarray] = self.device
+
+    def describe(self) -> str:
+        cuda = self._cupy.cuda
+        runtime, device = cuda.runtime, cuda.Device()
+        name = runtime.getDeviceProperties(device.id)["name"].decode()
+        free, total = device.mem_info
+        built, driver = (
+            _version(v) for v in (runtime.runtimeGetVersion(), runtime.driverGetVersion())
+        )
+        return (
+            f"CuPy {self._cupy.__version__} for CUDA {built}, driver for {driver}; {name}, "
+            f"sm_{self.device.capability}, {total / 2**30:.1f} GiB ({free / 2**30:.1f} free)"
+        )
+
+    def asarray(self, data: Any, dtype: Any = None) -> Array:
+        if guard.refuse is not None:
+            guard.refuse("make")
+        return self._cupy.array(data, dtype=dtype)
+
+    def to_host(self, array: Array) -> Any:
+        if guard.refuse is not None:
+            guard.refuse("read")
+        self.synchronizations += 1
+        return self._cupy.asnumpy(array)
+
+    def synchronize(self) -> None:
+        self.synchronizations += 1
+        self._cupy.cuda.get_current_stream().synchronize()
+
+    def address(self, array: Array) -> int:
+        return int(array.data.ptr)
+
+    def extent(self, array: Array) -> tuple[int, int]:
+        memory = array.data.mem
+        return int(memory.ptr), int(memory.ptr + max(memory.size, 1))
+
+    def view(self, owner: Array, offset: int, shape: Any, strides: Any, dtype: Any) -> Array:
+        cupy = self._cupy
+        memory = cupy.cuda.MemoryPointer(owner.data.mem, offset)
+        return cupy.ndarray(shape, dtype, memory, strides)
+
+    def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:
+        return [Graph(self._cupy, calls, super().sequence(calls))]
+
+
+class Graph:
+    """The calls of a step as one CUDA graph, captured when it first runs.
+
+    Capturing needs a stream of its own, and a pool of its own for what references allocate: its
+    memory is the graph's as long as the graph lives. Before that, one run on the same stream and
+    pool compiles all kernels; what it changes in place is put back.
+    """
+
+    def __init__(self, cupy: Any, calls: list[Any], steps: list[Callable[[], None]]) -> None:
+        self._cupy = cupy
+        self._steps = steps
+        self._changed = {id(a): a for call in calls for a in call.changes}
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._pool = cupy.cuda.MemoryPool()
+        self._graph: Any = None
+
+    def __call__(self) -> None:
+        cupy, stream = self._cupy, self._stream
+        outer = cupy.cuda.get_current_stream()
+        stream.wait_event(outer.record())
+        if self._graph is None:
+            self._capture()
+        self._graph.launch(stream)
+        outer.wait_event(stream.record())
+
+    def _capture(self) -> None:
+        with self._stream, self._cupy.cuda.using_allocator(self._pool.malloc):
+            before = [(a, a.copy()) for a in self._changed.values()]
+            self._run()
+            for array, was in before:
+                array[...] = was
+            self._stream.begin_capture()
+            try:
+                self._run()
+            finally:
+                self._graph = self._stream.end_capture()
+        self._graph.upload(self._stream)
+
+    def _run(self) -> None:
+        for step in self._steps:
+            step()
+
+
+def create() -> Backend:
+    return CupyBackend(find())
