@@ -21,6 +21,9 @@ _CPU = {
 }
 
 _CUDA = {
+    "reduce": "sum mean max min sum_to argmax",
+    "softmax": "softmax log_softmax logsumexp",
+    "index": "take scatter_add one_hot",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
 }
 
