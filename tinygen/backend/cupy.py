@@ -14,6 +14,7 @@ from typing import Any
 
 from . import Array, Backend, DeviceError, guard
 from . import numpy as host_module
+from .cuda import RUNTIME, CudaBackend
 
 OTHERWISE = "without an NVIDIA GPU, use the backend numpy, or emulated to try the GPU's kernels"
 EXTRAS = '`pip install "tinygen[cuda13]"` (or cuda12, for a driver before 580)'
@@ -119,23 +120,17 @@ def namespace(cupy: Any) -> Any:
 # ---- the backend ---------------------------------------------------------------------------------
 
 
-class CupyBackend(Backend):
-    """CuPy on the current NVIDIA GPU.
-
-    Attributes:
-        synchronizations: how often the host read a value of the device.
-    """
+class CupyBackend(CudaBackend):
+    """CuPy on the current NVIDIA GPU."""
 
     name = "cupy"
-    loops = "tinygen_kernels.cuda.elementwise"
 
     def __init__(self, cupy: Any) -> None:
         super().__init__()
-        runtime = importlib.import_module("tinygen_kernels.cuda.runtime")
+        runtime = importlib.import_module(RUNTIME)
         self._cupy = cupy
         self.xp = namespace(cupy)
         self.array_type = cupy.ndarray
-        self.synchronizations = 0
         self.device = importlib.import_module("tinygen_kernels.cuda.gpu").Gpu()
         runtime.devices[cupy.ndarray] = self.device
 

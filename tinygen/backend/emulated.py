@@ -22,6 +22,7 @@ import numpy as np
 
 from . import Backend, DeviceError, guard
 from . import numpy as host_module
+from .cuda import CudaBackend
 
 
 class DeviceArray:
@@ -233,17 +234,12 @@ _tell: Callable[[str], None] = lambda what: None
 _memory = host_module.NumpyBackend()  # where the arrays really are
 
 
-class EmulatedBackend(Backend):
-    """Device arrays in the host's memory, CUDA kernels on the host's processor.
-
-    Attributes:
-        synchronizations: how often the host read a value of the device.
-    """
+class EmulatedBackend(CudaBackend):
+    """Device arrays in the host's memory, CUDA kernels on the host's processor."""
 
     name = "emulated"
     xp = xp
     array_type = DeviceArray
-    loops = "tinygen_kernels.cuda.elementwise"
 
     def __init__(self) -> None:
         global _tell
@@ -254,7 +250,6 @@ class EmulatedBackend(Backend):
             self._compiler = emulator.compiler()
         except emulator.EmulatorError as error:
             raise DeviceError(f"emulated: {error}") from None
-        self.synchronizations = 0
         self.device = emulator.Emulator(_poisoned, lambda array: array._host, DeviceArray)
         runtime.devices[DeviceArray] = self.device
         self.checked = self.device.checked
