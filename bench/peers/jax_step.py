@@ -142,9 +142,9 @@ def build(load: Workload) -> Peer:
     compiled = jax.jit(raw, donate_argnums=0)
     batches = [(jnp.asarray(x), jnp.asarray(y)) for x, y in load.batches()]
 
-    def step(batch: Any, noise: Any) -> tuple[float, ...]:
+    def step(batch: Any, noise: Any) -> tuple[Any, ...]:
         state[0], losses = compiled(state[0], *batch, noise)
-        return tuple(float(loss) for loss in losses)
+        return losses if load.device == "gpu" else tuple(float(loss) for loss in losses)
 
     @functools.cache
     def analysis() -> Any:

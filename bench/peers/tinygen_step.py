@@ -1,6 +1,7 @@
 """A training step in tinygen, as a user writes it.
 
-Variants: "" is the compiled step, "numpy" the eager one on NumPy alone, as if numba were missing.
+Variants: "" is the compiled step, "numpy" the eager one on NumPy alone, as if numba were missing,
+"eager" the eager one; on a GPU "emulated" stands in for it.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ def build(load: Workload) -> Peer:
     if load.variant == "numpy":
         os.environ["TINYGEN_COMPILE"] = "0"
         sys.modules["numba"] = None  # type: ignore[assignment]
+    if load.variant == "eager":
+        os.environ["TINYGEN_COMPILE"] = "0"
     import numpy as np
 
     import tinygen as tg
     from tinygen import losses, nn, optim
+
+    if load.device == "gpu":
+        tg.use_backend("emulated" if load.variant == "emulated" else "cupy")
 
     def dense(layers: w.Layers, between: Any, last: list[Any] | None = None) -> nn.Sequential:
         """Dense layers with the given weights, each but the last followed by `between()`."""
@@ -97,8 +103,9 @@ def build(load: Workload) -> Peer:
     def make() -> Any:
         compiled = tg.compile((vae if load.model == "vae" else gan)(tg.random.Generator(0)))
 
-        def step(batch: Any, noise: tg.Tensor | None) -> tuple[float, ...]:
-            return tuple(float(loss) for loss in compiled(*batch, noise))
+        def step(batch: Any, noise: tg.Tensor | None) -> tuple[Any, ...]:
+            losses = compiled(*batch, noise)
+            return losses if load.device == "gpu" else tuple(float(loss) for loss in losses)
 
         step.compiled = compiled  # type: ignore[attr-defined]
         return step
@@ -133,7 +140,9 @@ def build(load: Workload) -> Peer:
             "blas": blas_core(),
             "numba": numba.__version__ if numba else None,
             "threads": numba.get_num_threads() if numba else None,
-            "variant": "eager, NumPy alone" if load.variant == "numpy" else "compiled",
+            "variant": {"numpy": "eager, NumPy alone", "eager": "eager"}.get(
+                load.variant, "compiled"
+            ),
         }
 
     return Peer(first, batches, tg.tensor, memory, temporaries, about)

@@ -38,7 +38,8 @@ class Peer:
     """A training step of one framework.
 
     Attributes:
-        step: (batch, noise) -> losses as floats; it draws its own noise where that is None.
+        step: (batch, noise) -> losses, as floats or as numbers on a device that `float` reads; it
+            draws its own noise where that is None.
         batches: what `step` takes, already tensors of the framework.
         tensor: a NumPy array as a tensor of the framework.
         memory: bytes of the arrays alive at the peak of a step, weights and Adam's moments
@@ -48,7 +49,7 @@ class Peer:
         about: versions, threads, and the ways chosen; asked after the first step.
     """
 
-    step: Callable[[Any, Any], tuple[float, ...]]
+    step: Callable[[Any, Any], tuple[Any, ...]]
     batches: list[Any]
     tensor: Callable[[np.ndarray], Any]
     memory: Callable[[], int | None] = lambda: None
@@ -75,7 +76,7 @@ def serve(build: Callable[[Workload], Peer]) -> None:
     try:
         peer = build(workload)
         if workload.dtype == "float32":  # a comparison must count from the first weights
-            peer.step(peer.batches[0], None)
+            read(peer.step(peer.batches[0], None))
     except ImportError as error:
         return say({"missing": str(error)})
     say({"ready": {"python": platform.python_version(), **peer.about()}})
@@ -86,7 +87,7 @@ def serve(build: Callable[[Workload], Peer]) -> None:
         elif request["do"] == "losses":
             noise = [peer.tensor(z) for z in workload.noise(request["steps"])]
             batches = [peer.batches[i % len(peer.batches)] for i in range(len(noise))]
-            say({"losses": [peer.step(*both) for both in zip(batches, noise, strict=True)]})
+            say({"losses": [read(peer.step(*both)) for both in zip(batches, noise, strict=True)]})
         else:
             process = peak_memory()
             planned = peer.temporaries()
@@ -94,15 +95,25 @@ def serve(build: Callable[[Workload], Peer]) -> None:
     return None
 
 
+READ_EVERY = 25  # steps; a step on the processor has read its losses by itself
+
+
+def read(losses: tuple[Any, ...]) -> list[float]:
+    """Losses as floats; waits for a device."""
+    return [float(loss) for loss in losses]
+
+
 def run(peer: Peer, steps: int) -> dict[str, Any]:
     """Milliseconds a step, over `steps` of them."""
     gc.collect()
-    step, batches, losses = peer.step, peer.batches, None
+    step, batches, losses = peer.step, peer.batches, []
     start = time.perf_counter()
     for i in range(steps):
-        losses = step(batches[i % len(batches)], None)
+        out = step(batches[i % len(batches)], None)
+        if i % READ_EVERY == READ_EVERY - 1 or i == steps - 1:
+            losses = read(out)
     took = time.perf_counter() - start
-    if losses is None or not np.isfinite(losses).all():
+    if not losses or not np.isfinite(losses).all():
         raise FloatingPointError(f"losses {losses} after {steps} steps")
     return {"ms": 1e3 * took / steps, "losses": losses}
 

@@ -33,6 +33,7 @@ class Workload:
         dtype: "float32" to measure, "float64" to compare losses.
         dropout: of the discriminator; 0 to compare losses.
         variant: how the peer does it where it has several ways; "" for its default.
+        device: "cpu", or "gpu": then a step's losses stay there until they are read.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Workload:
     dtype: str = "float32"
     dropout: float = 0.3
     variant: str = ""
+    device: str = "cpu"
 
     @property
     def latent(self) -> int:

@@ -1,8 +1,8 @@
 """A GPU for those who have none: the .cuh sources, run by the host's processor.
 
 The host's C++ compiler makes a library of each source (emulator.h says how the language is served)
-and one of the engine (engine.cpp, checks.cpp); both are kept in the cache folder. A launch then behaves as on
-a GPU, one thread after the other, and a kernel's error ends with its name, its line and the thread:
+and one of the engine (engine.cpp, checks.cpp); both are kept in the cache folder. A launch behaves
+as on a GPU, one thread after the other, and a kernel's error tells its name, line and thread:
 
     tiles<float>, matmul.cuh:58: thread (3, 0, 0) of block (0, 1, 0) reads 4 bytes of shared memory
     that thread (0, 0, 0) of its block wrote at matmul.cuh:49, with no barrier in between; ...
