@@ -22,6 +22,13 @@ _CPU = {
 
 _CUDA = {
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
+    "random": (
+        "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
+    ),
+    "activations": (
+        "exp log tanh erf sigmoid softplus relu leaky_relu silu gelu "
+        "bce_logits_terms gaussian_kl_terms gaussian_nll_terms gaussian_sample"
+    ),
 }
 
 

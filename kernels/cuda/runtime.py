@@ -32,8 +32,8 @@ import numpy as np
 from ..binding import Kernel, kernel
 
 __all__ = [
-    "Call", "Device", "Kernel", "Launch", "Source", "blocks", "ctype", "dense", "device_of",
-    "devices", "kernel", "strides_of_a_grid",
+    "Call", "Device", "GeneratedSource", "Kernel", "Launch", "Source", "blocks", "ctype", "dense",
+    "device_of", "devices", "kernel", "strides_of_a_grid",
 ]  # fmt: skip
 
 FOLDER = Path(__file__).parent
@@ -57,10 +57,15 @@ class Source:
     file: str
     fused: bool = True
 
+    @property
+    def code(self) -> str:
+        """What is written in the file."""
+        return (FOLDER / self.file).read_text(encoding="utf-8")
+
     @functools.cached_property
     def text(self) -> str:
         """The source with what it includes put in, each file once, and its lines numbered."""
-        return _inlined(self.file, set())
+        return _inlined(self.file, self.code, {self.file})
 
     @functools.cached_property
     def parameters(self) -> dict[str, tuple[str, ...]]:
@@ -71,16 +76,27 @@ class Source:
         return found
 
 
-def _inlined(file: str, seen: set[str]) -> str:
-    seen.add(file)
-    text = (FOLDER / file).read_text(encoding="utf-8")
+@dataclass(frozen=True)
+class GeneratedSource(Source):
+    """A text that a program wrote; `file` is its name in messages.
 
+    Args:
+        code: the text, which may include files of this folder.
+    """
+
+    code: str = ""
+
+
+def _inlined(file: str, code: str, seen: set[str]) -> str:
     def put_in(match: re.Match[str]) -> str:
-        line = text.count("\n", 0, match.start()) + 2
-        inner = "" if match[1] in seen else _inlined(match[1], seen)
+        line = code.count("\n", 0, match.start()) + 2
+        inner = ""
+        if match[1] not in seen:
+            seen.add(match[1])
+            inner = _inlined(match[1], Source(match[1]).code, seen)
         return f'{inner}\n#line {line} "{file}"'
 
-    return f'#line 1 "{file}"\n' + _INCLUDE.sub(put_in, text)
+    return f'#line 1 "{file}"\n' + _INCLUDE.sub(put_in, code)
 
 
 # ---- devices -------------------------------------------------------------------------------------
