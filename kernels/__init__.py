@@ -25,6 +25,13 @@ _CUDA = {
     "softmax": "softmax log_softmax logsumexp",
     "index": "take scatter_add one_hot",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
+    "random": (
+        "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
+    ),
+    "activations": (
+        "exp log tanh erf sigmoid softplus relu leaky_relu silu gelu "
+        "bce_logits_terms gaussian_kl_terms gaussian_nll_terms gaussian_sample"
+    ),
 }
 
 
