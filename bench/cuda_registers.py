@@ -24,7 +24,7 @@ from pathlib import Path
 import report
 
 import tinygen_kernels
-from tinygen_kernels.cuda.runtime import Source
+from tinygen_kernels.cuda.runtime import GeneratedSource, Source
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 120)
 _KERNEL = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)a?'")
@@ -51,8 +51,14 @@ def families() -> dict[str, tuple[Source, tuple[str, ...]]]:
     tables = tinygen_kernels.TABLES["cupy"].values()
     for module in sorted({target.split(":")[0] for target in tables}):
         family = importlib.import_module(module)
+        name = module.rsplit(".", 1)[1]
         if hasattr(family, "INSTANCES"):
-            found[module.rsplit(".", 1)[1]] = (family.SOURCE, family.INSTANCES)
+            found[name] = (family.SOURCE, family.INSTANCES)
+        else:  # generated, a source a kernel: as one text
+            pairs = family.instances()
+            code = "\n".join(source.code for source, _ in pairs)
+            source = GeneratedSource(f"{name}.cuh", code=code)
+            found[name] = (source, tuple(kernel for _, kernel in pairs))
     return found
 
 

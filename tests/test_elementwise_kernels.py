@@ -143,6 +143,16 @@ def test_a_chain_with_broadcasting_and_dropout(shape, workers):
     assert np.array_equal(last == 0, want == 0)
 
 
+@pytest.mark.parametrize("low", [None, -1.0, -np.inf, 2.0])
+@pytest.mark.parametrize("high", [None, 0.5, np.inf])
+def test_clip_with_open_and_closed_sides(low, high):
+    x = np.array([*SPECIAL, 0.4, -1.0, 0.5], "float32")[None]
+    static = (("high", high), ("low", low))
+    (got,) = run((("clip", (("in", 0),), static),), (0,), [x], ("float32",))
+    want = x if low is None is high else np.clip(x, low, high)
+    assert np.array_equal(got, want, equal_nan=True)
+
+
 def test_in_place_and_booleans():
     rng = np.random.default_rng(0)
     x, g = (rng.standard_normal((30, 70)).astype("float32") for _ in range(2))

@@ -397,3 +397,11 @@ def test_loops_over_any_shape(shape):
     x, scale = batch(0, shape, -1.0), batch(1, shape[-1:])
     for got, want in zip(tg.compile(step)(x, scale), step(x, scale), strict=True):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-6, atol=1e-7)
+
+
+def test_every_operation_that_is_joined_has_a_loop_on_every_backend() -> None:
+    from tinygen_kernels.cuda.elementwise import SERVED
+
+    assert fuse.ELEMENTWISE <= SERVED
+    loops = pytest.importorskip("tinygen_kernels.cpu.elementwise")
+    assert {*loops.EXPRESSIONS, "dropout"} >= fuse.ELEMENTWISE

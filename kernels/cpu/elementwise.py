@@ -35,6 +35,7 @@ from .runtime import (
     workers_for,
 )  # fmt: skip
 
+_AT_LEAST = "({0} if {0} > {low} or {0} != {0} else {low})"
 # An operation in terms of its operands; K makes a number of the arrays' type.
 EXPRESSIONS = {
     "add": "{0} + {1}",
@@ -55,6 +56,7 @@ EXPRESSIONS = {
     "relu": "({0} if {0} > ZERO or {0} != {0} else ZERO)",
     "leaky_relu": "({0} if {0} > ZERO else {slope} * {0})",
     "where": "({1} if {0} else {2})",
+    "clip": "({high} if " + _AT_LEAST + " > {high} else " + _AT_LEAST + ")",
     "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
     "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
     "guarded_mul": "(ZERO if {0} == ZERO else {0} * {1})",
@@ -178,7 +180,7 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
             text = f"({x} / K({1.0 - options['p']!r}) if {keep} else ZERO)"
         else:
             terms = [_operand(v, names) for v in operands]
-            constants = {k: f"K({v!r})" for k, v in options.items()}
+            constants = {k: _constant(v, k) for k, v in options.items()}
             text = EXPRESSIONS[name].format(*terms, **constants)
         lines.append(f"t{j} = {text}  # {name}")
         names["line", j] = f"t{j}"
@@ -224,7 +226,14 @@ def _imports(number: str) -> list[str]:
 def _operand(v: Any, names: dict[Any, str]) -> str:
     if isinstance(v, tuple):
         return names[v]
-    return f"K({float(v)!r})" if not isinstance(v, bool) else repr(v)
+    return _constant(v) if not isinstance(v, bool) else repr(v)
+
+
+def _constant(v: Any, name: str = "") -> str:
+    """A number as text; None is the open side of a clip."""
+    if v is None:
+        v = -math.inf if name == "low" else math.inf
+    return f"K({float(v)!r})" if math.isfinite(v) else f"K({'-' * (v < 0)}np.{abs(float(v))!r})"
 
 
 def _imported(source: str) -> Any:

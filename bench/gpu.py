@@ -1,0 +1,290 @@
+"""An NVIDIA GPU: are the results right, and how close are the kernels to what it can do?
+
+    pip install -e ".[cuda13,bench]"
+    python bench/gpu.py [--python-torch PATH] [--python-jax PATH]
+
+One run of under eight minutes, in this order; a section that fails is told and the others go on.
+
+check     every kernel of the op table's families beside NumPy in float64; nothing is timed before
+launch    microseconds that the host needs for one operation: CuPy's own, ours, PyTorch's
+step      a training step of gan and vae at batch 64, 256 and 4096: tinygen as one CUDA graph and
+          eager, PyTorch eager, compiled (reduce-overhead) and as a CUDA graph, JAX jit; losses are
+          read every 25 steps by all, processes in turn, medians of rounds
+product   GFLOP/s of our products, float32 and TF32, beside cuBLAS in float32 and TF32
+memory    GB/s of Adam, activations and reductions beside a copy on the device
+
+`--emulated` runs sections check and step, tiny, on the emulated device: a rehearsal without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import report
+from report import Missing, PeerError, Worker
+
+sys.path.insert(0, str(report.PEERS))
+
+import tinygen as tg
+from tinygen import backend
+from tinygen.primitive import PRIMITIVES
+
+BATCHES = (64, 256, 4096)
+PEERS: dict[str, tuple[str, str]] = {  # name -> script, variant
+    "tinygen": ("tinygen_step.py", ""),
+    "tinygen-eager": ("tinygen_step.py", "eager"),
+    "torch": ("torch_step.py", "fused"),
+    "torch-compile": ("torch_step.py", "compile,fused"),
+    "torch-graph": ("torch_step.py", "graph,fused"),
+    "jax": ("jax_step.py", ""),
+}
+SQUARES = (512, 1024, 2048, 4096)
+LAYERS = ((64, 784, 1024), (64, 1024, 512), (256, 784, 1024), (4096, 784, 400))
+EPS = float(np.finfo(np.float32).eps)
+
+# ---- are they right ------------------------------------------------------------------------------
+
+
+def _pairs() -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
+    """Calls of every family, on arrays of sizes that are no multiple of anything."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((257, 301)).astype(np.float32)
+    y = rng.standard_normal((301, 129)).astype(np.float32)
+    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+        ("matmul_nd", (x, y), {}), ("sum", (x,), {"axis": 0}), ("sum", (x,), {"axis": 1}),
+        ("mean", (x,), {}), ("max", (x,), {"axis": 1}), ("min", (x,), {"axis": 0}),
+        ("sum_to", (x,), {"shape": (301,)}), ("softmax", (x,), {"axis": -1}),
+        ("log_softmax", (x,), {"axis": -1}), ("logsumexp", (x,), {"axis": -1}),
+    ]  # fmt: skip
+    for name in ["exp", "tanh", "erf", "sigmoid", "softplus", "relu", "silu", "gelu"]:
+        calls.append((name, (x,), {}))
+    calls += [("leaky_relu", (x,), {"slope": 0.2}), ("log", (np.abs(x) + 0.1,), {})]
+    return calls
+
+
+def check(place: Any) -> dict[str, Any]:
+    """Each kernel against its reference in float64: the error over what float32 allows."""
+    out: dict[str, Any] = {}
+    with np.errstate(all="ignore"), tg.use_backend(place.name):
+        for name, arrays, static in _pairs():
+            op: Any = PRIMITIVES[name]
+            before = place.hits[name]
+            got = op(*map(tg.tensor, arrays), **static).numpy()
+            wide = [a.astype(np.float64) for a in arrays]
+            host = backend.get("numpy").xp
+            want = np.asarray(
+                getattr(op, "reference", None)(host, *wide, **static)
+                if not hasattr(op, "body") else op(*map(tg.Tensor, wide), **static).numpy()
+            )  # fmt: skip
+            terms = 301 if name == "matmul_nd" else 16
+            error = float(np.max(np.abs(got - want)) / (terms * EPS * (1 + np.max(np.abs(want)))))
+            ran = place.hits[name] > before
+            out[f"{name} {static or ''}".strip()] = {"error": round(error, 3), "kernel": ran}
+            print(f"  {name:<12} {static!s:<16} {error:6.2f} of what is allowed"
+                  f"{'' if ran else '   (no kernel: reference)'}")  # fmt: skip
+            assert error <= 1, name
+    return out
+
+
+# ---- times on the device -------------------------------------------------------------------------
+
+
+def on_device(cupy: Any, run: Callable[[], Any], seconds: float = 0.2) -> float:
+    """Seconds a call, by the device's clock, the host enqueuing ahead of it."""
+    for _ in range(3):
+        run()
+    cupy.cuda.Device().synchronize()
+    begin = time.perf_counter()
+    run()
+    cupy.cuda.Device().synchronize()
+    count = max(3, min(2000, int(seconds / max(time.perf_counter() - begin, 1e-6))))
+    start, end = cupy.cuda.Event(), cupy.cuda.Event()
+    start.record()
+    for _ in range(count):
+        run()
+    end.record()
+    end.synchronize()
+    return float(cupy.cuda.get_elapsed_time(start, end)) / 1e3 / count
+
+
+def on_host(cupy: Any, run: Callable[[], Any], count: int = 300) -> float:
+    """Seconds the host needs to enqueue a call."""
+    run()
+    cupy.cuda.Device().synchronize()
+    best = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        best.append((time.perf_counter() - start) / count)
+        cupy.cuda.Device().synchronize()
+    return min(best)
+
+
+def launch(cupy: Any) -> dict[str, float]:
+    """Microseconds of the host for one small operation."""
+    x, y = cupy.ones((64, 64), np.float32), cupy.empty((64, 64), np.float32)
+    t = tg.ones((64, 64))
+    tanh = backend.load_kernel(backend.get("cupy"), "tanh")
+    assert tanh is not None
+    bound = tanh.bind(x, out=y)  # type: ignore[attr-defined]
+    product = backend.load_kernel(backend.get("cupy"), "matmul_nd").bind(x, x, out=y)  # type: ignore[union-attr]
+    runs: dict[str, Callable[[], Any]] = {
+        "CuPy tanh, out=": lambda: cupy.tanh(x, out=y), "CuPy matmul": lambda: cupy.matmul(x, x),
+        "our tanh, bound": bound, "our product, bound": product,
+        "tinygen tanh": lambda: tg.tanh(t), "tinygen matmul": lambda: tg.matmul(t, t),
+    }  # fmt: skip
+    out = {name: round(1e6 * on_host(cupy, run), 2) for name, run in runs.items()}
+    for name, us in out.items():
+        print(f"  {name:<20} {us:8.2f} us")
+    return out
+
+
+def product(cupy: Any) -> dict[str, Any]:
+    """GFLOP/s of products, ours and cuBLAS's."""
+    from tinygen_kernels.cuda import matmul
+
+    core: Any = cupy._core
+    out: dict[str, Any] = {}
+    sizes = [*((n, n, n) for n in SQUARES), *LAYERS]
+    for m, k, n in sizes:
+        rng = cupy.random.default_rng(0)
+        x, y = (rng.standard_normal(s, dtype=np.float32) for s in ((m, k), (k, n)))
+        z, flop = cupy.empty((m, n), np.float32), 2e-9 * m * k * n
+        row: dict[str, float] = {}
+        for name in ("float32", "tf32"):
+            call = matmul.product(x, y, out=z, precision=name)
+            row[f"ours {name}"] = flop / on_device(cupy, call)
+            compute = core.COMPUTE_TYPE_TF32 if name == "tf32" else core.COMPUTE_TYPE_FP32
+            core.set_compute_type(cupy.float32, compute)
+            row[f"cuBLAS {name}"] = flop / on_device(
+                cupy, lambda x=x, y=y, z=z: cupy.matmul(x, y, out=z)
+            )
+        core.set_compute_type(cupy.float32, core.COMPUTE_TYPE_DEFAULT)
+        out[f"{m}x{k}x{n}"] = {name: round(v, 1) for name, v in row.items()}
+        shares = ", ".join(f"{name} {v:,.0f}" for name, v in row.items())
+        of_cublas = row["ours tf32"] / row["cuBLAS tf32"]
+        print(f"  {m}x{k}x{n}: {shares} GFLOP/s; TF32 {of_cublas:.0%} of cuBLAS")
+    return out
+
+
+def memory(cupy: Any) -> dict[str, Any]:
+    """GB/s of what memory bounds, beside a copy on the device."""
+    n = 1 << 26
+    place = backend.get("cupy")
+    a, b, c, d = (cupy.ones(n, np.float32) for _ in range(4))
+    t, lr = cupy.zeros((), np.int64), cupy.full((), 1e-3, np.float64)
+
+    def bound(op: str, *arrays: Any, **static: Any) -> Any:
+        return backend.load_kernel(place, op).bind(*arrays, **static)  # type: ignore[union-attr]
+
+    adam = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0, "decoupled": False}
+    runs: dict[str, tuple[Callable[[], Any], int]] = {
+        "copy": (lambda: cupy.copyto(a, b), 8 * n),
+        "Adam": (bound("adam_step", a, b, c, d, t, lr, **adam), 28 * n),
+        "tanh": (bound("tanh", a, out=b), 8 * n),
+        "sum": (bound("sum", a), 4 * n),
+        "column sums": (bound("sum", a.reshape(-1, 1024), axis=0), 4 * n),
+        "softmax": (bound("softmax", a.reshape(-1, 1024), axis=-1, out=b.reshape(-1, 1024)), 8 * n),
+    }
+    rates = {name: size / on_device(cupy, run) / 1e9 for name, (run, size) in runs.items()}
+    for name, rate in rates.items():
+        print(f"  {name:<12} {rate:8.0f} GB/s  {rate / rates['copy']:5.0%} of the copy")
+    return {name: round(rate, 1) for name, rate in rates.items()}
+
+
+# ---- a training step -----------------------------------------------------------------------------
+
+
+def step(options: argparse.Namespace) -> dict[str, Any]:
+    """Milliseconds of a training step, all peers in turn."""
+    out: dict[str, Any] = {}
+    pythons = {"torch": options.python_torch, "jax": options.python_jax}
+    peers, batches = dict(PEERS), BATCHES
+    if options.emulated:
+        peers, batches = {"tinygen": ("tinygen_step.py", "emulated")}, (2,)
+    for model in ("gan", "vae"):
+        for batch in batches:
+            workers: dict[str, Worker] = {}
+            for name, (script, variant) in peers.items():
+                python = pythons.get(name.split("-")[0]) or sys.executable
+                load = {"model": model, "batch": batch, "variant": variant, "device": "gpu"}
+                try:
+                    workers[name] = Worker(python, script, load)
+                except (Missing, PeerError) as error:
+                    print(f"  LEFT OUT {name}: {str(error).splitlines()[-1][:120]}")
+            try:
+                taken = report.in_turn(workers, options.rounds, options.seconds)
+            finally:
+                for worker in workers.values():
+                    worker.close()
+            mine = statistics.median(taken["tinygen"]) if "tinygen" in taken else None
+            print(f"  {model}, batch {batch}")
+            for name, each in taken.items():
+                ms = statistics.median(each)
+                times = f"{ms / mine:6.2f}x" if mine else ""
+                print(f"    {name:<14} {ms:9.4f} ms {times}", flush=True)
+            out[f"{model}, batch {batch}"] = {
+                n: round(statistics.median(v), 5) for n, v in taken.items()
+            }
+    return out
+
+
+def main() -> int:
+    form = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    for name in ("torch", "jax"):
+        parser.add_argument(
+            f"--python-{name}", metavar="PATH", help=f"the interpreter that has {name}"
+        )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.5, help="of a peer in a round")
+    parser.add_argument("--only", default="", help="some of check,launch,step,product,memory")
+    parser.add_argument("--emulated", action="store_true", help="a rehearsal without a GPU")
+    parser.add_argument("--json", type=Path, default=report.RESULTS / "gpu.json")
+    options = parser.parse_args()
+    try:
+        place = backend.get("emulated" if options.emulated else "cupy")
+    except tg.DeviceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    about = {**report.machine(), "device": place.describe(), "tinygen": tg.__version__}
+    print(place.describe())
+    sections: dict[str, Callable[[], Any]] = {"check": lambda: check(place)}
+    if not options.emulated:
+        import cupy
+
+        tg.use_backend("cupy")
+        sections |= {
+            n: lambda f=f: f(cupy)
+            for n, f in (("launch", launch), ("product", product), ("memory", memory))
+        }
+    sections["step"] = lambda: step(options)
+    record: dict[str, Any] = {"machine": about}
+    failed = []
+    for name, run in sections.items():
+        if options.only and name not in options.only.split(","):
+            continue
+        print(name)
+        try:
+            record[name] = run()
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+    if not options.emulated:
+        report.write(options.json, record)
+    if failed:
+        print(f"FAILED: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The emulated device: what it refuses, what it counts, and a training on it beside NumPy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from strategies import AVAILABLE
+
+import tinygen as tg
+from tinygen import backend, models, nn, optim
+from tinygen.random import Generator
+
+if "emulated" not in AVAILABLE:
+    pytest.skip("no emulated GPU", allow_module_level=True)
+
+HOST = np.ones((2, 3), np.float32)
+
+
+@pytest.fixture
+def device() -> Iterator[Any]:
+    with tg.use_backend("emulated") as found:
+        yield found
+
+
+# ---- strict arrays -------------------------------------------------------------------------------
+
+
+@pytest.mark.quick
+def test_host_arrays_do_not_mix(device: Any) -> None:
+    x, xp = tg.ones((2, 3)).data, device.xp
+    for attempt in (
+        lambda: x + HOST, lambda: HOST + x, lambda: xp.add(x, HOST), lambda: x.__setitem__(0, HOST),
+        lambda: xp.concatenate([x, HOST]), lambda: np.asarray(x), lambda: np.sum(x),
+        lambda: xp.add(x, [1.0, 2.0, 3.0]), lambda: list(x), lambda: HOST[x],
+    ):  # fmt: skip
+        with pytest.raises((TypeError, IndexError)):
+            attempt()
+    with pytest.raises(tg.DeviceError, match=r"mul: x is on 'emulated' and y on 'numpy'|mul"):
+        tg.mul(tg.Tensor(x), tg.Tensor(HOST))
+    with pytest.raises(TypeError, match=r"met arrays of the device; move it there with .*\.to\("):
+        _ = x + HOST
+    with pytest.raises(TypeError, match="where= is not known"):
+        xp.sum(x, where=True)
+
+
+@pytest.mark.quick
+def test_reading_is_counted(device: Any) -> None:
+    x = tg.full((3,), 2.0)
+    before = device.synchronizations
+    y = tg.sum(x * x)
+    assert device.synchronizations == before
+    assert type(y.data) is device.array_type
+    assert y.data.ndim == 0
+    assert (float(y), y.item(), bool(y.data), int(y.data)) == (12.0, 12.0, True, 12)
+    assert device.synchronizations == before + 4
+
+
+@pytest.mark.quick
+def test_fresh_memory_is_poisoned(device: Any) -> None:
+    assert np.isnan(device.xp.empty((2, 2), np.float32).get()).all()
+    assert (device.xp.empty(3, np.int64).get() == -1).all()
+
+
+@pytest.mark.quick
+def test_views_share_memory_and_know_their_owner(device: Any) -> None:
+    x = tg.zeros((4, 6))
+    view = x.data[1:3]
+    view[...] = 5.0
+    assert x.numpy()[1:3].min() == 5.0
+    assert device.owner(view) is x.data
+    assert device.owner(view[:, ::2].T) is x.data
+    assert device.owner(x.data + 1.0) is not x.data
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+def images(n: int = 40) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, 8, 8, 1)).astype(np.uint8)
+
+
+def steps(name: str, kind: Any, count: int, **options: Any) -> tuple[list[Any], Any, int]:
+    """Losses of steps on a backend, compiled or not; the weights; reads within the last step."""
+    with tg.use_backend(name) as place:
+        model = kind((8, 8, 1), hidden=(32, 32), rng=Generator(7))
+        updates = model.optimizers(1e-3)
+        low, high = model.value_range
+        x = tg.tensor(images(8).astype(np.float32) / 255 * (high - low) + low)
+        model.check_images(x)
+        step = lambda x: model.train_step(x, None, updates)
+        if options:
+            step = tg.compile(step, fuse=options["fuse"])
+        losses, reads = [], 0
+        for _ in range(count):
+            before = getattr(place, "synchronizations", 0)
+            out = step(x)
+            reads = getattr(place, "synchronizations", 0) - before
+            losses.append({k: float(v) for k, v in out.items()})
+        return losses, model.state_dict(), reads
+
+
+@pytest.mark.parametrize("kind", [models.GAN, models.VAE])
+@pytest.mark.parametrize("fuse", [False, True])
+def test_a_compiled_step_reads_nothing_and_equals_numpy(kind: Any, fuse: bool) -> None:
+    here, _, _ = steps("numpy", kind, 4)
+    there, _, reads = steps("emulated", kind, 4, fuse=fuse)
+    assert reads == 0
+    for a, b in zip(here, there, strict=True):
+        for name in a:
+            assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", [models.GAN, models.VAE])
+def test_replay_equals_eager_to_the_last_bit(kind: Any) -> None:
+    eager, weights, _ = steps("emulated", kind, 6)
+    replayed, others, _ = steps("emulated", kind, 6, fuse=False)
+    assert eager == replayed
+    for name, w in weights.items():
+        np.testing.assert_array_equal(w, others[name], err_msg=name)
+
+
+def test_a_learning_rate_set_between_replays_is_used(device: Any) -> None:
+    p = nn.Parameter(tg.ones(3))
+    update = optim.SGD([p], lr=0.5)
+
+    @tg.compile
+    def step() -> Any:
+        loss = tg.sum(p)
+        loss.backward()
+        update.step()
+        return loss
+
+    step()
+    assert p.tolist() == [0.5] * 3
+    update.lr = 0.25
+    step()
+    assert p.tolist() == [0.25] * 3
+
+
+def test_random_bits_are_the_same(device: Any) -> None:
+    here, there = (Generator(3) for _ in range(2))
+    with tg.use_backend("numpy"):
+        here = Generator(3)
+    for draw in (
+        lambda g: g.normal((5, 7)), lambda g: g.uniform((5,), "float64"),
+        lambda g: g.bernoulli(0.3, (50,)), lambda g: g.integers(10, (9,)),
+        lambda g: g.permutation(33),
+    ):  # fmt: skip
+        a, b = draw(here), draw(there)
+        assert b.backend is device
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_the_command_line_trains_the_same_gan(tmp_path: Path) -> None:
+    typer = pytest.importorskip("typer.testing")
+    from tinygen.commands import app
+
+    np.save(tmp_path / "images.npy", images())
+    logs = {}
+    for name in ("numpy", "emulated"):
+        ran = typer.CliRunner().invoke(
+            app,
+            ["train", "gan", "--backend", name, "--batch-size", "8", "--hidden", "32,32",
+             "--data", str(tmp_path / "images.npy"), "--epochs", "1", "--seed", "5",
+             "--out", str(tmp_path / name)],
+        )  # fmt: skip
+        assert ran.exit_code == 0, ran.output
+        (entry,) = (json.loads(s) for s in (tmp_path / name / "log.jsonl").read_text().splitlines())
+        assert entry["step"] >= 4
+        logs[name] = entry["losses"]
+        assert (tmp_path / name / "samples.png").stat().st_size > 0
+    for key in ("d_loss", "g_loss"):
+        assert logs["emulated"][key] == pytest.approx(logs["numpy"][key], rel=1e-5)
+    assert backend.current().name == "numpy"
