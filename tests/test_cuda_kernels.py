@@ -19,6 +19,7 @@ import tinygen as tg
 import tinygen_kernels
 from tinygen import backend
 from tinygen.primitive import PRIMITIVES
+from tinygen_kernels.cuda import optim
 
 if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
@@ -66,3 +67,27 @@ def test_a_grid_reaches_every_element(n: int) -> None:
         a, p = tg.zeros(n), tg.ones(n)
         backend.get("emulated").kernels["ema_step"](a.data, p.data, decay=0.5)
         assert (a.numpy() == 0.5).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam_of_many_parameters_is_adam_of_each(dtype: str, decoupled: bool, device: Any) -> None:
+    static = {
+        "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.01, "decoupled": decoupled
+    }  # fmt: skip
+    rng = np.random.default_rng(0)
+    lr = tg.tensor(np.array(0.01))
+    shapes = [(3,), (40, 70), (1,), (1024,), (1025,), (7, 300)]
+    rows = [[rng.random(s).astype(dtype) for _ in range(4)] for s in shapes]
+    steps = [tg.tensor(np.array(i)) for i in range(len(shapes))]
+    groups = [
+        [*(tg.tensor(a).data for a in row), t.data] for row, t in zip(rows, steps, strict=True)
+    ]
+    call = optim.adam_all(groups, lr.data, **static)
+    call()
+    for i, (row, group) in enumerate(zip(rows, groups, strict=True)):
+        own = [tg.tensor(a) for a in row]
+        PRIMITIVES["adam_step"](*own, tg.tensor(np.array(i)), lr, **static)
+        for mine, other in zip(own, group, strict=False):
+            np.testing.assert_array_equal(mine.numpy(), other.get())
+        assert int(group[4]) == i + 1

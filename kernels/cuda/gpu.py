@@ -28,6 +28,12 @@ class Gpu(Device):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return cupy.empty(shape, dtype)
 
+    def to_device(self, host: Any) -> Any:
+        return cupy.asarray(host)
+
+    def address(self, array: Any) -> int:
+        return int(array.data.ptr)
+
     def launch(self, what: Launch) -> None:
         """Enqueue one kernel on the current stream."""
         function = self.prepare(what)

@@ -7,6 +7,8 @@
 //     adam_step           m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v)
 //                         p -= scale m / (sqrt(v) + floor)
 //     ema_step            a += (1 - decay) (p - a)
+//     adam_begin_all, adam_step_all       the same for many parameters at once: on small networks a
+//                         launch costs more than the update, and a step has a dozen of them
 //
 // Memory bounds them: Adam moves 28 bytes an element in float32 and computes 10 operations. The
 // learning rate and the step count are read on the device when the kernel runs, so a captured graph
@@ -33,31 +35,69 @@ __global__ void sgd_momentum_step(T* p, const T* grad, T* velocity, const double
 
 // constants: scale, floor, shrink; see the reference in tinygen/optim.py.
 template <class T>
-__global__ void adam_begin(long long* t, const double* lr, T* constants, double beta1,
-                           double beta2, double eps, double decay) {
+__device__ inline void begin(long long* t, double lr, T* constants, double beta1, double beta2,
+                             double eps, double decay) {
     double step = double(*t += 1);
     double c = sqrt(1 - pow(beta2, step));
-    constants[0] = T(*lr * c / (1 - pow(beta1, step)));
+    constants[0] = T(lr * c / (1 - pow(beta1, step)));
     constants[1] = T(eps * c);
-    constants[2] = T(1 - *lr * decay);
+    constants[2] = T(1 - lr * decay);
+}
+
+template <class T>
+__global__ void adam_begin(long long* t, const double* lr, T* constants, double beta1,
+                           double beta2, double eps, double decay) {
+    begin(t, *lr, constants, beta1, beta2, eps, decay);
+}
+
+// beta1, beta2: 1 minus Adam's.
+template <class T>
+__device__ inline void adam(T* p, T g, T* m, T* v, const T* constants, T beta1, T beta2, T decay,
+                            int decoupled) {
+    T w = *p;
+    if (decoupled)
+        w *= constants[2];
+    else
+        g += decay * w;
+    T mean = *m + beta1 * (g - *m);
+    T square = *v + beta2 * (g * g - *v);
+    *m = mean;
+    *v = square;
+    *p = w - constants[0] * (mean / (sqrt(square) + constants[1]));
 }
 
 template <class T>
 __global__ void adam_step(T* p, const T* grad, T* m, T* v, const T* constants, T beta1, T beta2,
                           T decay, int decoupled, long long n) {
-    T scale = constants[0], floor = constants[1], shrink = constants[2];
-    for (EACH(i, n)) {
-        T w = p[i], g = grad[i];
-        if (decoupled)
-            w *= shrink;
-        else
-            g += decay * w;
-        T mean = m[i] + beta1 * (g - m[i]);  // beta1, beta2: 1 minus Adam's
-        T square = v[i] + beta2 * (g * g - v[i]);
-        m[i] = mean;
-        v[i] = square;
-        p[i] = w - scale * (mean / (sqrt(square) + floor));
-    }
+    T own[3] = {constants[0], constants[1], constants[2]};
+    for (EACH(i, n)) adam(p + i, grad[i], m + i, v + i, own, beta1, beta2, decay, decoupled);
+}
+
+// table: a row (p, grad, m, v, t, n, first block) for each parameter, addresses as integers; one
+// more row ends it with the number of blocks. Thread k begins parameter k.
+template <class T>
+__global__ void adam_begin_all(const long long* table, int parameters, const double* lr,
+                               T* constants, double beta1, double beta2, double eps,
+                               double decay) {
+    int k = blockIdx.x * blockDim.x + threadIdx.x;
+    if (k < parameters)
+        begin((long long*)table[7 * k + 4], *lr, constants + 3 * k, beta1, beta2, eps, decay);
+}
+
+// A block takes EVERY elements of one parameter.
+template <class T>
+__global__ void adam_step_all(const long long* table, const T* constants, T beta1, T beta2,
+                              T decay, int decoupled) {
+    constexpr int EVERY = 1024;
+    int k = 0;
+    while (blockIdx.x >= table[7 * (k + 1) + 6]) ++k;
+    const long long* row = table + 7 * k;
+    T *p = (T*)row[0], *m = (T*)row[2], *v = (T*)row[3];
+    const T* grad = (const T*)row[1];
+    T own[3] = {constants[3 * k], constants[3 * k + 1], constants[3 * k + 2]};
+    long long start = (blockIdx.x - row[6]) * EVERY, stop = min(start + EVERY, row[5]);
+    for (long long i = start + threadIdx.x; i < stop; i += blockDim.x)
+        adam(p + i, grad[i], m + i, v + i, own, beta1, beta2, decay, decoupled);
 }
 
 template <class T>

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .runtime import Call, Launch, Source, ctype, dense, device_of, kernel, strides_of_a_grid
+from .runtime import (
+    Call,
+    Launch,
+    Source,
+    blocks,
+    ctype,
+    dense,
+    device_of,
+    kernel,
+    strides_of_a_grid,
+)
 
 SOURCE = Source("optim.cuh")
-_NAMES = ("sgd_step", "sgd_momentum_step", "adam_begin", "adam_step", "ema_step")
+_NAMES = (
+    "sgd_step", "sgd_momentum_step", "adam_begin", "adam_step", "adam_begin_all", "adam_step_all",
+    "ema_step",
+)  # fmt: skip
+EVERY = 1024  # elements of a block of adam_step_all, as in optim.cuh
 INSTANCES = tuple(f"{name}<{t}>" for name in _NAMES for t in ("float", "double"))
 
 
@@ -53,18 +68,57 @@ def adam_step(
     """One thread counts the step, then all update."""
     if not _updates(p, grad, m, v, lr=lr, t=t):
         return NotImplemented
-    kind = p.dtype.type
     constants = device_of(p).empty((3,), p.dtype)
-    numbers = (np.float64(beta1), np.float64(beta2), np.float64(eps), np.float64(weight_decay))
+    numbers = tuple(map(np.float64, (beta1, beta2, eps, weight_decay)))
     begin = Launch(
         SOURCE, f"adam_begin<{ctype(p.dtype)}>", (1,), (1,), (t, lr, constants, *numbers)
     )
-    args = (
-        p, grad, m, v, constants, kind(1 - beta1), kind(1 - beta2),
-        kind(0 if decoupled else weight_decay), np.int32(bool(decoupled and weight_decay)),
-        np.int64(p.size),
+    options = _options(p.dtype.type, beta1, beta2, weight_decay, decoupled)
+    return _call(
+        "adam_step", p, (p, grad, m, v, constants, *options, np.int64(p.size)), first=begin
+    )
+
+
+def _options(
+    kind: Any, beta1: float, beta2: float, weight_decay: float, decoupled: bool
+) -> tuple[Any, ...]:  # fmt: skip
+    """What the kernels of Adam are told besides arrays."""
+    decay = kind(0 if decoupled else weight_decay)
+    return kind(1 - beta1), kind(1 - beta2), decay, np.int32(bool(decoupled and weight_decay))
+
+
+def adam_all(
+    groups: Sequence[Sequence[Any]], lr: Any,
+    *, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+) -> Any:  # fmt: skip
+    """Adam of many parameters in two launches; a group is (p, grad, m, v, t)."""
+    if not all(_updates(*g[:4], lr=lr, t=g[4]) for g in groups):
+        return NotImplemented
+    first = groups[0][0]
+    device, kind, number = device_of(first), ctype(first.dtype), len(groups)
+    rows, block = [], 0
+    for p, grad, m, v, t in groups:
+        rows.append([*map(device.address, (p, grad, m, v, t)), p.size, block])
+        block += blocks(p.size, EVERY)
+    rows.append([0] * 6 + [block])
+    table = device.to_device(np.array(rows, np.int64))
+    constants = device.empty((3 * number,), first.dtype)
+    numbers = tuple(map(np.float64, (beta1, beta2, eps, weight_decay)))
+    options = _options(first.dtype.type, beta1, beta2, weight_decay, decoupled)
+    return Call(
+        [
+            Launch(
+                SOURCE, f"adam_begin_all<{kind}>", (blocks(number, 32),), (32,),
+                (table, np.int32(number), lr, constants, *numbers),
+                reached=tuple(t for *_, t in groups),
+            ),
+            Launch(
+                SOURCE, f"adam_step_all<{kind}>", (block,), (256,), (table, constants, *options),
+                reached=tuple(a for group in groups for a in group[:4]),
+            ),
+        ],
+        first, keep=groups,
     )  # fmt: skip
-    return _call("adam_step", p, args, first=begin)
 
 
 @kernel

@@ -111,6 +111,14 @@ class Device:
         """An array whose values are not set."""
         raise NotImplementedError
 
+    def to_device(self, host: Any) -> Any:
+        """A copy of a NumPy array."""
+        raise NotImplementedError
+
+    def address(self, array: Any) -> int:
+        """Where an array starts, as a kernel sees it."""
+        raise NotImplementedError
+
     def launch(self, what: Launch) -> None:
         """Run one kernel."""
         raise NotImplementedError
@@ -137,6 +145,7 @@ class Launch:
         args: arrays of the device and NumPy scalars.
         shared: bytes of dynamic shared memory.
         cooperative: all blocks run at once and may wait for each other.
+        reached: arrays that the kernel reaches through addresses in other arrays.
     """
 
     source: Source
@@ -146,6 +155,7 @@ class Launch:
     args: tuple[Any, ...]
     shared: int = 0
     cooperative: bool = False
+    reached: tuple[Any, ...] = ()
 
 
 class Call:

@@ -5,13 +5,14 @@
     print(step.plan)
 
 Read record.py (what a rehearsal shows), passes.py, fuse.py and products.py (what is made of it),
-arena.py and replay.py (how it runs), table.py (how it prints).
+updates.py (what devices add), arena.py and replay.py (how it runs), table.py (how it prints).
 """
 
 from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,10 @@ from ..backend import Array
 from ..graph import state
 from ..nn.module import Buffer, Module, Parameter
 from ..tensor import Tensor
-from . import fuse, passes, products
+from . import fuse, passes, products, updates
 from .check import checked
 from .record import Call, Recorder, Storage, Value
-from .replay import Bound, Memory, hits
+from .replay import Bound, Memory
 from .table import table
 
 __all__ = ["Compiled", "Plan", "compile"]
@@ -52,26 +53,28 @@ class Plan:
         self.generators = recording.generators
         slot_storage = {v.storage for v in recording.inputs}
         _refuse_changed_arguments(recording.calls, slot_storage)
-        needed = set(_storages(recording.result))
+        needed = _storages(recording.result)
         calls = passes.drop_dead(recording.calls, needed)
         calls, renamed = passes.merge_equal(calls)
         result = _renamed(recording.result, renamed)
-        needed = set(_storages(result))
+        needed = _storages(result)
         if fusing:
             passes.turn_products(calls, needed)
             calls = fuse.fuse(calls, needed)
             if backend.name == "numpy":
                 calls = products.host(calls, needed)
-            calls = passes.update_early(calls)
-            if backend.name == "numpy":
+                calls = passes.update_early(calls)
                 calls = products.join(calls, needed)
+            else:
+                calls = updates.together(calls)
         self.calls: list[Call] = calls
         self.memory = Memory(calls, needed, backend)
         self.arena_bytes, self.total_bytes = self.memory.arena_bytes, self.memory.total_bytes
         self._backend = backend
         self.bound = [Bound(call, self.memory, backend, not fusing) for call in calls]
         self._steps = backend.sequence(self.bound)
-        self._hits = hits(self.bound)
+        kernels = [b for b in self.bound if b.kernel is not None]
+        self._hits = Counter(name for b in kernels for name in b.call.names)
         self._result = _arrays(result, self.memory)
 
     def valid(self) -> bool:
@@ -204,15 +207,11 @@ def _filled(value: Any, slots: Any) -> Any:
     return value
 
 
-def _storages(result: Any) -> Any:
-    if isinstance(result, Value):
-        yield result.storage
-    elif isinstance(result, dict):
-        for v in result.values():
-            yield from _storages(v)
-    elif isinstance(result, (list, tuple)):
-        for v in result:
-            yield from _storages(v)
+def _storages(result: Any) -> set[Storage]:
+    """The storages of what a step returns."""
+    found: set[Storage] = set()
+    _mapped(result, lambda v: found.add(v.storage) if isinstance(v, Value) else None)
+    return found
 
 
 def _mapped(result: Any, change: Callable[[Any], Any]) -> Any:

@@ -6,7 +6,6 @@ one. Any other call runs its reference, into the memory of its output where the 
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -101,12 +100,3 @@ class Bound:
             self.reference()
         else:
             self.kernel()
-
-
-def hits(bound: list[Bound]) -> Counter[str]:
-    """How often a replay runs each kernel."""
-    counted: Counter[str] = Counter()
-    for b in bound:
-        if b.kernel is not None:
-            counted.update(b.call.names)
-    return counted

@@ -87,6 +87,14 @@ class Emulator(Device):
         self.order = next((int(a[6:]) for a in asked if a.startswith("order=")), 0)
         self.launches = 0
 
+    def to_device(self, host: Any) -> Any:
+        made = self.empty(host.shape, host.dtype)
+        self._host(made)[...] = host
+        return made
+
+    def address(self, array: Any) -> int:
+        return int(self._host(array).__array_interface__["data"][0])
+
     @contextlib.contextmanager
     def checked(self, order: int = 0) -> Iterator[None]:
         """Within the block every access is checked; threads run in an order drawn from `order`."""
@@ -146,6 +154,8 @@ class Emulator(Device):
                         f"{what.name}: {kernel.parameter(i)} is {value!r}; expected {wanted}"
                     )
                 words.append(np.ctypeslib.as_ctypes_type(wanted)(value.item()))
+        count = len(what.args)
+        extents += [(count + k, *_extent(self._host(a))) for k, a in enumerate(what.reached)]
         return words, extents
 
 

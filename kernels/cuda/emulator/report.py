@@ -68,7 +68,7 @@ def _beyond(kernel: Compiled, what: Launch, report: Report, numbers: list[int]) 
     if report.array < 0:
         return "outside of every array that it was given"
     i = numbers[report.array]
-    array = what.args[i]
+    array = (*what.args, *what.reached)[i]
     where = (
         f"{-report.offset} bytes before the start of" if report.offset < 0
         else f"{report.offset - array.nbytes} bytes past the end of"
