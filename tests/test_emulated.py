@@ -14,6 +14,7 @@ from strategies import AVAILABLE
 import tinygen as tg
 from tinygen import backend, models, nn, optim
 from tinygen.random import Generator
+from tinygen_kernels.cuda.emulator import KernelError
 
 if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
@@ -140,6 +141,50 @@ def test_a_learning_rate_set_between_replays_is_used(device: Any) -> None:
     update.lr = 0.25
     step()
     assert p.tolist() == [0.25] * 3
+
+
+def test_a_launch_on_a_forgotten_stream_is_found(
+    device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = backend.load_kernel(device, "exp")
+    bind = kernel.bind  # type: ignore[union-attr]
+
+    def elsewhere(*arrays: Any, **options: Any) -> Any:
+        """The kernel's call, made on the stream that is always there."""
+        call = bind(*arrays, **options)
+        inner = call.device
+
+        class Forgetful:
+            def launch(self, what: Any) -> None:
+                with inner.on_stream(0):
+                    inner.launch(what)
+
+        call.device = Forgetful()
+        return call
+
+    step = tg.compile(lambda x: tg.sum(tg.exp(x)), fuse=False)
+    monkeypatch.setattr(kernel, "bind", elsewhere)
+    with pytest.raises(KernelError, match=r"launched on stream 0 while stream 1 is captured"):
+        step(tg.ones(3))
+    monkeypatch.undo()
+    assert float(tg.compile(lambda x: tg.sum(tg.exp(x)))(tg.zeros(3))) == 3.0
+
+
+def test_a_frozen_learning_rate_is_found(device: Any) -> None:
+    p, rate = nn.Parameter(tg.ones(3)), [0.5]
+
+    def step() -> Any:
+        loss = tg.sum(p * p)
+        loss.backward()
+        with tg.no_grad():
+            nn.module.assign(p, p - rate[0] * p.grad)  # a number of the host: a plan keeps it
+        return loss
+
+    compiled = tg.compile(step, check=True)
+    compiled()
+    rate[0] = 0.25
+    with pytest.raises(RuntimeError, match=r"differs from the function itself.*a plan freezes"):
+        compiled()
 
 
 def test_random_bits_are_the_same(device: Any) -> None:

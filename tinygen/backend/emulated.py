@@ -287,6 +287,34 @@ class EmulatedBackend(CudaBackend):
     ) -> DeviceArray:
         return DeviceArray(_memory.view(owner._host, offset, shape, strides, dtype), owner)
 
+    def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:
+        return [Graph(self.device, calls)]
+
+
+class Graph:
+    """The calls of a step, captured when it first runs: launches on a stream of their own.
+
+    A reference, which a GPU would capture kernel by kernel, is kept as it is.
+    """
+
+    def __init__(self, device: Any, calls: list[Any]) -> None:
+        self._device = device
+        self._calls = calls
+        self._nodes: list[Callable[[], None]] | None = None
+
+    def __call__(self) -> None:
+        if self._nodes is None:
+            with self._device.capture(number=1) as nodes:
+                for call in self._calls:
+                    if call.kernel is None:
+                        nodes.append(call.reference)
+                    else:
+                        call.kernel()
+            self._nodes = nodes
+        with self._device.on_stream(1):
+            for node in self._nodes:
+                node()
+
 
 def create() -> Backend:
     return EmulatedBackend()

@@ -70,7 +70,7 @@ class Emulator(Device):
     Args:
         empty: makes an array: empty(shape, dtype).
         host: the NumPy array in which a device array's elements lie.
-        count: called with a kernel's name at each launch.
+        array_type: the class of the device's arrays.
     """
 
     name = "emulated"
@@ -86,6 +86,9 @@ class Emulator(Device):
         self.checks = "check" in asked
         self.order = next((int(a[6:]) for a in asked if a.startswith("order=")), 0)
         self.launches = 0
+        self.stream = 0
+        self._capturing: int | None = None
+        self._captured: list[Callable[[], None]] = []
 
     def to_device(self, host: Any) -> Any:
         made = self.empty(host.shape, host.dtype)
@@ -105,8 +108,47 @@ class Emulator(Device):
         finally:
             self.checks, self.order = before
 
+    # ---- streams and graphs -------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def on_stream(self, number: int) -> Iterator[None]:
+        """Within the block launches go to this stream; 0 is the one that is always there."""
+        before, self.stream = self.stream, number
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    @contextlib.contextmanager
+    def capture(self, number: int) -> Iterator[list[Callable[[], None]]]:
+        """Within the block launches on the stream are not run but kept, in order, in the list.
+
+        What is launched on another stream would be missing in the graph: KernelError.
+        """
+        self._captured = []
+        with self.on_stream(number):
+            self._capturing = number
+            try:
+                yield self._captured
+            finally:
+                self._capturing = None
+
+    def _keep(self, what: Launch) -> None:
+        if self.stream != self._capturing:
+            raise KernelError(
+                f"{what.name}: launched on stream {self.stream} while stream {self._capturing} is "
+                "captured, so the graph would not have it; launch it on the captured stream"
+            )
+        self._captured.append(lambda: self._run(what))
+
     def launch(self, what: Launch) -> None:
-        """Run one kernel to its end. Raises KernelError."""
+        """Run one kernel to its end, or keep it for a graph. Raises KernelError."""
+        if self._capturing is not None:
+            self._keep(what)
+        else:
+            self._run(what)
+
+    def _run(self, what: Launch) -> None:
         kernel = compiled(what.source, what.name, self.checks)
         _check_grid(what)
         words, extents = self._arguments(kernel, what)
