@@ -176,29 +176,10 @@ def _fields(program: Program, outputs: Any, kinds: Any, types: Any, wide: bool) 
     spread = not {"row", "column"}.isdisjoint(kinds)
     if spread:
         before.append(f"{index} row = ({index})i / columns, column = ({index})i % columns;")
-    for j, (name, operands, static) in enumerate(program):
-        terms = [_operand(v, names, number) for v in operands]
-        options = dict(static)
-        kind = "bool" if name in COMPARISONS else ctype(number)
-        if name == "dropout":
-            x, key, base = terms
-            words = f"philox(block, {base} + {options['offset'] % 2**64}ull, {key})"
-            before.append(f"Words w{j} = {words};")
-            keep = _number(1.0 - options["p"], number)
-            limit = f"{limit_of(options['p'])}u"
-            value = f"(w{j}.at[k] >> 8) >= {limit} ? {x} / {keep} : {_number(0, number)}"
-        elif name == "clip":
-            value = terms[0]
-            for function, end in (
-                ("maximum", options.get("low")),
-                ("minimum", options.get("high")),
-            ):
-                if end is not None:
-                    value = f"{function}({value}, {_number(end, number)})"
-        else:
-            constants = {k: _number(v, number) for k, v in options.items()}
-            value = EXPRESSIONS[name].format(*terms, **constants, zero=_number(0, number))
-        body.append(f"{kind} t{j} = {value};  // {name}")
+    for j in range(len(program)):
+        words, text = line_of(program, j, names, number, f"w{j}.at[k]")
+        before += [f"Words w{j} = philox(block, {words});"] if words else []
+        body.append(text)
         names["line", j] = f"t{j}"
     for m, (j, t) in enumerate(zip(outputs, types[len(kinds) :], strict=True)):
         parameters.append(f"{ctype(t)}* o{m},")
@@ -214,6 +195,36 @@ def _fields(program: Program, outputs: Any, kinds: Any, types: Any, wide: bool) 
         "before": "\n        ".join(before), "body": "\n            ".join(body),
         "after": "\n        ".join(after),
     }  # fmt: skip
+
+
+def line_of(
+    program: Program, j: int, names: dict[Any, str], number: str, word: str
+) -> tuple[str, str]:
+    """Line j as text, `t<j>` from its operands' names; before it what a dropout tells philox.
+
+    Args:
+        word: the random word of the element, if it is a dropout.
+    """
+    name, operands, static = program[j]
+    terms = [_operand(v, names, number) for v in operands]
+    options = dict(static)
+    kind = "bool" if name in COMPARISONS else ctype(number)
+    words = ""
+    if name == "dropout":
+        x, key, base = terms
+        words = f"{base} + {options['offset'] % 2**64}ull, {key}"
+        keep = _number(1.0 - options["p"], number)
+        limit = f"{limit_of(options['p'])}u"
+        value = f"({word} >> 8) >= {limit} ? {x} / {keep} : {_number(0, number)}"
+    elif name == "clip":
+        value = terms[0]
+        for function, end in (("maximum", options.get("low")), ("minimum", options.get("high"))):
+            if end is not None:
+                value = f"{function}({value}, {_number(end, number)})"
+    else:
+        constants = {k: _number(v, number) for k, v in options.items()}
+        value = EXPRESSIONS[name].format(*terms, **constants, zero=_number(0, number))
+    return words, f"{kind} t{j} = {value};  // {name}"
 
 
 def _operand(v: Any, names: dict[Any, str], number: str) -> str:
