@@ -21,6 +21,7 @@ _CPU = {
 }
 
 _CUDA = {
+    "matmul": "matmul_nd linear_fused",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
 }
 
