@@ -21,6 +21,7 @@ _CPU = {
 }
 
 _CUDA = {
+    "matmul": "matmul_nd linear_fused",
     "reduce": "sum mean max min sum_to argmax",
     "softmax": "softmax log_softmax logsumexp",
     "index": "take scatter_add one_hot",

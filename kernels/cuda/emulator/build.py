@@ -130,7 +130,9 @@ class Compiled:
 
 _MODULE = """
 #include "emulator.h"
+namespace {{
 {text}
+}}
 #line 1 "module"
 static const emulated::Entry entry = {{
     "{name}", emulated::Caller<&{name}>::types, emulated::Caller<&{name}>::run}};

@@ -24,7 +24,7 @@
 #define UNCHECKED __attribute__((no_sanitize("thread")))
 
 #define __global__ static
-#define __device__ static
+#define __device__  // also of member functions; the module keeps all names to itself
 #define __host__
 #define __constant__ static const
 #define __shared__ static
