@@ -78,7 +78,7 @@ def fused(
     Inputs: one value for each of the `("in", i)`. NotImplemented if it cannot be served.
     """
     shape = outs[0].shape
-    kinds = tuple(_kind(a, shape) for a in inputs)
+    kinds = tuple(kind_of(a, shape) for a in inputs)
     fit = all(o.shape == shape and o.flags.c_contiguous and o.dtype.name in TYPES for o in outs)
     if None in kinds or not fit or len(shape) != 2 or not outs[0].size:
         return NotImplemented
@@ -104,7 +104,7 @@ def name_of(kernel: GeneratedSource) -> str:
     return kernel.file.removesuffix(".cuh")
 
 
-def _kind(a: Any, shape: tuple[int, int]) -> str | None:
+def kind_of(a: Any, shape: tuple[int, int]) -> str | None:
     """How an input is spread over rows and columns."""
     if a.dtype == np.uint64:
         return "counter" if a.size == 1 else None

@@ -37,6 +37,7 @@ __device__ inline T masked(T v, T y, int f, T slope) {
     return v;
 }
 
+#ifndef OWN_EPILOGUE  // epilogue.py writes others
 template <class T>
 struct Epilogue {
     const T *bias, *saved;  // (N,) and as the product; anything where `code` does not ask for them
@@ -52,3 +53,4 @@ struct Epilogue {
         return code & ACCUMULATE ? v + c[i] : v;
     }
 };
+#endif

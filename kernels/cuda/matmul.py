@@ -75,6 +75,8 @@ class Epilogue(NamedTuple):
     saved: Any
     code: np.int32
     slope: Any
+    source: Source = SOURCE
+    reached: tuple[Any, ...] = ()
 
 
 # ---- layouts -------------------------------------------------------------------------------------
@@ -163,17 +165,18 @@ def _launches(
     if parts > 1:
         to = device_of(x).empty((parts, *out.shape), out.dtype)
         keep.append(to)
-        end = epilogue._replace(code=np.int32(0))
+        end = epilogue._replace(code=np.int32(0), source=SOURCE, reached=())
     args = (x, y, to, end.bias, end.saved, *numbers, end.code, end.slope)
-    first = Launch(SOURCE, rung.named(a.along_k, b.along_k), grid, (rung.threads,), args)
+    name = rung.named(a.along_k, b.along_k)
+    first = Launch(end.source, name, grid, (rung.threads,), args, reached=end.reached)
     if parts == 1:
         return [first]
     args = (
         to, out, epilogue.bias, epilogue.saved, np.int32(parts), np.int32(n), np.int64(out.size),
         epilogue.code, epilogue.slope,
     )  # fmt: skip
-    name = f"sum_parts<{ctype(out.dtype)}>"
-    return [first, Launch(SOURCE, name, *strides_of_a_grid(out.size), args)]
+    name, shape = f"sum_parts<{ctype(out.dtype)}>", strides_of_a_grid(out.size)
+    return [first, Launch(epilogue.source, name, *shape, args, reached=epilogue.reached)]
 
 
 def _one_by_one(
@@ -200,6 +203,7 @@ def _one_by_one(
 def product(
     x: Any, y: Any, *, bias: Any = None, activation: str = "none", slope: float = 0.0,
     saved: Any = None, accumulate: bool = False, out: Any = None, precision: str = "float32",
+    ends: Epilogue | None = None,
 ) -> Any:  # fmt: skip
     """The call that makes x @ y and what follows, or NotImplemented. (..., M, K), (..., K, N).
 
@@ -209,6 +213,7 @@ def product(
             pass, the sum is multiplied by the activation's derivative there instead.
         accumulate: add to what out holds.
         precision: of float32 operands: "float32", or "tf32" for tensor cores.
+        ends: an epilogue of its own (epilogue.py) instead of all these.
     """
     lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2]) if x.ndim + y.ndim > 4 else ()
     shape = (*lead, x.shape[-2], y.shape[-1])
@@ -231,8 +236,8 @@ def product(
         return NotImplemented
     code = ACTIVATIONS.index(activation) + BIAS * (bias is not None)
     code += MASK * (saved is not None) + ACCUMULATE * accumulate
-    ends = (x if bias is None else bias, x if saved is None else saved)
-    epilogue = Epilogue(*ends, np.int32(code), x.dtype.type(slope))
+    given = (x if bias is None else bias, x if saved is None else saved)
+    epilogue = ends or Epilogue(*given, np.int32(code), x.dtype.type(slope))
     rungs = RUNGS[precision if x.dtype == np.float32 else "float64"]
     keep: list[Any] = []
     to = out

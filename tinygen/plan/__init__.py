@@ -61,8 +61,8 @@ class Plan:
         if fusing:
             passes.turn_products(calls, needed)
             calls = fuse.fuse(calls, needed)
+            calls = products.host(calls, needed)
             if backend.name == "numpy":
-                calls = products.host(calls, needed)
                 calls = passes.update_early(calls)
                 calls = products.join(calls, needed)
             else:
