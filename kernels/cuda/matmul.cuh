@@ -12,8 +12,9 @@
 //   register_tiles  a thread makes TM x TN elements. It reads TM + TN numbers from shared memory
 //                   for TM TN multiply-adds: with 4 x 4 half a load each, with 8 x 8 a quarter.
 //   vector_tiles    the same, four numbers a load; and while a tile is multiplied, the next is on
-//                   its way from global memory into registers, then into a second buffer, so that
-//                   a step needs one barrier and nobody waits for memory. Arithmetic is the limit.
+//                   its way from global memory into registers (stage.cuh), then into a second
+//                   buffer, so that a step needs one barrier and nobody waits for memory: now
+//                   arithmetic is the limit.
 //   tensor_tiles    the same with tensor cores (mma.cuh): a warp makes WM x WN elements, 16 x 8 at
 //                   an instruction, from numbers rounded to TF32.
 //
@@ -37,6 +38,7 @@
 #include "common.cuh"
 #include "epilogue.cuh"
 #include "mma.cuh"
+#include "stage.cuh"
 
 // ---- 1. one thread, one element -----------------------------------------------------------------
 
@@ -160,69 +162,6 @@ __global__ void register_tiles(const T* a, const T* b, T* c, const T* bias, cons
 }
 
 // ---- 4. four numbers a load, and the next tile on its way ---------------------------------------
-
-// The next ROWS x BK numbers of an operand, in the registers of a block's threads: each holds COUNT
-// times four neighbours along the contiguous axis (`inner`; the other one is `outer`).
-template <int ROWS, int BK, bool ALONG_K, int THREADS>
-struct Stage {
-    static constexpr int FOURS = (ALONG_K ? BK : ROWS) / 4, COUNT = ROWS * BK / 4 / THREADS;
-    float4 held[COUNT];
-    const float* at;  // of the first four
-
-    __device__ static int outer(int i) { return threadIdx.x / FOURS + i * (THREADS / FOURS); }
-    __device__ static int inner() { return threadIdx.x % FOURS * 4; }
-
-    __device__ void start(const float* from, int ld, int r0, int k0) {
-        int o = (ALONG_K ? r0 : k0) + outer(0), n = (ALONG_K ? k0 : r0) + inner();
-        at = from + o * (long long)ld + n;
-    }
-
-    // The rows r0 to r0 + ROWS from k0 on; of the next k at the next call.
-    __device__ void fetch(int ld, int r0, int rows, int k0, int k_end) {
-        // True for all threads or for none.
-        bool whole = size_t(at) % 16 == 0 && ld % 4 == 0 && r0 + ROWS <= rows && k0 + BK <= k_end;
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            const float* p = at + i * (THREADS / FOURS) * (long long)ld;
-            int outside = ALONG_K ? rows - r0 : k_end - k0, past = ALONG_K ? k_end - k0 : rows - r0;
-            int left = outer(i) < outside ? past - inner() : 0;
-            if (whole)
-                held[i] = load4(p);
-            else
-                held[i] = make_float4(left > 0 ? p[0] : 0, left > 1 ? p[1] : 0,
-                                      left > 2 ? p[2] : 0, left > 3 ? p[3] : 0);
-        }
-        at += ALONG_K ? BK : BK * (long long)ld;
-    }
-
-    // Into tile[k][row], whose rows are LD apart.
-    template <int LD>
-    __device__ void place_by_k(float* tile) const {
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            float4 v = held[i];
-            if (ALONG_K) {  // k runs along the four: they go to different rows
-                float* to = tile + inner() * LD + outer(i);
-                to[0] = v.x, to[LD] = v.y, to[2 * LD] = v.z, to[3 * LD] = v.w;
-            } else {
-                store4(tile + outer(i) * LD + inner(), v);
-            }
-        }
-    }
-
-    // As they lie in memory, rounded to TF32.
-    template <int LD>
-    __device__ void place_rounded(float* tile) const {
-#ifdef TENSOR_CORES
-#pragma unroll
-        for (int i = 0; i < COUNT; ++i) {
-            float4 v = held[i];
-            store4(tile + outer(i) * LD + inner(),
-                   make_float4(tf32(v.x), tf32(v.y), tf32(v.z), tf32(v.w)));
-        }
-#endif
-    }
-};
 
 // A thread's rows and columns are groups of four: the first group of all threads, then the second.
 __device__ inline int place_of(int i, int thread, int threads) {
