@@ -124,16 +124,21 @@ def test_every_access_of_a_compiled_step_is_in_order(kind: Any, device: Any) -> 
     assert device.hits.total() > before + 100
 
 
+# Labels are put beside codes and pixels: copies, and sums of slices, which CuPy's own functions do.
+LACKING = {"gan": set(), "vae": set(), "cgan": {"concat", "mul", "place"},
+           "cvae": {"concat", "add", "mul"}}  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", [models.GAN, models.VAE, models.CGAN, models.CVAE])
-def test_no_operation_of_a_compiled_step_is_without_a_kernel(kind: Any, device: Any) -> None:
+def test_operations_of_a_compiled_step_without_a_kernel(kind: Any, device: Any) -> None:
     model = kind((8, 8, 1), hidden=(16, 16), classes=3, rng=Generator(7))
     updates = model.optimizers(1e-3)
-    x, labels = tg.zeros((4, 8, 8, 1)), tg.tensor(np.array([0, 1, 2, 0]))
+    x, labels = tg.full((4, 8, 8, 1), 0.25), tg.tensor(np.array([0, 1, 2, 0]))
+    model.check_images(x)
     step = tg.compile(lambda x, y: model.train_step(x, y if model.conditional else None, updates))
-    model._range_seen = True
     step(x, labels)
     lacking = {c.call.name for c in step.plan.bound if c.kernel is None}
-    assert lacking <= {"concat", "basic_slice", "place"}  # copies: CuPy's own serve
+    assert lacking == LACKING[model.name]
 
 
 @pytest.mark.parametrize("kind", [models.GAN, models.VAE])

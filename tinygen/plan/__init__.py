@@ -56,7 +56,7 @@ class Plan:
         needed = _storages(recording.result)
         calls = passes.drop_dead(recording.calls, needed)
         calls, renamed = passes.merge_equal(calls)
-        result = _renamed(recording.result, renamed)
+        result = _mapped(recording.result, lambda v: passes.rename(v, renamed))
         needed = _storages(result)
         if fusing:
             passes.turn_products(calls, needed)
@@ -75,7 +75,8 @@ class Plan:
         self._steps = backend.sequence(self.bound)
         kernels = [b for b in self.bound if b.kernel is not None]
         self._hits = Counter(name for b in kernels for name in b.call.names)
-        self._result = _arrays(result, self.memory)
+        place = lambda v: self.memory.array(v) if isinstance(v, Value) else v
+        self._result = _mapped(result, place)
 
     def valid(self) -> bool:
         """Whether everything it captured is still where it was."""
@@ -222,14 +223,6 @@ def _mapped(result: Any, change: Callable[[Any], Any]) -> Any:
         items = [_mapped(v, change) for v in result]
         return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
     return change(result)
-
-
-def _renamed(result: Any, renamed: dict[Storage, Storage]) -> Any:
-    return _mapped(result, lambda v: passes.rename(v, renamed))
-
-
-def _arrays(result: Any, memory: Memory) -> Any:
-    return _mapped(result, lambda v: memory.array(v) if isinstance(v, Value) else v)
 
 
 def _copies(result: Any, array_type: Any) -> Any:

@@ -93,9 +93,8 @@ class Fusion:
         """The kernel on its memory."""
         if self.product is not None:  # on a device; products.join takes the others
             ends = importlib.import_module("tinygen_kernels.cuda.epilogue")
-            x, y, *inputs = arrays
-            grids = [_as_grid(a, grid(outs[-1])) for a in inputs]
-            return ends.hosted(x, y, *self.program(), grids, outs[:-1], outs[-1])
+            grids = [_as_grid(a, grid(outs[-1])) for a in arrays[2:]]
+            return ends.hosted(*arrays[:2], *self.program(), grids, outs[:-1], outs[-1])
         loops = importlib.import_module(backend.loops)
         return loops.elementwise_call(self.loop(arrays, outs, backend), *self._shape())
 

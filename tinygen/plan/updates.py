@@ -48,11 +48,10 @@ def together(calls: list[Call]) -> list[Call]:
 
 def _kind(call: Call) -> Any:
     """What neighbours must share to be one call; None for what stays as it is."""
-    if call.fused is not None or call.primitive.name != "adam_step":
+    if call.name != "adam_step" or not all(v.contiguous and v.size for v in call.args):
         return None
     kinds = [v.dtype.name for v in call.args]
-    dense = all(v.contiguous and v.size for v in call.args)
-    if not dense or len({*kinds[:4]}) > 1 or kinds[4:] != ["int64", "float64"]:
+    if len({*kinds[:4]}) > 1 or kinds[4:] != ["int64", "float64"]:
         return None
     return (tuple(call.static.items()), kinds[0], call.args[5])
 

@@ -14,6 +14,7 @@ struct Access {  // the last read or write of a word; thread 0 for none, else it
     unsigned block_turn, warp_turn, grid_turn;
     const void* at;
     bool atomic;
+    unsigned char mask;  // of the word's four bytes
 };
 struct Word {
     Access wrote, read[2];  // of two threads, so that any writer meets another's
@@ -72,12 +73,15 @@ static void visit(std::vector<Word>& of, int array, int64_t offset, int bytes, b
     uint64_t me = global_number(place->block, running->number);
     for (int64_t w = offset / 4; w <= (offset + bytes - 1) / 4; ++w) {
         Word& word = of[w];
-        bool both_atomic = atomic && word.wrote.atomic;
-        if (!both_atomic && !ordered(word.wrote, me))
+        unsigned char mask = 0;
+        for (int64_t b = 0; b < 4; ++b)
+            if (4 * w + b >= offset && 4 * w + b < offset + bytes) mask |= 1 << b;
+        bool apart = (atomic && word.wrote.atomic) || !(word.wrote.mask & mask);
+        if (!apart && !ordered(word.wrote, me))
             return raced(word.wrote, true, array, offset, bytes, write, at);
-        Access now{me, place->turn, running->warp_turn, grid_turn, at, atomic};
+        Access now{me, place->turn, running->warp_turn, grid_turn, at, atomic, mask};
         for (Access& read : word.read) {
-            bool free = ordered(read, me);
+            bool free = ordered(read, me) || !(read.mask & mask);
             if (write && !free && !(atomic && read.atomic))
                 return raced(read, false, array, offset, bytes, write, at);
             if (!write && free) {
