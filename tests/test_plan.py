@@ -184,6 +184,14 @@ def test_shapes_flags_and_values_make_plans_of_their_own():
     assert f.plan is first
 
 
+def test_a_number_as_argument_keeps_its_shape():
+    step = tg.compile(lambda x, scale: (x * scale, scale + 1.0))
+    for scale in (2.0, 3.0):
+        product, more = step(tg.ones((2, 3)), tg.tensor(scale))
+        assert (more.shape, more.item()) == ((), scale + 1)
+        assert product.numpy().tolist() == [[scale] * 3] * 2
+
+
 def test_eager_draws_between_steps_are_not_repeated():
     rng, same = Generator(3), Generator(3)
     draw = tg.compile(lambda: rng.normal((4,)))

@@ -190,7 +190,7 @@ def _key(value: Any, tensors: list[Tensor]) -> Any:
 
 def _slot(x: Tensor) -> Tensor:
     """A tensor with memory of its own that stands for an argument in the plan."""
-    slot = Tensor(x.backend.xp.ascontiguousarray(x.data).copy())
+    slot = Tensor(x.data.copy())  # in row-major order
     if x.node is not None:
         slot.requires_grad = True
     return slot
