@@ -1,16 +1,22 @@
-"""The backend cupy where it cannot be had: each way has its own message, and no traceback.
+"""The backend cupy without a GPU: how it can be missing, what it makes of CuPy's objects.
 
-What needs a GPU runs with the op table, whose rows for cupy are skipped where there is none.
+Each way in which it cannot be had has its own message, and no traceback. A step as CUDA graphs is
+looked at with streams that only take notes. What needs a GPU runs with the op table, whose rows for
+cupy are skipped where there is none.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import subprocess
 import sys
 import types
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tinygen as tg
@@ -120,3 +126,237 @@ def test_cupy_has_the_array_functions() -> None:
     names = [*host.NAMES.split(), *host.SILENT.split()]
     assert [name for name in names if not hasattr(cupy, name)] == []
     assert vars(backend.namespace(cupy)).keys() == vars(host.xp).keys()
+
+
+# ---- arrays of CuPy on memory that nobody looks at: no driver is needed --------------------------
+
+
+@pytest.fixture
+def array() -> Any:
+    """A CuPy array of shape (4, 8), 64 bytes into a block of 512."""
+    cupy = pytest.importorskip("cupy")
+    memory = cupy.cuda.UnownedMemory(4096, 512, np.zeros(1), 0)
+    return cupy.ndarray((4, 8), np.float32, cupy.cuda.MemoryPointer(memory, 64))
+
+
+class Place(backend.CupyBackend):
+    """The backend's methods on arrays, without a device."""
+
+    def __init__(self) -> None:
+        self._cupy = importlib.import_module("cupy")
+        self.array_type = self._cupy.ndarray
+
+
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "slice": lambda a: a[1:, ::2], "transpose": lambda a: a.T, "reshape": lambda a: a.reshape(-1),
+    "new axis": lambda a: a[None], "reverse": lambda a: a[::-1], "row": lambda a: a[2],
+    "dtype": lambda a: a.view(np.int32), "view of a view": lambda a: a[1:].T[2:],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_has_the_owner_and_extent_of_its_array(name: str, array: Any) -> None:
+    place, view = Place(), VIEWS[name](array)
+    assert place.owner(view) is array
+    assert place.extent(view) == (4096, 4096 + 512)
+    same = place.view(array, place.address(view) - 4096, view.shape, view.strides, view.dtype)
+    assert place.address(same) == place.address(view)
+    assert (same.shape, same.strides, same.dtype) == (view.shape, view.strides, view.dtype)
+    assert same.flags.c_contiguous == view.flags.c_contiguous
+
+
+def test_a_number_as_a_view(array: Any) -> None:
+    number = Place().view(array, 8, (), (), np.dtype(np.float64))
+    assert (number.shape, number.size, number.data.ptr) == ((), 1, 4104)
+
+
+# ---- kernels -------------------------------------------------------------------------------------
+
+
+class Function:
+    """A compiled kernel that notes its launches."""
+
+    def __init__(self, notes: list[Any]) -> None:
+        self.notes = notes
+        self.allowed = 40_000  # bytes of dynamic shared memory
+
+    def __call__(self, grid: Any, block: Any, args: Any, shared_mem: int = 0) -> None:
+        self.notes.append((grid, block, args, shared_mem))
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        return self.allowed
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        self.allowed = size
+        self.notes.append(size)
+
+
+def test_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygen_kernels.cuda import runtime
+
+    notes: list[Any] = []
+
+    def module(**options: Any) -> Any:
+        notes.append(options)
+        return types.SimpleNamespace(get_function=lambda name: Function(notes))
+
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(RawModule=module))
+    monkeypatch.delitem(sys.modules, "tinygen_kernels.cuda.gpu", raising=False)
+    device = importlib.import_module("tinygen_kernels.cuda.gpu").Gpu()
+    monkeypatch.delitem(sys.modules, "tinygen_kernels.cuda.gpu")
+    source = runtime.GeneratedSource("own.cuh", fused=False, code="template <class T> ...")
+    args = (np.int32(3),)
+    for shared in (0, 30_000, 45_000, 41_000):
+        device.launch(runtime.Launch(source, "own<float>", (7,), (32,), args, shared))
+    assert notes.pop(0) == {
+        "code": source.text, "options": ("-std=c++17", "--fmad=false"),
+        "name_expressions": ["own<float>"], "enable_cooperative_groups": False,
+    }  # fmt: skip
+    assert notes == [
+        ((7,), (32,), args, 0), ((7,), (32,), args, 30_000), 45_000, ((7,), (32,), args, 45_000),
+        ((7,), (32,), args, 41_000),
+    ]  # fmt: skip
+
+
+# ---- a step as CUDA graphs -----------------------------------------------------------------------
+
+
+class Cuda:
+    """`cupy.cuda` of a device that runs at once what is enqueued, and takes notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.current = Stream(self, "user")
+        self.nodes: list[Callable[[], None]] | None = None  # of the graph that is captured
+        self.pool = "default"
+
+    def enqueue(self, run: Callable[[], None]) -> None:
+        if self.nodes is None:
+            run()
+        else:
+            self.nodes.append(run)
+
+    def Stream(self, non_blocking: bool) -> Stream:  # noqa: N802
+        assert non_blocking  # else the default stream could not be used while one captures
+        return Stream(self, "own")
+
+    def Event(self, disable_timing: bool) -> str:  # noqa: N802
+        assert disable_timing
+        return "event"
+
+    def MemoryPool(self) -> Any:  # noqa: N802
+        return types.SimpleNamespace(malloc="own")
+
+    def get_current_stream(self) -> Stream:
+        return self.current
+
+    @contextlib.contextmanager
+    def using_allocator(self, allocator: str) -> Iterator[None]:
+        before, self.pool = self.pool, allocator
+        try:
+            yield
+        finally:
+            self.pool = before
+
+
+class Stream:
+    def __init__(self, cuda: Cuda, name: str) -> None:
+        self.cuda, self.name = cuda, name
+
+    def record(self, event: str) -> None:
+        self.cuda.notes.append(f"{self.name} records")
+
+    def wait_event(self, event: str) -> None:
+        self.cuda.notes.append(f"{self.name} waits")
+
+    def use(self) -> None:
+        self.cuda.current = self
+
+    def begin_capture(self) -> None:
+        assert self.cuda.current is self
+        assert self.cuda.nodes is None
+        self.cuda.nodes = []
+
+    def end_capture(self) -> Any:
+        nodes, self.cuda.nodes = self.cuda.nodes, None
+        assert nodes is not None
+
+        def launch() -> None:
+            self.cuda.notes.append(f"launches {len(nodes)}")
+            for node in nodes:
+                node()
+
+        upload = lambda: self.cuda.notes.append(f"uploads {len(nodes)}")
+        return types.SimpleNamespace(launch=launch, upload=upload)
+
+
+class Bound:
+    """A call of a plan: adds to its array, by a kernel or by a reference."""
+
+    def __init__(self, cuda: Cuda, array: Any, name: str = "", captured: bool = True) -> None:
+        self.cuda, self.array, self.captured = cuda, array, captured
+        self.changes = [array]
+        self.call = types.SimpleNamespace(name=name)
+        self.kernel = None if name else self.reference
+
+    def reference(self) -> None:
+        assert (self.cuda.current.name, self.cuda.pool) == ("own", "own")
+        if self.cuda.nodes is not None and not self.captured:
+            raise NotImplementedError("calling cuBLAS during stream capture")
+        self.cuda.enqueue(lambda: np.add(self.array, 1, out=self.array))
+
+
+WAITS = ["user records", "own waits"]
+WAITED = ["own records", "user waits"]
+
+
+def graph_of(cuda: Cuda, calls: list[Bound]) -> Any:
+    cupy = types.SimpleNamespace(cuda=cuda)
+    return backend.Graph(cupy, calls, [c.kernel or c.reference for c in calls])
+
+
+def test_a_step_is_one_graph() -> None:
+    cuda, array = Cuda(), np.zeros(3)
+    user = cuda.current
+    step = graph_of(cuda, [Bound(cuda, array), Bound(cuda, array, "sum"), Bound(cuda, array)])
+    step()
+    assert cuda.notes == [*WAITS, "uploads 3", "launches 3", *WAITED]
+    assert array.tolist() == [3, 3, 3]  # the rehearsal left nothing
+    step()
+    assert cuda.notes[6:] == [*WAITS, "launches 3", *WAITED]
+    assert array.tolist() == [6, 6, 6]
+    assert (cuda.current, cuda.pool) == (user, "default")
+
+
+def test_what_cannot_be_captured_runs_between_graphs() -> None:
+    cuda, array = Cuda(), np.zeros(())
+    calls = [
+        Bound(cuda, array), Bound(cuda, array), Bound(cuda, array, "matmul_nd", captured=False),
+        Bound(cuda, array, "sum"),
+    ]  # fmt: skip
+    step = graph_of(cuda, calls)
+    with pytest.warns(UserWarning, match=r"not in a CUDA graph.*: matmul_nd \(NotImpl.*cuBLAS"):
+        step()
+    assert array == 4
+    step()
+    assert array == 8
+    assert cuda.notes[-6:] == [*WAITS, "launches 2", "launches 1", *WAITED]
+
+
+def test_a_step_that_fails_changes_nothing() -> None:
+    cuda, array = Cuda(), np.zeros(2)
+    user = cuda.current
+
+    def broken() -> None:
+        raise MemoryError("out of memory")
+
+    last = Bound(cuda, array)
+    last.kernel = broken  # type: ignore[assignment]
+    step = graph_of(cuda, [Bound(cuda, array), last])
+    for _ in range(2):  # not as if it had been captured
+        with pytest.raises(MemoryError):
+            step()
+        assert array.tolist() == [0, 0]
+        assert (cuda.current, cuda.nodes) == (user, None)

@@ -6,8 +6,11 @@ missing has its own message.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import itertools
+import warnings
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -184,41 +187,83 @@ class Graph:
     Capturing needs a stream of its own, and a pool of its own for what references allocate: its
     memory is the graph's as long as the graph lives. Before that, one run on the same stream and
     pool compiles all kernels; what it changes in place is put back.
+
+    What cannot be captured (CuPy refuses cuBLAS there, and copies from the host) splits the graph:
+    it runs between two, with a warning, since the host then has more to do.
     """
 
     def __init__(self, cupy: Any, calls: list[Any], steps: list[Callable[[], None]]) -> None:
         self._cupy = cupy
+        self._calls = calls
         self._steps = steps
-        self._changed = {id(a): a for call in calls for a in call.changes}
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
-        self._graph: Any = None
+        self._event = cupy.cuda.Event(disable_timing=True)
+        self._parts: list[Callable[[], None]] | None = None  # launches of graphs, and references
 
     def __call__(self) -> None:
-        cupy, stream = self._cupy, self._stream
-        outer = cupy.cuda.get_current_stream()
-        stream.wait_event(outer.record())
-        if self._graph is None:
-            self._capture()
-        self._graph.launch(stream)
-        outer.wait_event(stream.record())
+        cuda, stream, event = self._cupy.cuda, self._stream, self._event
+        outer = cuda.get_current_stream()
+        outer.record(event)
+        stream.wait_event(event)
+        stream.use()  # `with stream` would end with the default stream, not one that was `use`d
+        try:
+            parts = self._prepared() if self._parts is None else self._parts
+            with cuda.using_allocator(self._pool.malloc):
+                for part in parts:
+                    part()
+        finally:
+            outer.use()
+            stream.record(event)
+            outer.wait_event(event)
 
-    def _capture(self) -> None:
-        with self._stream, self._cupy.cuda.using_allocator(self._pool.malloc):
-            before = [(a, a.copy()) for a in self._changed.values()]
-            self._run()
-            for array, was in before:
-                array[...] = was
-            self._stream.begin_capture()
+    def _prepared(self) -> list[Callable[[], None]]:
+        """What to run, after a run of the steps that changes nothing."""
+        changed = {id(a): a for call in self._calls for a in call.changes}
+        before = [(a, a.copy()) for a in changed.values()]  # not in the pool, which would keep them
+        with self._cupy.cuda.using_allocator(self._pool.malloc):
             try:
-                self._run()
+                for step in self._steps:
+                    step()
             finally:
-                self._graph = self._stream.end_capture()
-        self._graph.upload(self._stream)
+                for array, was in before:
+                    array[...] = was
+            self._parts = self._captured()
+        return self._parts
 
-    def _run(self) -> None:
-        for step in self._steps:
-            step()
+    def _captured(self) -> list[Callable[[], None]]:
+        """The steps as graphs, and those that cannot be captured as they are."""
+        refused: dict[int, str] = {}
+        for i, (call, step) in enumerate(zip(self._calls, self._steps, strict=True)):
+            if call.kernel is None:
+                try:
+                    self._capture([step])
+                except RuntimeError as error:  # CUDA's, and CuPy's NotImplementedError
+                    refused[i] = f"{call.call.name} ({_first_line(error)})"
+        parts: list[Callable[[], None]] = []
+        for apart, numbers in itertools.groupby(range(len(self._steps)), refused.__contains__):
+            steps = [self._steps[i] for i in numbers]
+            if not apart:
+                graph = self._capture(steps)
+                graph.upload()
+                steps = [graph.launch]
+            parts += steps
+        if refused:
+            what = ", ".join(dict.fromkeys(refused.values()))
+            warnings.warn(f"compile: not in a CUDA graph, so slower: {what}", stacklevel=2)
+        return parts
+
+    def _capture(self, steps: list[Callable[[], None]]) -> Any:
+        """The steps as one graph; they do not run."""
+        self._stream.begin_capture()
+        try:
+            for step in steps:
+                step()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # of a capture that has become invalid
+                self._stream.end_capture()
+            raise
+        return self._stream.end_capture()
 
 
 def create() -> Backend:
