@@ -72,8 +72,9 @@ __global__ void reduce_columns(const T* x, T* out, long long n, long long each, 
 }
 
 // The first of the largest elements, NaN counting as the largest: each thread's own first, then
-// the block's largest value, then the first place that has it.
+// the block's largest value, then the first place that has it. Up to 1024 threads.
 template <class T>
+__launch_bounds__(1024)
 __global__ void argmax(const T* x, long long* out, int n) {
     const T* row = x + blockIdx.x * (long long)n;
     int at = n;  // none yet

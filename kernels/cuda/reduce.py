@@ -143,7 +143,7 @@ def argmax(x: Any, *, axis: int | None = None, keepdims: bool = False, out: Any 
     if view is None or out is None:
         return NotImplemented
     rows, n, inner = view
-    if inner > 1 or n >= 2**31 or (rows < 16 and n > ALONE):
+    if inner > 1 or n >= 2**31 or rows >= 2**31 or (rows < 16 and n > ALONE):
         return NotImplemented
     width = 32 if n <= SHORT else THREADS if n <= EACH else 1024
     name, args = f"argmax<{ctype(x.dtype)}>", (x, out, np.int32(n))

@@ -56,8 +56,10 @@ __global__ void softmax_warps(const T* x, T* out, int form, long long rows, int 
     }
 }
 
-// Block a * pieces + p: elements p * each to (p + 1) * each of row a.
+// Block a * pieces + p: elements p * each to (p + 1) * each of row a. With up to 1024 threads, who
+// must make do with 64 registers each.
 template <class T>
+__launch_bounds__(1024)
 __global__ void softmax_blocks(const T* x, T* out, int form, long long n, long long each,
                                int pieces) {
     long long row = blockIdx.x / pieces, begin = row * n + blockIdx.x % pieces * each;
