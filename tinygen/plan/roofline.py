@@ -24,12 +24,13 @@ class Limits(NamedTuple):
     gbytes: float
 
 
-def _best(run: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """The shortest time of a call, in seconds."""
+def _best(run: Callable[[], object], wait: Callable[[], object] = lambda: None) -> float:
+    """The shortest time of a call until it has finished, in seconds."""
     times = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         start = time.perf_counter()
         run()
+        wait()
         times.append(time.perf_counter() - start)
     return min(times)
 
@@ -47,8 +48,7 @@ def limits() -> Limits:
     except ImportError:
         x = np.ones((768, 768), np.float32)
         gflops = 2 * 768**3 / _best(lambda: x @ x) / 1e9
-    source = np.ones(1 << 24, np.float32)
-    target = np.empty_like(source)
+    source, target = np.ones((2, 1 << 24), np.float32)
     return Limits(gflops, 2 * source.nbytes / _best(lambda: np.copyto(target, source)) / 1e9)
 
 
@@ -57,7 +57,7 @@ def times(plan: Plan) -> list[float]:
     before = {s: array.copy() for s, (array, _) in written(plan).items()}
     try:
         with np.errstate(all="ignore"):
-            return [_best(bound.run) for bound in plan.bound]
+            return [_best(bound.run, plan._backend.synchronize) for bound in plan.bound]
     finally:
         for storage, (array, _) in written(plan).items():
             array[...] = before[storage]
