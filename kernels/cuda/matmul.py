@@ -222,7 +222,7 @@ def product(
     if not (x.size and y.size) or (accumulate and out is None) or (slope < 0 and saved is not None):
         return NotImplemented
     device = device_of(x)
-    if precision == "tf32" and getattr(device, "capability", 80) < 80:
+    if precision != "float32" and device.capability < 80:
         return NotImplemented
     out = device.empty(shape, x.dtype) if out is None else out
     for array, wanted in ((out, shape), (saved, shape), (bias, shape[-1:])):
@@ -250,10 +250,10 @@ def product(
 @kernel
 def matmul_nd(x: Any, y: Any, *, out: Any = None) -> Any:
     """x @ y, matrices or stacks of them."""
-    return product(x, y, out=out)
+    return product(x, y, out=out, precision=device_of(x).precision)
 
 
 @kernel
 def linear_fused(x: Any, w: Any, b: Any, *, out: Any = None) -> Any:
     """x @ w + b."""
-    return product(x, w, bias=b, out=out)
+    return product(x, w, bias=b, out=out, precision=device_of(x).precision)
