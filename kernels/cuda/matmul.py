@@ -253,6 +253,10 @@ def product(
     to = out
     if x.ndim > 2 and y.ndim == 2 and x.flags.c_contiguous:  # one matrix with all rows
         x, to = x.reshape(-1, x.shape[-1]), out.reshape(-1, shape[-1])
+    library = None if ends or code else device.library_product(x, y, to, precision)
+    if library is not None:
+        library.out = out
+        return library
     launches = _launches(x, y, to, rungs, epilogue, keep)
     return NotImplemented if launches is None else Call(launches, out, keep=keep)
 

@@ -126,6 +126,10 @@ class Device:
         """Where an array starts, as a kernel sees it."""
         raise NotImplementedError
 
+    def library_product(self, x: Any, y: Any, out: Any, precision: str) -> Any:
+        """x @ y -> out by a library's faster product, as a call; None where there is none."""
+        return None
+
     def launch(self, what: Launch) -> None:
         """Run one kernel."""
         raise NotImplementedError
