@@ -10,7 +10,7 @@ launch    microseconds that the host needs for one operation: CuPy's own, ours, 
 step      a training step of gan and vae at batch 64, 256 and 4096: tinygen as one CUDA graph and
           eager, PyTorch eager, compiled (reduce-overhead) and as a CUDA graph, JAX jit; losses are
           read every 25 steps by all, processes in turn, medians of rounds
-product   GFLOP/s of our products, float32 and TF32, beside cuBLAS in float32 and TF32
+product   GFLOP/s of our products, float32, TF32 and bf16, beside cuBLAS in float32 and TF32
 memory    GB/s of Adam, activations and reductions beside a copy on the device
 
 `--emulated` runs sections check and step, tiny, on the emulated device: a rehearsal without a GPU.
@@ -161,9 +161,11 @@ def product(cupy: Any) -> dict[str, Any]:
         x, y = (rng.standard_normal(s, dtype=np.float32) for s in ((m, k), (k, n)))
         z, flop = cupy.empty((m, n), np.float32), 2e-9 * m * k * n
         row: dict[str, float] = {}
-        for name in ("float32", "tf32"):
+        for name in ("float32", "tf32", "bf16"):
             call = matmul.product(x, y, out=z, precision=name)
             row[f"ours {name}"] = flop / on_device(cupy, call)
+            if name == "bf16":  # cuBLAS would want its operands rounded before
+                continue
             compute = core.COMPUTE_TYPE_TF32 if name == "tf32" else core.COMPUTE_TYPE_FP32
             core.set_compute_type(cupy.float32, compute)
             row[f"cuBLAS {name}"] = flop / on_device(

@@ -77,8 +77,10 @@ def test_the_lower_rungs(name: str, m: int, n: int, k: int, layouts: Any, device
 SMALL = {
     "register": matmul.Rung(16, 16, "register_tiles", "float, 16, 16, 8, 4, 4"),
     "vector": matmul.Rung(32, 16, "vector_tiles", "32, 32, 8, 8, 8"),
-    "tensor": matmul.Rung(32, 64, "tensor_tiles", "32, 32, 8, 32, 16"),
+    "tf32": matmul.Rung(32, 64, "tensor_tiles", "Tf32, 32, 32, 8, 32, 16"),
+    "bf16": matmul.Rung(32, 64, "tensor_tiles", "Bf16, 32, 32, 16, 32, 16"),
 }
+ROUNDED = {"tf32": 2.0**-13, "bf16": 2.0**-10}  # with the 8 of `close`: 2^-10 and 2^-7
 
 
 def by_rung(
@@ -99,12 +101,11 @@ def by_rung(
 @over_layouts
 @pytest.mark.parametrize("kind", SMALL)
 def test_the_upper_rungs(kind: str, layouts: Any, device: Any) -> None:
-    rounding = 2.0**-13 if kind == "tensor" else None  # with `close`: 2^-10
     for m, n, k in [(1, 1, 1), (32, 16, 8), (33, 35, 29), (36, 40, 20)]:
         x, y = layouts[0](normal(m, k)), layouts[1](normal(k, n))
         out, launches = by_rung(SMALL[kind], put(x), put(y), device)
-        assert launches[0].name.startswith(kind)
-        close(out, x, y, rounding)
+        assert launches[0].name.startswith(SMALL[kind].kernel)
+        close(out, x, y, ROUNDED.get(kind))
 
 
 @pytest.mark.parametrize("precision", matmul.RUNGS)
@@ -114,7 +115,7 @@ def test_the_rungs_as_they_are_used(precision: str, device: Any) -> None:
         x, y = layout[0](normal(70, 37, dtype=dtype)), layout[1](normal(37, 131, dtype=dtype))
         out, launches = by_rung(rung, put(x), put(y), device)
         assert launches[0].name in matmul.INSTANCES
-        close(out, x, y, 2.0**-13 if precision == "tf32" else None)
+        close(out, x, y, ROUNDED.get(precision))
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -123,7 +124,7 @@ def test_parts_of_k_are_summed_in_order(kind: str, device: Any) -> None:
     a, b = put(x), put(y)
     out, launches = by_rung(SMALL[kind], a, b, device, depth=16)
     assert [one.name for one in launches[1:]] == ["sum_parts<float>"]
-    close(out, x, y, 2.0**-13 if kind == "tensor" else None)
+    close(out, x, y, ROUNDED.get(kind))
     want = np.zeros((18, 21), np.float32)
     for k in range(0, 75, 16):
         part, _ = by_rung(SMALL[kind], a[:, k : k + 16], b[k : k + 16], device)
@@ -140,6 +141,8 @@ def test_the_choice_of_tiles_fills_a_gpu() -> None:
     assert rung == rungs[1]
     assert 16 * -(-784 // depth) >= matmul.MULTIPROCESSORS
     assert depth % matmul.STEP == 0
+    rung, depth = matmul._rung(matmul.RUNGS["bf16"], 64, 1024, 784, 1)
+    assert depth % rung.step == 0
     assert matmul._rung(rungs, 10, 10, 50, 1) == (rungs[1], 50)
 
 
@@ -205,7 +208,8 @@ def test_what_it_declines(device: Any) -> None:
     whole = device.device
     whole.capability = 75
     try:
-        assert matmul.product(x, y, precision="tf32") is NotImplemented
+        for precision in ROUNDED:
+            assert matmul.product(x, y, precision=precision) is NotImplemented
         assert matmul.product(x, y) is not NotImplemented
     finally:
         del whole.capability
@@ -214,7 +218,7 @@ def test_what_it_declines(device: Any) -> None:
 def test_nan_and_infinity_stay_in_their_row(device: Any) -> None:
     x, y = normal(70, 20), np.abs(normal(20, 70))
     x[3, 5], x[66, 1] = np.nan, np.inf
-    for precision in ("float32", "tf32"):
+    for precision in ("float32", *ROUNDED):
         call = matmul.product(put(x), put(y), precision=precision)
         call()
         got = call.out.get()
@@ -243,11 +247,12 @@ BACKWARD = {
 
 @pytest.mark.parametrize("activation", matmul.ACTIVATIONS)
 @pytest.mark.parametrize(
-    ("precision", "k"), [("float32", 20), ("float32", 150), ("float64", 20), ("tf32", 20)]
+    ("precision", "k"),
+    [("float32", 20), ("float32", 150), ("float64", 20), ("tf32", 20), ("bf16", 20)],
 )
 def test_epilogues(activation: str, precision: str, k: int, device: Any) -> None:
     dtype = "float64" if precision == "float64" else "float32"
-    limit = {"float32": 2e-5, "float64": 1e-13, "tf32": 2e-2}[precision]
+    limit = {"float32": 2e-5, "float64": 1e-13, "tf32": 2e-2, "bf16": 1e-1}[precision]
     x, y, b = normal(21, k, dtype=dtype), normal(k, 66, dtype=dtype), normal(66, dtype=dtype)
     saved, before = normal(21, 66, dtype=dtype), normal(21, 66, dtype=dtype)
     saved[0, :3] = 0
@@ -276,28 +281,63 @@ def test_an_epilogue_of_a_batch(device: Any) -> None:
     np.testing.assert_allclose(call.out.get(), want, rtol=1e-5, atol=1e-5)
 
 
-# ---- TF32 ----------------------------------------------------------------------------------------
+# ---- rounded operands ----------------------------------------------------------------------------
 
 
 def tf32(x: np.ndarray) -> np.ndarray:
     """Rounded to 10 bits of mantissa, half-way cases away from zero."""
-    return ((x.view(np.uint32) + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+    bits = x.view(np.uint32)
+    return np.where(np.isnan(x), x, ((bits + 0x1000) & 0xFFFFE000).view(np.float32))
 
 
-def test_tf32_rounds_its_operands(device: Any) -> None:
-    x, y = normal(70, 90), normal(90, 40)
-    x[0, :4] = [1 + 2**-11, 1 + 2**-11 - 2**-23, -1 - 2**-11, 1 + 3 * 2**-11]
-    call = matmul.product(put(x), put(y), precision="tf32")
+def bf16(x: np.ndarray) -> np.ndarray:
+    """Rounded to 7 bits of mantissa, half-way cases to the even neighbour."""
+    bits = x.view(np.uint32)
+    rounded = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
+    return np.where(np.isnan(x), x, rounded.view(np.float32))
+
+
+FORMATS: dict[str, Any] = {"tf32": tf32, "bf16": bf16}
+
+
+@over_layouts
+@pytest.mark.parametrize("precision", FORMATS)
+def test_operands_are_rounded(precision: str, layouts: Any, device: Any) -> None:
+    x, y = layouts[0](normal(70, 90)), layouts[1](normal(90, 40))
+    call = matmul.product(put(x), put(y), precision=precision)
     call()
-    assert call.launches[0].name.startswith("tensor_tiles")
-    narrow_x, narrow_y = tf32(x).astype("float64"), tf32(y).astype("float64")
+    assert call.launches[0].name.startswith(f"tensor_tiles<{precision.capitalize()}, ")
+    rounded = FORMATS[precision]
     size = np.abs(x).astype("float64") @ np.abs(y)
-    assert (np.abs(call.out.get() - narrow_x @ narrow_y) <= 1e-5 * size).all()
-    assert (np.abs(call.out.get() - x.astype("float64") @ y) <= 2.0**-10 * size).all()
-    one = np.array([[1 + 2**-11, 1 + 2**-11 - 2**-23], [-1 - 2**-11, 1 + 3 * 2**-11]], np.float32)
-    call = matmul.product(put(one), put(np.eye(2, dtype=np.float32)), precision="tf32")
-    call()
-    np.testing.assert_array_equal(call.out.get(), [[1 + 2**-10, 1], [-1 - 2**-10, 1 + 2**-9]])
+    narrow = rounded(x).astype("float64") @ rounded(y).astype("float64")
+    assert (np.abs(call.out.get() - narrow) <= 1e-5 * size).all()
+    limit = 8 * ROUNDED[precision]
+    assert (np.abs(call.out.get() - x.astype("float64") @ y) <= limit * size).all()
+
+
+def special_values(ulp: float) -> np.ndarray:
+    """Half-way cases and their neighbours for a format whose next number after 1 is 1 + ulp."""
+    top = np.finfo("float32").max
+    less, more = np.float32(1 + ulp / 2 - 2.0**-23), np.float32(1 + ulp / 2 + 2.0**-23)
+    values = [1 + ulp / 2, 1 + 3 * ulp / 2, less, more, 0, 2.0**-126, top, np.inf, np.nan]
+    signalling = np.array([0x7F800001], np.uint32).view("float32")  # NaN by its lowest bit alone
+    values = np.array(values, "float32")
+    return np.concatenate([values, -values, signalling])
+
+
+@pytest.mark.parametrize("precision", FORMATS)
+def test_rounding_of_special_values(precision: str, device: Any) -> None:
+    values = special_values({"tf32": 2.0**-10, "bf16": 2.0**-7}[precision])
+    want = FORMATS[precision](values)
+    assert want[1] == {"tf32": 1 + 2.0**-9, "bf16": 1 + 2.0**-6}[precision]
+    assert want[0] == {"tf32": 1 + 2.0**-10, "bf16": 1}[precision]  # a tie
+    assert want[6] == np.inf
+    columns, ones = np.stack([values, np.zeros_like(values)], axis=1), np.ones((2, 1), np.float32)
+    for layout in (np.asarray, turned):  # as the left operand, and as the right one
+        for x, y in [(layout(columns), ones), (ones.T, layout(columns).T)]:
+            call = matmul.product(put(x), put(y), precision=precision)
+            call()
+            np.testing.assert_array_equal(call.out.get().ravel(), want)
 
 
 # ---- dispatch ------------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,20 @@ def test_replay_equals_eager_to_the_last_bit(kind: Any) -> None:
         np.testing.assert_array_equal(w, others[name], err_msg=name)
 
 
+def test_products_of_gapped_rows_and_columns(device: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((6, 20), (24, 10), (12,)))
+
+    def g(x: Any, w: Any, b: Any) -> Any:
+        return tg.relu(x[:, ::2] @ w[:20:2] + b[:10]), tg.tanh(x[:, 3:13] @ w[1:11] * 2.0)
+
+    step = tg.compile(g)
+    got = step(*map(tg.tensor, (x, w, b)))
+    want = np.maximum(x[:, ::2] @ w[:20:2] + b[:10], 0), np.tanh(x[:, 3:13] @ w[1:11] * 2)
+    for a, c in zip(got, want, strict=True):
+        np.testing.assert_allclose(a.numpy(), c, rtol=1e-4, atol=1e-5)
+
+
 def test_a_learning_rate_set_between_replays_is_used(device: Any) -> None:
     p = nn.Parameter(tg.ones(3))
     update = optim.SGD([p], lr=0.5)
@@ -230,7 +247,7 @@ def test_the_command_line_trains_the_same_gan(tmp_path: Path) -> None:
     typer = pytest.importorskip("typer.testing")
     from tinygen.commands import app
 
-    np.save(tmp_path / "images.npy", images())
+    np.save(tmp_path / "images.npy", images(48))
     logs = {}
     for name in ("numpy", "emulated"):
         ran = typer.CliRunner().invoke(
@@ -241,9 +258,105 @@ def test_the_command_line_trains_the_same_gan(tmp_path: Path) -> None:
         )  # fmt: skip
         assert ran.exit_code == 0, ran.output
         (entry,) = (json.loads(s) for s in (tmp_path / name / "log.jsonl").read_text().splitlines())
-        assert entry["step"] >= 4
+        assert entry["step"] == 5
         logs[name] = entry["losses"]
         assert (tmp_path / name / "samples.png").stat().st_size > 0
     for key in ("d_loss", "g_loss"):
         assert logs["emulated"][key] == pytest.approx(logs["numpy"][key], rel=1e-5)
     assert backend.current().name == "numpy"
+
+
+def test_the_command_line_without_a_compiler(tmp_path: Path) -> None:
+    pytest.importorskip("typer")
+    ran = subprocess.run(
+        [sys.executable, "-m", "tinygen", "train", "gan", "--backend", "emulated"],
+        capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        env={**os.environ, "CXX": "none", "PATH": str(tmp_path)},
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("error: emulated: the emulated GPU needs a C++ compiler")
+    assert "Traceback" not in ran.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing was begun
+
+
+# ---- precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("tf32", 2.0**-11), ("bf16", 2.0**-8)])
+def test_a_precision_rounds_the_operands_of_products_alone(
+    precision: str, rounding: float, device: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (rng.standard_normal(s).astype(np.float32) for s in ((40, 70), (70, 30)))
+    exact = a.astype(np.float64) @ b
+    allowed = 2.5 * rounding * (np.abs(a).astype(np.float64) @ np.abs(b))
+    with tg.use_backend("emulated", precision=precision):
+        assert device.precision == precision
+        rounded = tg.matmul(tg.tensor(a), tg.tensor(b)).numpy()
+        whole = tg.exp(tg.tensor(a)).numpy()
+    assert device.precision == "float32"
+    plain = tg.matmul(tg.tensor(a), tg.tensor(b)).numpy()
+    assert (np.abs(rounded - exact) <= allowed).all()
+    assert np.abs(rounded - exact).max() > 20 * np.abs(plain - exact).max()
+    np.testing.assert_array_equal(whole, tg.exp(tg.tensor(a)).numpy())
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_training_in_a_precision_stays_near_float32(precision: str) -> None:
+    exact, weights, _ = steps("emulated", models.VAE, 5, fuse=True)
+    with tg.use_backend("emulated", precision=precision):
+        rounded, others, _ = steps("emulated", models.VAE, 5, fuse=True)
+    assert rounded != exact
+    for a, b in zip(exact, rounded, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-3 if precision == "tf32" else 1e-2)
+    for name, w in weights.items():  # Adam's steps are 1e-3 each
+        assert w.dtype == np.float32
+        assert np.abs(w - others[name]).max() <= 2 * 5 * 1e-3
+
+
+def test_a_precision_that_is_not_there() -> None:
+    with pytest.raises(tg.DeviceError, match=r"no precision 'half'; expected float32, tf32, bf16"):
+        tg.use_backend("emulated", precision="half")
+    with pytest.raises(tg.DeviceError, match=r"numpy: products are in float32 here; .*'tf32'"):
+        tg.use_backend("numpy", precision="tf32")
+    assert backend.current().name == "numpy"
+
+
+def test_a_device_without_tensor_cores(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.device, "capability", 75)
+    with pytest.raises(tg.DeviceError, match=r"capability 8\.0, this GPU has 7\.5; use float32"):
+        tg.use_backend("emulated", precision="tf32")
+
+
+def test_a_plan_belongs_to_its_precision(device: Any) -> None:
+    step = tg.compile(lambda x: x @ x)
+    x = tg.tensor(np.full((8, 8), 1 + 2.0**-12, np.float32))
+    assert step(x).numpy().max() > 8.003
+    with tg.use_backend("emulated", precision="tf32"):
+        assert step(x).numpy().max() == 8
+    assert step(x).numpy().max() > 8.003
+
+
+# ---- data on the device --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-1.0, 1.0)])
+def test_resident_batches_are_those_of_the_host(value_range: Any, device: Any) -> None:
+    from tinygen.data import Dataset
+    from tinygen.train.resident import Resident
+
+    data = Dataset("some", images(37), np.arange(37) % 5)
+    kind = models.GAN if value_range[0] else models.VAE
+    model = kind((8, 8, 1), hidden=(8,), rng=Generator(0))
+    resident = Resident(model, data)
+    before = device.synchronizations
+    with resident.batches(8, seed=3, epoch=2, start=1) as batches:
+        found = list(batches)
+    assert device.synchronizations == before
+    with data.batches(8, seed=3, epoch=2, start=1, value_range=value_range) as batches:
+        wanted = list(batches)
+    assert [b.position for b in found] == [b.position for b in wanted] == [1, 2, 3]
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a.index, b.index)
+        np.testing.assert_array_equal(a.images.get(), b.images)
+        np.testing.assert_array_equal(a.labels.get(), b.labels)

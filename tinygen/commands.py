@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from . import losses, models, train
-from .backend import DeviceError, show_config, use_backend
+from .backend import PRECISIONS, DeviceError, show_config, use_backend
 from .backend import get as get_backend
 from .data import Dataset, load
 from .random import Generator
@@ -43,6 +43,8 @@ OptimizerName = StrEnum("OptimizerName", models.gan.OPTIMIZERS)  # type: ignore[
 LossName = StrEnum("LossName", list(losses.GAN_LOSSES))  # type: ignore[misc]
 Schedule = StrEnum("Schedule", train.loop.SCHEDULES)  # type: ignore[misc]
 CONSTANT = Schedule("constant")
+Precision = StrEnum("Precision", PRECISIONS)  # type: ignore[misc]
+FLOAT32 = Precision("float32")
 
 
 def run() -> None:
@@ -179,6 +181,14 @@ def train_command(
             rich_help_panel=TRAIN,
         ),
     ] = "numpy",
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="Of the operands of matrix products on a GPU: tf32 and bf16 use tensor cores, "
+            "with 10 and 7 bits after the point; weights stay float32.",
+            rich_help_panel=TRAIN,
+        ),
+    ] = FLOAT32,
     hidden: Annotated[
         str | None,
         typer.Option(
@@ -279,13 +289,13 @@ def train_command(
     if out is None:
         out = _new_folder(model, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
-    with use_backend(backend):
-        network = build(dataset.shape, classes=classes, rng=Generator(how["seed"]), **options)
     show = _console()
-    weights = sum(p.size for p in network.parameters())
-    show.print(f"data   {dataset!r}", markup=False)
-    show.print(f"model  {model}, {weights:,} parameters; run folder {out}", markup=False)
-    result = train.fit(network, dataset, out=out, resume=resume, **how)
+    with use_backend(backend, str(precision)):
+        network = build(dataset.shape, classes=classes, rng=Generator(how["seed"]), **options)
+        weights = sum(p.size for p in network.parameters())
+        show.print(f"data   {dataset!r}", markup=False)
+        show.print(f"model  {model}, {weights:,} parameters; run folder {out}", markup=False)
+        result = train.fit(network, dataset, out=out, resume=resume, **how)
     if result.interrupted:
         raise typer.Exit(130)
     show.print(f"\nsamples  {out / 'samples.png'}", markup=False)

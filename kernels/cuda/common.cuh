@@ -16,6 +16,15 @@
     long long i = blockIdx.x * (long long)blockDim.x + threadIdx.x; i < (n);      \
     i += (long long)gridDim.x * blockDim.x
 
+// A few numbers at once, as V: the address must be a multiple of their size.
+template <class V, class T>
+__device__ inline void store(T* to, V value) {
+#ifdef EMULATED
+    if ((uintptr_t)to % sizeof(V)) emulated::misaligned(to, sizeof(V), 1);
+#endif
+    *reinterpret_cast<V*>(to) = value;
+}
+
 // Four floats at once: the address must be a multiple of 16 bytes.
 __device__ inline float4 load4(const float* from) {
 #ifdef EMULATED
@@ -24,8 +33,5 @@ __device__ inline float4 load4(const float* from) {
     return *reinterpret_cast<const float4*>(from);
 }
 __device__ inline void store4(float* to, float4 value) {
-#ifdef EMULATED
-    if ((uintptr_t)to % 16) emulated::misaligned(to, 16, 1);
-#endif
-    *reinterpret_cast<float4*>(to) = value;
+    store(to, value);
 }

@@ -94,7 +94,7 @@ def hosted(
     table = device.to_device(np.array([device.address(a) for a in arrays], np.int64))
     code, slope = np.int32(shape[1]), memory.dtype.type(0)
     end = matmul.Epilogue(table.view(memory.dtype), memory, code, slope, source, arrays)
-    call = matmul.product(x, y, out=memory, ends=end)
+    call = matmul.product(x, y, out=memory, ends=end, precision=device.precision)
     if call is not NotImplemented:
         call.keep = (call.keep, table, arrays)
     return call

@@ -16,7 +16,8 @@
 //                   buffer, so that a step needs one barrier and nobody waits for memory: now
 //                   arithmetic is the limit.
 //   tensor_tiles    the same with tensor cores (mma.cuh): a warp makes WM x WN elements, 16 x 8 at
-//                   an instruction, from numbers rounded to TF32.
+//                   an instruction, from numbers rounded to TF32; or to bf16, of which a word of
+//                   shared memory holds two, so that half the loads feed as many multiply-adds.
 //
 // What the upper three share:
 //
@@ -238,9 +239,9 @@ __global__ void vector_tiles(const float* a, const float* b, float* c, const flo
 
 // ---- 5. tensor cores ----------------------------------------------------------------------------
 
-// The tiles keep the operands' layout: elements are read one by one, so no order is better, and
-// with LD the 32 that a warp reads at once lie in 32 banks.
-template <int BM, int BN, int BK, int WM, int WN, bool A_K, bool B_K>
+// The tiles keep the operands' layout, in words of IN_WORD neighbours along k. Words are read one
+// by one, so no order is better, and with LD the 32 that a warp reads at once lie in 32 banks.
+template <class Format, int BM, int BN, int BK, int WM, int WN, bool A_K, bool B_K>
 __launch_bounds__(BM / WM * (BN / WN) * 32, 2)
 __global__ void tensor_tiles(const float* a, const float* b, float* c, const float* bias,
                              const float* saved, int M, int N, int K, int lda, int ldb,
@@ -248,34 +249,35 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
                              int code, float slope) {
 #ifdef TENSOR_CORES
     constexpr int THREADS = BM / WM * (BN / WN) * 32;
-    constexpr int LDA = A_K ? BK + 4 : BM + 8, LDB = B_K ? BK + 4 : BN + 8;
-    constexpr int SIZE_A = (A_K ? BM : BK) * LDA, SIZE = SIZE_A + (B_K ? BN : BK) * LDB;
-    __align__(16) __shared__ float shared[2 * SIZE];
+    constexpr int IN_WORD = Format::IN_WORD, DEPTH = BK / IN_WORD;
+    constexpr int LDA = A_K ? DEPTH + 4 : BM + 8, LDB = B_K ? DEPTH + 4 : BN + 8;
+    constexpr int SIZE_A = (A_K ? BM : DEPTH) * LDA, SIZE = SIZE_A + (B_K ? BN : DEPTH) * LDB;
+    __align__(16) __shared__ unsigned shared[2 * SIZE];
     static_assert(BM / WM * 16 * (BN + PAD) <= 2 * SIZE, "store_rows");
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int wm = warp / (BN / WN) * WM, wn = warp % (BN / WN) * WN;  // where the warp's elements begin
     int m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     Part part = part_of(batches, depth, K);
     a += part.matrix * a_batch, b += part.matrix * b_batch;
-    Stage<BM, BK, A_K, THREADS> next_a;
-    Stage<BN, BK, B_K, THREADS> next_b;
+    Stage<BM, BK, A_K, THREADS, IN_WORD> next_a;
+    Stage<BN, BK, B_K, THREADS, IN_WORD> next_b;
     next_a.start(a, lda, m0, part.begin), next_b.start(b, ldb, n0, part.begin);
     next_a.fetch(lda, m0, M, part.begin, part.end);
     next_b.fetch(ldb, n0, N, part.begin, part.end);
     float sum[WM / 16][WN / 8][4] = {};
     int now = 0;
     for (int k0 = part.begin; k0 < part.end; k0 += BK, now = SIZE - now) {
-        float *tile_a = shared + now, *tile_b = tile_a + SIZE_A;
-        next_a.template place_rounded<LDA>(tile_a);
-        next_b.template place_rounded<LDB>(tile_b);
+        unsigned *tile_a = shared + now, *tile_b = tile_a + SIZE_A;
+        next_a.template place_rounded<Format, LDA>(tile_a);
+        next_b.template place_rounded<Format, LDB>(tile_b);
         __syncthreads();
         if (k0 + BK < part.end) {
             next_a.fetch(lda, m0, M, k0 + BK, part.end);
             next_b.fetch(ldb, n0, N, k0 + BK, part.end);
         }
 #pragma unroll
-        for (int k = t; k < BK + t; k += 8) {
-            float left[WM / 16][4], right[WN / 8][2];
+        for (int k = t; k < DEPTH + t; k += 8) {
+            unsigned left[WM / 16][4], right[WN / 8][2];
 #pragma unroll
             for (int i = 0; i < WM / 16 * 4; ++i) {
                 int row = wm + i / 4 * 16 + i % 2 * 8 + g, col = k + i % 4 / 2 * 4;
@@ -289,22 +291,23 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
 #pragma unroll
             for (int i = 0; i < WM / 16; ++i)
 #pragma unroll
-                for (int j = 0; j < WN / 8; ++j) mma(sum[i][j], left[i], right[j]);
+                for (int j = 0; j < WN / 8; ++j) Format::mma(sum[i][j], left[i], right[j]);
         }
     }
     c += blockIdx.z * ((long long)M * N);
     Epilogue<float> epilogue{bias, saved + part.matrix * ((long long)M * N), code, slope};
+    float* rows = reinterpret_cast<float*>(shared);
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < WM / 16; ++i) {  // 16 rows of each warp
 #pragma unroll
         for (int j = 0; j < WN / 8; ++j) {
-            float* to = shared + (wm / WM * 16 + g) * (BN + PAD) + wn + j * 8 + 2 * t;
+            float* to = rows + (wm / WM * 16 + g) * (BN + PAD) + wn + j * 8 + 2 * t;
             to[0] = sum[i][j][0], to[1] = sum[i][j][1];
             to += 8 * (BN + PAD);
             to[0] = sum[i][j][2], to[1] = sum[i][j][3];
         }
-        store_rows<BM / WM * 16, BN, 16, WM, THREADS>(shared, c, M, N, m0 + i * 16, n0, epilogue);
+        store_rows<BM / WM * 16, BN, 16, WM, THREADS>(rows, c, M, N, m0 + i * 16, n0, epilogue);
     }
 #endif
 }

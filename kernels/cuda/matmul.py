@@ -22,18 +22,24 @@ from .runtime import (
 SOURCE = Source("matmul.cuh")
 MULTIPROCESSORS = 132  # to fill: a constant, so that results are the same on every GPU
 SHORTEST = 64  # a part of k: less is not worth a second launch
-STEP = 16  # of k, that a block brings into shared memory at once
+STEP = 16  # of k: what a block brings into shared memory at once, in most rungs
 MOST = 65535  # blocks on the second and third axis of a grid
 MANY = 64  # launches of one product, where strides of the leading axes do not go together
 
 
 class Rung(NamedTuple):
-    """A kernel with square tiles. `numbers`: its template arguments before the layouts."""
+    """A kernel with square tiles.
+
+    Args:
+        numbers: its template arguments before the layouts.
+        step: of k, as in `numbers`; parts of k are multiples of it.
+    """
 
     tile: int
     threads: int
     kernel: str
     numbers: str
+    step: int = STEP
 
     def named(self, a_k: bool, b_k: bool) -> str:
         return f"{self.kernel}<{self.numbers}, {str(a_k).lower()}, {str(b_k).lower()}>"
@@ -45,8 +51,12 @@ RUNGS = {  # from large tiles to small ones: the large ones read less, the small
         Rung(64, 256, "vector_tiles", f"64, 64, {STEP}, 4, 4"),
     ),
     "tf32": (
-        Rung(128, 256, "tensor_tiles", f"128, 128, {STEP}, 64, 32"),
-        Rung(64, 128, "tensor_tiles", f"64, 64, {STEP}, 32, 32"),
+        Rung(128, 256, "tensor_tiles", f"Tf32, 128, 128, {STEP}, 64, 32"),
+        Rung(64, 128, "tensor_tiles", f"Tf32, 64, 64, {STEP}, 32, 32"),
+    ),
+    "bf16": (  # twice the step costs more registers, which the large tiles do not have
+        Rung(128, 256, "tensor_tiles", f"Bf16, 128, 128, {STEP}, 64, 32"),
+        Rung(64, 128, "tensor_tiles", f"Bf16, 64, 64, {2 * STEP}, 32, 32", 2 * STEP),
     ),
     "float64": (Rung(64, 256, "register_tiles", f"double, 64, 64, {STEP}, 4, 4"),),
 }
@@ -140,7 +150,7 @@ def _rung(rungs: tuple[Rung, ...], m: int, n: int, k: int, batch: int) -> tuple[
         if count >= MULTIPROCESSORS:
             return rung, k
     parts = min(blocks(MULTIPROCESSORS, count), blocks(k, SHORTEST))
-    return rungs[-1], k if parts == 1 else blocks(blocks(k, parts), STEP) * STEP
+    return rung, k if parts == 1 else blocks(blocks(k, parts), rung.step) * rung.step
 
 
 def _launches(
@@ -212,7 +222,7 @@ def product(
         activation, slope: applied to the sum. Given `saved`, the activation's result in the forward
             pass, the sum is multiplied by the activation's derivative there instead.
         accumulate: add to what out holds.
-        precision: of float32 operands: "float32", or "tf32" for tensor cores.
+        precision: of float32 operands: "float32", or "tf32" or "bf16" for tensor cores.
         ends: an epilogue of its own (epilogue.py) instead of all these.
     """
     lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2]) if x.ndim + y.ndim > 4 else ()
@@ -222,7 +232,7 @@ def product(
     if not (x.size and y.size) or (accumulate and out is None) or (slope < 0 and saved is not None):
         return NotImplemented
     device = device_of(x)
-    if precision == "tf32" and getattr(device, "capability", 80) < 80:
+    if precision != "float32" and device.capability < 80:
         return NotImplemented
     out = device.empty(shape, x.dtype) if out is None else out
     for array, wanted in ((out, shape), (saved, shape), (bias, shape[-1:])):
@@ -243,6 +253,10 @@ def product(
     to = out
     if x.ndim > 2 and y.ndim == 2 and x.flags.c_contiguous:  # one matrix with all rows
         x, to = x.reshape(-1, x.shape[-1]), out.reshape(-1, shape[-1])
+    library = None if ends or code else device.library_product(x, y, to, precision)
+    if library is not None:
+        library.out = out
+        return library
     launches = _launches(x, y, to, rungs, epilogue, keep)
     return NotImplemented if launches is None else Call(launches, out, keep=keep)
 
@@ -250,10 +264,10 @@ def product(
 @kernel
 def matmul_nd(x: Any, y: Any, *, out: Any = None) -> Any:
     """x @ y, matrices or stacks of them."""
-    return product(x, y, out=out)
+    return product(x, y, out=out, precision=device_of(x).precision)
 
 
 @kernel
 def linear_fused(x: Any, w: Any, b: Any, *, out: Any = None) -> Any:
     """x @ w + b."""
-    return product(x, w, bias=b, out=out)
+    return product(x, w, bias=b, out=out, precision=device_of(x).precision)

@@ -103,9 +103,16 @@ def _inlined(file: str, code: str, seen: set[str]) -> str:
 
 
 class Device:
-    """What a kernel needs of the place where it runs. Subclasses: Emulator, and a GPU's."""
+    """What a kernel needs of the place where it runs. Subclasses: Emulator, and a GPU's.
+
+    Attributes:
+        precision: of the operands of float32 matrix products: "float32", "tf32" or "bf16".
+        capability: 10 times the version of the GPU: 90 for sm_90.
+    """
 
     name: str
+    precision = "float32"
+    capability = 80
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An array whose values are not set."""
@@ -118,6 +125,10 @@ class Device:
     def address(self, array: Any) -> int:
         """Where an array starts, as a kernel sees it."""
         raise NotImplementedError
+
+    def library_product(self, x: Any, y: Any, out: Any, precision: str) -> Any:
+        """x @ y -> out by a library's faster product, as a call; None where there is none."""
+        return None
 
     def launch(self, what: Launch) -> None:
         """Run one kernel."""

@@ -27,6 +27,7 @@ class Backend:
     name: str
     xp: Any
     array_type: type
+    precision = "float32"  # of the operands of float32 matrix products
 
     def __init__(self) -> None:
         self.kernels: dict[str, Callable[..., Any]] = {}
@@ -71,6 +72,13 @@ class Backend:
     def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:
         """Bound calls (each with `kernel`, or None, and `reference`) as functions to run."""
         return [c.reference if c.kernel is None else c.kernel for c in calls]
+
+    def set_precision(self, precision: str) -> None:
+        """Round the operands of float32 products; see use_backend."""
+        raise DeviceError(
+            f"{self.name}: products are in float32 here; precision {precision!r} needs the backend "
+            "cupy, or emulated"
+        )
 
     def describe(self) -> str:
         """Versions, device and memory, in words."""
@@ -149,6 +157,9 @@ class _Guard(threading.local):
 guard = _Guard()
 
 
+PRECISIONS = ("float32", "tf32", "bf16")
+
+
 class _Current(threading.local):
     name = "numpy"
 
@@ -162,11 +173,26 @@ def current() -> Backend:
 
 
 class use_backend:  # noqa: N801  (a function that is also a context manager)
-    """Choose where this thread makes new tensors: `use_backend("numpy")`, or as a `with` block."""
+    """Choose where this thread makes new tensors: `use_backend("numpy")`, or as a `with` block.
 
-    def __init__(self, name: str) -> None:
-        self._before = _current.name
-        get(name)
+    Args:
+        name: "numpy", "cupy" or "emulated".
+        precision: on the last two, what float32 operands of matrix products are rounded to:
+            "float32" (not at all), "tf32" (10 bits after the point, errors of 2^-11 a factor) or
+            "bf16" (7 bits, 2^-8). Sums, weights and all else stay float32. Like the choice of the
+            backend it ends with the `with` block; None leaves it as it is.
+
+    Raises:
+        DeviceError: no such backend, or it cannot be had, or it lacks that precision.
+    """
+
+    def __init__(self, name: str, precision: str | None = None) -> None:
+        backend, self._before = get(name), _current.name
+        self._backend, self._precision = backend, backend.precision
+        if precision is not None and precision != backend.precision:
+            if precision not in PRECISIONS:
+                raise DeviceError(f"no precision {precision!r}; expected {', '.join(PRECISIONS)}")
+            backend.set_precision(precision)
         _current.name = name
 
     def __enter__(self) -> Backend:
@@ -174,6 +200,8 @@ class use_backend:  # noqa: N801  (a function that is also a context manager)
 
     def __exit__(self, *error: object) -> None:
         _current.name = self._before
+        if self._backend.precision != self._precision:
+            self._backend.set_precision(self._precision)
 
 
 class _Config(dict[str, str]):

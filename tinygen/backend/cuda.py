@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import Backend
+from . import Backend, DeviceError
 
 RUNTIME = "tinygen_kernels.cuda.runtime"
 
@@ -26,6 +26,14 @@ class CudaBackend(Backend):
     def __init__(self) -> None:
         super().__init__()
         self.synchronizations = 0
+
+    def set_precision(self, precision: str) -> None:
+        if precision != "float32" and self.device.capability < 80:
+            raise DeviceError(
+                f"{self.name}: precision {precision!r} needs tensor cores of compute capability "
+                f"8.0, this GPU has {self.device.capability / 10}; use float32"
+            )
+        self.device.precision = self.precision = precision
 
     def launch(
         self, source: str, name: str, grid: tuple[int, ...], block: tuple[int, ...], *args: Any,

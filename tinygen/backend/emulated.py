@@ -294,7 +294,7 @@ class EmulatedBackend(CudaBackend):
 class Graph:
     """The calls of a step, captured when it first runs: launches on a stream of their own.
 
-    A reference, which a GPU would capture kernel by kernel, is kept as it is.
+    What is no launch, a reference or a library's product, is kept as it is.
     """
 
     def __init__(self, device: Any, calls: list[Any]) -> None:
@@ -306,10 +306,10 @@ class Graph:
         if self._nodes is None:
             with self._device.capture(number=1) as nodes:
                 for call in self._calls:
-                    if call.kernel is None:
-                        nodes.append(call.reference)
-                    else:
+                    if hasattr(call.kernel, "launches"):
                         call.kernel()
+                    else:
+                        nodes.append(call.kernel or call.reference)
             self._nodes = nodes
         with self._device.on_stream(1):
             for node in self._nodes:

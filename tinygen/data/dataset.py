@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend import use_backend
 from ..random import Generator
 
 __all__ = ["Batch", "Batches", "DataError", "Dataset"]
@@ -117,6 +118,13 @@ class Dataset:
             "test_n": 0 if self.test is None else len(self.test),
         }
 
+    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
+        """The places of all images in the order of an epoch: a function of (seed, epoch) alone."""
+        with use_backend("numpy"):
+            generator = Generator(seed).stream("shuffle", epoch)
+            order: NDArray[np.int64] = generator.permutation(len(self)).numpy().astype(np.int64)
+        return order
+
     def batches(
         self,
         batch_size: int,
@@ -151,11 +159,7 @@ class Dataset:
             )
         if not 0 <= start <= count:
             raise DataError(f"batches: start={start}, expected 0 to {count}, the batches an epoch")
-        if shuffle:
-            generator = Generator(seed).stream("shuffle", epoch)
-            order = generator.permutation(n).numpy().astype(np.int64)
-        else:
-            order = np.arange(n, dtype=np.int64)
+        order = self.order(seed, epoch) if shuffle else np.arange(n, dtype=np.int64)
         make = functools.partial(_gather, self.images, self.labels, order, batch_size, (low, high))
         return Batches(make, range(start, count), prefetch)
 

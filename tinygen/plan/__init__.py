@@ -42,7 +42,7 @@ class Plan:
     def __init__(
         self, step: Callable[..., Any], args: Any, kwargs: Any, slots: list[Tensor], fusing: bool
     ) -> None:
-        backend = backends.current()
+        backend = self._backend = backends.current()
         recorder = Recorder(fusing, backend)
         recorder.run(step, args, kwargs, slots)
         recording = recorder.recording
@@ -70,7 +70,6 @@ class Plan:
         self.calls: list[Call] = calls
         self.memory = Memory(calls, needed, backend)
         self.arena_bytes, self.total_bytes = self.memory.arena_bytes, self.memory.total_bytes
-        self._backend = backend
         self.bound = [Bound(call, self.memory, backend, not fusing) for call in calls]
         self._steps = backend.sequence(self.bound)
         kernels = [b for b in self.bound if b.kernel is not None]
@@ -121,11 +120,13 @@ class Compiled:
         self.plan: Plan | None = None  # the one that ran last
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        off = os.environ.get("TINYGEN_COMPILE") == "0"
-        if off or state.observer is not None:  # an observer wants to see every operation
+        # An observer wants to see every operation.
+        if os.environ.get("TINYGEN_COMPILE") == "0" or state.observer is not None:
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
-        key = (_key((args, sorted(kwargs.items())), tensors), state.recording)
+        place = backends.current()
+        mode = (state.recording, place, place.precision)
+        key = (_key((args, sorted(kwargs.items())), tensors), mode)
         known = self.plans.setdefault(key, [])
         plan = next((p for p in known if p.valid()), None)
         if plan is None:
@@ -133,7 +134,7 @@ class Compiled:
             fresh = iter(slots)
             plan = Plan(
                 self.function, _filled(args, fresh), _filled(kwargs, fresh), slots,
-                self.fuse and fuse.available(backends.current()),
+                self.fuse and fuse.available(place),
             )  # fmt: skip
             known[:] = [*(p for p in known if p.valid() or p.modules), plan][-4:]
         self.plan = plan

@@ -94,7 +94,9 @@ class Fusion:
         if self.product is not None:  # on a device; products.join takes the others
             ends = importlib.import_module("tinygen_kernels.cuda.epilogue")
             grids = [_as_grid(a, grid(outs[-1])) for a in arrays[2:]]
-            return ends.hosted(*arrays[:2], *self.program(), grids, outs[:-1], outs[-1])
+            made = ends.hosted(*arrays[:2], *self.program(), grids, outs[:-1], outs[-1])
+            self.source = made.launches[-1].source.code
+            return made
         loops = importlib.import_module(backend.loops)
         return loops.elementwise_call(self.loop(arrays, outs, backend), *self._shape())
 
@@ -191,12 +193,6 @@ class _Group:
         return True
 
 
-def _narrow(call: Call, shape: tuple[int, int]) -> bool:
-    """Whether all arguments are as large as the out, so that any split into rows will do."""
-    size = shape[0] * shape[1]
-    return all(_flat(v, size) for v in call.args if isinstance(v, Value))
-
-
 def _flat(v: Value, size: int) -> bool:
     return v.size in (1, size) or v.dtype.name == "uint64"
 
@@ -220,9 +216,9 @@ def fuse(calls: list[Call], needed: set[Storage]) -> list[Call]:
             group = of.get(v.storage) if isinstance(v, Value) else None
             if group is None or group is joined or group.dtype != dtype:
                 continue
-            same = group.shape == grid(out) or (
-                group.shape[0] * group.shape[1] == out.size and _narrow(call, group.shape)
-            )
+            # Arguments all as large as the out: any split into rows will do.
+            flat = all(_flat(v, out.size) for v in call.args if isinstance(v, Value))
+            same = group.shape == grid(out) or (math.prod(group.shape) == out.size and flat)
             if not same or not group.admits(calls, i):
                 continue
             if joined is None:

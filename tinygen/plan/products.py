@@ -117,6 +117,7 @@ def _plain(call: Call) -> bool:
         all(isinstance(v, Value) and len(v.shape) == 2 and v.size for v in values)
         and len({v.dtype.name for v in values} & {"float32", "float64"}) == 1
         and all(s >= 0 and s % v.dtype.itemsize == 0 for v in values for s in v.strides)
+        and all(v.dtype.itemsize in v.strides for v in values)
         and call.outs[0].contiguous
     )
 

@@ -36,7 +36,7 @@ def table(plan: Plan) -> str:
     """
     head = ("call", "shapes", "GFLOP", "MB", "us", "limit", "line")
     rows: list[tuple[str, ...]] = [head]
-    best = limits()
+    best = limits()  # of the processor, also where a device computes
     seconds = times(plan)
     total = 0.0
     for bound, second in zip(plan.bound, seconds, strict=True):

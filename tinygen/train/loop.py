@@ -33,6 +33,7 @@ from . import pictures
 from .checkpoint import FORMAT, Position, State, describe_model, save_model
 from .folder import RunFolder
 from .progress import Silent, choose
+from .resident import Resident, fits
 from .run import Run
 
 LOG_EVERY = 50  # steps
@@ -130,19 +131,19 @@ class Training:
         self._range_checked = False
         self._rates: dict[str, float] = {}  # the learning rates that are set
         self.history: list[dict[str, Any]] = []  # what was logged since the start or the resume
+        self._resident = Resident(model, data) if fits(model, data) else None
         self.read_every = 1 if model.backend.name == "numpy" else READ_EVERY
         self._unread: list[dict[str, Tensor]] = []  # losses of the steps since the last reading
 
     def epoch_batches(self) -> Any:
         """The batches that this epoch still has."""
-        position = self.state.position
-        return self.data.batches(
-            self.settings.batch_size,
-            seed=self.settings.seed,
-            epoch=position.epoch,
-            value_range=self.model.value_range,
-            start=position.batch,
-        )
+        size, position = self.settings.batch_size, self.state.position
+        where: dict[str, Any] = {
+            "seed": self.settings.seed, "epoch": position.epoch, "start": position.batch
+        }  # fmt: skip
+        if self._resident is not None:
+            return self._resident.batches(size, **where)
+        return self.data.batches(size, value_range=self.model.value_range, **where)
 
     def step(self, batch: Batch) -> None:
         """One update; its losses are told by `read`."""
@@ -162,13 +163,23 @@ class Training:
 
     def read(self) -> list[dict[str, float]]:
         """The losses of each step since the last reading; waits until they are known."""
-        sums = self.state.position.sums
-        values = [{k: float(v) for k, v in losses.items()} for losses in self._unread]
-        self._unread.clear()
-        for losses in values:
-            for name, value in losses.items():
+        sums, values = self.state.position.sums, []
+        for numbers in self._numbers():
+            values.append(dict(zip(self._unread[0], numbers, strict=True)))
+            for name, value in values[-1].items():
                 sums[name] = sums.get(name, 0.0) + value
+        self._unread.clear()
         return values
+
+    def _numbers(self) -> list[list[float]]:
+        """The unread losses as numbers, in one reading."""
+        arrays = [loss.data for losses in self._unread for loss in losses.values()]
+        if not arrays:
+            return []
+        place = self.model.backend
+        numbers: list[float] = place.to_host(place.xp.stack(arrays)).tolist()
+        each = len(self._unread[0])
+        return [numbers[i : i + each] for i in range(0, len(numbers), each)]
 
     def _plain_update(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
         """What is compiled: the model's own step, and the average of its weights."""
@@ -269,6 +280,7 @@ def configuration(model: Model, data: Dataset, settings: Settings) -> dict[str, 
             "system": platform.platform(),
             "processor": platform.machine(),
             "cores": os.cpu_count(),
+            "backend": f"{model.backend.name} {model.backend.precision}",
             "threads": {
                 k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")
             },
@@ -488,7 +500,9 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
     """
     config = folder.read_config()
     before, now = ({**c.get("versions", {}), **c.get("machine", {})} for c in (config, new))
-    elsewhere = [k for k in ("numpy", "processor", "cores", "threads") if before.get(k) != now[k]]
+    before.setdefault("backend", "numpy float32")
+    known = ("numpy", "processor", "cores", "threads", "backend")
+    elsewhere = [k for k in known if before.get(k) != now[k]]
     saved = folder.newest_checkpoint()
     model = describe_model(training.model)
     was = config["model"]

@@ -49,11 +49,6 @@ static bool ordered(const Access& before, uint64_t thread) {  // a barrier lies 
     return same_warp && before.warp_turn != running->warp_turn;
 }
 
-static void fail(const void* at) {
-    (void)at;
-    to_scheduler();  // and never back
-}
-
 static void raced(const Access& before, bool was_write, int array, int64_t offset, int bytes,
                   bool write, const void* at) {
     set_problem(RACE, *running, at);
@@ -65,7 +60,7 @@ static void raced(const Access& before, bool was_write, int array, int64_t offse
     report->other_at = before.at;
     report->other_write = was_write;
     report->array = array, report->offset = offset, report->bytes = bytes, report->write = write;
-    fail(at);
+    to_scheduler();  // and never back
 }
 
 static void visit(std::vector<Word>& of, int array, int64_t offset, int bytes, bool write,
@@ -105,7 +100,7 @@ static void outside(const char* p, int bytes, bool write, const void* at) {
         nearest = -2, offset = p - dynamic.data();
     set_problem(OUTSIDE, *running, at);
     report->array = nearest, report->offset = offset, report->bytes = bytes, report->write = write;
-    fail(at);
+    to_scheduler();  // and never back
 }
 
 static bool within(const char* p, int bytes, const void* low, size_t size) {
@@ -137,7 +132,7 @@ void misaligned(const void* address, size_t bytes, int write) {
     set_problem(MISALIGNED, *running, __builtin_return_address(0));
     report->bytes = int(bytes), report->write = write;
     report->offset = int64_t(reinterpret_cast<uintptr_t>(address) % bytes);
-    fail(address);
+    to_scheduler();
 }
 
 }  // namespace emulated
