@@ -83,10 +83,12 @@ def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
         blas = cublas.Blas(found, lambda: 77, 4096)
         device = place.device
         monkeypatch.setattr(cublas, "LARGE", 500)
-        monkeypatch.setattr(
-            device, "library_product",
-            lambda *call: cublas.own(blas, *call[:3], device.address, call[3]),
-        )  # fmt: skip
+
+        def product(x: Any, y: Any, out: Any, precision: str) -> Any:
+            served = cublas.serves(x, y, out, precision)
+            return cublas.Product(blas, x, y, out, device.address, precision) if served else None
+
+        monkeypatch.setattr(device, "library_product", product)
         yield found
 
 

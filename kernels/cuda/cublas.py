@@ -112,10 +112,3 @@ def load() -> Any:
     from cuda.pathfinder import load_nvidia_dynamic_lib
 
     return ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
-
-
-def own(blas: Blas | None, x: Any, y: Any, out: Any, address: Any, precision: str) -> Any:
-    """The product by cuBLAS, or None where our kernels serve."""
-    if blas is None or not serves(x, y, out, precision):
-        return None
-    return Product(blas, x, y, out, address, precision)

@@ -11,6 +11,7 @@ from typing import Any
 
 import cupy
 
+from . import cublas
 from .runtime import Device, Launch, Source
 
 
@@ -35,6 +36,22 @@ class Gpu(Device):
 
     def address(self, array: Any) -> int:
         return int(array.data.ptr)
+
+    def library_product(self, x: Any, y: Any, out: Any, precision: str) -> Any:
+        if not cublas.serves(x, y, out, precision) or self._blas is None:
+            return None
+        return cublas.Product(self._blas, x, y, out, self.address, precision)
+
+    @functools.cached_property
+    def _blas(self) -> cublas.Blas | None:
+        """Our handle of cuBLAS; None where the library is not found."""
+        try:
+            library = cublas.load()
+        except (ImportError, OSError, RuntimeError):
+            return None
+        self._workspace = cupy.cuda.alloc(cublas.WORKSPACE)  # as long as the handle
+        stream = lambda: cupy.cuda.get_current_stream().ptr
+        return cublas.Blas(library, stream, int(self._workspace.ptr))
 
     def launch(self, what: Launch) -> None:
         """Enqueue one kernel on the current stream."""
