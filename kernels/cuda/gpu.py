@@ -11,6 +11,7 @@ from typing import Any
 
 import cupy
 
+from . import cublas
 from .runtime import Device, Launch, Source
 
 
@@ -35,6 +36,22 @@ class Gpu(Device):
 
     def address(self, array: Any) -> int:
         return int(array.data.ptr)
+
+    @functools.cached_property
+    def _blas(self) -> cublas.Blas | None:
+        """cuBLAS, where it can be loaded."""
+        try:
+            library = cublas.load()
+        except (ImportError, OSError, RuntimeError):
+            return None
+        self._workspace = cupy.empty(cublas.WORKSPACE, "uint8")
+        stream = lambda: int(cupy.cuda.get_current_stream().ptr)
+        return cublas.Blas(library, stream, self.address(self._workspace))
+
+    def library_product(self, x: Any, y: Any, out: Any, precision: str) -> Any:
+        if not cublas.serves(x, y, out, precision):
+            return None  # and cuBLAS is not loaded
+        return cublas.own(self._blas, x, y, out, self.address, precision)
 
     def launch(self, what: Launch) -> None:
         """Enqueue one kernel on the current stream."""
