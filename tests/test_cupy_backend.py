@@ -205,7 +205,7 @@ def test_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(RawModule=module))
     monkeypatch.delitem(sys.modules, "tinygen_kernels.cuda.gpu", raising=False)
     device = importlib.import_module("tinygen_kernels.cuda.gpu").Gpu()
-    monkeypatch.delitem(sys.modules, "tinygen_kernels.cuda.gpu")
+    del sys.modules["tinygen_kernels.cuda.gpu"]  # made with the stand-in for CuPy
     source = runtime.GeneratedSource("own.cuh", fused=False, code="template <class T> ...")
     args = (np.int32(3),)
     for shared in (0, 30_000, 45_000, 41_000):
@@ -218,6 +218,44 @@ def test_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
         ((7,), (32,), args, 0), ((7,), (32,), args, 30_000), 45_000, ((7,), (32,), args, 45_000),
         ((7,), (32,), args, 41_000),
     ]  # fmt: skip
+
+
+def test_large_products_go_to_cublas(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygen_kernels.cuda import cublas
+
+    stream = types.SimpleNamespace(ptr=77)
+    cupy = types.SimpleNamespace(
+        empty=lambda size, dtype: types.SimpleNamespace(data=types.SimpleNamespace(ptr=4096)),
+        cuda=types.SimpleNamespace(get_current_stream=lambda: stream),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.delitem(sys.modules, "tinygen_kernels.cuda.gpu", raising=False)
+    module = importlib.import_module("tinygen_kernels.cuda.gpu")
+    del sys.modules["tinygen_kernels.cuda.gpu"]  # made with the stand-in for CuPy
+    monkeypatch.setattr(module.Gpu, "address", lambda self, array: 4096)
+    calls: list[str] = []
+
+    class Library:
+        def __getattr__(self, name: str) -> Callable[..., int]:
+            return lambda *arguments: calls.append(name) or 0
+
+    loads: list[Any] = []
+    monkeypatch.setattr(cublas, "load", lambda: loads.append(1) or Library())
+    device, x = module.Gpu(), np.ones((64, 64), np.float32)
+    assert device.library_product(x, x, x, "float32") is None
+    assert loads == []
+    monkeypatch.setattr(cublas, "LARGE", 1)
+    device.library_product(x, x, x, "float32")()
+    device.library_product(x, x, x, "tf32")()
+    assert loads == [1]
+    once = ["cublasSetStream_v2", "cublasSetWorkspace_v2", "cublasSetMathMode", "cublasSgemm_v2"]
+    assert calls == ["cublasCreate_v2", *once, *once]
+
+    def missing() -> Any:
+        raise OSError("no libcublas")
+
+    monkeypatch.setattr(cublas, "load", missing)
+    assert module.Gpu().library_product(x, x, x, "float32") is None
 
 
 # ---- a step as CUDA graphs -----------------------------------------------------------------------

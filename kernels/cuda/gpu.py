@@ -37,21 +37,21 @@ class Gpu(Device):
     def address(self, array: Any) -> int:
         return int(array.data.ptr)
 
-    def library_product(self, x: Any, y: Any, out: Any, precision: str) -> Any:
-        if not cublas.serves(x, y, out, precision) or self._blas is None:
-            return None
-        return cublas.Product(self._blas, x, y, out, self.address, precision)
-
     @functools.cached_property
     def _blas(self) -> cublas.Blas | None:
-        """Our handle of cuBLAS; None where the library is not found."""
+        """cuBLAS, where it can be loaded."""
         try:
             library = cublas.load()
         except (ImportError, OSError, RuntimeError):
             return None
-        self._workspace = cupy.cuda.alloc(cublas.WORKSPACE)  # as long as the handle
-        stream = lambda: cupy.cuda.get_current_stream().ptr
-        return cublas.Blas(library, stream, int(self._workspace.ptr))
+        self._workspace = cupy.empty(cublas.WORKSPACE, "uint8")
+        stream = lambda: int(cupy.cuda.get_current_stream().ptr)
+        return cublas.Blas(library, stream, self.address(self._workspace))
+
+    def library_product(self, x: Any, y: Any, out: Any, precision: str) -> Any:
+        if not cublas.serves(x, y, out, precision) or self._blas is None:
+            return None
+        return cublas.Product(self._blas, x, y, out, self.address, precision)
 
     def launch(self, what: Launch) -> None:
         """Enqueue one kernel on the current stream."""
