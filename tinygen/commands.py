@@ -18,7 +18,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from . import losses, models, train
-from .backend import PRECISIONS, DeviceError, show_config, use_backend
+from .backend import BACKENDS, PRECISIONS, DeviceError, show_config, use_backend
 from .backend import get as get_backend
 from .data import Dataset, load
 from .random import Generator
@@ -43,6 +43,8 @@ OptimizerName = StrEnum("OptimizerName", models.gan.OPTIMIZERS)  # type: ignore[
 LossName = StrEnum("LossName", list(losses.GAN_LOSSES))  # type: ignore[misc]
 Schedule = StrEnum("Schedule", train.loop.SCHEDULES)  # type: ignore[misc]
 CONSTANT = Schedule("constant")
+BackendName = StrEnum("BackendName", BACKENDS)  # type: ignore[misc]
+NUMPY = BackendName("numpy")
 Precision = StrEnum("Precision", PRECISIONS)  # type: ignore[misc]
 FLOAT32 = Precision("float32")
 
@@ -174,13 +176,13 @@ def train_command(
         ),
     ] = True,
     backend: Annotated[
-        str,
+        BackendName,
         typer.Option(
             help="Where to compute: numpy (the processor), cupy (an NVIDIA GPU) or emulated (the "
             "GPU's kernels on the processor: slow, exact).",
             rich_help_panel=TRAIN,
         ),
-    ] = "numpy",
+    ] = NUMPY,
     precision: Annotated[
         Precision,
         typer.Option(
@@ -284,13 +286,13 @@ def train_command(
             source = {"source": config["data"]["source"], **config["data"]["options"]}
     build: Any = models.find(model)
     _refuse_foreign(build, options)
-    get_backend(backend)  # a device that is missing is told before anything is read or written
+    get_backend(str(backend))  # a device that is missing is told before anything is read or written
     dataset = load(source.pop("source"), **source)
     if out is None:
         out = _new_folder(model, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
     show = _console()
-    with use_backend(backend, str(precision)):
+    with use_backend(str(backend), str(precision)):
         network = build(dataset.shape, classes=classes, rng=Generator(how["seed"]), **options)
         weights = sum(p.size for p in network.parameters())
         show.print(f"data   {dataset!r}", markup=False)
@@ -469,7 +471,7 @@ def warmup_command(
 @app.command("info")
 def info_command(
     run_folder: Annotated[
-        Path | None, typer.Argument(metavar="[RUN]", help="Folder of a run.", show_default=False)
+        Path | None, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
     ] = None,
     system: Annotated[
         bool, typer.Option("--system", help="Show versions, processor, GPU and backends instead.")

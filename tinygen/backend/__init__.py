@@ -88,7 +88,8 @@ class Backend:
         return f"<backend {self.name}: {len(self.kernels)} kernels>"
 
 
-_MODULES = {name: f"tinygen.backend.{name}" for name in ("numpy", "cupy", "emulated")}
+BACKENDS = ("numpy", "cupy", "emulated")
+_MODULES = {name: f"tinygen.backend.{name}" for name in BACKENDS}
 _loaded: dict[str, Backend] = {}
 _by_type: dict[type, Backend] = {}
 
