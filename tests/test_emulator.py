@@ -11,7 +11,7 @@ import pytest
 from strategies import AVAILABLE
 
 import tinygen as tg
-from tinygen_kernels.cuda.emulator import EmulatorError, KernelError, build
+from tinygen_kernels.cuda.emulator import EmulatorError, KernelError, _asked, build
 from tinygen_kernels.cuda.runtime import Launch, Source
 
 if "emulated" not in AVAILABLE:
@@ -242,3 +242,12 @@ def test_a_machine_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build.sys, "platform", "win32")
     with pytest.raises(EmulatorError, match=r"WSL"):
         build.compiler.__wrapped__()
+
+
+def test_the_variable_that_turns_checks_on() -> None:
+    assert _asked("") == (False, 0)
+    assert _asked("check") == (True, 0)
+    assert _asked("order=7,check") == (True, 7)
+    for wrong in ("chek", "order=x", "check;order=7"):
+        with pytest.raises(EmulatorError, match=r"TINYGEN_EMULATOR is .*; expected check, order=7"):
+            _asked(wrong)

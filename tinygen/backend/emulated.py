@@ -248,9 +248,9 @@ class EmulatedBackend(CudaBackend):
         super().__init__()
         try:
             self._compiler = emulator.compiler()
+            self.device = emulator.Emulator(_poisoned, lambda array: array._host, DeviceArray)
         except emulator.EmulatorError as error:
             raise DeviceError(f"emulated: {error}") from None
-        self.device = emulator.Emulator(_poisoned, lambda array: array._host, DeviceArray)
         runtime.devices[DeviceArray] = self.device
         self.checked = self.device.checked
         _tell = self._read

@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -60,8 +61,20 @@ def _engine() -> Any:
 # ---- launching -----------------------------------------------------------------------------------
 
 LIMITS = {"block": (1024, 1024, 64), "grid": (2**31 - 1, 65535, 65535)}
-THREADS, SHARED, SHARED_ON_REQUEST = 1024, 48 * 1024, 227 * 1024
+THREADS, SHARED = 1024, 227 * 1024  # of a block; bytes of dynamic shared memory
 RESIDENT = 4096  # threads that a cooperative launch may have here
+
+
+def _asked(text: str) -> tuple[bool, int]:
+    """What TINYGEN_EMULATOR says: whether accesses are checked, and the order of threads."""
+    words = [word for word in text.split(",") if word]
+    orders = [int(word[6:]) for word in words if re.fullmatch(r"order=\d+", word)]
+    if len(orders) + words.count("check") != len(words):
+        raise EmulatorError(
+            f"TINYGEN_EMULATOR is {text!r}; expected check, order=7 (any number), or both with a "
+            "comma between them"
+        )
+    return "check" in words, orders[-1] if orders else 0
 
 
 class Emulator(Device):
@@ -82,9 +95,7 @@ class Emulator(Device):
         self._host = host
         self._array_type = array_type
         self._lock = threading.RLock()
-        asked = os.environ.get("TINYGEN_EMULATOR", "").split(",")
-        self.checks = "check" in asked
-        self.order = next((int(a[6:]) for a in asked if a.startswith("order=")), 0)
+        self.checks, self.order = _asked(os.environ.get("TINYGEN_EMULATOR", ""))
         self.launches = 0
         self.stream = 0
         self._capturing: int | None = None
@@ -226,10 +237,9 @@ def _check_grid(what: Launch) -> None:
     threads = int(np.prod(what.block))
     if threads > THREADS:
         raise KernelError(f"{what.name}: {threads} threads in a block; at most {THREADS} fit")
-    if what.shared > SHARED_ON_REQUEST:
+    if what.shared > SHARED:
         raise KernelError(
-            f"{what.name}: {what.shared:,} bytes of dynamic shared memory; at most "
-            f"{SHARED_ON_REQUEST:,} fit"
+            f"{what.name}: {what.shared:,} bytes of dynamic shared memory; at most {SHARED:,} fit"
         )
     if what.cooperative and threads * int(np.prod(what.grid)) > RESIDENT:
         raise KernelError(
