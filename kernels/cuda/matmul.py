@@ -240,10 +240,6 @@ def product(
             continue
         if array.shape != wanted or array.dtype != x.dtype or not dense(array):
             return NotImplemented
-    if bias is not None and not (
-        bias.shape == shape[-1:] and bias.dtype == x.dtype and dense(bias)
-    ):
-        return NotImplemented
     code = ACTIVATIONS.index(activation) + BIAS * (bias is not None)
     code += MASK * (saved is not None) + ACCUMULATE * accumulate
     given = (x if bias is None else bias, x if saved is None else saved)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .axes import into
 from .runtime import (
     Call,
     Launch,
@@ -14,7 +15,6 @@ from .runtime import (
     blocks,
     ctype,
     dense,
-    device_of,
     kernel,
     strides_of_a_grid,
 )  # fmt: skip
@@ -42,9 +42,8 @@ def _call(
     """One launch; the kernel's arguments are out [x] key base offset [numbers] n."""
     if not _counters(key, base) or not math.prod(shape):
         return NotImplemented
+    out = into(out, base, tuple(shape), dtype)
     if out is None:
-        out = device_of(base).empty(tuple(shape), dtype)
-    if out.shape != tuple(shape) or out.dtype != dtype or not dense(out):
         return NotImplemented
     grid, block = strides_of_a_grid(blocks(out.size, 4))
     first = (out,) if x is None else (out, x)

@@ -96,7 +96,6 @@ class Emulator(Device):
         self._array_type = array_type
         self._lock = threading.RLock()
         self.checks, self.order = _asked(os.environ.get("TINYGEN_EMULATOR", ""))
-        self.launches = 0
         self.stream = 0
         self._capturing: int | None = None
         self._captured: list[Callable[[], None]] = []
@@ -173,7 +172,6 @@ class Emulator(Device):
             ctypes.addressof(bounds), kernel.shared, kernel.shared_end,
         )  # fmt: skip
         with self._lock:
-            self.launches += 1
             if _engine().emulated_launch(ctypes.byref(launch), ctypes.byref(report)):
                 raise KernelError(told(kernel, what, report, [i for i, *_ in extents]))
 
