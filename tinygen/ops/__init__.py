@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import tensor as _tensor
 from ..primitive import Primitive
+from .conv import *
 from .elementwise import *
 from .index import *
 from .linalg import *
@@ -27,10 +28,8 @@ def _method(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # What other operations are made of; users call those.
-_INNER = """
-    basic_slice cast cast_discrete concat count expand linear_fused matmul_nd place power_n power_xy
-    slice_axis unbroadcast
-"""
+_INNER = """basic_slice cast cast_discrete concat count expand linear_fused matmul_nd place power_n
+    power_xy slice_axis unbroadcast"""
 
 
 def _is_operation(name: str, value: Any) -> bool:
