@@ -11,6 +11,8 @@ first called.
 
 _CPU = {
     "matmul": "matmul_nd",
+    "conv": "conv2d_nd conv2d_dx",
+    "conv_dw": "conv2d_dw",
     "reduce": "sum mean max min sum_to",
     "softmax": "softmax log_softmax logsumexp",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from ..binding import kernel
+from .panels import cost, pack, pack_rows, panels_of, tiling, unpack
 from .runtime import (
     Call,
     address_of,
@@ -48,20 +49,7 @@ from .runtime import (
     word,
     workspace,
 )
-from .tile import (
-    ROWS,
-    ROWS_4,
-    TURN,
-    VECTOR_BYTES,
-    WIDE,
-    cost,
-    pack,
-    pack_rows,
-    panels_of,
-    tile,
-    tiling,
-    unpack,
-)
+from .tile import ROWS, ROWS_4, TURN, VECTOR_BYTES, WIDE, tile
 
 NEVER = 1 << 62  # an operation on its own is np.matmul's: binding takes longer than it can gain
 KC = 1024  # how much of k is packed at a time
@@ -275,7 +263,7 @@ def _product64(worker, workers, args):  # type: ignore[no-untyped-def]
 # ---- choosing ------------------------------------------------------------------------------------
 
 
-def _lines(n: int) -> int:
+def lines(n: int) -> int:
     """Bytes rounded up to whole lines of the cache."""
     return -(-n // 64) * 64
 
@@ -366,9 +354,9 @@ def products(
     group = -(-panels // -(-panels // group))  # of equal size
     work = rows * lanes * parts * (k + (EPILOGUE if epilogues else 0))
     workers = threads() if work > 100_000 else 1
-    private = _lines(height * (wide + packs * block * deep) * size)
-    before = private + (update is not None) * _lines(height * group * wide * size)
-    share = _lines(before + group * block * deep * wide * size)
+    private = lines(height * (wide + packs * block * deep) * size)
+    before = private + (update is not None) * lines(height * group * wide * size)
+    share = lines(before + group * block * deep * wide * size)
     buffer = workspace(threads() * share // 4)
     ends = epilogues or [(0, 0)] * len(outs)
     if update is not None:

@@ -218,9 +218,9 @@ def wide_vectors(typing: Any) -> Any:
 
 
 # Helpers of kernels are never called from Python; without the ways in, they compile twice as fast.
-_ALONE = {"inline": "never", "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
-exact = njit(error_model="numpy", nogil=True, **_ALONE)  # for a native_exact
-inline = njit(error_model="numpy", fastmath=set(FASTMATH), nogil=True, **_ALONE)
+ALONE = {"inline": "never", "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+exact = njit(error_model="numpy", nogil=True, **ALONE)  # for a native_exact
+inline = njit(error_model="numpy", fastmath=set(FASTMATH), nogil=True, **ALONE)
 
 
 @inline

@@ -1,0 +1,315 @@
+"""Convolutions of images: products of matrices whose k comes in pieces.
+
+    y[n, i, j, o] = sum_abc x[n, i SH + a DH - PT, j SW + b DW - PL, c] w[a, b, c, o]
+
+with N images of C channels, a kernel of KH x KW taps and O output channels; the gradient of x is a
+sum of the same products in another order. From plain to fast:
+
+1. Seven loops: a multiply-add at a time.
+2. im2col: every window is copied into a row of a matrix, and one product does the rest. The copies
+   take KH KW times the memory of the images.
+3. No copies: all windows at one place (i, j) of the N images are rows of a matrix as they lie, an
+   image apart, and what they see of one row of pixels is contiguous. So a place is a small product
+   of N rows whose k comes in pieces, a piece a row of pixels, read where it is. The tile of
+   matrix products (tile.py) takes a list of pieces and sums them all in registers.
+4. Nothing is computed for zeros: a tap that falls on the padding is no piece. All rows of a tile
+   are at one place, so they agree on that.
+5. Few images (a picture is drawn): neighbouring windows of a row are the rows of a tile instead, as
+   far as they see the same taps.
+6. The gradient of x turns it around: a pixel gathers from the windows that it is in, again pieces
+   of rows, with the taps in reverse. Each result is written once, and its sum has one order.
+7. Few output channels (an image has one or three) would leave most of a vector empty: then a result
+   is a sum of dot products along the pieces.
+
+Panels of w are packed block by block of k, so that they stay in the core's cache (windows.py says
+what a block is). conv_dw.py has the gradient of w.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import carray, njit
+
+from ..binding import kernel
+from .matmul import GROUP_BYTES, lines
+from .panels import pack, panels_of, tiling, unpack
+from .runtime import (
+    ALONE,
+    Call,
+    flush_subnormals,
+    inline,
+    int64_pointer,
+    native,
+    restore,
+    threads,
+    word,
+    workspace,
+)
+from .tile import ROWS, ROWS_4, VECTOR_BYTES, packed_tile_of_pieces, pointer_of, tile_of_pieces
+from .windows import Walk, gather
+
+FEW = 4  # output channels up to which dot products take less time than a tile
+SERIAL = 100_000  # multiply-adds up to which one worker does it
+DOTS = 0  # in place of a number of vectors: no tiles, dot products
+
+# The table of arguments; strides and offsets in bytes. The first entries describe panels, for both
+# kinds of convolution: those of a group are packed at a time, up to DEPTH rows each; LEFTS are
+# the lanes where they begin, and the end. The others: see windows.Gather.
+(
+    LANES, VECTORS, PANELS, LEFTS, GROUP, DEPTH, WORKSPACE, SHARE, GROUPS, A, B, C, A_GROUP,
+    B_GROUP, C_GROUP, A_ROW, C_ROW, IMAGES, A_IMAGE, C_IMAGE, B_ROW, B_COL, N_JOBS, JOBS, BLOCKS,
+    STARTS, PIECES, FRESH, LOADS, FIRST_LOADS, SHARES,
+) = range(31)  # fmt: skip
+
+# A sum of products may be regrouped here: vectors of partial sums.
+_summing = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True, **ALONE)
+
+
+@inline
+def entry(args, i, at):  # type: ignore[no-untyped-def]
+    """Number `at` of the array of integers whose address is entry i of the table."""
+    return int64_pointer(word(args, i))[at]
+
+
+@inline
+def height(vectors):  # type: ignore[no-untyped-def]
+    """Rows of a tile of so many vectors."""
+    return ROWS_4 if vectors == 4 else ROWS
+
+
+@inline
+def panel_width(args, q, size):  # type: ignore[no-untyped-def]
+    """Numbers in a row of panel q: whole vectors."""
+    n, vectors = VECTOR_BYTES // size, word(args, VECTORS)
+    if vectors == DOTS:
+        return 1
+    return (
+        4 * n
+        if vectors == 4
+        else (entry(args, LEFTS, q + 1) - entry(args, LEFTS, q) + n - 1) // n * n
+    )
+
+
+@inline
+def panel_at(args, packed, q, size):  # type: ignore[no-untyped-def]
+    """Where panel q, of those that were packed together, begins."""
+    wide = max(1, word(args, VECTORS) * (VECTOR_BYTES // size))
+    return packed + q % word(args, GROUP) * word(args, DEPTH) * wide * size
+
+
+@_summing
+def _dot(kind, a, b, n):  # type: ignore[no-untyped-def]
+    x, y = carray(pointer_of(kind, a), n), carray(pointer_of(kind, b), n)
+    total = kind
+    for i in range(n):
+        total += x[i] * y[i]
+    return total
+
+
+@inline
+def _dots(kind, size, a, a_row, rows, panel, c, c_row, pieces, count, onto):  # type: ignore[no-untyped-def]
+    """One output channel of some rows."""
+    table = carray(int64_pointer(pieces), (count, 3))
+    for r in range(rows):
+        to = pointer_of(kind, c + r * c_row)
+        total = to[0] if onto else kind
+        for i in range(count):
+            at, row, steps = table[i]
+            total += _dot(kind, a + r * a_row + at, panel + row * size, steps)
+        to[0] = total
+
+
+@inline
+def tiles(
+    args,
+    kind,
+    size,
+    packed_a,
+    a,
+    a_row,
+    rows,
+    packed,
+    q0,
+    q1,
+    c,
+    c_row,
+    c_lane,
+    pieces,
+    count,
+    onto,
+    scratch,
+):  # type: ignore[no-untyped-def]
+    """A tile's rows of C in the panels q0:q1, from the pieces of these rows of A."""
+    n, vectors = VECTOR_BYTES // size, word(args, VECTORS)
+    high = height(vectors)
+    for q in range(q0, q1):
+        left, width = entry(args, LEFTS, q), panel_width(args, q, size)
+        here = entry(args, LEFTS, q + 1) - left
+        panel, to = panel_at(args, packed, q, size), c + left * c_lane
+        if vectors == DOTS:
+            _dots(kind, size, a, a_row, rows, panel, to, c_row, pieces, count, onto)
+            continue
+        direct = rows == high and here == width and c_lane == size
+        tile_c, tile_row = (to, c_row) if direct else (scratch, width * size)
+        adds = onto if direct else 0
+        if packed_a:
+            packed_tile_of_pieces(
+                kind, width // n, a, a_row, high - 1, panel, tile_c, tile_row, pieces, count, adds
+            )
+        else:
+            tile_of_pieces(
+                kind, width // n, a, a_row, rows - 1, panel, tile_c, tile_row, pieces, count, adds
+            )
+        if not direct:
+            unpack(kind, size, scratch, width, to, c_row, c_lane, rows, here, onto)
+
+
+@inline
+def _pack(args, kind, size, packed, b, q0, q1, block):  # type: ignore[no-untyped-def]
+    """The panels q0:q1 of a block of the kernel."""
+    for q in range(q0, q1):
+        left, width = entry(args, LEFTS, q), panel_width(args, q, size)
+        here = entry(args, LEFTS, q + 1) - left
+        panel = panel_at(args, packed, q, size)
+        for i in range(entry(args, FIRST_LOADS, block), entry(args, FIRST_LOADS, block + 1)):
+            from_b = b + entry(args, LOADS, 3 * i) + left * word(args, B_COL)
+            to = panel + entry(args, LOADS, 3 * i + 1) * width * size
+            steps = entry(args, LOADS, 3 * i + 2)
+            pack(kind, size, to, width, from_b, word(args, B_ROW), word(args, B_COL), steps, here)
+
+
+@inline
+def _gather(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
+    wide = word(args, VECTORS) * (VECTOR_BYTES // size)
+    high, jobs = height(word(args, VECTORS)), word(args, N_JOBS)
+    a_row, c_row = word(args, A_ROW), word(args, C_ROW)
+    scratch = word(args, WORKSPACE) + worker * word(args, SHARE)
+    packed = scratch + high * wide * size
+    first, end = entry(args, SHARES, worker), entry(args, SHARES, worker + 1)
+    for g in range(word(args, GROUPS)):
+        b = word(args, B) + g * word(args, B_GROUP)
+        for q0 in range(0, word(args, PANELS), word(args, GROUP)):
+            q1 = min(q0 + word(args, GROUP), word(args, PANELS))
+            for block in range(word(args, BLOCKS)):
+                _pack(args, kind, size, packed, b, q0, q1, block)
+                for image in range(word(args, IMAGES)):
+                    a = word(args, A) + g * word(args, A_GROUP) + image * word(args, A_IMAGE)
+                    c = word(args, C) + g * word(args, C_GROUP) + image * word(args, C_IMAGE)
+                    for j in range(first, end):
+                        start = entry(args, STARTS, block * jobs + j)
+                        count = entry(args, STARTS, block * jobs + j + 1) - start
+                        fresh = entry(args, FRESH, j) == block
+                        if count == 0 and not fresh:
+                            continue
+                        rows, to = entry(args, JOBS, 2 * j + 1), c + entry(args, JOBS, 2 * j)
+                        pieces = word(args, PIECES) + 24 * start
+                        for r in range(0, rows, high):
+                            tiles(
+                                args, kind, size, False, a + r * a_row, a_row, min(high, rows - r),
+                                packed, q0, q1, to + r * c_row, c_row, size, pieces, count,
+                                0 if fresh else 1, scratch,
+                            )  # fmt: skip
+
+
+@native
+def _gather32(worker, workers, args):  # type: ignore[no-untyped-def]
+    before = flush_subnormals()
+    _gather(worker, workers, args, np.float32(0), 4)
+    restore(before)
+
+
+@native
+def _gather64(worker, workers, args):  # type: ignore[no-untyped-def]
+    before = flush_subnormals()
+    _gather(worker, workers, args, np.float64(0), 8)
+    restore(before)
+
+
+# ---- binding -------------------------------------------------------------------------------------
+
+
+def served(x: Any, lanes: bool = True) -> bool:
+    """Whether strides are served: any that are not negative, channels (`lanes`) side by side."""
+    size = x.dtype.itemsize
+    side_by_side = not lanes or x.shape[-1] == 1 or x.strides[-1] == size
+    return x.size > 0 and side_by_side and all(s >= 0 and s % size == 0 for s in x.strides)
+
+
+def walks(places: Any, pixels: Any, kernel: Any, window: Any, back: bool = False) -> list[Walk]:
+    """Down and across, for windows at so many places on images of so many pixels."""
+    ends = zip(pixels, places, strict=True) if back else zip(places, pixels, strict=True)
+    before = [p for p, _ in window.padding]
+    each = zip(ends, kernel, window.stride, window.dilation, before, strict=True)
+    return [Walk(*io, *rest, back) for io, *rest in each]
+
+
+def panels_for(rows: int, lanes: int, size: int, few: int = 0) -> tuple[int, Any, int, int]:
+    """Vectors, where panels begin and the end, panels at a time, rows of a block that fit then."""
+    per_vector = VECTOR_BYTES // size
+    if lanes <= few:
+        return DOTS, np.arange(lanes + 1), lanes, GROUP_BYTES // (lanes * size)
+    vectors, _ = tiling(rows, lanes, per_vector)
+    lefts = panels_of(lanes, per_vector, vectors, even=False)
+    row = vectors * per_vector * size
+    group = max(1, min(len(lefts) - 1, GROUP_BYTES // (256 * row)))
+    return vectors, lefts, group, GROUP_BYTES // (group * row)
+
+
+def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, groups: int) -> Any:
+    """The call that computes images c from images a and kernels b (KH, KW, of a, of c)."""
+    size, n_images = a.dtype.itemsize, len(a)
+    channels, lanes = a.shape[3] // groups, c.shape[3] // groups
+    tall = lambda n: -(-n // ROWS) * ROWS
+    by_image = tall(n_images) * across.outputs <= n_images * sum(tall(n) for _, n in across.runs())
+    vectors, lefts, group, deepest = panels_for(n_images, lanes, size, few=FEW)
+    high = ROWS_4 if vectors == 4 else ROWS
+    work = c.size * channels * down.kernel * across.kernel
+    workers = threads() if work > SERIAL else 1
+    t = gather(
+        down, across, by_image * n_images, size, channels, deepest, high, a.strides[1:3],
+        b.strides[:3], c.strides[1:3], workers,
+    )  # fmt: skip
+    share = lines((high + group * t.depth) * max(1, vectors * VECTOR_BYTES // size) * size)
+    step, along = across.steps()
+    rows = (a.strides[0], c.strides[0]) if by_image else (along * a.strides[2], step * c.strides[2])
+    images = (1, 0, 0) if by_image else (n_images, a.strides[0], c.strides[0])
+    table = [
+        lanes, vectors, len(lefts) - 1, lefts, group, t.depth, workspace(threads() * share // 4),
+        share, groups, a, b, c, channels * size, b_group, lanes * size, *rows, *images,
+        *b.strides[2:], len(t.jobs), t.jobs, len(t.first_loads) - 1, t.starts, t.pieces, t.fresh,
+        t.loads, t.first_loads, t.shares,
+    ]  # fmt: skip
+    return Call(_gather32 if size == 4 else _gather64, table, out=c, workers=workers)
+
+
+@kernel
+def conv2d_nd(x: Any, w: Any, *, window: Any, out: Any = None) -> Any:
+    """The convolution, for images whose channels lie side by side."""
+    kernel = w.shape[:2]
+    places = window.outputs(x.shape[1:3], kernel)
+    shape = (len(x), *places, w.shape[3])
+    if x.dtype != w.dtype or x.dtype not in (np.float32, np.float64) or 0 in shape:
+        return NotImplemented
+    out = np.empty(shape, x.dtype) if out is None else out
+    if not (served(x) and served(w, lanes=False) and served(out)):
+        return NotImplemented
+    b_group = w.shape[3] // window.groups * w.strides[3]
+    return _gathered(
+        x, w, out, b_group, *walks(places, x.shape[1:3], kernel, window), window.groups
+    )
+
+
+@kernel
+def conv2d_dx(y: Any, w: Any, *, size: Any, window: Any, out: Any = None) -> Any:
+    """The gradient of the images, which is the transposed convolution."""
+    shape = (len(y), *size, w.shape[2] * window.groups)
+    if y.dtype != w.dtype or y.dtype not in (np.float32, np.float64) or 0 in shape:
+        return NotImplemented
+    out = np.empty(shape, y.dtype) if out is None else out
+    if not (served(y) and served(w, lanes=False) and served(out)):
+        return NotImplemented
+    b_group = w.shape[3] // window.groups * w.strides[3]
+    both = walks(y.shape[1:3], size, w.shape[:2], window, back=True)
+    return _gathered(y, w.swapaxes(2, 3), out, b_group, *both, window.groups)
