@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -523,6 +524,178 @@ def test_pairwise_distance():
     assert metrics.pairwise_distance(np.ones((5, 4, 4, 1), np.uint8)) == 0
     with pytest.raises(ValueError, match="1 image"):
         metrics.pairwise_distance(x[:1])
+
+
+# ---- the report ----------------------------------------------------------------------------------
+
+CLASSES = 4
+
+
+class Toy:
+    """Features: the means of the four quarters and their squares; class: the brightest quarter."""
+
+    name, version, sha256 = "toy", 3, "ab" * 32
+
+    def __init__(self):
+        self.most = 0
+
+    def __call__(self, images):
+        assert images.dtype == np.uint8
+        self.most = max(self.most, len(images))
+        n = len(images)
+        quarters = images.reshape(n, 2, 4, 2, 4).mean(axis=(2, 4)).reshape(n, 4) / 255
+        return np.concatenate([quarters, quarters**2], axis=1), softmax(40 * quarters)
+
+
+def pictures(seed, n, labels=None):
+    """Noise (n, 8, 8, 1) with one bright quarter each, and which one."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, n) if labels is None else labels
+    x = rng.integers(0, 100, (n, 2, 4, 2, 4, 1))
+    x[np.arange(n), labels // 2, :, labels % 2] += 100
+    return x.reshape(n, 8, 8, 1).astype(np.uint8), labels
+
+
+TRAIN, TRAIN_LABELS = pictures(0, 500)
+TEST, _ = pictures(1, 400)
+
+
+def test_good_images_measure_as_real_ones_do():
+    fake, labels = pictures(2, 300)
+    toy, seen = Toy(), []
+    found = metrics.measure(
+        toy, TRAIN, TEST, fake, labels=labels, train_labels=TRAIN_LABELS,
+        progress=lambda what, done, total: seen.append((what, done, total)),
+    )  # fmt: skip
+    assert [m.name for m in found.measures] == [
+        "FID", "KID", "precision", "recall", "density", "coverage", "Inception Score",
+        "KL of classes to even", "rare classes", "label accuracy", "pairwise distance",
+        "nearest training image", "training copies", "duplicates",
+    ]  # fmt: skip
+    assert found.diagnosis == ""
+    for m in found.measures:
+        assert m.floor is not None
+        if m.better != "lower" and m.name != "KL of classes to even":
+            assert m.value == pytest.approx(m.floor, rel=0.15), m.name
+    assert found["label accuracy"].value == 1
+    # the measures are those of the functions, of held-out and generated images
+    reference, made = (Toy()(x)[0] for x in (TEST, fake))
+    assert found["FID"].value == metrics.fid(reference, made)
+    assert found["recall"].value == metrics.precision_recall(reference, made).recall
+    assert found["coverage"].value == metrics.density_coverage(reference, made).coverage
+    assert (found.count, found.reference, found.training) == (300, 400, 500)
+    assert toy.most <= 250
+    assert ("generated images", 300, 300) in seen
+    assert seen[-1] == ("measures", 4, 4)
+
+
+def test_the_floor_takes_as_many_images_as_there_are_generated():
+    few = metrics.measure(Toy(), TRAIN, TEST, pictures(2, 40)[0])
+    many = metrics.measure(Toy(), TRAIN, TEST, pictures(2, 500)[0])
+    more = metrics.measure(Toy(), TRAIN[:100], TEST, pictures(2, 500)[0])
+    assert (few.count, many.count, more.count) == (40, 500, 100)
+    assert few["FID"].floor > many["FID"].floor
+    with pytest.raises(KeyError, match="no measure 'fid'; there are FID, KID"):
+        few["fid"]
+    assert [m.name for m in few.measures if "label" in m.name] == []
+
+
+def test_the_report_can_be_repeated_printed_and_kept():
+    fake = pictures(2, 200)[0]
+    found = metrics.measure(Toy(), TRAIN, TEST, fake, seed=5)
+    assert metrics.measure(Toy(), TRAIN, TEST, fake, seed=5) == found
+    kept = json.loads(json.dumps(found.describe(), allow_nan=False))
+    assert kept["version"] == 1
+    assert kept["extractor_sha256"] == Toy.sha256
+    assert kept["measures"][0]["name"] == "FID"
+    assert kept["measures"][0]["value"] == found["FID"].value
+    assert sum(kept["classes"]["counts"]) == 200
+    lines = str(found).splitlines()
+    assert lines[0].split() == ["measure", "generated", "floor", "better"]
+    assert len(lines) == 1 + len(found.measures) + 1
+    assert lines[-1] == found.protocol
+    assert found.protocol == (
+        "200 generated images against 400 held-out real ones, floor: 200 training images against "
+        "the same; grey levels; extractor toy v3 (abababababab); nearest of 500 training images; "
+        "seed 5; measures v1"
+    )
+    assert [row[0] for row in found.rows()] == [m.name for m in found.measures]
+    assert all(len(row) == 4 for row in found.rows())
+
+
+def test_floats_become_grey_levels_first():
+    fake = pictures(2, 100)[0]
+    found = metrics.measure(Toy(), TRAIN, TEST, fake)
+    signed = fake.astype(np.float32) / 127.5 - 1 + np.float32(0.001)  # off by an eighth of a level
+    assert metrics.measure(Toy(), TRAIN, TEST, signed, value_range=(-1, 1)) == found
+    with pytest.raises(ValueError, match=r"value_range"):
+        metrics.measure(Toy(), TRAIN, TEST, signed)
+
+
+def test_collapse_is_told():
+    fake, _ = pictures(2, 300, np.zeros(300, np.int64))
+    found = metrics.measure(Toy(), TRAIN, TEST, fake)
+    assert "100% of the images are taken for class 0" in found.diagnosis
+    assert "3 of 4 classes (1, 2, 3)" in found.diagnosis
+    assert "coverage" in found.diagnosis
+    assert str(found).endswith(found.diagnosis)
+    same = metrics.measure(Toy(), TRAIN, TEST, np.repeat(pictures(2, 4, np.arange(4))[0], 75, 0))
+    assert "296 of 300 images repeat another one exactly" in same.diagnosis
+    assert same["duplicates"].value == 296
+    assert same["duplicates"].floor == 0
+
+
+def test_memorising_is_told():
+    found = metrics.measure(Toy(), TRAIN, TEST, TRAIN[:200])
+    assert found["training copies"].value == 200
+    assert "200 of 200 images are exact copies of a training image" in found.diagnosis
+    near = np.clip(TRAIN[:200].astype(int) + 3, 0, 255).astype(np.uint8)
+    found = metrics.measure(Toy(), TRAIN, TEST, near)
+    assert found["nearest training image"].value == pytest.approx(8 * 3 / 255, rel=1e-6)
+    assert "the nearest training image is 0.09 away" in found.diagnosis
+
+
+def test_noise_is_told():
+    noise = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1), dtype=np.uint8)
+    found = metrics.measure(Toy(), TRAIN, TEST, noise)
+    assert "look like no real image" in found.diagnosis
+    assert found["FID"].value > 10 * found["FID"].floor
+
+
+def test_the_report_refuses():
+    fake, labels = pictures(2, 50)
+    refused = [
+        ((TRAIN, TEST, fake[:, :7]), {}, r"fake has shape \(50, 7, 8, 1\), train \(500, 8, 8, 1\)"),
+        ((TRAIN, TEST, fake[:9]), {}, "10 images or more"),
+        ((TRAIN[..., 0], TEST, fake), {}, r"train has shape \(500, 8, 8\)"),
+        ((TRAIN, TEST, fake), {"labels": labels[:9]}, r"labels \(9,\) for 50 generated images"),
+        ((TRAIN, TEST, fake), {"train_labels": labels}, r"labels \(50,\) for 500 training images"),
+    ]
+    for sets, options, message in refused:
+        with pytest.raises(ValueError, match=message):
+            metrics.measure(Toy(), *sets, **options)
+
+    class Wide(Toy):
+        def __call__(self, images):
+            found, p = super().__call__(images)
+            return np.tile(found, 10), p
+
+    class Short(Toy):
+        def __call__(self, images):
+            found, p = super().__call__(images)
+            return found[1:], p
+
+    class Broken(Toy):
+        def __call__(self, images):
+            found, p = super().__call__(images)
+            return found * np.nan, p
+
+    with pytest.raises(ValueError, match="n = 50 images with d = 80 features"):
+        metrics.measure(Wide(), TRAIN, TEST, fake)
+    with pytest.raises(ValueError, match=r"toy: features \(49, 8\) .* of 50 images, expected one"):
+        metrics.measure(Short(), TRAIN, TEST, fake)
+    with pytest.raises(ValueError, match="toy: the features of training images has nan"):
+        metrics.measure(Broken(), TRAIN, TEST, fake)
 
 
 @pytest.mark.quick

@@ -21,14 +21,18 @@ from .neighbours import (
     pairwise_distance,
     precision_recall,
 )
+from .report import Extractor, Measure, Quality, measure
 
 __all__ = [
     "KID",
     "ClassBalance",
     "DensityCoverage",
+    "Extractor",
     "InceptionScore",
+    "Measure",
     "Nearest",
     "PrecisionRecall",
+    "Quality",
     "class_balance",
     "collapsed",
     "density_coverage",
@@ -39,6 +43,7 @@ __all__ = [
     "kid",
     "label_accuracy",
     "mean_and_covariance",
+    "measure",
     "mmd2",
     "nearest",
     "neighbour_radii",
