@@ -19,8 +19,8 @@ from .version import __version__
 
 
 def __getattr__(name: str) -> ModuleType:
-    """tinygen.models and tinygen.train are imported when they are first asked for."""
-    if name in ("models", "train"):
+    """tinygen.metrics, models and train are imported when they are first asked for."""
+    if name in ("metrics", "models", "train"):
         return import_module(f"tinygen.{name}")
     raise AttributeError(f"module 'tinygen' has no attribute {name!r}")
 
