@@ -1,9 +1,8 @@
 """Networks: Module, layers, initialisers."""
 
-from __future__ import annotations
-
-from . import init, layers
+from . import conv, init, layers
+from .conv import *  # noqa: F403
 from .layers import *  # noqa: F403
 from .module import Buffer, Module, Parameter
 
-__all__ = ["Buffer", "Module", "Parameter", "init", *layers.__all__]
+__all__ = ["Buffer", "Module", "Parameter", "init", *conv.__all__, *layers.__all__]

@@ -23,13 +23,13 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _size(layer: str, name: str, value: Any) -> int:
+def size(layer: str, name: str, value: Any) -> int:
     if not isinstance(value, INTEGER) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{layer}: {name} is {value!r}; expected an int >= 1")
     return int(value)
 
 
-def _with_features(layer: Module, data: Any, features: int, weight: Tensor) -> Tensor:
+def with_features(layer: Module, data: Any, features: int, weight: Tensor) -> Tensor:
     """The input as a tensor, with `features` on its last axis and the dtype of the weight."""
     x: Tensor = as_tensor(data)
     if x.ndim < 1 or x.shape[-1] != features:
@@ -152,13 +152,13 @@ class Dense(Module):
         self, in_features: int, out_features: int, bias: bool = True,
         init: str | Initialiser = "glorot", rng: Generator | None = None,
     ) -> None:  # fmt: skip
-        self.in_features = _size("Dense", "in_features", in_features)
-        self.out_features = _size("Dense", "out_features", out_features)
+        self.in_features = size("Dense", "in_features", in_features)
+        self.out_features = size("Dense", "out_features", out_features)
         self.weight = Parameter(initialisers.get(init)((in_features, out_features), rng))
         self.bias = Parameter(zeros(out_features)) if bias else None
 
     def forward(self, inputs: Any) -> Tensor:
-        x = _with_features(self, inputs, self.in_features, self.weight)
+        x = with_features(self, inputs, self.in_features, self.weight)
         return ops.linear(x, self.weight, self.bias)
 
 
@@ -181,8 +181,8 @@ class Embedding(Module):
     def __init__(
         self, count: int, features: int, std: float = 1.0, rng: Generator | None = None
     ) -> None:
-        self.count = _size("Embedding", "count", count)
-        self.features = _size("Embedding", "features", features)
+        self.count = size("Embedding", "count", count)
+        self.features = size("Embedding", "features", features)
         self.weight = Parameter(initialisers.normal((count, features), rng, std=std))
 
     def forward(self, labels: Any) -> Tensor:
@@ -236,7 +236,7 @@ class BatchNorm(Module):
     shown = ("features",)
 
     def __init__(self, features: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
-        self.features = _size("BatchNorm", "features", features)
+        self.features = size("BatchNorm", "features", features)
         if not 0 <= momentum <= 1 or not eps > 0:
             raise ValueError(
                 f"BatchNorm: momentum is {momentum!r} and eps {eps!r}; expected 0 <= momentum <= 1 "
@@ -250,7 +250,7 @@ class BatchNorm(Module):
         self.running_var = Buffer(ones(features))
 
     def forward(self, inputs: Any) -> Tensor:
-        x = _with_features(self, inputs, self.features, self.weight)
+        x = with_features(self, inputs, self.features, self.weight)
         if not self.training:
             scale = self.weight / ops.sqrt(self.running_var + self.eps)
             return (x - self.running_mean) * scale + self.bias
@@ -281,13 +281,13 @@ class LayerNorm(Module):
     shown = ("features",)
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
-        self.features = _size("LayerNorm", "features", features)
+        self.features = size("LayerNorm", "features", features)
         self.eps = eps
         self.weight = Parameter(ones(features))
         self.bias = Parameter(zeros(features))
 
     def forward(self, inputs: Any) -> Tensor:
-        x = _with_features(self, inputs, self.features, self.weight)
+        x = with_features(self, inputs, self.features, self.weight)
         return normalise(x, self.weight, self.bias, axis=(-1,), eps=self.eps)[0]
 
 

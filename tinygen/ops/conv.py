@@ -140,29 +140,30 @@ conv2d_dw.vjp(
 
 def pair(who: str, name: str, value: Any, least: int = 1) -> Pair:
     """A count for both directions, or one for each, as a pair."""
-    a, b = both = (value, value) if isinstance(value, int) else tuple(value)
-    if any(not isinstance(v, int) or isinstance(v, bool) or v < least for v in both):
+    both = value if isinstance(value, (tuple, list)) else (value, value)
+    whole = all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both)
+    if len(both) != 2 or not whole:
         raise ValueError(
             f"{who}: {name} is {value!r}; expected an int >= {least} or a pair of them"
         )
-    return a, b
+    return both[0], both[1]
 
 
-def _padding(who: str, padding: Padding, same: list[int]) -> tuple[Pair, Pair]:
+def margins(who: str, padding: Padding, same: list[int]) -> tuple[Pair, Pair]:
     """The zeros (before, after) in each direction; "same": so many in all, the odd one after."""
     if padding == "valid":
         return (0, 0), (0, 0)
     if padding == "same":
         rows, columns = (max(n, 0) for n in same)
         return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
-    counts: Any = (padding, padding) if isinstance(padding, int) else padding
-    pairs = [(p, p) if isinstance(p, int) else tuple(p) for p in counts]
-    if isinstance(padding, str) or [len(p) for p in pairs] != [2, 2] or min(map(min, pairs)) < 0:
+    try:
+        a, b = padding if isinstance(padding, (tuple, list)) else (padding, padding)
+        return pair(who, "padding", a, least=0), pair(who, "padding", b, least=0)
+    except ValueError:
         raise ValueError(
             f"{who}: padding is {padding!r}; expected 'same', 'valid', a count, (rows, columns) or "
             "((top, bottom), (left, right)), counts >= 0"
-        )
-    return pairs[0], pairs[1]
+        ) from None
 
 
 def _operands(
@@ -222,7 +223,7 @@ def conv2d(
         (-(-n // s) - 1) * s + d * (k - 1) + 1 - n
         for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
     ]
-    window = Window(stride, _padding("conv2d", padding, same), dilation, groups)
+    window = Window(stride, margins("conv2d", padding, same), dilation, groups)
     fits("conv2d", size, kernel, window)
     y = conv2d_nd(x, w, window=window)
     return y if b is None else y + b
@@ -263,7 +264,7 @@ def conv_transpose2d(
         raise ValueError(f"{who}: output_padding {more}; expected below the stride {stride}")
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     same = [r - s for r, s in zip(reach, stride, strict=True)]
-    window = Window(stride, _padding(who, padding, same), dilation, groups)
+    window = Window(stride, margins(who, padding, same), dilation, groups)
     height, width = (
         (n - 1) * s + r - sum(p) + m
         for n, s, r, p, m in zip(x.shape[1:3], stride, reach, window.padding, more, strict=True)
