@@ -119,7 +119,7 @@ def _at_least_0(who: str, **values: float) -> None:
         _require(who, name, value, 0 <= value < math.inf, "a finite number >= 0")
 
 
-def _named(who: str, params: Params, kinds: Any = Parameter) -> dict[str, Any]:
+def _named(who: str, params: Any, kinds: Any = Parameter) -> dict[str, Any]:
     """The parameters by name; a name that is taken or lacking is made unique by its place."""
     if isinstance(params, Module):
         params = params.named_parameters()
@@ -485,11 +485,14 @@ class EMA:
     Source: Polyak and Juditsky, 1992; the exponential form as in Karras et al., 2018.
     """
 
-    def __init__(self, params: Params, decay: float) -> None:
+    def __init__(
+        self, params: Module | Mapping[str, Tensor] | Iterable[Tensor], decay: float
+    ) -> None:
         if isinstance(params, Module):
             params = {**params.named_parameters(), **params.named_buffers()}
         self._named = _named("EMA", params, (Parameter, Buffer))
         self._averages = {name: p.copy() for name, p in self._named.items()}
+        self._decay = 1.0
         self._rate = _scalar_like(next(iter(self._named.values())), 0.0, "float64")
         self._inside = False
         self.decay = decay
@@ -502,6 +505,8 @@ class EMA:
     @decay.setter
     def decay(self, value: float) -> None:
         _require("EMA", "decay", value, 0 <= value <= 1, "0 <= decay <= 1")
+        if value == self._decay:  # setting it moves a number to the device
+            return
         self._decay = value
         assign(self._rate, _scalar_like(self._rate, 1 - value, "float64"))
 
