@@ -33,6 +33,7 @@ from strategies import (
 
 import tinygen as tg
 from tinygen import losses, nn, optim
+from tinygen.ops.conv import Window
 from tinygen.primitive import PRIMITIVES
 from tinygen.random import Generator
 
@@ -760,6 +761,432 @@ add(
         Bad((MAT, MAT), ValueError, r"linear: x \(2, 3\) does not fit w \(2, 3\); expected w"),
         Bad((MAT, MAT.T, VEC), ValueError, r"linear: b \(3,\) does not fit w \(3, 2\)"),
         Bad((1.0, MAT), ValueError, r"linear: x \(\) does not fit"),
+    ),
+)  # fmt: skip
+
+# ---- images: one output pixel after the other, padding as pixels that are not there --------------
+
+
+def _meets(i: int, a: int, stride: int, dilation: int, before: int, n: int) -> int | None:
+    """The pixel that place a of window i lies on; None outside the image."""
+    at = i * stride + a * dilation - before
+    return at if 0 <= at < n else None
+
+
+def _meetings(size: Any, kernel: Any, outputs: Any, window: Any) -> list[tuple[int, ...]]:
+    """(i, j, a, b, row, column) for each place of each window that lies on the image."""
+    found = []
+    for i, j, a, b in itertools.product(*map(range, (*outputs, *kernel))):
+        (sy, sx), ((top, _), (left, _)), (dy, dx), _ = window
+        row = _meets(i, a, sy, dy, top, size[0])
+        column = _meets(j, b, sx, dx, left, size[1])
+        if row is not None and column is not None:
+            found.append((i, j, a, b, row, column))
+    return found
+
+
+def _outputs(size: Any, kernel: Any, window: Any) -> tuple[int, ...]:
+    """How many windows fit, counted."""
+    counts = []
+    for n, k, s, p, d in zip(size, kernel, *window[:3], strict=True):
+        last = n + sum(p) - ((k - 1) * d + 1)
+        counts.append(len(range(0, last + 1, s)))
+    return tuple(counts)
+
+
+def _blocks(groups: int, channels: int, outputs: int) -> list[tuple[slice, slice]]:
+    """The input and the output channels of each group."""
+    c, o = channels // groups, outputs // groups
+    return [(slice(g * c, g * c + c), slice(g * o, g * o + o)) for g in range(groups)]
+
+
+def _conv(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
+    size, kernel, groups = x.shape[1:3], w.shape[:2], window[3]
+    outputs = _outputs(size, kernel, window)
+    y = np.zeros((len(x), *outputs, w.shape[3]), x.dtype)
+    for i, j, a, b, row, column in _meetings(size, kernel, outputs, window):
+        for ins, outs in _blocks(groups, x.shape[3], w.shape[3]):
+            y[:, i, j, outs] += np.einsum("nc,co->no", x[:, row, column, ins], w[a, b, :, outs])
+    return y
+
+
+def _conv_dx(y: np.ndarray, w: np.ndarray, size: Any, window: Any) -> np.ndarray:
+    channels = w.shape[2] * window[3]
+    x = np.zeros((len(y), *size, channels), y.dtype)
+    for i, j, a, b, row, column in _meetings(size, w.shape[:2], y.shape[1:3], window):
+        for ins, outs in _blocks(window[3], channels, w.shape[3]):
+            x[:, row, column, ins] += np.einsum("no,co->nc", y[:, i, j, outs], w[a, b, :, outs])
+    return x
+
+
+def _conv_dw(x: np.ndarray, y: np.ndarray, kernel: Any, window: Any) -> np.ndarray:
+    w = np.zeros((*kernel, x.shape[3] // window[3], y.shape[3]), x.dtype)
+    for i, j, a, b, row, column in _meetings(x.shape[1:3], kernel, y.shape[1:3], window):
+        for ins, outs in _blocks(window[3], x.shape[3], y.shape[3]):
+            w[a, b, :, outs] += np.einsum("nc,no->co", x[:, row, column, ins], y[:, i, j, outs])
+    return w
+
+
+def _both(value: Any) -> tuple[Any, Any]:
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _sides(padding: Any, same: list[int]) -> tuple[tuple[int, int], ...]:
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        return tuple((max(n, 0) // 2, max(n, 0) - max(n, 0) // 2) for n in same)  # type: ignore
+    rows, columns = _both(padding)
+    return _both(rows), _both(columns)
+
+
+def _same(size: Any, kernel: Any, stride: Any, dilation: Any) -> list[int]:
+    """TensorFlow's rule: as many zeros as ceil(n / stride) windows reach beyond the image."""
+    return [
+        (math.ceil(n / s) - 1) * s + (k - 1) * d + 1 - n
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+    ]
+
+
+def _conv2d(
+    x: Any, w: Any, b: Any = 0.0, stride: Any = 1, padding: Any = "valid", dilation: Any = 1,
+    groups: int = 1,
+) -> np.ndarray:  # fmt: skip
+    stride, dilation = _both(stride), _both(dilation)
+    same = _same(x.shape[1:3], w.shape[:2], stride, dilation)
+    return _conv(x, w, (stride, _sides(padding, same), dilation, groups)) + b
+
+
+def _conv_transpose2d(
+    x: Any, w: Any, b: Any = 0.0, stride: Any = 1, padding: Any = "valid", output_padding: Any = 0,
+    dilation: Any = 1, groups: int = 1,
+) -> np.ndarray:  # fmt: skip
+    stride, dilation, more = _both(stride), _both(dilation), _both(output_padding)
+    reach = [(k - 1) * d + 1 for k, d in zip(w.shape[:2], dilation, strict=True)]
+    sides = _sides(padding, [r - s for r, s in zip(reach, stride, strict=True)])
+    size = tuple(
+        n * s if padding == "same" else (n - 1) * s + r - sum(p) + m
+        for n, s, r, p, m in zip(x.shape[1:3], stride, reach, sides, more, strict=True)
+    )
+    window = (stride, sides, dilation, groups)
+    out = np.zeros((len(x), *size, w.shape[3] * groups), x.dtype)
+    for i, j, a, b_, row, column in _meetings(size, w.shape[:2], x.shape[1:3], window):
+        for ins, outs in _blocks(groups, x.shape[3], out.shape[3]):
+            out[:, row, column, outs] += np.einsum("nc,co->no", x[:, i, j, ins], w[a, b_, ins, :])
+    return out + b
+
+
+_SIDE = st.tuples(st.integers(0, 2), st.integers(0, 2))
+_FEW = st.tuples(st.integers(1, 2), st.integers(1, 2))
+_KERNELS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+_STRIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@st.composite
+def _window_on_image(draw: Any, dilated: bool = True) -> tuple[Any, Any, Window]:
+    """(size, kernel, window): one window or more fits; the kernel may be larger than the image."""
+    kernel, stride = draw(_KERNELS), draw(_STRIDES)
+    dilation = draw(_FEW) if dilated else (1, 1)
+    padding = tuple(draw(_SIDE) for _ in kernel)
+    if not dilated:  # of pooling, whose windows each hold a pixel
+        padding = tuple(
+            tuple(min(v, k - 1) for v in p) for p, k in zip(padding, kernel, strict=True)
+        )
+    size = tuple(
+        max(1, (k - 1) * d + 1 - sum(p)) + draw(st.integers(0, 3))
+        for k, d, p in zip(kernel, dilation, padding, strict=True)
+    )
+    return size, kernel, Window(stride, padding, dilation, 1)
+
+
+@st.composite
+def _convolving(draw: Any, which: str) -> Sample:
+    """conv2d_nd(x, w), conv2d_dx(y, w) or conv2d_dw(x, y): the two arrays are named by `which`."""
+    size, kernel, window = draw(_window_on_image())
+    n, (c, o), groups, rng = (
+        draw(st.integers(0, 2)),
+        draw(_FEW),
+        draw(st.integers(1, 2)),
+        draw(rngs),
+    )
+    window = window._replace(groups=groups)
+    forms = {
+        "x": (n, *size, c * groups),
+        "w": (*kernel, c, o * groups),
+        "y": (n, *_outputs(size, kernel, window), o * groups),
+    }
+    more = {"yw": {"size": size}, "xy": {"kernel": kernel}}.get(which, {})
+    return Sample(tuple(REAL.fill(rng, forms[a]) for a in which), {"window": window, **more})
+
+
+add("conv2d_nd", _conv, _convolving("xw"))
+add("conv2d_dx", _conv_dx, _convolving("yw"))
+add("conv2d_dw", _conv_dw, _convolving("xy"))
+
+
+@st.composite
+def _conv_layers(draw: Any, transposed: bool) -> Sample:
+    """x, w and perhaps b, with options as users write them."""
+    size, kernel, window = draw(_window_on_image())
+    stride, sides, dilation, _ = window
+    n, (c, o), groups, rng = (
+        draw(st.integers(0, 2)),
+        draw(_FEW),
+        draw(st.integers(1, 2)),
+        draw(rngs),
+    )
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
+    kinds = [sides, "same"]
+    if transposed:  # sides are cut off: something must be left
+        full = [(m - 1) * s + r for m, s, r in zip(size, stride, reach, strict=True)]
+        if min(f - sum(p) for f, p in zip(full, sides, strict=True)) < 1:
+            kinds = ["same", "valid", 0]
+    elif min(m - r for m, r in zip(size, reach, strict=True)) >= 0:
+        kinds += ["valid", 1, (0, 2)]
+    options = {"stride": stride, "padding": draw(st.sampled_from(kinds)), "dilation": dilation}
+    if transposed and draw(st.booleans()):
+        options["output_padding"] = tuple(s - 1 for s in stride)
+    w = (c * groups, o) if transposed else (c, o * groups)
+    forms = [(n, *size, c * groups), (*kernel, *w), (o * groups,)][: draw(st.integers(2, 3))]
+    return Sample(tuple(REAL.fill(rng, f) for f in forms), {**options, "groups": groups})
+
+
+_IMAGE = np.ones((1, 4, 5, 2), np.float32)
+_KERNEL = np.ones((3, 3, 2, 4), np.float32)
+
+
+def _conv_errors(who: str, taking: str) -> tuple[Bad, ...]:
+    return (
+        Bad((_IMAGE[0], _KERNEL), ValueError,
+            rf"{who}: x \(4, 5, 2\), w .*expected x \(N, H, W, C\) and w \(KH, KW, {taking}\)"),
+        Bad((_IMAGE[..., :1], _KERNEL), ValueError, rf"{who}: .* w takes 2 channels .* x has 1"),
+        Bad((_IMAGE, _KERNEL, VEC), ValueError, rf"{who}: .* b \(3,\); expected \(4,\)"),
+        Bad((_IMAGE, _KERNEL), ValueError, rf"{who}: .*groups is 0; expected an int",
+            {"groups": 0}),
+        Bad((_IMAGE, _KERNEL), ValueError, rf"{who}: stride is 0; expected an int >= 1",
+            {"stride": 0}),
+        Bad((_IMAGE, _KERNEL), ValueError, rf"{who}: dilation is \(1, 2, 3\); expected",
+            {"dilation": (1, 2, 3)}),
+        Bad((_IMAGE, _KERNEL), ValueError, rf"{who}: padding is 'full'; expected 'same'",
+            {"padding": "full"}),
+        Bad((_IMAGE, _KERNEL), ValueError, rf"{who}: padding is \(1, -1\); .* counts >= 0",
+            {"padding": (1, -1)}),
+        Bad((_IMAGE, _KERNEL.astype(float)), TypeError, r"conv2d_..: dtypes do not mix"),
+        Bad((_IMAGE.astype(int), _KERNEL.astype(int)), TypeError, r"conv2d_..: expected floating"),
+    )  # fmt: skip
+
+
+add(
+    "conv2d", _conv2d, _conv_layers(transposed=False),
+    edges=(
+        sample(np.zeros((0, 3, 3, 1)), np.ones((3, 3, 1, 2))),
+        sample(np.full((1, 1, 2, 1), 2.0), np.ones((3, 5, 1, 1)), padding="same"),
+        sample(np.arange(5.0).reshape(1, 5, 1, 1), np.ones((2, 1, 1, 1)), stride=2, padding="same"),
+    ),
+    errors=(
+        *_conv_errors("conv2d", "C / groups, O"),
+        Bad((_IMAGE, _KERNEL), ValueError, r"conv2d: .*w takes 6 channels", {"groups": 3}),
+        Bad((_IMAGE, _KERNEL), ValueError, r"conv2d: image 4 x 5, kernel 3 x 3, .* output of 0 x 1",
+            {"dilation": 2}),
+    ),
+)  # fmt: skip
+add(
+    "conv_transpose2d", _conv_transpose2d, _conv_layers(transposed=True),
+    edges=(
+        sample(np.zeros((0, 3, 3, 1)), np.ones((3, 3, 1, 2))),
+        sample(np.full((1, 1, 2, 1), 2.0), np.ones((1, 2, 1, 1)), stride=3, padding="same"),
+    ),
+    errors=(
+        *_conv_errors("conv_transpose2d", "C, O / groups"),
+        Bad((_IMAGE, _KERNEL), ValueError, r"output_padding \(2, 2\); expected below the stride",
+            {"output_padding": 2, "stride": 2}),
+        Bad((_IMAGE, _KERNEL), ValueError, r"conv_transpose2d: .* leave an output of 0 x 1",
+            {"padding": 3}),
+    ),
+)  # fmt: skip
+
+
+def _windows_of(size: Any, kernel: Any, window: Any) -> dict[Any, list[tuple[int, int]]]:
+    """The pixels (row, column) of each window (i, j), in order."""
+    found: dict[Any, list[tuple[int, int]]] = {}
+    outputs = _outputs(size, kernel, window)
+    for i, j, _, _, row, column in _meetings(size, kernel, outputs, window):
+        found.setdefault((i, j), []).append((row, column))
+    return found
+
+
+def _largest(x: np.ndarray, kernel: Any, window: Any) -> dict[Any, tuple[int, int]]:
+    """The pixel with the first maximum of each window, by (image, i, j, channel)."""
+    return {
+        (n, i, j, c): pixels[int(np.argmax([x[n, row, column, c] for row, column in pixels]))]
+        for (i, j), pixels in _windows_of(x.shape[1:3], kernel, window).items()
+        for n in range(len(x))
+        for c in range(x.shape[3])
+    }
+
+
+def _max_pick(v: np.ndarray, x: np.ndarray, kernel: Any, window: Any) -> np.ndarray:
+    y = np.zeros((len(x), *_outputs(x.shape[1:3], kernel, window), x.shape[3]), v.dtype)
+    for (n, i, j, c), (row, column) in _largest(x, kernel, window).items():
+        y[n, i, j, c] = v[n, row, column, c]
+    return y
+
+
+def _max_dx(y: np.ndarray, x: np.ndarray, kernel: Any, window: Any) -> np.ndarray:
+    out = np.zeros(x.shape, y.dtype)
+    for (n, i, j, c), (row, column) in _largest(x, kernel, window).items():
+        out[n, row, column, c] += y[n, i, j, c]
+    return out
+
+
+def _mean_pool(x: np.ndarray, kernel: Any, window: Any) -> np.ndarray:
+    y = np.zeros((len(x), *_outputs(x.shape[1:3], kernel, window), x.shape[3]), x.dtype)
+    for (i, j), pixels in _windows_of(x.shape[1:3], kernel, window).items():
+        y[:, i, j] = np.mean([x[:, row, column] for row, column in pixels], axis=0)
+    return y
+
+
+def _mean_dx(y: np.ndarray, size: Any, kernel: Any, window: Any) -> np.ndarray:
+    x = np.zeros((len(y), *size, y.shape[3]), y.dtype)
+    for (i, j), pixels in _windows_of(size, kernel, window).items():
+        for row, column in pixels:
+            x[:, row, column] += y[:, i, j] / len(pixels)
+    return x
+
+
+@st.composite
+def _pooled(draw: Any, which: str, *names: str) -> Sample:
+    """Arrays of the images' form (x: no ties) or of the pooled ones (y)."""
+    size, kernel, window = draw(_window_on_image(dilated=False))
+    n, c, rng = draw(st.integers(0, 2)), draw(st.integers(1, 2)), draw(rngs)
+    forms = {"x": (n, *size, c), "v": (n, *size, c), "y": (n, *_outputs(size, kernel, window), c)}
+    arrays = tuple((DISTINCT if a == "x" else REAL).fill(rng, forms[a]) for a in which)
+    known = {"size": size, "kernel": kernel, "window": window}
+    return Sample(arrays, {name: known[name] for name in names})
+
+
+add("max_pool2d_nd", lambda x, kernel, window: _max_pick(x, x, kernel, window),
+    _pooled("x", "kernel", "window"))  # fmt: skip
+add("max_pool2d_dx", _max_dx, _pooled("yx", "kernel", "window"))
+add("max_pool2d_pick", _max_pick, _pooled("vx", "kernel", "window"))
+add("avg_pool2d_nd", _mean_pool, _pooled("x", "kernel", "window"))
+add("avg_pool2d_dx", _mean_dx, _pooled("y", "size", "kernel", "window"))
+
+
+@st.composite
+def _pools(draw: Any) -> Sample:
+    drawn = draw(_pooled("x", "kernel", "window"))
+    kernel, window = drawn.options["kernel"], drawn.options["window"]
+    kinds: list[Any] = [window.padding, "same"]
+    if all(n >= k for n, k in zip(drawn.arrays[0].shape[1:3], kernel, strict=True)):
+        kinds += ["valid", 0]
+    options = {"kernel": kernel, "padding": draw(st.sampled_from(kinds))}
+    stride = draw(st.sampled_from([None, window.stride, window.stride[0]]))
+    return Sample(drawn.arrays, {**options, "stride": stride})
+
+
+def _pool(pool: Callable[..., Any]) -> Callable[..., np.ndarray]:
+    def reference(x: Any, kernel: Any, stride: Any = None, padding: Any = "valid") -> np.ndarray:
+        kernel = _both(kernel)
+        stride = kernel if stride is None else _both(stride)
+        same = _same(x.shape[1:3], kernel, stride, (1, 1))
+        return pool(x, kernel, (stride, _sides(padding, same), (1, 1), 1))
+
+    return reference
+
+
+for _name, _reference in {
+    "max_pool2d": lambda x, kernel, window: _max_pick(x, x, kernel, window),
+    "avg_pool2d": _mean_pool,
+}.items():
+    add(
+        _name, _pool(_reference), _pools(),
+        edges=(
+            sample(np.zeros((0, 4, 4, 2)), kernel=2), sample(np.zeros((1, 4, 4, 0)), kernel=2),
+            sample(np.array([[[[3.0], [1.0]]]]), kernel=3, padding="same"),
+        ),
+        errors=(
+            Bad((_IMAGE[0],), ValueError, rf"{_name}: x \(4, 5, 2\); expected images \(N, H, W, C",
+                {"kernel": 2}),
+            Bad((_IMAGE[:, :0],), ValueError, rf"{_name}: x \(1, 0, 5, 2\); .* H and W >= 1",
+                {"kernel": 1}),
+            Bad((_IMAGE,), ValueError, rf"{_name}: kernel is 0; expected an int >= 1",
+                {"kernel": 0}),
+            Bad((_IMAGE,), ValueError, rf"{_name}: stride is 1.5", {"kernel": 2, "stride": 1.5}),
+            Bad((_IMAGE,), ValueError, rf"{_name}: image 4 x 5, kernel 5 x 5, .* output of 0 x 1",
+                {"kernel": 5}),
+            Bad((_IMAGE,), ValueError, rf"{_name}: padding .* makes windows without a pixel",
+                {"kernel": 2, "padding": 2}),
+            Bad((_IMAGE.astype(int),), TypeError, rf"{_name}_nd: expected floating", {"kernel": 2}),
+        ),
+    )  # fmt: skip
+
+
+def _resampled(x: np.ndarray, axis: int, m: int, mode: str) -> np.ndarray:
+    """m pixels along an axis, each found on its own."""
+    n, pixels = x.shape[axis], np.moveaxis(x, axis, 0)
+    out = []
+    for i in range(m):
+        if mode == "nearest":
+            out.append(pixels[(2 * i + 1) * n // (2 * m)])
+            continue
+        at = min(max((i + 0.5) * n / m - 0.5, 0.0), n - 1.0)
+        low = math.floor(at)
+        high = min(low + 1, n - 1)
+        out.append(pixels[low] * (1 - (at - low)) + pixels[high] * (at - low))
+    return np.moveaxis(np.array(out), 0, axis)
+
+
+def _resized(x: Any, size: Any, mode: str = "bilinear") -> np.ndarray:
+    height, width = _both(size)
+    return _resampled(_resampled(x, 1, height, mode), 2, width, mode)
+
+
+def _images(least: int = 1, **options: Any) -> st.SearchStrategy[Sample]:
+    return st.builds(
+        lambda rng, n, h, w, c, o: Sample((REAL.fill(rng, (n, h, w, c)),), o),
+        rngs, st.integers(0, 2), st.integers(least, 4), st.integers(least, 4), st.integers(0, 2),
+        st.fixed_dictionaries(options),
+    )  # fmt: skip
+
+
+_MODES = st.sampled_from(["nearest", "bilinear"])
+_SIZES = st.one_of(st.integers(1, 7), st.tuples(st.integers(1, 7), st.integers(1, 7)))
+_RESIZING = (
+    Bad((_IMAGE[0], 2), ValueError, r"x \(4, 5, 2\); expected images \(N, H, W, C\)"),
+    Bad((_IMAGE[:, :0], 2), ValueError, r"x \(1, 0, 5, 2\); expected images"),
+    Bad((_IMAGE, 2, "cubic"), ValueError, r"mode is 'cubic'; expected 'nearest' or 'bilinear'"),
+    Bad((_IMAGE.astype(int), 2, "bilinear"), TypeError, r"dtypes do not mix"),
+)
+add(
+    "resize2d", _resized, _images(size=_SIZES, mode=_MODES),
+    errors=(*_RESIZING, Bad((_IMAGE, (2, 0)), ValueError, r"resize2d: size is \(2, 0\); expected")),
+)  # fmt: skip
+add(
+    "upsample2d",
+    lambda x, scale, mode: _resized(
+        x, tuple(s * n for s, n in zip(_both(scale), x.shape[1:3], strict=True)), mode
+    ),
+    _images(scale=st.one_of(st.integers(1, 3), _FEW), mode=_MODES),
+    errors=(*_RESIZING, Bad((_IMAGE, 0.5), ValueError, r"upsample2d: scale is 0.5; expected")),
+)
+
+
+def _reflected(x: np.ndarray, padding: Any) -> np.ndarray:
+    for axis, (before, after) in zip((1, 2), map(_both, _both(padding)), strict=True):
+        n = x.shape[axis]
+        places = [abs(i) for i in range(-before, n + after)]
+        x = np.stack([x.take(min(i, 2 * n - 2 - i), axis) for i in places], axis)
+    return x
+
+
+add(
+    "reflection_pad2d", _reflected,
+    _images(3, padding=st.one_of(st.integers(0, 2), _SIDE, st.tuples(_SIDE, _SIDE))),
+    errors=(
+        Bad((_IMAGE, 4), ValueError, r"reflection_pad2d: padding \(4, 4\) along axis 1 .* size 4"),
+        Bad((_IMAGE, "same"), ValueError, r"reflection_pad2d: padding is 'same'; expected a count"),
+        Bad((_IMAGE[0], 1), ValueError, r"reflection_pad2d: x \(4, 5, 2\); expected images"),
     ),
 )  # fmt: skip
 

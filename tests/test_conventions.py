@@ -16,6 +16,7 @@ pytestmark = pytest.mark.quick
 TABLE = tg.conventions()
 KINKED = {
     "relu", "leaky_relu", "abs", "maximum", "minimum", "clip", "max", "min", "sqrt", "log", "power",
+    "max_pool2d",
 }  # fmt: skip
 
 
@@ -52,7 +53,9 @@ def test_a_nan_argument_makes_the_value_nan() -> None:
     results: list[Any] = [
         getattr(tg, c.operation)(*([nan, one] if len(c.at) == 2 else [nan]), **dict(c.options))
         for c in TABLE
+        if c.operation != "max_pool2d"
     ]
+    results += [tg.max_pool2d(np.full((1, 2, 2, 1), [[[1.0], [math.nan]]]), 2)]
     results += [tg.maximum(one, nan), tg.minimum(one, nan), tg.sigmoid(nan), tg.softplus(nan)]
     assert all(np.isnan(r.numpy()).all() for r in results)
 

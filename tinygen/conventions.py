@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,8 @@ class Convention:
     place: str
     rule: str
     agrees: str
-    at: tuple[tuple[float, ...] | float, ...]
-    gives: tuple[tuple[float, ...] | float, ...]
+    at: tuple[Any, ...]  # numbers, or nested tuples of them
+    gives: tuple[Any, ...]
     options: tuple[tuple[str, float], ...] = ()
 
 
@@ -34,6 +35,10 @@ TABLE = (
     Convention("clip", "x = high", "1", "PyTorch", (1.0,), (1.0,), (("low", 0.0), ("high", 1.0))),
     Convention("max", "ties", "equal parts", BOTH, ((3.0, 1.0, 3.0),), ((0.5, 0.0, 0.5),)),
     Convention("min", "ties", "equal parts", BOTH, ((1.0, 3.0, 1.0),), ((0.5, 0.0, 0.5),)),
+    Convention(
+        "max_pool2d", "ties", "all to the first, row by row", BOTH, (((((1.0,), (3.0,)),) * 2,),),
+        (((((0.0,), (1.0,)), ((0.0,), (0.0,))),),), (("kernel", 2),),
+    ),
     Convention("sqrt", "x = 0", "infinite", BOTH, (0.0,), (np.inf,)),
     Convention("log", "x = 0", "infinite", BOTH, (0.0,), (np.inf,)),
     Convention("power", "x = 0, y > 0", "y x^(y-1) and 0", BOTH, (0.0, 2.0), (0.0, 0.0)),

@@ -1,19 +1,24 @@
-"""Layers of images (n, height, width, channels): convolutions."""
+"""Layers of images (n, height, width, channels), and norms that convolutional networks use."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from .. import ops
-from ..ops.conv import Padding, Pair, margins, pair
+from .. import ops, random
+from ..graph import no_grad
+from ..ops.conv import Padding, Pair, Sides, margins, pair, sides
 from ..random import Generator
-from ..tensor import Tensor, zeros
+from ..tensor import Tensor, ones, zeros
 from . import init as initialisers
 from .init import Initialiser
-from .layers import size, with_features
-from .module import Module, Parameter
+from .layers import normalise, size, with_features
+from .module import Buffer, Module, Parameter, assign
 
-__all__ = ["Conv2d", "ConvTranspose2d"]
+__all__ = [
+    "AvgPool2d", "Conv2d", "ConvTranspose2d", "GroupNorm", "InstanceNorm", "MaxPool2d",
+    "ReflectionPad2d", "SpectralNorm", "Upsample", "ZeroPad2d",
+]  # fmt: skip
 
 # ---- convolutions --------------------------------------------------------------------------------
 
@@ -117,3 +122,179 @@ class ConvTranspose2d(_Convolution):
             x, self.weight, self.bias, self.stride, self.padding, self.output_padding,
             self.dilation, self.groups,
         )  # fmt: skip
+
+
+# ---- pooling, resizing, padding ------------------------------------------------------------------
+
+
+class _Pooling(Module):
+    shown = ("kernel", "stride", "padding")
+
+    def __init__(
+        self, kernel: int | Pair, stride: int | Pair | None = None, padding: Padding = "valid"
+    ) -> None:
+        who = type(self).__name__
+        self.kernel = pair(who, "kernel", kernel)
+        self.stride = self.kernel if stride is None else pair(who, "stride", stride)
+        self.padding = padding
+        margins(who, padding, [0, 0])
+
+
+class MaxPool2d(_Pooling):
+    """The largest pixel of each window; arguments and errors of ops.max_pool2d."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.max_pool2d(x, self.kernel, self.stride, self.padding)
+
+
+class AvgPool2d(_Pooling):
+    """The mean of each window, padding not counted; arguments and errors of ops.avg_pool2d."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.avg_pool2d(x, self.kernel, self.stride, self.padding)
+
+
+class Upsample(Module):
+    """Images `scale` times as large, mode "nearest" or "bilinear", as ops.upsample2d."""
+
+    shown = ("scale", "mode")
+
+    def __init__(self, scale: int | Pair, mode: str = "nearest") -> None:
+        self.scale = pair("Upsample", "scale", scale)
+        self.mode = mode
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.upsample2d(x, self.scale, self.mode)
+
+
+class _Padding(Module):
+    shown = ("padding",)
+
+    def __init__(self, padding: Sides) -> None:
+        self.padding = sides(type(self).__name__, padding)
+
+
+class ReflectionPad2d(_Padding):
+    """Images continued by their mirror image, as ops.reflection_pad2d.
+
+    Args:
+        padding: a count for all sides, (rows, columns), or ((top, bottom), (left, right)).
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.reflection_pad2d(x, self.padding)
+
+
+class ZeroPad2d(_Padding):
+    """Images surrounded by zeros; arguments of ReflectionPad2d."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.pad(x, pad_width=((0, 0), *self.padding, (0, 0)))
+
+
+# ---- normalisation -------------------------------------------------------------------------------
+
+
+class GroupNorm(Module):
+    """y = (x - mean) / sqrt(var + eps) weight + bias, moments over each group of each sample.
+
+    A group is `features / groups` neighbouring channels with all their pixels. Shapes: x and y
+    (n, ..., features), weight and bias (features,).
+
+    Raises:
+        ValueError: features not divisible by groups; an input of another last size, without a
+            batch's axis, or with one value a group.
+
+    Source: Wu and He, 2018, equation 7.
+    """
+
+    shown: tuple[str, ...] = ("groups", "features")
+
+    def __init__(self, groups: int, features: int, eps: float = 1e-5) -> None:
+        who = type(self).__name__
+        self.groups, self.features = size(who, "groups", groups), size(who, "features", features)
+        if features % groups:
+            raise ValueError(f"{who}: {features} features in {groups} groups; expected a divisor")
+        self.eps = eps
+        self.weight = Parameter(ones(features))
+        self.bias = Parameter(zeros(features))
+
+    def forward(self, inputs: Any) -> Tensor:
+        x = with_features(self, inputs, self.features, self.weight)
+        channels = (self.groups, self.features // self.groups)
+        pixels = math.prod(x.shape[1:-1])
+        if x.ndim < 2 or pixels * channels[1] < 2:
+            raise ValueError(
+                f"{self.label()}: input {x.shape} has {pixels} pixels of {channels[1]} channels a "
+                "group; expected (n, ..., features) with 2 or more values to normalise"
+            )
+        weight, bias = (ops.reshape(p, channels) for p in (self.weight, self.bias))
+        rows = ops.reshape(x, (x.shape[0], pixels, *channels))
+        return ops.reshape(normalise(rows, weight, bias, axis=(1, 3), eps=self.eps)[0], x.shape)
+
+
+class InstanceNorm(GroupNorm):
+    """GroupNorm with a group for each channel: moments over the pixels of each sample's channel.
+
+    Shapes: x and y (n, ..., features) with 2 or more pixels.
+    Source: Ulyanov, Vedaldi and Lempitsky, 2016.
+    """
+
+    shown = ("features",)
+
+    def __init__(self, features: int, eps: float = 1e-5) -> None:
+        super().__init__(features, features, eps)
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / (ops.sqrt(ops.sum(ops.square(x))) + 1e-12)
+
+
+class SpectralNorm(Module):
+    """A layer whose weight W is divided by sigma, nearly its largest singular value.
+
+    W counts as a matrix (all axes but the last, the last): (KH KW in, out) for a convolution.
+    sigma = v W u with unit vectors v, u that one power iteration follows in each training forward:
+    v = W u / |W u|, u = v W / |v W|. No gradient flows through them. In evaluation they stay.
+
+    Args:
+        layer: Dense, Conv2d, or another module with a `weight` of 2 axes or more.
+        rng: generator of the first u; the default generator if None.
+
+    Raises:
+        TypeError: a layer without such a weight.
+
+    Source: Miyato, Kataoka, Koyama and Yoshida, 2018, equation 8 and algorithm 1.
+    """
+
+    def __init__(self, layer: Module, rng: Generator | None = None) -> None:
+        weight = getattr(layer, "weight", None)
+        if not isinstance(weight, Parameter) or weight.ndim < 2:
+            raise TypeError(
+                f"SpectralNorm: {layer!r}; expected a layer with a weight (..., in, out)"
+            )
+        self.layer: Any = layer
+        first = random.resolve(rng).normal(weight.shape[-1], weight.dtype)
+        self.u = Buffer(_unit(first))
+        self.v = Buffer(zeros(math.prod(weight.shape[:-1]), weight.dtype))
+        self._follow(weight)
+
+    def _follow(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """One power iteration: v and u, also written into the buffers."""
+        with no_grad():
+            matrix = ops.reshape(weight, (-1, weight.shape[-1]))
+            v = _unit(ops.matmul(matrix, self.u))
+            u = _unit(ops.matmul(v, matrix))
+            assign(self.v, v)
+            assign(self.u, u)
+        return v, u
+
+    def forward(self, *inputs: Any) -> Any:
+        weight = self.layer.weight
+        v, u = self._follow(weight) if self.training else (self.v, self.u)
+        sigma = ops.matmul(ops.matmul(v, ops.reshape(weight, (-1, weight.shape[-1]))), u)
+        self.layer.weight = weight / sigma  # for this call
+        try:
+            return self.layer(*inputs)
+        finally:
+            self.layer.weight = weight

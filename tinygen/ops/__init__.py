@@ -13,6 +13,7 @@ from .conv import *
 from .elementwise import *
 from .index import *
 from .linalg import *
+from .pool import *
 from .reduce import *
 from .shape import *
 

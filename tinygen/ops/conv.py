@@ -23,7 +23,8 @@ from .shape import swapaxes
 __all__ = ["conv2d", "conv_transpose2d"]
 
 Pair = tuple[int, int]
-Padding = str | int | tuple[int, int] | tuple[Pair, Pair]
+Sides = int | Pair | tuple[Pair, Pair]
+Padding = str | Sides
 
 
 class Window(NamedTuple):
@@ -64,6 +65,14 @@ class Window(NamedTuple):
                 )  # fmt: skip
 
 
+def surrounded(xp: XP, x: Array, window: Window, value: float = 0.0) -> Array:
+    """Images with the window's padding around them."""
+    size = x.shape[1:3]
+    padded = xp.full((x.shape[0], *window.padded(size), x.shape[3]), value, x.dtype)
+    padded[window.inner(size)] = x
+    return padded
+
+
 # ---- the three operations ------------------------------------------------------------------------
 
 
@@ -81,11 +90,10 @@ def _joined(xp: XP, y: Array, shape: tuple[int, ...]) -> Array:
 @primitive(floats=True)
 def conv2d_nd(xp: XP, x: Array, w: Array, *, window: Window) -> Array:
     """The sum above: x (N, H, W, C), w (KH, KW, C / groups, O) -> (N, OH, OW, O)."""
-    n, size, (*kernel, _, channels) = x.shape[0], x.shape[1:3], w.shape
-    outputs = window.outputs(size, kernel)
-    padded = xp.zeros((n, *window.padded(size), x.shape[3]), x.dtype)
-    padded[window.inner(size)] = x
-    shape = (n, *outputs, channels)
+    *kernel, _, channels = w.shape
+    outputs = window.outputs(x.shape[1:3], kernel)
+    padded = surrounded(xp, x, window)
+    shape = (x.shape[0], *outputs, channels)
     y = xp.zeros(shape, x.dtype)
     for a, b, pixels in window.taps(kernel, outputs):
         rows = _by_group(xp, padded[pixels], window.groups)
@@ -109,9 +117,8 @@ def conv2d_dx(xp: XP, y: Array, w: Array, *, size: Pair, window: Window) -> Arra
 @primitive(floats=True)
 def conv2d_dw(xp: XP, x: Array, y: Array, *, kernel: Pair, window: Window) -> Array:
     """The gradient of a kernel of that size from y (N, OH, OW, O): (KH, KW, C / groups, O)."""
-    n, size, groups = x.shape[0], x.shape[1:3], window.groups
-    padded = xp.zeros((n, *window.padded(size), x.shape[3]), x.dtype)
-    padded[window.inner(size)] = x
+    groups = window.groups
+    padded = surrounded(xp, x, window)
     shape = (x.shape[3] // groups, y.shape[3])
     w = xp.zeros((*kernel, *shape), x.dtype)
     columns = _by_group(xp, y, groups)
@@ -149,6 +156,18 @@ def pair(who: str, name: str, value: Any, least: int = 1) -> Pair:
     return both[0], both[1]
 
 
+def sides(who: str, padding: Any, words: str = "") -> tuple[Pair, Pair]:
+    """Counts (before, after) in each direction."""
+    try:
+        a, b = padding if isinstance(padding, (tuple, list)) else (padding, padding)
+        return pair(who, "padding", a, least=0), pair(who, "padding", b, least=0)
+    except ValueError:
+        raise ValueError(
+            f"{who}: padding is {padding!r}; expected {words}a count, (rows, columns) or "
+            "((top, bottom), (left, right)), counts >= 0"
+        ) from None
+
+
 def margins(who: str, padding: Padding, same: list[int]) -> tuple[Pair, Pair]:
     """The zeros (before, after) in each direction; "same": so many in all, the odd one after."""
     if padding == "valid":
@@ -156,14 +175,28 @@ def margins(who: str, padding: Padding, same: list[int]) -> tuple[Pair, Pair]:
     if padding == "same":
         rows, columns = (max(n, 0) for n in same)
         return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
-    try:
-        a, b = padding if isinstance(padding, (tuple, list)) else (padding, padding)
-        return pair(who, "padding", a, least=0), pair(who, "padding", b, least=0)
-    except ValueError:
+    return sides(who, padding, "'same', 'valid', ")
+
+
+def windows(
+    who: str, size: Pair, kernel: Pair, stride: int | Pair, padding: Padding,
+    dilation: int | Pair = 1, groups: int = 1,
+) -> Window:  # fmt: skip
+    """Where windows of that size lie on an image, in the terms of conv2d; at least one fits."""
+    stride, dilation = pair(who, "stride", stride), pair(who, "dilation", dilation)
+    same = [
+        (-(-n // s) - 1) * s + d * (k - 1) + 1 - n
+        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+    ]
+    window = Window(stride, margins(who, padding, same), dilation, groups)
+    outputs = window.outputs(size, kernel)
+    if min(outputs) < 1:
         raise ValueError(
-            f"{who}: padding is {padding!r}; expected 'same', 'valid', a count, (rows, columns) or "
-            "((top, bottom), (left, right)), counts >= 0"
-        ) from None
+            f"{who}: image {size[0]} x {size[1]}, kernel {kernel[0]} x {kernel[1]}, {window} give "
+            f"an output of {outputs[0]} x {outputs[1]}; expected (size + padding - dilation "
+            "(kernel - 1) - 1) // stride + 1 >= 1: more padding, or a smaller kernel"
+        )
+    return window
 
 
 def _operands(
@@ -217,14 +250,7 @@ def conv2d(
     """
     layout = "(KH, KW, C / groups, O)"
     x, w, b = _operands("conv2d", layout, x, w, b, groups, per_group=2)
-    size, kernel = x.shape[1:3], w.shape[:2]
-    stride, dilation = pair("conv2d", "stride", stride), pair("conv2d", "dilation", dilation)
-    same = [
-        (-(-n // s) - 1) * s + d * (k - 1) + 1 - n
-        for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
-    ]
-    window = Window(stride, margins("conv2d", padding, same), dilation, groups)
-    fits("conv2d", size, kernel, window)
+    window = windows("conv2d", x.shape[1:3], w.shape[:2], stride, padding, dilation, groups)
     y = conv2d_nd(x, w, window=window)
     return y if b is None else y + b
 
@@ -278,14 +304,3 @@ def conv_transpose2d(
         )
     y = conv2d_dx(x, swapaxes(w, axis1=2, axis2=3), size=(height, width), window=window)
     return y if b is None else y + b
-
-
-def fits(who: str, size: Pair, kernel: Pair, window: Window) -> None:
-    """Refuse windows of which none fits into the image."""
-    outputs = window.outputs(size, kernel)
-    if min(outputs) < 1:
-        raise ValueError(
-            f"{who}: image {size[0]} x {size[1]}, kernel {kernel[0]} x {kernel[1]}, {window} give "
-            f"an output of {outputs[0]} x {outputs[1]}; expected (size + padding - dilation "
-            "(kernel - 1) - 1) // stride + 1 >= 1: more padding, or a smaller kernel"
-        )
