@@ -17,7 +17,7 @@ import numpy as np
 from . import ops
 from .backend import XP, Array
 from .graph import no_grad
-from .nn.module import Module, Parameter, arrays_of, assign, restore
+from .nn.module import Buffer, Module, Parameter, arrays_of, assign, restore
 from .primitive import Primitive, primitive
 from .tensor import Tensor
 
@@ -119,14 +119,14 @@ def _at_least_0(who: str, **values: float) -> None:
         _require(who, name, value, 0 <= value < math.inf, "a finite number >= 0")
 
 
-def _named(who: str, params: Params) -> dict[str, Parameter]:
+def _named(who: str, params: Any, kinds: Any = Parameter) -> dict[str, Any]:
     """The parameters by name; a name that is taken or lacking is made unique by its place."""
     if isinstance(params, Module):
         params = params.named_parameters()
     pairs: Any = params.items() if isinstance(params, Mapping) else ((None, p) for p in params)
-    found: dict[str, Parameter] = {}
+    found: dict[str, Any] = {}
     for i, (name, p) in enumerate(pairs):
-        if not isinstance(p, Parameter):
+        if not isinstance(p, kinds):
             made = getattr(getattr(p, "node", None), "primitive", None)
             what = f"the result of {made.name}" if made else f"{type(p).__name__} {p!r:.60}"
             raise TypeError(
@@ -444,11 +444,12 @@ def clip_grad_value(params: Params, value: float) -> None:
 
 
 @primitive(mutates=("average",))
-def ema_step(xp: XP, average: Array, p: Array, *, decay: float) -> Array:
-    """average += (1 - decay) (p - average)."""
+def ema_step(xp: XP, average: Array, p: Array, rate: Array) -> Array:
+    """average += rate (p - average)."""
+    rate = rate.astype(p.dtype)
     for a, w, step in _pieces(xp, average, p):
         xp.subtract(w, a, out=step)
-        step *= 1 - decay
+        step *= rate
         a += step
     return average
 
@@ -465,14 +466,16 @@ def swap(xp: XP, x: Array, y: Array) -> Array:
 class EMA:
     """An exponential moving average of weights: average = decay average + (1 - decay) p.
 
-        ema.update()                # after each optimizer step
+        ema.update()               # after each optimizer step
         with ema.swapped():        # the module computes with the averages in this block
             images = generator(z)
 
-    The average starts at the current weights. Buffers are not averaged.
+    The average starts at the current weights. Set `decay` before an update to change it: with
+    `warm_up(decay, step)` the first weights, which are noise, are soon forgotten. The buffers of a
+    module are averaged as well: running statistics belong to the weights that they were met with.
 
     Args:
-        params: a module, net.parameters(), or a dict of parameters.
+        params: a module, net.parameters(), or a dict of parameters (and buffers).
         decay: in [0, 1], typically 0.999.
 
     Raises:
@@ -482,12 +485,35 @@ class EMA:
     Source: Polyak and Juditsky, 1992; the exponential form as in Karras et al., 2018.
     """
 
-    def __init__(self, params: Params, decay: float) -> None:
-        _require("EMA", "decay", decay, 0 <= decay <= 1, "0 <= decay <= 1")
-        self.decay = decay
-        self._named = _named("EMA", params)
+    def __init__(
+        self, params: Module | Mapping[str, Tensor] | Iterable[Tensor], decay: float
+    ) -> None:
+        if isinstance(params, Module):
+            params = {**params.named_parameters(), **params.named_buffers()}
+        self._named = _named("EMA", params, (Parameter, Buffer))
         self._averages = {name: p.copy() for name, p in self._named.items()}
+        self._decay = 1.0
+        self._rate = _scalar_like(next(iter(self._named.values())), 0.0, "float64")
         self._inside = False
+        self.decay = decay
+
+    @property
+    def decay(self) -> float:
+        """What is kept of the average in an update."""
+        return self._decay
+
+    @decay.setter
+    def decay(self, value: float) -> None:
+        _require("EMA", "decay", value, 0 <= value <= 1, "0 <= decay <= 1")
+        if value == self._decay:  # setting it moves a number to the device
+            return
+        self._decay = value
+        assign(self._rate, _scalar_like(self._rate, 1 - value, "float64"))
+
+    @staticmethod
+    def warm_up(decay: float, step: int) -> float:
+        """min(decay, (1 + step) / (10 + step)): the average is of the last tenth of the steps."""
+        return min(decay, (1 + step) / (10 + step))
 
     def _refuse_inside(self, what: str) -> None:
         if self._inside:
@@ -496,7 +522,7 @@ class EMA:
     def update(self) -> None:
         """Move the averages towards the current weights."""
         self._refuse_inside("update")
-        self._each(ema_step, decay=self.decay)
+        self._each(ema_step, self._rate)
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
@@ -515,10 +541,10 @@ class EMA:
         self._inside = not self._inside
         self._each(swap)
 
-    def _each(self, change: Primitive, **static: Any) -> None:
+    def _each(self, change: Primitive, *more: Tensor) -> None:
         with no_grad():
             for name, p in self._named.items():
-                change(self._averages[name], p, **static)
+                change(self._averages[name], p, *more)
 
     def copy_to_model(self) -> None:
         """Make the averages the weights, for good: what a finished training hands over."""
