@@ -777,7 +777,7 @@ def _meetings(size: Any, kernel: Any, outputs: Any, window: Any) -> list[tuple[i
     """(i, j, a, b, row, column) for each place of each window that lies on the image."""
     found = []
     for i, j, a, b in itertools.product(*map(range, (*outputs, *kernel))):
-        (sy, sx), ((top, _), (left, _)), (dy, dx), _ = window
+        (sy, sx), ((top, _), (left, _)), (dy, dx) = window[:3]
         row = _meets(i, a, sy, dy, top, size[0])
         column = _meets(j, b, sx, dx, left, size[1])
         if row is not None and column is not None:
@@ -800,7 +800,13 @@ def _blocks(groups: int, channels: int, outputs: int) -> list[tuple[slice, slice
     return [(slice(g * c, g * c + c), slice(g * o, g * o + o)) for g in range(groups)]
 
 
+def _as_kept(w: np.ndarray, window: Any) -> np.ndarray:
+    """The kernel of a transposed convolution has its channels the other way around."""
+    return np.moveaxis(w, 3, 2) if window.transposed else w
+
+
 def _conv(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
+    w = _as_kept(w, window)
     size, kernel, groups = x.shape[1:3], w.shape[:2], window[3]
     outputs = _outputs(size, kernel, window)
     y = np.zeros((len(x), *outputs, w.shape[3]), x.dtype)
@@ -811,6 +817,7 @@ def _conv(x: np.ndarray, w: np.ndarray, window: Any) -> np.ndarray:
 
 
 def _conv_dx(y: np.ndarray, w: np.ndarray, size: Any, window: Any) -> np.ndarray:
+    w = _as_kept(w, window)
     channels = w.shape[2] * window[3]
     x = np.zeros((len(y), *size, channels), y.dtype)
     for i, j, a, b, row, column in _meetings(size, w.shape[:2], y.shape[1:3], window):
@@ -824,7 +831,7 @@ def _conv_dw(x: np.ndarray, y: np.ndarray, kernel: Any, window: Any) -> np.ndarr
     for i, j, a, b, row, column in _meetings(x.shape[1:3], kernel, y.shape[1:3], window):
         for ins, outs in _blocks(window[3], x.shape[3], y.shape[3]):
             w[a, b, :, outs] += np.einsum("nc,no->co", x[:, row, column, ins], y[:, i, j, outs])
-    return w
+    return _as_kept(w, window)
 
 
 def _both(value: Any) -> tuple[Any, Any]:
@@ -854,7 +861,7 @@ def _conv2d(
 ) -> np.ndarray:  # fmt: skip
     stride, dilation = _both(stride), _both(dilation)
     same = _same(x.shape[1:3], w.shape[:2], stride, dilation)
-    return _conv(x, w, (stride, _sides(padding, same), dilation, groups)) + b
+    return _conv(x, w, Window(stride, _sides(padding, same), dilation, groups)) + b
 
 
 def _conv_transpose2d(
@@ -909,10 +916,11 @@ def _convolving(draw: Any, which: str) -> Sample:
         draw(st.integers(1, 2)),
         draw(rngs),
     )
-    window = window._replace(groups=groups)
+    window = window._replace(groups=groups, transposed=draw(st.booleans()))
+    w = (o * groups, c) if window.transposed else (c, o * groups)
     forms = {
         "x": (n, *size, c * groups),
-        "w": (*kernel, c, o * groups),
+        "w": (*kernel, *w),
         "y": (n, *_outputs(size, kernel, window), o * groups),
     }
     more = {"yw": {"size": size}, "xy": {"kernel": kernel}}.get(which, {})
@@ -928,7 +936,7 @@ add("conv2d_dw", _conv_dw, _convolving("xy"))
 def _conv_layers(draw: Any, transposed: bool) -> Sample:
     """x, w and perhaps b, with options as users write them."""
     size, kernel, window = draw(_window_on_image())
-    stride, sides, dilation, _ = window
+    stride, sides, dilation = window[:3]
     n, (c, o), groups, rng = (
         draw(st.integers(0, 2)),
         draw(_FEW),

@@ -287,7 +287,7 @@ def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, gr
 @kernel
 def conv2d_nd(x: Any, w: Any, *, window: Any, out: Any = None) -> Any:
     """The convolution, for images whose channels lie side by side."""
-    kernel = w.shape[:2]
+    kernel, w = w.shape[:2], w.swapaxes(2, 3) if window.transposed else w
     places = window.outputs(x.shape[1:3], kernel)
     shape = (len(x), *places, w.shape[3])
     if x.dtype != w.dtype or x.dtype not in (np.float32, np.float64) or 0 in shape:
@@ -304,6 +304,7 @@ def conv2d_nd(x: Any, w: Any, *, window: Any, out: Any = None) -> Any:
 @kernel
 def conv2d_dx(y: Any, w: Any, *, size: Any, window: Any, out: Any = None) -> Any:
     """The gradient of the images, which is the transposed convolution."""
+    w = w.swapaxes(2, 3) if window.transposed else w
     shape = (len(y), *size, w.shape[2] * window.groups)
     if y.dtype != w.dtype or y.dtype not in (np.float32, np.float64) or 0 in shape:
         return NotImplemented

@@ -140,10 +140,13 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
     groups, images, size = window.groups, len(x), x.dtype.itemsize
     channels, lanes = x.shape[3] // groups, y.shape[3] // groups
     shape = (*kernel, channels, y.shape[3])
+    if window.transposed:
+        shape = (*kernel, y.shape[3], channels)
     if x.dtype != y.dtype or x.dtype not in (np.float32, np.float64) or 0 in shape:
         return NotImplemented
     out = np.empty(shape, x.dtype) if out is None else out
-    if not (served(x) and served(y) and served(out, lanes=False)):
+    w = out.swapaxes(2, 3) if window.transposed else out
+    if not (served(x) and served(y) and served(w, lanes=False)):
         return NotImplemented
     down, across = walks(y.shape[1:3], x.shape[1:3], kernel, window)
     vectors, lefts, group, deepest = panels_for(channels, lanes, size)
@@ -156,14 +159,14 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
     unit = np.array([high * size, 1, 1])
     pieces, last = (t.pieces * n * unit for n in (together, images % together or together))
     a, b = np.divmod(np.arange(kernel[0] * kernel[1]), kernel[1])
-    taps = a * out.strides[0] + b * out.strides[1]
+    taps = a * w.strides[0] + b * w.strides[1]
     workers = threads() if x.size * lanes * kernel[0] * kernel[1] > SERIAL else 1
     pixels = lines((high + group * depth) * wide * size)
     share = pixels + lines(t.pixels * across.inputs * together * high * size)
     table = [
         lanes, vectors, len(lefts) - 1, lefts, group, depth, workspace(threads() * share // 4),
-        share, groups, x, y, out, lanes * out.strides[3], *x.strides[:3], *y.strides[:3],
-        *out.strides[2:], images, together, across.inputs, across.outputs, channels, len(t.blocks),
+        share, groups, x, y, w, lanes * w.strides[3], *x.strides[:3], *y.strides[:3],
+        *w.strides[2:], images, together, across.inputs, across.outputs, channels, len(t.blocks),
         t.blocks, t.columns, len(taps), taps, t.starts, pieces, last, pixels,
     ]  # fmt: skip
     return Call(_correlate32 if size == 4 else _correlate64, table, out=out, workers=workers)

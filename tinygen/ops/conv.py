@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from ..backend import XP, Array
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
-from .shape import swapaxes
 
 __all__ = ["conv2d", "conv_transpose2d"]
 
@@ -29,12 +28,18 @@ Padding = str | Sides
 
 class Window(NamedTuple):
     """Where the windows of a convolution lie: (vertical, horizontal) each, padding as zeros
-    (before, after) each; and into how many groups the channels are divided."""
+    (before, after) each; into how many groups the channels are divided; and whether kernels are
+    those of a transposed convolution, (KH, KW, O, C / groups)."""
 
     stride: Pair = (1, 1)
     padding: tuple[Pair, Pair] = ((0, 0), (0, 0))
     dilation: Pair = (1, 1)
     groups: int = 1
+    transposed: bool = False
+
+    def kernel(self, xp: XP, w: Array) -> Array:
+        """The kernel (KH, KW, C / groups, O), from it as it is kept, or back."""
+        return xp.swapaxes(w, 2, 3) if self.transposed else w
 
     def outputs(self, size: Pair, kernel: Pair) -> Pair:
         """How many windows fit: (size + padding - dilation (kernel - 1) - 1) // stride + 1."""
@@ -90,6 +95,7 @@ def _joined(xp: XP, y: Array, shape: tuple[int, ...]) -> Array:
 @primitive(floats=True)
 def conv2d_nd(xp: XP, x: Array, w: Array, *, window: Window) -> Array:
     """The sum above: x (N, H, W, C), w (KH, KW, C / groups, O) -> (N, OH, OW, O)."""
+    w = window.kernel(xp, w)
     *kernel, _, channels = w.shape
     outputs = window.outputs(x.shape[1:3], kernel)
     padded = surrounded(xp, x, window)
@@ -104,6 +110,7 @@ def conv2d_nd(xp: XP, x: Array, w: Array, *, window: Window) -> Array:
 @primitive(floats=True)
 def conv2d_dx(xp: XP, y: Array, w: Array, *, size: Pair, window: Window) -> Array:
     """The gradient of the images, which have that size, from y (N, OH, OW, O): (N, H, W, C)."""
+    w = window.kernel(xp, w)
     n, (*kernel, channels, _) = y.shape[0], w.shape
     channels *= window.groups
     padded = xp.zeros((n, *window.padded(size), channels), y.dtype)
@@ -116,7 +123,7 @@ def conv2d_dx(xp: XP, y: Array, w: Array, *, size: Pair, window: Window) -> Arra
 
 @primitive(floats=True)
 def conv2d_dw(xp: XP, x: Array, y: Array, *, kernel: Pair, window: Window) -> Array:
-    """The gradient of a kernel of that size from y (N, OH, OW, O): (KH, KW, C / groups, O)."""
+    """The gradient of a kernel of that size from y (N, OH, OW, O)."""
     groups = window.groups
     padded = surrounded(xp, x, window)
     shape = (x.shape[3] // groups, y.shape[3])
@@ -125,7 +132,7 @@ def conv2d_dw(xp: XP, x: Array, y: Array, *, kernel: Pair, window: Window) -> Ar
     for a, b, pixels in window.taps(kernel, y.shape[1:3]):
         rows = xp.swapaxes(_by_group(xp, padded[pixels], groups), 1, 2)
         w[a, b] = _joined(xp, xp.matmul(rows, columns), shape)
-    return w
+    return window.kernel(xp, w)
 
 
 conv2d_nd.vjp(
@@ -290,7 +297,7 @@ def conv_transpose2d(
         raise ValueError(f"{who}: output_padding {more}; expected below the stride {stride}")
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     same = [r - s for r, s in zip(reach, stride, strict=True)]
-    window = Window(stride, margins(who, padding, same), dilation, groups)
+    window = Window(stride, margins(who, padding, same), dilation, groups, transposed=True)
     height, width = (
         (n - 1) * s + r - sum(p) + m
         for n, s, r, p, m in zip(x.shape[1:3], stride, reach, window.padding, more, strict=True)
@@ -302,5 +309,5 @@ def conv_transpose2d(
             f"{who}: x {x.shape}, w {w.shape}, {window} leave an output of {height} x {width}; "
             "expected (H - 1) stride + dilation (KH - 1) + 1 - padding + output_padding >= 1"
         )
-    y = conv2d_dx(x, swapaxes(w, axis1=2, axis2=3), size=(height, width), window=window)
+    y = conv2d_dx(x, w, size=(height, width), window=window)
     return y if b is None else y + b
