@@ -372,10 +372,33 @@ def test_blocks_change_nothing(monkeypatch):
 
 @given(seeds, st.integers(1, 5))
 def test_a_set_and_itself(seed, k):
-    """Each ball holds its centre and k others, one of them on the border."""
-    x = sample(seed, n=30, shift=100.0)
-    assert metrics.precision_recall(x, x, k=k) == (1, 1)
-    assert metrics.density_coverage(x, x, k=k) == pytest.approx(((k + 1) / k, 1))
+    """Each ball holds its centre and k others, one on the border, however rounding moves it."""
+    x = sample(seed, n=30, d=40, shift=100.0)
+    for other in (x, x[::-1], np.roll(x, 7, axis=0)):
+        assert metrics.precision_recall(x, other, k=k) == (1, 1)
+        assert metrics.density_coverage(x, other, k=k) == pytest.approx(((k + 1) / k, 1))
+
+
+@given(seeds)
+def test_balls_of_no_radius(seed):
+    """Where k + 1 images are copies of each other, what equals them is inside all the same."""
+    x = sample(seed, n=10, d=40, shift=3.0)
+    copies = np.repeat(x, 4, axis=0)
+    assert metrics.precision_recall(copies, x, k=3).precision == 1
+    assert metrics.precision_recall(x, copies, k=3).recall == 1
+    assert metrics.density_coverage(copies, x, k=3) == pytest.approx((4 / 3, 1))
+    assert metrics.neighbour_radii(copies, 3).max() < 1e-5
+
+
+def test_balls_among_many_images():
+    """The k-th nearest is found in parts of several thousand distances; copies have radius 0."""
+    x = sample(0, n=9000, d=3, shift=5.0)
+    x[-3:] = x[:1]
+    radii = metrics.neighbour_radii(x, 3)
+    some = np.arange(0, 9000, 300)
+    want = np.sort(distances(x[some], x), axis=1)[:, 3]
+    np.testing.assert_allclose(radii[some], want, rtol=1e-6, atol=1e-6)
+    assert radii[[0, -3, -2, -1]].max() < 1e-6
 
 
 @given(seeds)
@@ -604,6 +627,10 @@ def test_the_report_can_be_repeated_printed_and_kept():
     fake = pictures(2, 200)[0]
     found = metrics.measure(Toy(), TRAIN, TEST, fake, seed=5)
     assert metrics.measure(Toy(), TRAIN, TEST, fake, seed=5) == found
+    other = metrics.measure(Toy(), TRAIN, TEST, fake, seed=6)
+    assert other["KID"].value != found["KID"].value
+    assert other["FID"].value == found["FID"].value  # of all images: nothing is drawn
+    assert other["FID"].floor != found["FID"].floor  # of 200 of 500 training images
     kept = json.loads(json.dumps(found.describe(), allow_nan=False))
     assert kept["version"] == 1
     assert kept["extractor_sha256"] == Toy.sha256
