@@ -270,9 +270,8 @@ class SpectralNorm(Module):
     def __init__(self, layer: Module, rng: Generator | None = None) -> None:
         weight = getattr(layer, "weight", None)
         if not isinstance(weight, Parameter) or weight.ndim < 2:
-            raise TypeError(
-                f"SpectralNorm: {layer!r}; expected a layer with a weight (..., in, out)"
-            )
+            what = layer.label() if isinstance(layer, Module) else repr(layer)
+            raise TypeError(f"SpectralNorm: {what}; expected a layer with a weight (..., in, out)")
         self.layer: Any = layer
         first = random.resolve(rng).normal(weight.shape[-1], weight.dtype)
         self.u = Buffer(_unit(first))
