@@ -1,0 +1,141 @@
+"""The convolutions of kernels/cpu: sizes that the op table is too small for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numba")
+
+from tinygen.backend import get
+from tinygen.ops.conv import Window
+from tinygen.primitive import PRIMITIVES
+from tinygen_kernels.cpu import conv, conv_dw
+
+KERNELS = {
+    "conv2d_nd": conv.conv2d_nd,
+    "conv2d_dx": conv.conv2d_dx,
+    "conv2d_dw": conv_dw.conv2d_dw,
+}
+SAME_5 = ((2, 2), (2, 2))
+SAME_5_BY_2 = ((1, 2), (1, 2))
+CASES = {
+    "images as rows": (64, (7, 7), (5, 5), Window((1, 1), SAME_5), 16, 48),
+    "the discriminator's": (64, (14, 14), (5, 5), Window((2, 2), SAME_5_BY_2), 64, 128),
+    "a last tile in part": (9, (7, 8), (5, 5), Window((2, 2), SAME_5_BY_2), 3, 5),
+    "one image": (1, (28, 28), (5, 5), Window((2, 2), SAME_5_BY_2), 3, 17),
+    "one image, long runs": (1, (28, 28), (5, 5), Window((1, 1), SAME_5), 64, 64),
+    "dot products": (20, (14, 14), (5, 5), Window((2, 2), SAME_5_BY_2), 70, 1),
+    "groups, dilation": (3, (9, 8), (3, 2), Window((2, 1), ((0, 2), (1, 0)), (2, 1), 2), 20, 12),
+    "strides above the kernel": (2, (12, 12), (2, 2), Window((3, 4)), 4, 8),
+    "windows on zeros alone": (2, (5, 5), (1, 1), Window((1, 1), ((3, 3), (3, 3))), 4, 8),
+    "a tap in several blocks": (8, (4, 4), (3, 3), Window((1, 1), ((1, 1), (1, 1))), 700, 130),
+    "panels in several groups": (5, (6, 6), (3, 3), Window(), 20, 450),
+    "places in several blocks": (1, (96, 40), (3, 3), Window((1, 1), ((1, 1), (1, 1))), 2, 128),
+}
+
+
+def operands(case, dtype="float32", transposed=False, seed=0):
+    """(arguments, options) of each of the three operations for one convolution."""
+    n, size, kernel, window, c, o = case
+    rng = np.random.default_rng(seed)
+    new = lambda *shape: rng.standard_normal(shape).astype(dtype)
+    window = window._replace(transposed=transposed)
+    x, y = new(n, *size, c), new(n, *window.outputs(size, kernel), o)
+    w = new(*kernel, c // window.groups, o)
+    w = np.ascontiguousarray(w.swapaxes(2, 3)) if transposed else w
+    return {
+        "conv2d_nd": ((x, w), {"window": window}),
+        "conv2d_dx": ((y, w), {"window": window, "size": size}),
+        "conv2d_dw": ((x, y), {"window": window, "kernel": kernel}),
+    }
+
+
+def close(name, arrays, options, out):
+    """Whether `out` is the result, to the rounding of a sum of these products."""
+    reference = lambda *arrays: PRIMITIVES[name].reference(get("numpy").xp, *arrays, **options)
+    want = reference(*(a.astype("d") for a in arrays))
+    size = reference(*(np.abs(a).astype("d") for a in arrays))
+    return (np.abs(out - want) <= 8 * np.finfo(out.dtype).eps * (size + 1)).all()
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_the_convolution(case, name):
+    arrays, options = operands(CASES[case])[name]
+    call = KERNELS[name].bind(*arrays, **options)
+    call.out.fill(np.nan)
+    call()
+    assert close(name, arrays, options, call.out)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("case", ["a last tile in part", "one image", "groups, dilation"])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_float64_and_kernels_kept_the_other_way_around(case, name, transposed):
+    arrays, options = operands(CASES[case], "float64", transposed)[name]
+    assert close(name, arrays, options, KERNELS[name](*arrays, **options))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 20),
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    sides=st.tuples(*[st.integers(0, 3)] * 4),
+    channels=st.tuples(st.integers(1, 40), st.integers(1, 70)),
+    transposed=st.booleans(),
+    name=st.sampled_from(sorted(KERNELS)),
+)
+def test_any_window(n, size, kernel, stride, dilation, sides, channels, transposed, name):
+    window = Window(stride, (sides[:2], sides[2:]), dilation)
+    if min(window.outputs(size, kernel)) < 1:
+        return
+    arrays, options = operands((n, size, kernel, window, *channels), transposed=transposed)[name]
+    assert close(name, arrays, options, KERNELS[name](*arrays, **options))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_images_and_results_may_have_gaps(name):
+    """Views of larger arrays: whatever lies between the numbers is neither read nor written."""
+    arrays, options = operands(CASES["a last tile in part"])[name]
+    wide = lambda a: np.full([3 * n for n in a.shape[:3]] + [a.shape[3]], np.nan, a.dtype)
+    views = [wide(a)[::3, ::3, ::3] for a in arrays]
+    for view, a in zip(views, arrays, strict=True):
+        view[:] = a
+    base = wide(KERNELS[name](*arrays, **options))
+    out = base[::3, ::3, ::3]
+    KERNELS[name].bind(*views, out=out, **options)()
+    assert close(name, arrays, options, out)
+    assert np.isnan(base).sum() == base.size - out.size
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("case", ["images as rows", "one image, long runs", "dot products"])
+def test_results_are_the_same_for_any_number_of_workers(case, name, monkeypatch):
+    arrays, options = operands(CASES[case])[name]
+    found = []
+    for workers in (1, 2, 5):
+        for module in (conv, conv_dw):
+            monkeypatch.setattr(module, "threads", lambda workers=workers: workers)
+        call = KERNELS[name].bind(*arrays, **options)
+        assert call.workers == workers
+        call()
+        found.append(call.out.tobytes())
+    assert found[0] == found[1] == found[2]
+
+
+def test_what_is_declined():
+    (x, w), options = operands(CASES["one image"])["conv2d_nd"]
+    declined = [
+        (x[:, ::-1], w),
+        (x.astype("float64"), w),
+        (np.moveaxis(x, 3, 1).copy().swapaxes(1, 3), w),
+        (x[:0], w),
+    ]
+    for arrays in declined:
+        assert conv.conv2d_nd.bind(*arrays, **options) is NotImplemented
