@@ -27,7 +27,7 @@ what a block is). conv_dw.py has the gradient of w.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, njit
@@ -54,14 +54,15 @@ FEW = 4  # output channels up to which dot products take less time than a tile
 SERIAL = 100_000  # multiply-adds up to which one worker does it
 DOTS = 0  # in place of a number of vectors: no tiles, dot products
 
-# The table of arguments; strides and offsets in bytes. The first entries describe panels, for both
-# kinds of convolution: those of a group are packed at a time, up to DEPTH rows each; LEFTS are
-# the lanes where they begin, and the end. The others: see windows.Gather.
+# The table of arguments; strides and offsets in bytes. The first entries are those of both kinds of
+# convolution: HIGH rows of a tile, TILE bytes of it; PANEL: what a panel is, see panels_for, of
+# which GROUP are packed at a time. The others: see windows.Gather.
 (
-    LANES, VECTORS, PANELS, LEFTS, GROUP, DEPTH, WORKSPACE, SHARE, GROUPS, A, B, C, A_GROUP,
-    B_GROUP, C_GROUP, A_ROW, C_ROW, IMAGES, A_IMAGE, C_IMAGE, B_ROW, B_COL, N_JOBS, JOBS, BLOCKS,
-    STARTS, PIECES, FRESH, LOADS, FIRST_LOADS, SHARES,
+    LANES, HIGH, TILE, PANELS, PANEL, GROUP, WORKSPACE, SHARE, GROUPS, A, B, C, A_GROUP, B_GROUP,
+    C_GROUP, A_ROW, C_ROW, IMAGES, A_IMAGE, C_IMAGE, B_ROW, B_COL, N_JOBS, JOBS, BLOCKS, STARTS,
+    PIECES, FRESH, LOADS, FIRST_LOADS, SHARES,
 ) = range(31)  # fmt: skip
+LEFT, HERE, VECTORS, ROW, OFFSET, WORDS = range(6)  # of a panel
 
 # A sum of products may be regrouped here: vectors of partial sums.
 _summing = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True, **ALONE)
@@ -71,32 +72,6 @@ _summing = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=Tru
 def entry(args, i, at):  # type: ignore[no-untyped-def]
     """Number `at` of the array of integers whose address is entry i of the table."""
     return int64_pointer(word(args, i))[at]
-
-
-@inline
-def height(vectors):  # type: ignore[no-untyped-def]
-    """Rows of a tile of so many vectors."""
-    return ROWS_4 if vectors == 4 else ROWS
-
-
-@inline
-def panel_width(args, q, size):  # type: ignore[no-untyped-def]
-    """Numbers in a row of panel q: whole vectors."""
-    n, vectors = VECTOR_BYTES // size, word(args, VECTORS)
-    if vectors == DOTS:
-        return 1
-    return (
-        4 * n
-        if vectors == 4
-        else (entry(args, LEFTS, q + 1) - entry(args, LEFTS, q) + n - 1) // n * n
-    )
-
-
-@inline
-def panel_at(args, packed, q, size):  # type: ignore[no-untyped-def]
-    """Where panel q, of those that were packed together, begins."""
-    wide = max(1, word(args, VECTORS) * (VECTOR_BYTES // size))
-    return packed + q % word(args, GROUP) * word(args, DEPTH) * wide * size
 
 
 @_summing
@@ -142,51 +117,55 @@ def tiles(
     scratch,
 ):  # type: ignore[no-untyped-def]
     """A tile's rows of C in the panels q0:q1, from the pieces of these rows of A."""
-    n, vectors = VECTOR_BYTES // size, word(args, VECTORS)
-    high = height(vectors)
+    high = word(args, HIGH)
     for q in range(q0, q1):
-        left, width = entry(args, LEFTS, q), panel_width(args, q, size)
-        here = entry(args, LEFTS, q + 1) - left
-        panel, to = panel_at(args, packed, q, size), c + left * c_lane
+        vectors, here = (
+            entry(args, PANEL, q * WORDS + VECTORS),
+            entry(args, PANEL, q * WORDS + HERE),
+        )
+        row, panel = (
+            entry(args, PANEL, q * WORDS + ROW),
+            packed + entry(args, PANEL, q * WORDS + OFFSET),
+        )
+        to = c + entry(args, PANEL, q * WORDS + LEFT) * c_lane
         if vectors == DOTS:
             _dots(kind, size, a, a_row, rows, panel, to, c_row, pieces, count, onto)
             continue
-        direct = rows == high and here == width and c_lane == size
-        tile_c, tile_row = (to, c_row) if direct else (scratch, width * size)
+        direct = rows == high and here * size == row and c_lane == size
+        tile_c, tile_row = (to, c_row) if direct else (scratch, row)
         adds = onto if direct else 0
         if packed_a:
             packed_tile_of_pieces(
-                kind, width // n, a, a_row, high - 1, panel, tile_c, tile_row, pieces, count, adds
+                kind, vectors, a, a_row, high - 1, panel, tile_c, tile_row, pieces, count, adds
             )
         else:
             tile_of_pieces(
-                kind, width // n, a, a_row, rows - 1, panel, tile_c, tile_row, pieces, count, adds
+                kind, vectors, a, a_row, rows - 1, panel, tile_c, tile_row, pieces, count, adds
             )
         if not direct:
-            unpack(kind, size, scratch, width, to, c_row, c_lane, rows, here, onto)
+            unpack(kind, size, scratch, row // size, to, c_row, c_lane, rows, here, onto)
 
 
 @inline
 def _pack(args, kind, size, packed, b, q0, q1, block):  # type: ignore[no-untyped-def]
     """The panels q0:q1 of a block of the kernel."""
+    b_row, b_col = word(args, B_ROW), word(args, B_COL)
     for q in range(q0, q1):
-        left, width = entry(args, LEFTS, q), panel_width(args, q, size)
-        here = entry(args, LEFTS, q + 1) - left
-        panel = panel_at(args, packed, q, size)
+        from_b = b + entry(args, PANEL, q * WORDS + LEFT) * b_col
+        row, here = entry(args, PANEL, q * WORDS + ROW), entry(args, PANEL, q * WORDS + HERE)
+        panel = packed + entry(args, PANEL, q * WORDS + OFFSET)
         for i in range(entry(args, FIRST_LOADS, block), entry(args, FIRST_LOADS, block + 1)):
-            from_b = b + entry(args, LOADS, 3 * i) + left * word(args, B_COL)
-            to = panel + entry(args, LOADS, 3 * i + 1) * width * size
+            at, to = from_b + entry(args, LOADS, 3 * i), panel + entry(args, LOADS, 3 * i + 1) * row
             steps = entry(args, LOADS, 3 * i + 2)
-            pack(kind, size, to, width, from_b, word(args, B_ROW), word(args, B_COL), steps, here)
+            pack(kind, size, to, row // size, at, b_row, b_col, steps, here)
 
 
 @inline
 def _gather(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
-    wide = word(args, VECTORS) * (VECTOR_BYTES // size)
-    high, jobs = height(word(args, VECTORS)), word(args, N_JOBS)
+    high, jobs = word(args, HIGH), word(args, N_JOBS)
     a_row, c_row = word(args, A_ROW), word(args, C_ROW)
     scratch = word(args, WORKSPACE) + worker * word(args, SHARE)
-    packed = scratch + high * wide * size
+    packed = scratch + word(args, TILE)
     first, end = entry(args, SHARES, worker), entry(args, SHARES, worker + 1)
     for g in range(word(args, GROUPS)):
         b = word(args, B) + g * word(args, B_GROUP)
@@ -245,16 +224,57 @@ def walks(places: Any, pixels: Any, kernel: Any, window: Any, back: bool = False
     return [Walk(*io, *rest, back) for io, *rest in each]
 
 
-def panels_for(rows: int, lanes: int, size: int, few: int = 0) -> tuple[int, Any, int, int]:
-    """Vectors, where panels begin and the end, panels at a time, rows of a block that fit then."""
-    per_vector = VECTOR_BYTES // size
+class Panels(NamedTuple):
+    """How the lanes of a product are cut: into panels of so many vectors or fewer."""
+
+    lanes: int
+    size: int
+    vectors: int  # 0: no tiles, dot products
+    lefts: Any  # where panels begin, and the end
+    group: int  # panels that are packed together
+    deepest: int  # rows of so many panels that fit into the core's cache
+
+    @property
+    def high(self) -> int:
+        """Rows of a tile."""
+        return ROWS_4 if self.vectors == 4 else ROWS
+
+    @property
+    def row(self) -> int:
+        """Bytes of a row of a whole panel."""
+        return self.vectors * VECTOR_BYTES or self.size
+
+    def table(self, depth: int) -> Any:
+        """LEFT, HERE (lanes), VECTORS, ROW (bytes) and OFFSET of each, `depth` rows each."""
+        q, here = np.arange(len(self.lefts) - 1), np.diff(self.lefts)
+        vectors = -(-here * self.size // VECTOR_BYTES) if self.vectors else 0 * q
+        vectors = 0 * q + 4 if self.vectors == 4 else vectors
+        row = vectors * VECTOR_BYTES if self.vectors else 0 * q + self.size
+        offset = q % self.group * depth * self.row
+        return np.ascontiguousarray(np.stack([self.lefts[:-1], here, vectors, row, offset], 1))
+
+    def share(self, depth: int) -> int:
+        """Bytes that a worker needs for a tile and the panels of a group."""
+        return lines((self.high + self.group * depth) * self.row)
+
+    def head(self, depth: int, share: int, groups: int) -> list[Any]:
+        """The first entries of the table of arguments."""
+        return [
+            self.lanes, self.high, self.high * self.row, len(self.lefts) - 1, self.table(depth),
+            self.group, workspace(threads() * share // 4), share, groups,
+        ]  # fmt: skip
+
+
+def panels_for(rows: int, lanes: int, size: int, few: int = 0) -> Panels:
+    """The panels of a product of so many rows; dot products for up to `few` lanes."""
     if lanes <= few:
-        return DOTS, np.arange(lanes + 1), lanes, GROUP_BYTES // (lanes * size)
-    vectors, _ = tiling(rows, lanes, per_vector)
-    lefts = panels_of(lanes, per_vector, vectors, even=False)
-    row = vectors * per_vector * size
+        cut = np.arange(lanes + 1, dtype=np.int64)
+        return Panels(lanes, size, DOTS, cut, lanes, GROUP_BYTES // (lanes * size))
+    vectors, _ = tiling(rows, lanes, VECTOR_BYTES // size)
+    lefts = panels_of(lanes, VECTOR_BYTES // size, vectors, even=False)
+    row = vectors * VECTOR_BYTES
     group = max(1, min(len(lefts) - 1, GROUP_BYTES // (256 * row)))
-    return vectors, lefts, group, GROUP_BYTES // (group * row)
+    return Panels(lanes, size, vectors, lefts, group, GROUP_BYTES // (group * row))
 
 
 def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, groups: int) -> Any:
@@ -263,23 +283,20 @@ def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, gr
     channels, lanes = a.shape[3] // groups, c.shape[3] // groups
     tall = lambda n: -(-n // ROWS) * ROWS
     by_image = tall(n_images) * across.outputs <= n_images * sum(tall(n) for _, n in across.runs())
-    vectors, lefts, group, deepest = panels_for(n_images, lanes, size, few=FEW)
-    high = ROWS_4 if vectors == 4 else ROWS
+    panels = panels_for(n_images, lanes, size, few=FEW)
     work = c.size * channels * down.kernel * across.kernel
     workers = threads() if work > SERIAL else 1
     t = gather(
-        down, across, by_image * n_images, size, channels, deepest, high, a.strides[1:3],
-        b.strides[:3], c.strides[1:3], workers,
+        down, across, by_image * n_images, size, channels, panels.deepest, panels.high,
+        a.strides[1:3], b.strides[:3], c.strides[1:3], workers,
     )  # fmt: skip
-    share = lines((high + group * t.depth) * max(1, vectors * VECTOR_BYTES // size) * size)
     step, along = across.steps()
     rows = (a.strides[0], c.strides[0]) if by_image else (along * a.strides[2], step * c.strides[2])
     images = (1, 0, 0) if by_image else (n_images, a.strides[0], c.strides[0])
     table = [
-        lanes, vectors, len(lefts) - 1, lefts, group, t.depth, workspace(threads() * share // 4),
-        share, groups, a, b, c, channels * size, b_group, lanes * size, *rows, *images,
-        *b.strides[2:], len(t.jobs), t.jobs, len(t.first_loads) - 1, t.starts, t.pieces, t.fresh,
-        t.loads, t.first_loads, t.shares,
+        *panels.head(t.depth, panels.share(t.depth), groups), a, b, c, channels * size, b_group,
+        lanes * size, *rows, *images, *b.strides[2:], len(t.jobs), t.jobs, len(t.first_loads) - 1,
+        t.starts, t.pieces, t.fresh, t.loads, t.first_loads, t.shares,
     ]  # fmt: skip
     return Call(_gather32 if size == 4 else _gather64, table, out=c, workers=workers)
 
