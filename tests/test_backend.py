@@ -80,6 +80,13 @@ def test_a_backend_makes_moves_and_computes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BACKENDS)
+def test_a_product_that_is_nan_gives_no_warning(name: str) -> None:
+    with tg.use_backend(name):  # warnings are errors in tests
+        y = tg.zeros((1, 2)) @ tg.full((2, 1), np.inf)
+    assert np.isnan(y.numpy()).all()
+
+
+@pytest.mark.parametrize("name", BACKENDS)
 def test_namespaces_hold_the_same_names(name: str) -> None:
     assert vars(backend.get("numpy").xp).keys() <= vars(backend.get(name).xp).keys()
 

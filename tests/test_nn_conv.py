@@ -160,7 +160,7 @@ def test_shapes_of_weights_and_of_same_padding() -> None:
         (lambda: nn.GroupNorm(3, 4), r"GroupNorm: 4 features in 3 groups; expected a divisor"),
         (lambda: nn.GroupNorm(4, 4)(tg.ones((2, 4))), r"GroupNorm\(4, 4\): input .* has 1 pixels"),
         (lambda: nn.GroupNorm(2, 4)(tg.ones(4)), r"expected \(n, \.\.\., features\)"),
-        (lambda: nn.InstanceNorm(0), r"InstanceNorm: groups is 0|InstanceNorm: features is 0"),
+        (lambda: nn.InstanceNorm(0), r"InstanceNorm: features is 0"),
         (lambda: nn.InstanceNorm(4)(tg.ones((2, 1, 1, 4))), r"InstanceNorm\(4\): .* 1 pixels"),
     ],
 )  # fmt: skip

@@ -11,7 +11,8 @@ import numpy as np
 
 from . import Array, Backend, guard
 
-# log(0), 0/0 and exp(1000) give inf and nan silently, as they do on a graphics card.
+# log(0), 0/0 and exp(1000) give inf and nan silently, as they do on a graphics card. Products of
+# matrices, too: OpenBLAS computes on whatever lies beside small ones, and may flag that as invalid.
 _silent = np.errstate(all="ignore")
 
 # erf(x) = x P(x^2) for |x| < 1, and sign(x) (1 - exp(-x^2) Q((|x| - 3) / (|x| + 3))) beyond;
@@ -113,11 +114,11 @@ NAMES = """
     abs add all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to ceil
     clip concatenate copysign cos cumsum empty equal expand_dims flip float32 float64 floor
     frexp full greater greater_equal int32 int64 isfinite isnan less less_equal logaddexp
-    logical_and logical_not logical_or matmul max maximum mean min minimum moveaxis negative
+    logical_and logical_not logical_or max maximum mean min minimum moveaxis negative
     not_equal ones ones_like pad prod repeat reshape sign sin square squeeze stack sum swapaxes take
     tanh transpose uint32 uint64 uint8  zeros zeros_like
 """
-SILENT = "divide exp expm1 log log1p multiply power sqrt subtract"
+SILENT = "divide exp expm1 log log1p matmul multiply power sqrt subtract"
 xp: Any = SimpleNamespace(
     name="numpy",
     **{name: getattr(np, name) for name in NAMES.split()},

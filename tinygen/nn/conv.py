@@ -212,7 +212,7 @@ class GroupNorm(Module):
 
     def __init__(self, groups: int, features: int, eps: float = 1e-5) -> None:
         who = type(self).__name__
-        self.groups, self.features = size(who, "groups", groups), size(who, "features", features)
+        self.features, self.groups = size(who, "features", features), size(who, "groups", groups)
         if features % groups:
             raise ValueError(f"{who}: {features} features in {groups} groups; expected a divisor")
         self.eps = eps
