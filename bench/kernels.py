@@ -162,7 +162,7 @@ def _plain(call: Any, plain: Run, want: np.ndarray, size: Any) -> Prepared:
 
 
 def _update(case: Case) -> Prepared:
-    more: list[np.ndarray] = [] if case.op == "ema_step" else [np.array(LR)]
+    more = [np.array(LR)]
     if case.op == "adam_step":
         more.insert(0, np.array(0))
     here, there, exact = ([*case.arrays(), *(a.copy() for a in more)] for _ in range(3))

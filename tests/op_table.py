@@ -1359,9 +1359,13 @@ add(
     ).map(lambda s: Sample(
         (*s.arrays[:3], np.abs(s.arrays[3]) + 0.1, np.round(s.arrays[4]), s.arrays[5]), s.options)),
 )  # fmt: skip
-add("ema_step", lambda average, p, decay: {0: decay * average + (1 - decay) * p},
-    writing(2, decay=st.sampled_from([0.0, 0.9, 0.999])), mutates=(0,), order=0)  # fmt: skip
-add("swap", lambda x, y: {0: y, 1: x}, writing(2), mutates=(0, 1), order=0)
+add(
+    "ema_step",
+    lambda average, p, rate: {0: (1 - rate) * average + rate * p},
+    writing(2, Domain(0.0, 1.0)),
+    mutates=(0,),
+    order=0,
+)
 
 # ---- losses --------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ def test_kernels_that_write(row: Row, dtype: str, device: Any) -> None:
 
 def _as_stored(row: Row, sample: Sample) -> Sample:
     """Learning rates in float64 and step counts in int64, as optimizers keep them."""
-    kinds = {"lr": np.float64, "t": np.int64}
+    kinds = {"lr": np.float64, "rate": np.float64, "t": np.int64}
     names = PRIMITIVES[row.name].args
     arrays = [a.astype(kinds.get(n, a.dtype)) for n, a in zip(names, sample.arrays, strict=True)]
     return Sample(tuple(arrays), sample.options)
@@ -64,8 +64,8 @@ def _as_stored(row: Row, sample: Sample) -> Sample:
 @pytest.mark.parametrize("n", [1, 255, 256, 257, 4096 * 256 + 3])
 def test_a_grid_reaches_every_element(n: int) -> None:
     with tg.use_backend("emulated"):
-        a, p = tg.zeros(n), tg.ones(n)
-        backend.get("emulated").kernels["ema_step"](a.data, p.data, decay=0.5)
+        a, p, rate = tg.zeros(n), tg.ones(n), tg.tensor(np.array(0.5))
+        backend.get("emulated").kernels["ema_step"](a.data, p.data, rate.data)
         assert (a.numpy() == 0.5).all()
 
 

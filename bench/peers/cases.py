@@ -122,7 +122,7 @@ def cases() -> list[Case]:
         add("sgd_step", "sgd", (p, p), {"weight_decay": 0.0})
         add("sgd_momentum_step", "momentum", (p, p, p), MOMENTUM)
         add("adam_step", "adam", (p, p, p, p), ADAM)
-        add("ema_step", "ema", (p, p), {"decay": 0.999})
+        add("ema_step", "ema", (p, p))
     for name in ELEMENTWISE:
         add(name, name, ((1024, 1024),), {"slope": SLOPE} if name == "leaky_relu" else {})
     for name, static in DRAWS.items():

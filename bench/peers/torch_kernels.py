@@ -58,7 +58,7 @@ def reduction(case: Case, x: torch.Tensor) -> Callable[[], Any]:
 def update(case: Case, tensors: list[torch.Tensor]) -> Made:
     p, g = tensors[:2]
     if case.op == "ema_step":
-        return lambda: p.lerp_(g, 1 - case.static["decay"]), [p]
+        return lambda: p.lerp_(g, LR), [p]
     p.requires_grad_(True)
     p.grad = g
     optimizer: Any

@@ -4,13 +4,13 @@
     sgd_momentum_step   d = g + decay p;  v = momentum v + d;  p -= lr v, or lr (d + momentum v)
     adam_step           t += 1;  m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v)
                         p -= scale m / (sqrt(v) + floor),  scale and floor from t and lr
-    ema_step            a += (1 - decay) (p - a)
+    ema_step            a += rate (p - a)
 
 An element needs nothing of its neighbours, so workers take equal shares and the loops become
 vector code. What bounds them is memory: Adam moves 7 numbers an element, where the reference, in
 ten passes over pieces that fit a core's cache, moves about 25 within the cache.
 
-The learning rate and the step count are read when the call runs, not when it is bound. Adam runs
+Learning rate, step count and EMA rate are read when the call runs, not when it is bound. Adam runs
 in two phases: one worker counts the step and leaves scale, floor and shrink in the table of
 arguments, then all workers use them. Each takes float32 or float64, C-contiguous.
 """
@@ -94,8 +94,8 @@ def _adam(p, g, m, v, args):  # type: ignore[no-untyped-def]
 
 
 @exact
-def _ema(a, p, decay):  # type: ignore[no-untyped-def]
-    rate = a.dtype.type(1 - decay)
+def _ema(a, p, rate):  # type: ignore[no-untyped-def]
+    rate = a.dtype.type(rate)
     before = flush_subnormals()
     for i in range(p.size):
         a[i] += rate * (p[i] - a[i])
@@ -105,7 +105,7 @@ def _ema(a, p, decay):  # type: ignore[no-untyped-def]
 # ---- one function for each type of number --------------------------------------------------------
 # Tables: sgd      p g lr n decay                       momentum  p g v lr n decay momentum nesterov
 #         adam     p g m v t lr n beta1 beta2 eps decay decoupled | scale floor shrink
-#         ema      a p n decay
+#         ema      a p rate n
 
 
 @inline
@@ -143,9 +143,9 @@ def _adam32(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _ema32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n = word(args, 2)
+    n, rate = word(args, 3), doubles(args, 2, 1)[0]
     a, p = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
-    _ema(a, p, number(args, 3))
+    _ema(a, p, rate)
 
 
 @native_exact
@@ -173,9 +173,9 @@ def _adam64(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _ema64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n = word(args, 2)
+    n, rate = word(args, 3), doubles(args, 2, 1)[0]
     a, p = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
-    _ema(a, p, number(args, 3))
+    _ema(a, p, rate)
 
 
 @native_exact
@@ -287,9 +287,9 @@ def adam_step(
 
 
 @kernel
-def ema_step(average: Any, p: Any, *, decay: float, out: Any = None) -> Any:
-    if not _fit(average, p):
+def ema_step(average: Any, p: Any, rate: Any, *, out: Any = None) -> Any:
+    if not (_fit(average, p) and _scalar(rate, np.float64)):
         return NotImplemented
     function = _ema32 if p.dtype == np.float32 else _ema64
-    args = (average, p, p.size, float(decay))
+    args = (average, p, rate, p.size)
     return Call(function, args, out=average, workers=workers_for(3 * p.size))

@@ -6,7 +6,7 @@
 //     adam_begin          t += 1; scale, floor, shrink from t and lr                     one thread
 //     adam_step           m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v)
 //                         p -= scale m / (sqrt(v) + floor)
-//     ema_step            a += (1 - decay) (p - a)
+//     ema_step            a += rate (p - a)
 //     adam_begin_all, adam_step_all       the same for many parameters at once: on small networks a
 //                         launch costs more than the update, and a step has a dozen of them
 //
@@ -101,6 +101,7 @@ __global__ void adam_step_all(const long long* table, const T* constants, T beta
 }
 
 template <class T>
-__global__ void ema_step(T* average, const T* p, T rate, long long n) {
-    for (EACH(i, n)) average[i] += rate * (p[i] - average[i]);
+__global__ void ema_step(T* average, const T* p, const double* rate, long long n) {
+    T share = T(*rate);
+    for (EACH(i, n)) average[i] += share * (p[i] - average[i]);
 }

@@ -122,11 +122,11 @@ def adam_all(
 
 
 @kernel
-def ema_step(average: Any, p: Any, *, decay: float) -> Any:
-    """average += (1 - decay) (p - average)."""
-    if not _updates(average, p):
+def ema_step(average: Any, p: Any, rate: Any) -> Any:
+    """average += rate (p - average)."""
+    if not _updates(average, p, lr=rate):
         return NotImplemented
-    args = (average, p, average.dtype.type(1 - decay), np.int64(p.size))
+    args = (average, p, rate, np.int64(p.size))
     return _call("ema_step", average, args)
 
 
