@@ -38,8 +38,8 @@ app = typer.Typer(
 # The values that options take, from the tables that the code itself uses.
 ModelName = StrEnum("ModelName", list(models.MODELS))  # type: ignore[misc]
 Likelihood = StrEnum("Likelihood", models.vae.LIKELIHOODS)  # type: ignore[misc]
-Prior = StrEnum("Prior", models.gan.PRIORS)  # type: ignore[misc]
-OptimizerName = StrEnum("OptimizerName", models.gan.OPTIMIZERS)  # type: ignore[misc]
+Prior = StrEnum("Prior", models.adversarial.PRIORS)  # type: ignore[misc]
+OptimizerName = StrEnum("OptimizerName", models.adversarial.OPTIMIZERS)  # type: ignore[misc]
 LossName = StrEnum("LossName", list(losses.GAN_LOSSES))  # type: ignore[misc]
 Schedule = StrEnum("Schedule", train.loop.SCHEDULES)  # type: ignore[misc]
 CONSTANT = Schedule("constant")
@@ -91,6 +91,7 @@ def _main(
 # ---- train ---------------------------------------------------------------------------------------
 
 TRAIN, DATA, MODEL = "Training", "Data", "Model (its own default where not given)"
+VAES, GANS = "VAEs (likewise)", "GANs (likewise)"
 
 
 @app.command("train")
@@ -98,7 +99,9 @@ def train_command(
     context: typer.Context,
     model: Annotated[
         ModelName,
-        typer.Argument(metavar="MODEL", help="vae, cvae, gan or cgan.", show_default=False),
+        typer.Argument(
+            metavar="MODEL", help=f"One of {', '.join(models.MODELS)}.", show_default=False
+        ),
     ],
     data: Annotated[
         str,
@@ -124,15 +127,20 @@ def train_command(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the data (vae 10, gan 30).", rich_help_panel=TRAIN),
+        typer.Option(help="Passes over the data (VAEs 10, GANs 30).", rich_help_panel=TRAIN),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="Images an update (vae 128, gan 64).", rich_help_panel=TRAIN),
+        typer.Option(
+            help="Images an update (128; gan, cgan 64; dcgan, cdcgan 256).", rich_help_panel=TRAIN
+        ),
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate (vae 1e-3, gan 2e-4).", rich_help_panel=TRAIN),
+        typer.Option(
+            help="Learning rate (VAEs 1e-3; gan, cgan 2e-4; convolutional GANs 1e-4).",
+            rich_help_panel=TRAIN,
+        ),
     ] = None,
     schedule: Annotated[
         Schedule, typer.Option(help="How the learning rate falls.", rich_help_panel=TRAIN)
@@ -142,12 +150,13 @@ def train_command(
         typer.Option(help="Steps over which the learning rate rises.", rich_help_panel=TRAIN),
     ] = 0,
     ema: Annotated[
-        float,
+        float | None,
         typer.Option(
-            help="Draw with an average of the weights of this decay, e.g. 0.999.",
+            help="Draw with an average of the weights of this decay, e.g. 0.999; 0 for none "
+            "(convolutional GANs 0.999, others 0).",
             rich_help_panel=TRAIN,
         ),
-    ] = 0.0,
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -198,54 +207,84 @@ def train_command(
             rich_help_panel=MODEL,
         ),
     ] = None,
+    width: Annotated[
+        float | None,
+        typer.Option(
+            help="Scales the channels of convolutional models: 0.25 for a slow machine (1).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     latent: Annotated[
         int | None, typer.Option(help="Length of the latent code.", rich_help_panel=MODEL)
     ] = None,
     beta: Annotated[
         float | None,
         typer.Option(
-            help="VAE: weight of the KL term (alpha, where the loss is mse).", rich_help_panel=MODEL
+            help="Weight of the KL term (alpha, where the loss is mse).", rich_help_panel=VAES
         ),
     ] = None,
     likelihood: Annotated[
         Likelihood | None,
-        typer.Option(
-            help="VAE: what a pixel is; mse is half the squared error.", rich_help_panel=MODEL
-        ),
+        typer.Option(help="What a pixel is; mse is half the squared error.", rich_help_panel=VAES),
     ] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(help="VAE: width of the gaussian likelihood.", rich_help_panel=MODEL),
-    ] = None,
-    prior: Annotated[
-        Prior | None, typer.Option(help="GAN: distribution of the noise.", rich_help_panel=MODEL)
+        typer.Option(help="Width of the gaussian likelihood.", rich_help_panel=VAES),
     ] = None,
     loss: Annotated[
         LossName | None,
-        typer.Option(
-            metavar="NAME",
-            help="GAN: minimax, non_saturating, least_squares, wasserstein or hinge.",
-            rich_help_panel=MODEL,
-        ),
-    ] = None,
-    optimizer: Annotated[
-        OptimizerName | None, typer.Option(help="GAN: optimizer.", rich_help_panel=MODEL)
-    ] = None,
-    dropout: Annotated[
-        float | None,
-        typer.Option(help="GAN: dropout of the discriminator (0.3).", rich_help_panel=MODEL),
+        typer.Option(metavar="NAME", help=f"{', '.join(losses.GAN_LOSSES)}.", rich_help_panel=GANS),
     ] = None,
     r1: Annotated[
         float | None,
         typer.Option(
-            help="GAN: weight of the slope penalty at real images (1; wasserstein 0).",
-            rich_help_panel=MODEL,
+            help="Weight of the slope penalty at real images (1, or 0 where the next two bound "
+            "the slope).",
+            rich_help_panel=GANS,
         ),
     ] = None,
     gradient_penalty: Annotated[
         float | None,
         typer.Option(
-            help="GAN: weight of the WGAN-GP penalty (0; wasserstein 10).", rich_help_panel=MODEL
+            help="Weight of the WGAN-GP penalty (0; wasserstein 10).", rich_help_panel=GANS
+        ),
+    ] = None,
+    spectral_norm: Annotated[
+        bool | None,
+        typer.Option(
+            "--spectral-norm/--no-spectral-norm",
+            help="Divide the discriminator's weights by their largest singular values (no).",
+            rich_help_panel=GANS,
+        ),
+    ] = None,
+    critic_steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Updates of the discriminator for one of the generator, each on a batch of its "
+            "own (1).",
+            rich_help_panel=GANS,
+        ),
+    ] = None,
+    d_lr: Annotated[
+        float | None,
+        typer.Option(help="The discriminator's own learning rate (--lr).", rich_help_panel=GANS),
+    ] = None,
+    optimizer: Annotated[
+        OptimizerName | None, typer.Option(help="Optimizer (adam).", rich_help_panel=GANS)
+    ] = None,
+    prior: Annotated[
+        Prior | None, typer.Option(help="Distribution of the noise (normal).", rich_help_panel=GANS)
+    ] = None,
+    dropout: Annotated[
+        float | None,
+        typer.Option(help="Dropout of the discriminator (0.3).", rich_help_panel=GANS),
+    ] = None,
+    projection: Annotated[
+        bool | None,
+        typer.Option(
+            "--projection/--planes",
+            help="cdcgan: how the discriminator is told the label (planes).",
+            rich_help_panel=GANS,
         ),
     ] = None,
 ) -> None:
@@ -255,12 +294,16 @@ def train_command(
 
     [dim]tinygen train gan --data mnist --epochs 30[/dim]
 
+    [dim]tinygen train dcgan --data mnist --width 0.25[/dim]
+
     [dim]tinygen train vae --data photos/ --size 32 --hidden 512,256[/dim]
     """
     given = {
         "hidden": None if hidden is None else _widths(hidden), "latent": latent, "beta": beta,
         "likelihood": likelihood, "sigma": sigma, "prior": prior, "loss": loss,
         "optimizer": optimizer, "dropout": dropout, "r1": r1, "gradient_penalty": gradient_penalty,
+        "spectral_norm": spectral_norm, "critic_steps": critic_steps, "d_lr": d_lr,
+        "width": width, "projection": projection,
     }  # fmt: skip
     options: dict[str, Any] = {
         k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items() if v is not None
@@ -284,8 +327,8 @@ def train_command(
         how = {k: v if k in asked else config["training"].get(k, v) for k, v in how.items()}
         if "data" not in asked and config["data"]["source"] is not None:
             source = {"source": config["data"]["source"], **config["data"]["options"]}
-    build: Any = models.find(model)
-    _refuse_foreign(build, options)
+    make: Any = models.find(model)
+    _refuse_foreign(make, options)
     get_backend(str(backend))  # a device that is missing is told before anything is read or written
     dataset = load(source.pop("source"), **source)
     if out is None:
@@ -293,7 +336,9 @@ def train_command(
     classes = len(dataset.classes) if dataset.classes is not None else None
     show = _console()
     with use_backend(str(backend), str(precision)):
-        network = build(dataset.shape, classes=classes, rng=Generator(how["seed"]), **options)
+        network: models.Model = make(
+            dataset.shape, classes=classes, rng=Generator(how["seed"]), **options
+        )
         weights = sum(p.size for p in network.parameters())
         show.print(f"data   {dataset!r}", markup=False)
         show.print(f"model  {model}, {weights:,} parameters; run folder {out}", markup=False)
@@ -321,18 +366,16 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in text.split(","))
 
 
-def _refuse_foreign(build: Any, options: dict[str, Any]) -> None:
+def _refuse_foreign(build: type[models.Model], options: dict[str, Any]) -> None:
     """Options of another model are an error, not ignored."""
-    import inspect
-
-    known = set(inspect.signature(build).parameters)
+    known = build.option_names()
     foreign = [k for k in options if k not in known]
     if foreign:
-        takes = sorted(known - {"shape", "classes", "rng", "lr"})
-        raise ValueError(
-            f"{build.name} has no option {', '.join('--' + k for k in foreign)}; it takes "
-            f"{', '.join('--' + k for k in takes)}"
+        took, takes = (
+            ", ".join("--" + k.replace("_", "-") for k in names)
+            for names in (foreign, sorted(known - {"lr", "betas"}))
         )
+        raise ValueError(f"{build.name} has no option {took}; it takes {takes}")
 
 
 def _new_folder(model: str, data: Dataset) -> Path:

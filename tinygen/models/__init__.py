@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from . import adversarial
+from .adversarial import Adversarial
 from .base import Model
+from .cdcgan import CDCGAN
 from .cgan import CGAN
+from .conv_gan import ConvGAN
+from .conv_vae import ConvVAE
 from .cvae import CVAE
+from .dcgan import DCGAN
 from .gan import GAN
 from .vae import VAE
 
-MODELS: dict[str, type[Model]] = {model.name: model for model in (VAE, CVAE, GAN, CGAN)}
+MODELS: dict[str, type[Model]] = {
+    model.name: model for model in (VAE, CVAE, ConvVAE, GAN, CGAN, DCGAN, CDCGAN, ConvGAN)
+}
 
 
 def find(name: str) -> type[Model]:
@@ -18,4 +26,7 @@ def find(name: str) -> type[Model]:
     return MODELS[name]
 
 
-__all__ = ["CGAN", "CVAE", "GAN", "MODELS", "VAE", "Model", "find"]
+__all__ = [
+    "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "ConvGAN", "ConvVAE",
+    "Model", "adversarial", "find",
+]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from .. import nn
 from ..backend import Backend, use_backend
 from ..nn.init import Initialiser
+from ..ops import concatenate, one_hot
 from ..optim import Optimizer
 from ..random import Generator, resolve
 from ..tensor import Tensor
@@ -32,8 +34,11 @@ class Model(nn.Module):
     name: ClassVar[str]
     value_range: ClassVar[tuple[float, float]]  # of the images it is trained on and draws
     conditional: ClassVar[bool] = False
-    epochs: ClassVar[int] = 10  # defaults of the command line
+    with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
+    epochs: ClassVar[int] = 10  # defaults of a training
     batch_size: ClassVar[int] = 128
+    ema: ClassVar[float] = 0.0
+    batches_per_step: int = 1  # how many batches a step takes at once
 
     def __init__(
         self,
@@ -67,6 +72,18 @@ class Model(nn.Module):
         self.init_rng = root.stream("initialisation")
         self.noise_rng = root.stream("noise")
         self.dropout_rng = root.stream("dropout")
+
+    @classmethod
+    def option_names(cls) -> set[str]:
+        """The options that it can be built with, with those that it passes on to its base."""
+        names: set[str] = set()
+        for kind in cls.__mro__:
+            if "__init__" in vars(kind):
+                parameters = inspect.signature(vars(kind)["__init__"]).parameters.values()
+                names |= {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+                if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                    break
+        return names - {"classes", "rng"}
 
     @property
     def pixels(self) -> int:
@@ -102,6 +119,10 @@ class Model(nn.Module):
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images (B, H, W, C) drawn from latent codes (B, latent)."""
         raise NotImplementedError
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The weights and running statistics, by name, that an average is to be kept of."""
+        return {**self.named_parameters(), **self.named_buffers()}
 
     def noise(self, n: int, rng: Generator | None = None) -> Tensor:
         """n latent codes from the prior; code i does not depend on n."""
@@ -145,8 +166,10 @@ class Model(nn.Module):
         """
         if not self.conditional:
             return x
-        from ..ops import concatenate, one_hot
+        return concatenate([x, self.one_hot(x, labels) * math.sqrt(x.shape[1])], axis=1)
 
+    def one_hot(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """The labels as rows of zeros and a 1, one for each entry of x: (B, classes)."""
         if labels is None:
             raise ValueError(f"{self.name} draws what a label says; give labels (one an image)")
         if labels.shape != x.shape[:1] or labels.dtype.kind not in "iu":
@@ -154,8 +177,7 @@ class Model(nn.Module):
                 f"{self.name}: labels {labels.shape} {labels.dtype}, expected integers, one for "
                 f"each of {x.shape[0]}"
             )
-        code = one_hot(labels, self.classes, x.dtype.name) * math.sqrt(x.shape[1])
-        return concatenate([x, code], axis=1)
+        return one_hot(labels, self.classes, x.dtype.name)
 
 
 def mlp(
@@ -175,6 +197,13 @@ def mlp(
         if dropout:
             layers.append(nn.Dropout(dropout, rng=dropout_rng))
     return layers
+
+
+def channels(name: str, width: float, *full: int) -> tuple[int, ...]:
+    """The channels of a network whose width is scaled, at least 1 each."""
+    if not 0 < width < math.inf:
+        raise ValueError(f"{name}: width {width}, expected a factor above 0, such as 0.25 or 1")
+    return tuple(max(1, round(n * width)) for n in full)
 
 
 def widths(name: str, hidden: Sequence[int] | int) -> tuple[int, ...]:

@@ -42,6 +42,7 @@ class VAE(Model):
 
     name = "vae"
     value_range = (0.0, 1.0)
+    with_labels = "cvae"
 
     def __init__(
         self,
@@ -72,12 +73,20 @@ class VAE(Model):
         super().__init__(shape, classes, latent, rng, options)
         self.beta, self.likelihood, self.sigma, self.lr = beta, likelihood, sigma, lr
         init = self.init_rng
-        self.encoder = nn.Sequential(*mlp((self.pixels + self.classes, *sizes), nn.ReLU, init))
+        self.encoder = self.new_encoder(sizes)
         self.to_mu = nn.Dense(sizes[-1], latent, rng=init)
         self.to_logvar = nn.Dense(sizes[-1], latent, rng=init)
-        self.decoder = nn.Sequential(
-            *mlp((latent + self.classes, *reversed(sizes)), nn.ReLU, init),
-            nn.Dense(sizes[0], self.pixels, rng=init),
+        self.decoder = self.new_decoder(sizes)
+
+    def new_encoder(self, sizes: Sequence[int]) -> nn.Sequential:
+        """From flat images (and labels) to the last hidden layer."""
+        return nn.Sequential(*mlp((self.pixels + self.classes, *sizes), nn.ReLU, self.init_rng))
+
+    def new_decoder(self, sizes: Sequence[int]) -> nn.Sequential:
+        """From codes (and labels) to logits (B, H, W, C)."""
+        return nn.Sequential(
+            *mlp((self.latent + self.classes, *reversed(sizes)), nn.ReLU, self.init_rng),
+            nn.Dense(sizes[0], self.pixels, rng=self.init_rng),
             nn.Reshape(*self.shape),
         )
 

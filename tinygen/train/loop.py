@@ -53,12 +53,14 @@ class Settings:
 
     Attributes:
         epochs: passes over the data in all.
-        batch_size: images an update; the last, smaller batch of an epoch is left out.
+        batch_size: images an update; what an epoch has left for no whole step is left out.
         seed: of the order of the images, the fixed noise of the pictures, and validation.
         lr: learning rate; None for the model's own.
         schedule: "constant", "cosine" or "linear" decay to 0 over all epochs.
         warmup: steps over which the learning rate rises linearly from 0.
         ema: decay of an exponential moving average of the weights, used for drawing; 0 for none.
+            It grows from 0.1 to that, min(decay, (1 + step) / (10 + step)): else pictures
+            would long be of the first weights, which are noise.
         compiled: whether a step runs as a plan (see tinygen.compile); it rounds differently.
     """
 
@@ -113,10 +115,11 @@ class Training:
     def __init__(self, model: Model, data: Dataset, settings: Settings) -> None:
         _check_fit(model, data)
         self.model, self.data, self.settings = model, data, settings
-        self.batches = len(data) // settings.batch_size  # an epoch
+        self.step_size = settings.batch_size * model.batches_per_step  # images
+        self.batches = len(data) // self.step_size  # an epoch
         root = Generator(settings.seed)
         optimizers = model.optimizers(settings.lr)
-        ema = optim.EMA(model, settings.ema) if settings.ema else None
+        ema = optim.EMA(model.averaged(), settings.ema) if settings.ema else None
         noise = model.noise(pictures.sheet_size(model), root.stream("pictures")).numpy()
         self.state = State(model, optimizers, ema, Position(), noise)
         steps = settings.epochs * self.batches
@@ -137,7 +140,7 @@ class Training:
 
     def epoch_batches(self) -> Any:
         """The batches that this epoch still has."""
-        size, position = self.settings.batch_size, self.state.position
+        size, position = self.step_size, self.state.position
         where: dict[str, Any] = {
             "seed": self.settings.seed, "epoch": position.epoch, "start": position.batch
         }  # fmt: skip
@@ -152,6 +155,11 @@ class Training:
             lr = self.schedules[name].lr_at(position.step)
             if lr != self._rates.get(name):  # setting it moves a number to the device
                 optimizer.lr = self._rates[name] = lr
+        if state.ema is not None:
+            decay = min(self.settings.ema, (1 + position.step) / (10 + position.step))
+            if decay != self._rates.get("ema"):
+                state.ema.set_decay(decay)
+                self._rates["ema"] = decay
         images = self.model.place(batch.images)
         if not self._range_checked:  # it reads values, which a compiled step cannot
             self.model.check_images(images)
@@ -300,7 +308,7 @@ def fit(
     lr: float | None = None,
     schedule: str = "constant",
     warmup: int = 0,
-    ema: float = 0.0,
+    ema: float | None = None,
     compiled: bool = True,
     resume: bool = False,
     progress: bool | str = True,
@@ -312,7 +320,7 @@ def fit(
     samples.png and a line of the log; see RunFolder. With `resume` the training in `out` goes on
     where its newest checkpoint left it, and ends with the same bits as if it had never stopped.
     Ctrl-C (or interrupting the kernel of a notebook) ends the current step, saves, and returns the
-    run with `interrupted` set. See Settings for the other arguments.
+    run with `interrupted` set. See Settings for the other arguments; None takes the model's own.
 
     Raises:
         ValueError: for settings out of range, or data that do not fit the model.
@@ -326,8 +334,15 @@ def fit(
         )
     if resume and out is None:
         raise ValueError("fit: resume=True needs the folder of the run, out=...")
+    if len(data) < model.batches_per_step:
+        raise ValueError(
+            f"fit: {data.name!r} has {len(data)} images, and a step of {model.name} takes "
+            f"{model.batches_per_step} batches (critic_steps); give more images, or fewer steps"
+        )
     epochs = model.epochs if epochs is None else epochs
-    batch_size = min(model.batch_size if batch_size is None else batch_size, len(data))
+    batch_size = model.batch_size if batch_size is None else batch_size
+    batch_size = min(batch_size, len(data) // model.batches_per_step)
+    ema = model.ema if ema is None else ema
     settings = Settings(epochs, batch_size, seed, lr, schedule, warmup, ema, compiled)
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):
@@ -371,7 +386,7 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
     while position.epoch < training.settings.epochs:
         show.start(
             position.epoch + 1, training.settings.epochs, training.batches, position.batch,
-            training.settings.batch_size,
+            training.step_size,
         )  # fmt: skip
         with training.epoch_batches() as batches:
             for batch in batches:
@@ -458,8 +473,8 @@ def _save_weights(training: Training, folder: RunFolder) -> None:
 def _draw(training: Training, folder: RunFolder) -> None:
     """The pictures of this epoch."""
     model, epoch = training.model, training.state.position.epoch
-    text = {**pictures.note(model, training.settings.seed), "Epoch": epoch}
     with training.drawing_weights():
+        text = {**pictures.note(model, training.settings.seed), "Epoch": epoch}
         sheet = pictures.samples(model, training.state.fixed_noise)
         sheet.save(folder.path / "samples.png", text)
         sheet.save(folder.history / f"samples-{epoch:04d}.png", text)

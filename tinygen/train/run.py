@@ -67,7 +67,7 @@ class Run:
             if labels is not None:
                 raise ValueError(
                     f"{model.name} was trained without labels and cannot draw a chosen one; "
-                    f"train {'cgan' if model.name == 'gan' else 'cvae'} for that"
+                    f"train {model.with_labels} for that"
                 )
             return None
         if labels is None:

@@ -1,0 +1,82 @@
+"""The conditional DCGAN: both players of dcgan.py are told the label, as in cgan.py.
+
+The generator has the one-hot label beside its noise. The discriminator has it as one plane a class
+beside the image's channels, 1 in that of the label, or takes it by projection (Miyato and Koyama,
+2018, arXiv 1802.05637, equation 3): with h the features of the image x,
+
+    D(x, y) = a . h + b + V[y] . h,
+
+one score for any real image, and one for an image of y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import nn
+from ..ops import broadcast_to, concatenate
+from ..tensor import Tensor
+from .adversarial import Adversarial
+from .base import channels
+from .dcgan import downward, pyramid, upward
+
+
+class Projection(nn.Module):
+    """score(h) + (classes(h))[label], h = features(x): the logits (n, 1)."""
+
+    def __init__(self, features: nn.Module, score: nn.Module, classes: nn.Module) -> None:
+        self.features, self.score, self.classes = features, score, classes
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        """Images (n, H, W, C) and one-hot labels (n, classes)."""
+        h = self.features(x)
+        logits: Tensor = self.score(h) + (self.classes(h) * label).sum(axis=1, keepdims=True)
+        return logits
+
+
+class CDCGAN(Adversarial):
+    """DCGAN with labels.
+
+    Args:
+        width, dropout: as of DCGAN.
+        projection: whether the discriminator takes the label by projection instead of as planes.
+        game: the other arguments, those of Adversarial.
+    """
+
+    name = "cdcgan"
+    conditional = True
+    batch_size = 256
+    ema = 0.999
+
+    def __init__(
+        self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.3,
+        projection: bool = False, lr: float = 1e-4, **game: Any,
+    ) -> None:  # fmt: skip
+        own = {"width": width, "dropout": dropout, "projection": projection}
+        super().__init__(shape, own, lr=lr, **game)
+        self.projection, rng = projection, self.init_rng
+        sizes = channels(self.name, width, *pyramid(self.name, self.shape))
+        self.generator = upward(self.latent + self.classes, sizes, self.shape, rng)
+        height, columns, last = self.shape
+        seen = (height, columns, last if projection else last + self.classes)
+        layers, features = downward(seen, sizes, dropout, rng, self.dropout_rng)
+        score = nn.Dense(features, 1, rng=rng)
+        if projection:
+            classes = nn.Dense(features, self.classes, bias=False, rng=rng)
+            self.discriminator = Projection(
+                self.critic(*layers), self.critic(score), self.critic(classes)
+            )
+        else:
+            self.discriminator = self.critic(*layers, score)
+
+    def judge(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        label = self.one_hot(x, labels)
+        if self.projection:
+            logits: Tensor = self.discriminator(x, label)
+        else:
+            planes = broadcast_to(
+                label.reshape(-1, 1, 1, self.classes), (*x.shape[:3], self.classes)
+            )
+            logits = self.discriminator(concatenate([x, planes], axis=3))
+        return logits

@@ -1,0 +1,113 @@
+"""The deep convolutional GAN (Radford, Metz and Chintala, 2016, arXiv 1511.06434).
+
+Both players are convolutional: the generator draws a coarse image of many channels and doubles its
+size while it halves the channels; the discriminator goes the other way. The layers for 28 x 28
+pixels are those of TensorFlow's DCGAN tutorial:
+
+    z -> 7 x 7 x 256 -> 7 x 7 x 128 -> 14 x 14 x 64 -> 28 x 28 x C
+    28 x 28 x C -> 14 x 14 x 64 -> 7 x 7 x 128 -> 1 logit
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .. import nn
+from ..random import Generator
+from .adversarial import Adversarial
+from .base import Shape, channels
+
+
+class DCGAN(Adversarial):
+    """Transposed convolutions of 5 x 5 with batch normalisation against strided convolutions.
+
+    Sizes: height and width divisible by 4 up to 32 pixels, by 8 up to 64 (one doubling more, from
+    512 channels), by 16 up to 128, and so on; grey or colour.
+
+    Args:
+        width: scales the channels between image and noise; 1 for those above.
+        dropout: of the discriminator, after each convolution.
+        game: the other arguments, those of Adversarial.
+    """
+
+    name = "dcgan"
+    with_labels = "cdcgan"
+    batch_size = 256
+    ema = 0.999
+
+    def __init__(
+        self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.3, lr: float = 1e-4,
+        **game: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(shape, {"width": width, "dropout": dropout}, lr=lr, **game)
+        sizes = channels(self.name, width, *pyramid(self.name, self.shape))
+        self.generator = upward(self.latent, sizes, self.shape, self.init_rng)
+        layers, features = downward(self.shape, sizes, dropout, self.init_rng, self.dropout_rng)
+        self.discriminator = self.critic(*layers, nn.Dense(features, 1, rng=self.init_rng))
+
+
+def pyramid(name: str, shape: Shape) -> list[int]:
+    """Channels from the coarsest image, at most 8 x 8, to the last but one: 64 there, doubling.
+
+    Raises ValueError for sizes that so many doublings do not reach.
+    """
+    height, width, _ = shape
+    doublings = max(2, math.ceil(math.log2(max(height, width) / 8)))
+    unit = 2**doublings
+    if height % unit or width % unit:
+        below = max(height, width) // unit * unit
+        near = f"{below} or {below + unit}" if below else f"{unit}"
+        raise ValueError(
+            f"{name}: images of {height} x {width}, which doubling a coarse image does not reach; "
+            "expected sizes divisible by 4 up to 32, by 8 up to 64, by 16 up to 128: scale the "
+            f"images to {near} (--size {near.split()[-1]})"
+        )
+    return [64 * 2**k for k in range(doublings, -1, -1)]
+
+
+def upward(inputs: int, sizes: Sequence[int], shape: Shape, rng: Generator) -> nn.Sequential:
+    """The generator: inputs -> a coarse image of sizes[0] channels -> ... -> an image."""
+    height, width, last = shape
+    unit = 2 ** (len(sizes) - 1)
+    coarse = (height // unit, width // unit, sizes[0])
+    features = math.prod(coarse)
+    layers: list[nn.Module] = [
+        nn.Dense(inputs, features, bias=False, rng=rng),
+        nn.BatchNorm(features),
+        nn.LeakyReLU(0.3),
+        nn.Reshape(*coarse),
+    ]
+    stride = 1  # the first convolution mixes the coarse image, each of the others doubles it
+    for n_in, n_out in itertools.pairwise(sizes):
+        layers += [
+            nn.ConvTranspose2d(n_in, n_out, 5, stride, "same", bias=False, rng=rng),
+            nn.BatchNorm(n_out),
+            nn.LeakyReLU(0.3),
+        ]
+        stride = 2
+    out = nn.ConvTranspose2d(sizes[-1], last, 5, 2, "same", bias=False, rng=rng)
+    return nn.Sequential(*layers, out, nn.Tanh())
+
+
+def downward(
+    shape: Shape, sizes: Sequence[int], dropout: float, rng: Generator, dropout_rng: Generator
+) -> tuple[list[nn.Module], int]:
+    """Layers that halve an image down to the coarsest, flattened; and how many features that has.
+
+    Convolutions with a bias, LeakyReLU and dropout: no normalisation, so that the slope with regard
+    to an image is that image's own, as penalties on it assume.
+    """
+    height, width, last = shape
+    layers: list[nn.Module] = []
+    unit = 2 ** (len(sizes) - 1)
+    for n_in, n_out in itertools.pairwise([last, *reversed(sizes[1:])]):
+        layers += [
+            nn.Conv2d(n_in, n_out, 5, 2, "same", rng=rng),
+            nn.LeakyReLU(0.3),
+            nn.Dropout(dropout, rng=dropout_rng),
+        ]
+    layers.append(nn.Flatten())
+    return layers, height // unit * (width // unit) * sizes[1]
