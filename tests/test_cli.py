@@ -114,13 +114,56 @@ def test_options_reach_the_model_and_the_training(tinygen):
     config = RunFolder("r").read_config()
     assert config["model"]["options"] == {
         "hidden": [12], "latent": 7, "prior": "uniform", "loss": "hinge", "dropout": 0.1,
-        "r1": 1.0, "gradient_penalty": 0.0,
-        "optimizer": "sgd", "lr": 0.0002, "betas": [0.5, 0.999],
+        "r1": 1.0, "gradient_penalty": 0.0, "spectral_norm": False, "critic_steps": 1,
+        "optimizer": "sgd", "lr": 0.0002, "d_lr": None, "betas": [0.5, 0.999],
     }  # fmt: skip
     training = config["training"]
     assert training["lr"] == 0.01
     assert training["seed"] == 5
     assert (training["schedule"], training["warmup"], training["ema"]) == ("cosine", 2, 0.5)
+
+
+CONVOLUTIONAL = [
+    "--n", "60", "--size", "12", "--batch-size", "10", "--epochs", "1", "--width", "0.05",
+    "--no-compile",
+]  # fmt: skip
+
+
+def test_convolutional_models_take_their_options(tinygen):
+    code, out, err = tinygen(
+        "train", "cdcgan", *CONVOLUTIONAL, "--loss", "wasserstein", "--projection", "--latent", 7,
+        "--spectral-norm", "--critic-steps", 2, "--d-lr", "0.0004", "--ema", "0.5", "--out", "r",
+        "--dropout", "0.1", "--gradient-penalty", 1, "--r1", "0.5",
+    )  # fmt: skip
+    assert code == 0, err
+    config = RunFolder("r").read_config()
+    assert config["model"]["options"] == {
+        "width": 0.05, "dropout": 0.1, "projection": True, "latent": 7, "prior": "normal",
+        "loss": "wasserstein", "r1": 0.5, "gradient_penalty": 1.0, "spectral_norm": True,
+        "critic_steps": 2, "optimizer": "adam", "lr": 0.0001, "d_lr": 0.0004, "betas": [0.5, 0.999],
+    }  # fmt: skip
+    assert config["training"]["ema"] == 0.5
+    assert tinygen("train", "cdcgan", "--out", "r", "--resume", "--epochs", 2)[0] == 0
+    assert RunFolder("r").read_config()["model"] == config["model"]
+    assert tinygen("sample", "r", "--label", 3, "--n", 4, "--out", "threes.png")[0] == 0
+    code, out, _ = tinygen("info", "r")
+    assert code == 0
+    assert "Projection" in out
+    assert "step 6" in out
+
+
+@pytest.mark.parametrize("model", ["dcgan", "conv-gan", "conv-vae"])
+def test_convolutional_models_need_no_options(model, tinygen):
+    code, _, err = tinygen("train", model, *CONVOLUTIONAL)
+    assert code == 0, err
+    run = f"runs/{model}-strokes"
+    assert RunFolder(run).read_config()["training"]["ema"] == (
+        0.0 if model == "conv-vae" else 0.999
+    )
+    assert tinygen("sample", run, "--n", 4, "--out", "a.png")[0] == 0
+    code, _, err = tinygen("sample", run, "--n", 4, "--label", 1, "--out", "a.png")
+    assert code == 2
+    assert f"train {'cvae' if model == 'conv-vae' else 'cdcgan'} for that" in err
 
 
 def test_resume_takes_the_settings_from_the_run(tinygen, tmp_path):
@@ -189,6 +232,11 @@ def test_trains_on_files(kind, tinygen, tmp_path):
         (["train", "vae", *FAST[:-2], "--hidden", "a,b"], "512,256"),
         (["train", "vae", *FAST, "--prior", "normal"], "vae has no option --prior"),
         (["train", "gan", *FAST, "--beta", "2"], "gan has no option --beta"),
+        (["train", "vae", *FAST, "--d-lr", "1"], "vae has no option --d-lr; it takes --beta"),
+        (["train", "dcgan", *FAST], "dcgan has no option --hidden; it takes --critic-steps"),
+        (["train", "dcgan", "--n", "60", "--size", "30"], "30 x 30, which doubling"),
+        (["train", "conv-gan", "--n", "60", "--size", "8"], "expected 10 x 10 or more"),
+        (["train", "dcgan", "--n", "60", "--critic-steps", "0"], "critic_steps 0"),
         (["train", "vae", *FAST, "--lr", "-1"], "lr is -1"),
         (["train", "vae", *FAST, "--ema", "2"], "ema is 2"),
         (["train", "vae", *FAST, "--latent", "0"], "latent 0"),

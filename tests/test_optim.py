@@ -406,6 +406,38 @@ def test_ema_follows_its_formula() -> None:
     np.testing.assert_allclose(saved, average, rtol=1e-12)
 
 
+def test_ema_follows_a_new_decay_also_in_a_compiled_step() -> None:
+    p = parameter()
+    ema = optim.EMA([p], 0.0)
+    update = tg.compile(ema.update)
+    average = np.array(START)
+    for i, decay in enumerate((0.5, 0.9, 0.0, 0.99)):
+        p.data[...] = i
+        ema.set_decay(decay)
+        update()
+        average = decay * average + (1 - decay) * i
+    (saved,) = ema.state_dict().values()
+    np.testing.assert_allclose(saved, average, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"EMA: decay is -0\.1"):
+        ema.set_decay(-0.1)
+
+
+def test_ema_of_a_module_averages_its_running_statistics() -> None:
+    net = nn.Sequential(nn.Dense(2, 3, rng=Generator(0)), nn.BatchNorm(3))
+    ema = optim.EMA(net, 0.5)
+    before = net.state_dict()
+    net(Generator(1).normal((10, 2)))
+    ema.update()
+    after = net.state_dict()
+    assert set(ema.state_dict()) == set(before)
+    for name, average in ema.state_dict().items():
+        np.testing.assert_allclose(average, (before[name] + after[name]) / 2, rtol=1e-6)
+    averages = ema.state_dict()
+    with ema.swapped():
+        np.testing.assert_array_equal(net[1].running_mean.numpy(), averages["1.running_mean"])
+    np.testing.assert_array_equal(net[1].running_mean.numpy(), after["1.running_mean"])
+
+
 def test_swapping_restores_exactly_and_in_place() -> None:
     net = nn.Sequential(nn.Dense(3, 40_000, rng=Generator(0)))
     ema = optim.EMA(net, 0.7)

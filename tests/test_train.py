@@ -23,12 +23,16 @@ OPTIONS = {
     "cvae": {"hidden": (16,), "latent": 3, "classes": 10},
     "gan": {"hidden": (12, 16), "latent": 5},
     "cgan": {"hidden": (12, 16), "latent": 5, "classes": 10},
+    "conv-vae": {"hidden": (12,), "latent": 3, "width": 0.1},
+    "dcgan": {"latent": 5, "width": 0.05},
+    "cdcgan": {"latent": 5, "width": 0.05, "classes": 10},
+    "conv-gan": {"hidden": (12, 16), "latent": 5, "width": 0.05},
 }
 
 
 @pytest.fixture(scope="module")
 def strokes():
-    return data.load("strokes", n=100, size=10)
+    return data.load("strokes", n=100, size=12)
 
 
 def build(name, dataset, seed=0, **more):
@@ -36,8 +40,8 @@ def build(name, dataset, seed=0, **more):
     return models.find(name)(dataset.shape, rng=rng, **{**OPTIONS[name], **more})
 
 
-def fit(name, dataset, out=None, epochs=3, **more):
-    model = build(name, dataset)
+def fit(name, dataset, out=None, epochs=3, options=None, **more):
+    model = build(name, dataset, **(options or {}))
     more = {"batch_size": 20, "progress": False, **more}
     return train.fit(model, dataset, epochs, out=out, **more)
 
@@ -60,7 +64,7 @@ def test_a_run_leaves_its_files_and_opens_again(name, strokes, tmp_path):
     assert {p.name for p in out.iterdir()} >= {
         "config.json", "log.jsonl", "model.safetensors", "samples.png", "checkpoints", "history",
     }  # fmt: skip
-    assert (out / "reconstructions.png").exists() == (name in ("vae", "cvae"))
+    assert (out / "reconstructions.png").exists() == name.endswith("vae")
     assert len(list((out / "history").glob("samples-*.png"))) == 3
     assert len(list((out / "checkpoints").glob("step-*.safetensors"))) == 2
     config = json.loads((out / "config.json").read_text(encoding="utf-8"))
@@ -123,6 +127,58 @@ def test_the_best_checkpoint_has_the_lowest_held_out_figure(strokes, tmp_path, m
         train.open_run(tmp_path / "gan", best=True)
 
 
+def test_averages_draw_for_a_gan_and_its_discriminator_has_none(strokes, tmp_path):
+    """Weights and running statistics of the generator; all else is as training left it."""
+    out = tmp_path / "run"
+    run = fit("dcgan", strokes, out, epochs=2, compiled=False)
+    saved = train.RunFolder(out).newest_checkpoint()
+    assert train.RunFolder(out).read_config()["training"]["ema"] == 0.999  # the model's own
+    drawn = weights(train.open_run(out))
+    assert equal(weights(run), drawn)
+    for k, v in drawn.items():
+        raw = saved[f"model/{k}"]
+        assert np.array_equal(v, saved.get(f"ema/{k}", raw))
+        assert (f"ema/{k}" in saved) == k.startswith("generator.") == (not np.array_equal(v, raw))
+
+
+@pytest.mark.quick
+def test_the_average_soon_forgets_the_first_weights(strokes):
+    first = build("vae", strokes).state_dict()
+    run = fit("vae", strokes, epochs=1, batch_size=100, ema=0.999)  # one step
+    raw = fit("vae", strokes, epochs=1, batch_size=100)
+    for k, v in weights(run).items():
+        np.testing.assert_allclose(v, 0.1 * first[k] + 0.9 * weights(raw)[k], atol=1e-6)
+
+
+def test_a_step_of_several_critic_steps_takes_as_many_batches(strokes):
+    run = fit("gan", strokes, epochs=2, batch_size=10, options={"critic_steps": 3})
+    assert [e["step"] for e in run.epochs] == [3, 6]  # 100 images, 30 a step
+    run = fit("gan", strokes, epochs=1, batch_size=64, options={"critic_steps": 3})
+    assert run.epochs[-1]["step"] == 1  # as many as there are: 33 an update
+    few = data.load(np.ascontiguousarray(strokes.images[:2]))
+    with pytest.raises(ValueError, match=r"2 images.*takes 3 batches \(critic_steps\)"):
+        fit("gan", few, options={"critic_steps": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dcgan", {"critic_steps": 2, "spectral_norm": True, "loss": "hinge"}),
+        ("cdcgan", {"gradient_penalty": 10.0, "projection": True, "d_lr": 0.02}),
+        ("conv-gan", {"loss": "least_squares"}),
+    ],
+)
+def test_a_compiled_training_is_the_plain_one(name, options, strokes):
+    """Every option is in the plan. SGD: Adam makes a full step of a gradient that is rounding."""
+    options = {"optimizer": "sgd", "lr": 0.01, **options}
+    plain, compiled = (
+        fit(name, strokes, epochs=1, batch_size=10, ema=0.9, compiled=c, options=options)
+        for c in (False, True)
+    )
+    for k, v in weights(plain).items():
+        np.testing.assert_allclose(weights(compiled)[k], v, rtol=1e-4, atol=1e-5, err_msg=k)
+
+
 def test_average_weights_draw_and_raw_weights_train(strokes, tmp_path):
     out = tmp_path / "run"
     run = fit("vae", strokes, out, ema=0.9)
@@ -144,6 +200,18 @@ def test_average_weights_draw_and_raw_weights_train(strokes, tmp_path):
 @pytest.mark.parametrize("stop_at", [1, 4, 5, 7, 14])
 def test_resumed_is_bit_identical(name, more, stop_at, strokes, tmp_path, monkeypatch):
     """Stopped after any step, in an epoch or between two, then resumed: the same in every bit."""
+    _check_resuming(name, more, stop_at, strokes, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(("compiled", "stop_at"), [(False, 2), (True, 3)])
+def test_convolutional_resumed_is_bit_identical(compiled, stop_at, strokes, tmp_path, monkeypatch):
+    """With what it keeps besides weights: averages, running statistics, singular vectors."""
+    options = {"critic_steps": 2, "spectral_norm": True}
+    more = {"batch_size": 25, "epochs": 2, "compiled": compiled, "options": options}
+    _check_resuming("dcgan", more, stop_at, strokes, tmp_path, monkeypatch)
+
+
+def _check_resuming(name, more, stop_at, strokes, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     straight = fit(name, strokes, whole, **more)
     _stop_after(monkeypatch, stop_at)
@@ -195,7 +263,7 @@ SCRIPT = """
         time.sleep(float(sys.argv[3]))
         return slow(self, batch)
     loop.Training.step = step
-    strokes = data.load("strokes", n=100, size=10)
+    strokes = data.load("strokes", n=100, size=12)
     model = models.GAN(strokes.shape, hidden=(12, 16), latent=5, rng=tg.random.Generator(0))
     train.fit(model, strokes, 3, out=sys.argv[1], batch_size=20, resume=sys.argv[2] == "resume")
 """
@@ -368,7 +436,7 @@ def test_resuming_another_model_data_or_setting_is_refused(strokes, tmp_path):
         train.fit(build("vae", strokes, latent=4), strokes, 2, out=out, resume=True)
     with pytest.raises(ValueError, match=r"batch_size = 20.*same settings"):
         fit("vae", strokes, out, resume=True, batch_size=10)
-    other = data.load("strokes", n=100, size=10, seed=5)
+    other = data.load("strokes", n=100, size=12, seed=5)
     with pytest.raises(ValueError, match=r"the data given now differ"):
         fit("vae", other, out, resume=True)
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
@@ -412,7 +480,7 @@ def test_settings_out_of_range(more, message, strokes):
 
 @pytest.mark.quick
 def test_data_that_do_not_fit_the_model(strokes):
-    with pytest.raises(ValueError, match=r"\(28, 28, 1\).*\(10, 10, 1\).*--?size|size="):
+    with pytest.raises(ValueError, match=r"\(28, 28, 1\).*\(12, 12, 1\).*--?size|size="):
         train.fit(models.VAE((28, 28, 1)), strokes, 1)
     images = strokes.images
     unlabelled = data.load(np.ascontiguousarray(images))

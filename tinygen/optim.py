@@ -18,7 +18,7 @@ from . import ops
 from .backend import XP, Array
 from .graph import no_grad
 from .nn.module import Buffer, Module, Parameter, arrays_of, assign, restore
-from .primitive import Primitive, primitive
+from .primitive import primitive
 from .tensor import Tensor
 
 Params = Module | Mapping[str, Parameter] | Iterable[Parameter]
@@ -119,10 +119,10 @@ def _at_least_0(who: str, **values: float) -> None:
         _require(who, name, value, 0 <= value < math.inf, "a finite number >= 0")
 
 
-def _named(who: str, params: Any, kinds: Any = Parameter) -> dict[str, Any]:
-    """The parameters by name; a name that is taken or lacking is made unique by its place."""
+def _named(who: str, params: Any, *kinds: Any) -> dict[str, Any]:
+    """What is of these kinds, by name; one that is taken or lacking is made unique by its place."""
     if isinstance(params, Module):
-        params = params.named_parameters()
+        params = params._named(*kinds)
     pairs: Any = params.items() if isinstance(params, Mapping) else ((None, p) for p in params)
     found: dict[str, Any] = {}
     for i, (name, p) in enumerate(pairs):
@@ -163,7 +163,7 @@ class Optimizer:
         who = type(self).__name__
         _at_least_0(who, lr=lr)
         self.options = options
-        self._named = _named(who, params)
+        self._named = _named(who, params, Parameter)
         self.params = list(self._named.values())
         self._lr = _scalar_like(self.params[0], lr, "float64")
         self._arrays = [self.state_of(p) for p in self.params]
@@ -397,8 +397,8 @@ class Schedule:
 # ---- clipping ------------------------------------------------------------------------------------
 
 
-def _with_grads(who: str, params: Params) -> list[Parameter]:
-    found = [p for p in _named(who, params).values() if p.grad is not None]
+def _with_grads(who: str, params: Params) -> list[tuple[Parameter, Tensor]]:
+    found = [(p, p.grad) for p in _named(who, params, Parameter).values() if p.grad is not None]
     if not found:
         raise RuntimeError(f"{who}: no parameter has a gradient; call loss.backward() first")
     return found
@@ -419,11 +419,10 @@ def clip_grad_norm(params: Params, max_norm: float) -> Tensor:
     _require("clip_grad_norm", "max_norm", max_norm, max_norm > 0, "a number > 0")
     clipped = _with_grads("clip_grad_norm", params)
     with no_grad():
-        gradients: list[Any] = [p.grad for p in clipped]
-        squares = [ops.astype(ops.sum(ops.square(g)), "float64") for g in gradients]
+        squares = [ops.astype(ops.sum(ops.square(g)), "float64") for _, g in clipped]
         norm = ops.sqrt(ops.sum(ops.stack(squares)))
         scale = ops.minimum(max_norm / (norm + 1e-6), 1.0)
-        for p, g in zip(clipped, gradients, strict=True):
+        for p, g in clipped:
             p.grad = g * ops.astype(scale, g.dtype)
     return norm
 
@@ -436,8 +435,8 @@ def clip_grad_value(params: Params, value: float) -> None:
     _require("clip_grad_value", "value", value, value > 0, "a number > 0")
     clipped = _with_grads("clip_grad_value", params)
     with no_grad():
-        for p in clipped:
-            p.grad = ops.clip(p.grad, low=-value, high=value)
+        for p, g in clipped:
+            p.grad = ops.clip(g, low=-value, high=value)
 
 
 # ---- averages of weights -------------------------------------------------------------------------
@@ -454,15 +453,6 @@ def ema_step(xp: XP, average: Array, p: Array, rate: Array) -> Array:
     return average
 
 
-@primitive(mutates=("x", "y"))
-def swap(xp: XP, x: Array, y: Array) -> Array:
-    """Exchange the values of x and y, in place."""
-    before = x.copy()
-    x[...] = y
-    y[...] = before
-    return x
-
-
 class EMA:
     """An exponential moving average of weights: average = decay average + (1 - decay) p.
 
@@ -470,9 +460,9 @@ class EMA:
         with ema.swapped():        # the module computes with the averages in this block
             images = generator(z)
 
-    The average starts at the current weights. Set `decay` before an update to change it: with
-    `warm_up(decay, step)` the first weights, which are noise, are soon forgotten. The buffers of a
-    module are averaged as well: running statistics belong to the weights that they were met with.
+    The average starts at the current weights; `set_decay` before an update changes how fast it
+    forgets them. Of a module, the buffers are averaged as well: running statistics belong to the
+    weights that they were met with.
 
     Args:
         params: a module, net.parameters(), or a dict of parameters (and buffers).
@@ -485,35 +475,17 @@ class EMA:
     Source: Polyak and Juditsky, 1992; the exponential form as in Karras et al., 2018.
     """
 
-    def __init__(
-        self, params: Module | Mapping[str, Tensor] | Iterable[Tensor], decay: float
-    ) -> None:
-        if isinstance(params, Module):
-            params = {**params.named_parameters(), **params.named_buffers()}
-        self._named = _named("EMA", params, (Parameter, Buffer))
+    def __init__(self, params: Params | Mapping[str, Tensor], decay: float) -> None:
+        self._named = _named("EMA", params, Parameter, Buffer)
         self._averages = {name: p.copy() for name, p in self._named.items()}
-        self._decay = 1.0
-        self._rate = _scalar_like(next(iter(self._named.values())), 0.0, "float64")
+        self._rate = _scalar_like(next(iter(self._averages.values())), 0, "float64")
         self._inside = False
-        self.decay = decay
+        self.set_decay(decay)
 
-    @property
-    def decay(self) -> float:
-        """What is kept of the average in an update."""
-        return self._decay
-
-    @decay.setter
-    def decay(self, value: float) -> None:
-        _require("EMA", "decay", value, 0 <= value <= 1, "0 <= decay <= 1")
-        if value == self._decay:  # setting it moves a number to the device
-            return
-        self._decay = value
-        assign(self._rate, _scalar_like(self._rate, 1 - value, "float64"))
-
-    @staticmethod
-    def warm_up(decay: float, step: int) -> float:
-        """min(decay, (1 + step) / (10 + step)): the average is of the last tenth of the steps."""
-        return min(decay, (1 + step) / (10 + step))
+    def set_decay(self, decay: float) -> None:
+        """How much of the average the next updates keep, in [0, 1]."""
+        _require("EMA", "decay", decay, 0 <= decay <= 1, "0 <= decay <= 1")
+        assign(self._rate, _scalar_like(self._rate, 1 - decay, "float64"))
 
     def _refuse_inside(self, what: str) -> None:
         if self._inside:
@@ -522,7 +494,9 @@ class EMA:
     def update(self) -> None:
         """Move the averages towards the current weights."""
         self._refuse_inside("update")
-        self._each(ema_step, self._rate)
+        with no_grad():
+            for name, p in self._named.items():
+                ema_step(self._averages[name], p, self._rate)
 
     @contextlib.contextmanager
     def swapped(self) -> Iterator[None]:
@@ -538,13 +512,13 @@ class EMA:
             self._swap()
 
     def _swap(self) -> None:
+        """Exchange averages and weights, in place."""
         self._inside = not self._inside
-        self._each(swap)
-
-    def _each(self, change: Primitive, *more: Tensor) -> None:
         with no_grad():
             for name, p in self._named.items():
-                change(self._averages[name], p, *more)
+                before = p.copy()
+                assign(p, self._averages[name])
+                assign(self._averages[name], before)
 
     def copy_to_model(self) -> None:
         """Make the averages the weights, for good: what a finished training hands over."""

@@ -74,6 +74,12 @@ def entry(args, i, at):  # type: ignore[no-untyped-def]
     return int64_pointer(word(args, i))[at]
 
 
+@inline
+def of(args, q, what):  # type: ignore[no-untyped-def]
+    """LEFT, HERE, ... of panel q."""
+    return entry(args, PANEL, q * WORDS + what)
+
+
 @_summing
 def _dot(kind, a, b, n):  # type: ignore[no-untyped-def]
     x, y = carray(pointer_of(kind, a), n), carray(pointer_of(kind, b), n)
@@ -98,36 +104,14 @@ def _dots(kind, size, a, a_row, rows, panel, c, c_row, pieces, count, onto):  # 
 
 @inline
 def tiles(
-    args,
-    kind,
-    size,
-    packed_a,
-    a,
-    a_row,
-    rows,
-    packed,
-    q0,
-    q1,
-    c,
-    c_row,
-    c_lane,
-    pieces,
-    count,
-    onto,
-    scratch,
-):  # type: ignore[no-untyped-def]
+    args, kind, size, packed_a, a, a_row, rows, packed, q0, q1, c, c_row, c_lane, pieces, count,
+    onto, scratch,
+):  # type: ignore[no-untyped-def]  # fmt: skip
     """A tile's rows of C in the panels q0:q1, from the pieces of these rows of A."""
     high = word(args, HIGH)
     for q in range(q0, q1):
-        vectors, here = (
-            entry(args, PANEL, q * WORDS + VECTORS),
-            entry(args, PANEL, q * WORDS + HERE),
-        )
-        row, panel = (
-            entry(args, PANEL, q * WORDS + ROW),
-            packed + entry(args, PANEL, q * WORDS + OFFSET),
-        )
-        to = c + entry(args, PANEL, q * WORDS + LEFT) * c_lane
+        vectors, here, row = of(args, q, VECTORS), of(args, q, HERE), of(args, q, ROW)
+        panel, to = packed + of(args, q, OFFSET), c + of(args, q, LEFT) * c_lane
         if vectors == DOTS:
             _dots(kind, size, a, a_row, rows, panel, to, c_row, pieces, count, onto)
             continue
@@ -151,9 +135,8 @@ def _pack(args, kind, size, packed, b, q0, q1, block):  # type: ignore[no-untype
     """The panels q0:q1 of a block of the kernel."""
     b_row, b_col = word(args, B_ROW), word(args, B_COL)
     for q in range(q0, q1):
-        from_b = b + entry(args, PANEL, q * WORDS + LEFT) * b_col
-        row, here = entry(args, PANEL, q * WORDS + ROW), entry(args, PANEL, q * WORDS + HERE)
-        panel = packed + entry(args, PANEL, q * WORDS + OFFSET)
+        from_b, panel = b + of(args, q, LEFT) * b_col, packed + of(args, q, OFFSET)
+        row, here = of(args, q, ROW), of(args, q, HERE)
         for i in range(entry(args, FIRST_LOADS, block), entry(args, FIRST_LOADS, block + 1)):
             at, to = from_b + entry(args, LOADS, 3 * i), panel + entry(args, LOADS, 3 * i + 1) * row
             steps = entry(args, LOADS, 3 * i + 2)

@@ -32,15 +32,14 @@ from .conv import (
     LANES,
     LEFT,
     OFFSET,
-    PANEL,
     PANELS,
     ROW,
     SERIAL,
     SHARE,
     TILE,
-    WORDS,
     WORKSPACE,
     entry,
+    of,
     panels_for,
     served,
     tiles,
@@ -67,9 +66,8 @@ from .windows import correlate
 def _pack_places(args, kind, size, packed, y, q0, q1, block, count):  # type: ignore[no-untyped-def]
     """The panels q0:q1 of y at the places of a block: a row for each place and image."""
     for q in range(q0, q1):
-        left, here = entry(args, PANEL, q * WORDS + LEFT), entry(args, PANEL, q * WORDS + HERE)
-        row = entry(args, PANEL, q * WORDS + ROW)
-        to, width = packed + entry(args, PANEL, q * WORDS + OFFSET), row // size
+        left, here, row = of(args, q, LEFT), of(args, q, HERE), of(args, q, ROW)
+        to, width = packed + of(args, q, OFFSET), row // size
         for i in range(entry(args, BLOCKS, 4 * block), entry(args, BLOCKS, 4 * block + 1)):
             for j in range(word(args, PLACES)):
                 at = y + i * word(args, Y_ROW) + j * word(args, Y_COL) + left * size
@@ -205,9 +203,9 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
     share = packed + lines(pixels * high * size)
     table = [
         *panels.head(depth, share, groups), x, y, w, channels * size, lanes * w.strides[3],
-        *x.strides[:3], *y.strides[:3], row if few else w.strides[2], w.strides[3], images, together,
-        down.inputs, across.inputs, across.outputs, len(a) if few else channels, len(t.blocks),
-        t.blocks, t.columns, len(taps), taps, t.starts, pieces, last, packed, few, taken,
+        *x.strides[:3], *y.strides[:3], row if few else w.strides[2], w.strides[3], images,
+        together, down.inputs, across.inputs, across.outputs, len(a) if few else channels,
+        len(t.blocks), t.blocks, t.columns, len(taps), taps, t.starts, pieces, last, packed, few, taken,
         down.stride, across.stride,
     ]  # fmt: skip
     return Call(_correlate32 if size == 4 else _correlate64, table, out=out, workers=workers)

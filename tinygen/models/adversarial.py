@@ -100,9 +100,8 @@ class Adversarial(Model):
     def critic(self, *layers: nn.Module) -> nn.Sequential:
         """Layers of a discriminator one after the other, spectrally normalised if it is to be."""
         if self.spectral_norm:
-            layers = tuple(
-                nn.SpectralNorm(x) if isinstance(x, (nn.Dense, nn.Conv2d)) else x for x in layers
-            )
+            kinds, rng = (nn.Dense, nn.Conv2d), self.init_rng
+            layers = tuple(nn.SpectralNorm(x, rng) if isinstance(x, kinds) else x for x in layers)
         return nn.Sequential(*layers)
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:

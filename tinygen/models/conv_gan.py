@@ -3,8 +3,7 @@
     z 100 - 128 - 256 - 512 - pixels, ReLU and tanh
     image - 3 x 3 x 64, ReLU, pool - 3 x 3 x 128, ReLU, pool - 1 logit
 
-The generator knows nothing of neighbouring pixels, and its opponent sees nothing else: what it
-draws is grainier than a DCGAN's.
+The generator does not know which pixels are neighbours; the discriminator looks at nothing else.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ class Settings:
         schedule: "constant", "cosine" or "linear" decay to 0 over all epochs.
         warmup: steps over which the learning rate rises linearly from 0.
         ema: decay of an exponential moving average of the weights, used for drawing; 0 for none.
-            It warms up with the steps, see EMA.
+            It grows from 0.1 to that, min(decay, (1 + step) / (10 + step)): else pictures
+            would long be of the first weights, which are noise.
         compiled: whether a step runs as a plan (see tinygen.compile); it rounds differently.
     """
 
@@ -155,7 +156,10 @@ class Training:
             if lr != self._rates.get(name):  # setting it moves a number to the device
                 optimizer.lr = self._rates[name] = lr
         if state.ema is not None:
-            state.ema.decay = optim.EMA.warm_up(self.settings.ema, position.step)
+            decay = min(self.settings.ema, (1 + position.step) / (10 + position.step))
+            if decay != self._rates.get("ema"):
+                state.ema.set_decay(decay)
+                self._rates["ema"] = decay
         images = self.model.place(batch.images)
         if not self._range_checked:  # it reads values, which a compiled step cannot
             self.model.check_images(images)
@@ -469,8 +473,8 @@ def _save_weights(training: Training, folder: RunFolder) -> None:
 def _draw(training: Training, folder: RunFolder) -> None:
     """The pictures of this epoch."""
     model, epoch = training.model, training.state.position.epoch
-    text = {**pictures.note(model, training.settings.seed), "Epoch": epoch}
     with training.drawing_weights():
+        text = {**pictures.note(model, training.settings.seed), "Epoch": epoch}
         sheet = pictures.samples(model, training.state.fixed_noise)
         sheet.save(folder.path / "samples.png", text)
         sheet.save(folder.history / f"samples-{epoch:04d}.png", text)
