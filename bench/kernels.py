@@ -1,7 +1,7 @@
 """The rate of every kernel beside NumPy, PyTorch and what this machine can do at most.
 
     pip install -e ".[fast,bench]" && python bench/kernels.py [--only NAME] [--python-torch PATH]
-    python bench/kernels.py --products --grid --alternate [--check]
+    python bench/kernels.py --products --convolutions --grid --alternate [--check]
 
 Before anything is timed, each kernel runs once and is compared with the reference, NumPy in
 float64; one that is further away than its rounding allows is printed, and the program ends with 1.
@@ -25,6 +25,10 @@ much for each number, as erf does, stays below.
              without what a plan does at their ends. For each form, A@B, A.T@B and A@B.T, the sum
              of all operations over the sum of all times, as percent of the peak measured in
              between. Products with a dimension under 64 are listed and not counted.
+--convolutions  What the convolutions of a training step of the DCGAN compute, batch 64, and how
+             often, beside PyTorch in channels_last and what it takes for the same zeros. Rates
+             count the taps that meet the image; "all taps" those on its zeros, too. "convolutions
+             of a step" is the sum, each as often as the step does it.
 --grid       200 products of random shapes, 1 to 2048 and log-uniform, rows, columns, parts of
              wider matrices and every second column: a call as an operation makes it (the kernel
              may decline, then np.matmul runs) against np.matmul. One that takes 5 % and a
@@ -32,7 +36,7 @@ much for each number, as erf does, stays below.
 --alternate  Own and BLAS products in turn, without a pause, over the sum of both alone: what two
              pools of threads do to each other. At most 1.3.
 
-With one of these three the table is left out. `--check` exits with 1 if a product of the grid is
+With one of these the table is left out. `--check` exits with 1 if a product of the grid is
 slower or the alternation costs more than 1.3.
 """
 
@@ -55,7 +59,20 @@ import report
 from report import Missing, Worker
 
 sys.path.insert(0, str(report.PEERS))
-from cases import DRAWS, ELEMENTWISE, LR, SLOPE, Case, P, cases, fingerprint, seconds_of
+from cases import (
+    CONVOLVED,
+    DRAWS,
+    ELEMENTWISE,
+    KERNEL,
+    LR,
+    SLOPE,
+    Case,
+    P,
+    cases,
+    convolutions,
+    fingerprint,
+    seconds_of,
+)  # fmt: skip
 
 Run = Callable[[], Any]
 Figures = dict[str, list[float]]  # what -> one figure a round
@@ -271,7 +288,8 @@ def valid(chosen: list[Case]) -> bool:
     """Whether each kernel computes what its reference does in float64; prints what does not."""
     from tinygen_kernels import TABLES
 
-    lacking = set(TABLES["numpy"]) - {case.op for case in cases()} - {"advance"}  # one addition
+    covered = {case.op for case in [*cases(), *convolutions(CONVOLVED)]}
+    lacking = set(TABLES["numpy"]) - covered - {"advance"}  # one addition
     if lacking:
         print(f"WRONG  no case for the kernels {', '.join(sorted(lacking))}")
     worst, wrong = (0.0, ""), 0
@@ -597,6 +615,100 @@ def _form_rate(judged: list[tuple[Product, Figures]]) -> dict[str, float]:
     }
 
 
+# ---- the convolutions of a training step ---------------------------------------------------------
+
+
+def _static(case: Case) -> dict[str, Any]:
+    """The options of a convolution as its primitive takes them."""
+    from tinygen.ops.conv import Window
+
+    stride, zeros, size = (case.static[name] for name in ("stride", "zeros", "size"))
+    transposed = case.static["transposed"]
+    window = Window((stride, stride), (zeros, zeros), transposed=transposed)
+    more = {"conv2d_dx": {"size": (size, size)}, "conv2d_dw": {"kernel": (KERNEL, KERNEL)}}
+    return {"window": window, **more.get(case.op, {})}
+
+
+def _kernel(case: Case, arrays: list[np.ndarray]) -> Any:
+    """The kernel bound to the arrays; None where there is none, or it declines."""
+    from tinygen import backend
+
+    found = backend.load_kernel(backend.get("numpy"), case.op)
+    call = None if found is None else found.bind(*arrays, **_static(case))  # type: ignore[attr-defined]
+    return None if call is NotImplemented else call
+
+
+def convolved(
+    case: Case, options: argparse.Namespace, worker: Worker | None
+) -> tuple[dict[str, Any], Figures]:
+    """Rates of a convolution, and its seconds in each round."""
+    arrays, static = case.arrays(), _static(case)
+    exact = np.asarray(_reference(case.op, wide(arrays), static))
+    size = _reference(case.op, [np.abs(a) for a in wide(arrays)], static)
+    call, plain = _kernel(case, arrays), lambda: _reference(case.op, arrays, static)
+    if call is not None:
+        call()
+        off = far(_plain(call, plain, exact, 4 * size))
+        if not off <= 1:
+            raise SystemExit(f"error: {case.name}: {off:.3g} times as far off as is allowed")
+    if worker is not None and not agrees(worker, case, [exact]):
+        raise report.PeerError(f"PyTorch computes something else for {case.name}")
+    runs: dict[str, Callable[[], float]] = {"numpy": lambda: seconds_of(plain, options.seconds)}
+    if call is not None:
+        runs["own"] = lambda: planned(call, options.seconds)
+    if worker is not None:
+        runs["torch"] = lambda: worker.ask(do="run", case=case.name, seconds=options.seconds)["s"]
+    work = case.work()[1]
+    runs["peak"] = lambda: work / peak()
+    taken = in_turn(runs, options.rounds)
+    out: dict[str, Any] = {"op": case.op, "times": case.count, "gflop": round(work, 4)}
+    every = (case.static["every"] / case.static["taps"]) ** 2
+    for name, seconds in taken.items():
+        rate = work / statistics.median(seconds)
+        out[name] = {
+            "ms": round(1e3 * statistics.median(seconds), 3), "gflops": round(rate, 2),
+            "all_taps_gflops": round(every * rate, 2),
+            "of_peak": round(report.ratio(taken["peak"], seconds), 4),
+        }  # fmt: skip
+    return out, taken
+
+
+def convolutions_section(options: argparse.Namespace) -> dict[str, Any]:
+    worker = torch_worker(options)
+    print(f"convolutions of a training step of the DCGAN, batch {CONVOLVED}")
+    entries: dict[str, Any] = {}
+    sums: Figures = {}
+    for case in convolutions(CONVOLVED):
+        entries[case.name], taken = convolved(case, options, worker)
+        for name, seconds in taken.items():
+            so_far = sums.setdefault(name, [0.0] * options.rounds)
+            sums[name] = [a + case.count * s for a, s in zip(so_far, seconds, strict=True)]
+    names = [name for name in ("own", "numpy", "torch") if name in sums]
+    head = ["sum, size", "primitive", "times"]
+    head += [word for name in names for word in (f"{name} ms", "GFLOP/s", "all taps", "of peak")]
+    rows = []
+    for label, entry in entries.items():
+        cells = [label, entry["op"], str(entry["times"])]
+        for name in names:
+            found = entry.get(name)
+            cells += [""] * 4 if found is None else [
+                f"{found['ms']:.2f}", f"{found['gflops']:.1f}", f"{found['all_taps_gflops']:.1f}",
+                f"{found['of_peak']:.0%}",
+            ]  # fmt: skip
+        rows.append(cells)
+    print(report.table(head, rows))
+    lacking = [label for label, entry in entries.items() if "own" not in entry]
+    if lacking:
+        print(f"no kernel takes {len(lacking)} of {len(entries)}: {', '.join(lacking)}")
+        sums.pop("own", None)
+    sums["at the peak"] = sums.pop("peak")
+    total = {name: round(1e3 * statistics.median(seconds), 2) for name, seconds in sums.items()}
+    print("convolutions of a step, ms: " + ", ".join(f"{n} {ms}" for n, ms in total.items()))
+    if worker is not None:
+        worker.close()
+    return {"batch": CONVOLVED, "step_ms": total, "sums": entries}
+
+
 # ---- random shapes -------------------------------------------------------------------------------
 
 LAYOUTS = ("rows", "columns", "part", "gaps")
@@ -751,6 +863,7 @@ def arguments() -> argparse.Namespace:
     add("--seconds", type=float, default=0.02, help="a round and kernel (%(default)s)")
     add("--python-torch", metavar="PATH", help="an interpreter that has torch; without, no torch")
     add("--products", action="store_true", help="the products of a training step")
+    add("--convolutions", action="store_true", help="the convolutions of a step of the DCGAN")
     add("--grid", action="store_true", help="products of random shapes")
     add("--alternate", action="store_true", help="own and BLAS products in turn")
     add("--check", action="store_true", help="exit 1 if the grid or the alternation fails")
@@ -803,13 +916,15 @@ def main() -> int:
     good = True
     if options.products:
         record["products"] = products_section(options)
+    if options.convolutions:
+        record["convolutions"] = convolutions_section(options)
     if options.grid:
         record["grid"] = grid_section(options)
         good &= not record["grid"]["failed"]
     if options.alternate:
         record["alternate"] = alternate_section(options)
         good &= all(entry["ratio"] <= ALTERNATING for entry in record["alternate"].values())
-    if not (options.products or options.grid or options.alternate):
+    if not (options.products or options.convolutions or options.grid or options.alternate):
         record |= table_section(options, max(bandwidth.values()))
     if options.json:
         report.write(options.json, record)

@@ -5,18 +5,20 @@
 What is timed is the plain step that a PyTorch user writes. For the GANs: fake = G(z) with z drawn
 in the step; the discriminator's loss from D(x) and D(fake.detach()); zero_grad, backward, step;
 the generator's from D(fake) with the same fake; zero_grad, backward, step; both losses read as
-numbers. The networks are those of `tinygen train`, dropout on, without its R1 penalty. All peers
+numbers. The networks are those of `tinygen train`, dropout on, without its R1 penalty; the DCGAN
+is the one of TensorFlow's tutorial (peers/workload.py shows it). All peers
 start from the same weights and go through the same batches, in float32, with the threads that
 each takes by itself.
 
 | peer          | what it is                                                                     |
 |---------------|--------------------------------------------------------------------------------|
 | tinygen       | tg.compile of that step; always there, the others are compared with it         |
-| torch         | PyTorch eager, torch.optim.Adam with its defaults                              |
+| torch         | PyTorch eager, torch.optim.Adam with its defaults; images in channels_last     |
 | torch-fused   | the same with Adam(fused=True), which is faster on a CPU                       |
+| torch-nchw    | torch-fused in PyTorch's own layout of images, which only the DCGAN has        |
 | torch-compile | networks (VAE: the loss) through torch.compile, Adam(fused=True)               |
 | jax           | one jit of the whole step, donated buffers; generator and Adam as --jax says   |
-| tinygrad      | TinyJit of the step                                                            |
+| tinygrad      | TinyJit of the step; without the DCGAN                                         |
 | numpy         | tinygen's eager step on NumPy's operations alone: no plan, no numba            |
 
 Each peer is a process of its own, with an interpreter of its own where --python-torch and so on
@@ -44,16 +46,21 @@ from typing import Any
 import report
 from report import Missing, Worker
 
-MODELS = ("gan", "cgan", "vae")
-BATCHES = {"gan": (64, 256), "cgan": (64, 256), "vae": (128, 512)}
+MODELS = ("gan", "cgan", "vae", "dcgan")
+BATCHES = {"gan": (64, 256), "cgan": (64, 256), "vae": (128, 512), "dcgan": (64,)}
 SCRIPTS = {  # peer: (file of bench/peers, variant)
     "tinygen": ("tinygen_step.py", ""),
     "torch": ("torch_step.py", ""),
     "torch-fused": ("torch_step.py", "fused"),
+    "torch-nchw": ("torch_step.py", "nchw,fused"),
     "torch-compile": ("torch_step.py", "compile,fused"),
     "jax": ("jax_step.py", "threefry,optax"),
     "tinygrad": ("tinygrad_step.py", ""),
     "numpy": ("tinygen_step.py", "numpy"),
+}
+ONLY = {  # the models of a peer that has not all
+    "torch-nchw": ("dcgan",),
+    "tinygrad": ("gan", "cgan", "vae"),
 }
 JAX_WAYS = [
     f"{prng},{adam}" for prng in ("threefry", "rbg", "unsafe_rbg") for adam in ("optax", "own")
@@ -62,6 +69,7 @@ CHECKED = {  # what --check compares, and how far a loss may be from tinygen's
     "numpy": 1e-9,
     "torch": 1e-9,
     "torch-fused": 1e-9,
+    "torch-nchw": 1e-9,
     "torch-compile": 1e-9,
     "jax": 1e-9,
     "tinygrad": 1e-5,  # its Adam counts in float32 whatever the weights are
@@ -72,10 +80,15 @@ CHECK_STEPS, CHECK_BATCH = 4, 32
 def workers_of(
     peers: list[str], workload: dict[str, Any], options: argparse.Namespace, skipped: dict[str, str]
 ) -> dict[str, Worker]:
-    """A prepared process for each peer that is installed; the others are noted in `skipped`."""
+    """A prepared process for each peer that has the model and is installed.
+
+    What is not installed is noted in `skipped`.
+    """
     python = report.interpreters(options)
     out: dict[str, Worker] = {}
     for peer in peers:
+        if workload["model"] not in ONLY.get(peer, MODELS):
+            continue
         script, variant = SCRIPTS[peer]
         if peer == "jax" and options.jax not in ("fastest", None):
             variant = options.jax
@@ -201,7 +214,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--models", default=",".join(MODELS), help="which of %(default)s, with commas between")
     add("--batch", help="batch sizes for all models, e.g. 64,256 (default: gan and cgan 64,256; "
-        "vae 128,512)")  # fmt: skip
+        "vae 128,512; dcgan 64)")  # fmt: skip
     add("--peers", default=",".join(names), help='of %(default)s; "" for none')
     add("--rounds", type=int, default=5, help="rounds of all peers in turn (%(default)s)")
     add("--seconds", type=float, default=0.6, help="of steps a round and peer (%(default)s)")

@@ -27,6 +27,8 @@ DRAWS: dict[str, dict[str, Any]] = {
     "random_normal": {"dtype": "float32"}, "random_bernoulli": {"p": P},
     "random_integers": {"high": 1000}, "dropout": {"p": P},
 }  # fmt: skip
+CONVOLUTIONS, KERNEL = ("conv2d_nd", "conv2d_dx", "conv2d_dw"), 5
+CONVOLVED = 64  # images
 PASSES = {"sgd_step": 3, "sgd_momentum_step": 5, "adam_step": 7, "ema_step": 3}  # reads and writes
 
 
@@ -41,6 +43,7 @@ class Case:
         shapes: of the arrays it takes.
         static: its options.
         turned: which of the arrays are given as the transpose of an array in memory.
+        count: how often a training step does it, where that is known.
     """
 
     op: str
@@ -48,6 +51,7 @@ class Case:
     shapes: tuple[Shape, ...]
     static: dict[str, Any] = field(default_factory=dict)
     turned: tuple[int, ...] = ()
+    count: int = 1
 
     @property
     def size(self) -> str:
@@ -85,6 +89,8 @@ class Case:
     def work(self) -> tuple[str, float]:
         """The unit of its rate, and how much of it (in 10^9) one call must do at least."""
         sizes = [math.prod(shape) for shape in self.shapes]
+        if self.op in CONVOLUTIONS:
+            return "GFLOP/s", 2e-9 * self.static["sums"] * self.static["taps"] ** 2
         if self.op == "matmul_nd":
             return "GFLOP/s", 2e-9 * sizes[0] * self.shapes[1][-1]
         if self.op in PASSES:
@@ -133,6 +139,47 @@ def cases() -> list[Case]:
     for low, high in ((0.0, 1.0), (-1.0, 1.0)):
         add("gather_images", f"gather to ({low:g},{high:g})",
             ((256, 28, 28, 1), (10_000, 28, 28, 1)), {"low": low, "high": high})  # fmt: skip
+    return out
+
+
+def taps(size: int, stride: int, zeros: tuple[int, int]) -> int:
+    """How many pairs of a window and a row of it meet a row of the image, not of its zeros."""
+    outputs = (size + sum(zeros) - KERNEL) // stride + 1
+    rows = (i * stride + a - zeros[0] for i in range(outputs) for a in range(KERNEL))
+    return sum(0 <= row < size for row in rows)
+
+
+def convolutions(batch: int) -> list[Case]:
+    """What each convolution of the DCGAN of workload.py does in its training step.
+
+    Arrays are those of the primitives of tinygen/ops/conv.py, where a transposed convolution is the
+    gradient of one. The options, beside the primitive's: how many products of channels each tap
+    takes ("sums"), the taps that meet the image, in one direction ("taps"), and all of them
+    ("every").
+    """
+    out = []
+    for layer, transposed, side, channels, outputs, stride, counts in (
+        ("G transposed 1", True, 7, 128, 256, 1, (1, 1, 1)),
+        ("G transposed 2", True, 14, 64, 128, 2, (1, 1, 1)),
+        ("G transposed 3", True, 28, 1, 64, 2, (1, 1, 1)),
+        ("D 1", False, 28, 1, 64, 2, (3, 1, 2)),
+        ("D 2", False, 14, 64, 128, 2, (3, 3, 2)),
+    ):
+        few, lack = side // stride, KERNEL - stride  # sides divide by their strides
+        zeros = (lack // 2, lack - lack // 2)
+        x, y = (batch, side, side, channels), (batch, few, few, outputs)
+        w = (KERNEL, KERNEL, *((outputs, channels) if transposed else (channels, outputs)))
+        static = {
+            "stride": stride, "zeros": zeros, "transposed": transposed, "size": side,
+            "sums": batch * channels * outputs, "taps": taps(side, stride, zeros),
+            "every": few * KERNEL,
+        }  # fmt: skip
+        forward, back = ("conv2d_dx", "conv2d_nd") if transposed else ("conv2d_nd", "conv2d_dx")
+        for what, op, count in zip(
+            ("forward", "dx", "dw"), (forward, back, "conv2d_dw"), counts, strict=True
+        ):
+            shapes = {"conv2d_nd": (x, w), "conv2d_dx": (y, w), "conv2d_dw": (x, y)}[op]
+            out.append(Case(op, f"{layer} {what}", shapes, static, count=count))
     return out
 
 

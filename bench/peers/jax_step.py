@@ -62,8 +62,45 @@ def condition(x: jax.Array, labels: jax.Array, classes: int) -> jax.Array:
     return jnp.concatenate([x, code], axis=1)
 
 
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def conv(x: jax.Array, layer: Any) -> jax.Array:
+    """Stride 2, "same"."""
+    weight, bias = layer
+    return jax.lax.conv_general_dilated(x, weight, (2, 2), "SAME", dimension_numbers=LAYOUT) + bias
+
+
+def conv_transpose(x: jax.Array, layer: Any, stride: int) -> jax.Array:
+    """The adjoint of a convolution with that stride; JAX's takes the window turned around."""
+    weight, strides = layer[0][::-1, ::-1], (stride, stride)
+    return jax.lax.conv_transpose(x, weight, strides, "SAME", dimension_numbers=LAYOUT)
+
+
+def norm(x: jax.Array, layer: Any) -> jax.Array:
+    """Batch normalisation in training, without its running moments, which no loss depends on."""
+    (scale, shift), axes = layer, tuple(range(x.ndim - 1))
+    rest = x - x.mean(axes)
+    return rest * jax.lax.rsqrt(jnp.square(rest).mean(axes) + w.NORM_EPS) * scale + shift
+
+
+def dcgan_generator(z: jax.Array, layers: Any) -> jax.Array:
+    leaky = lambda x: jax.nn.leaky_relu(x, w.DCGAN_SLOPE)
+    h = leaky(norm(z @ layers[0][0], layers[1]))
+    h = h.reshape(len(z), w.DCGAN_SIDE, w.DCGAN_SIDE, -1)
+    h = leaky(norm(conv_transpose(h, layers[2], 1), layers[3]))
+    h = leaky(norm(conv_transpose(h, layers[4], 2), layers[5]))
+    return jnp.tanh(conv_transpose(h, layers[6], 2))
+
+
+def dcgan_discriminator(x: jax.Array, layers: Any, activate: Any) -> jax.Array:
+    h = activate(1, conv(activate(0, conv(x, layers[0])), layers[1]))
+    return h.reshape(len(x), -1) @ layers[2][0] + layers[2][1]
+
+
 def gan(load: Workload, adam: Any) -> tuple[Any, Any]:
-    opt = adam(w.GAN_LR, *w.GAN_BETAS, w.EPS)
+    (lr, betas), images = load.rates, load.model == "dcgan"
+    opt = adam(lr, *betas, w.EPS)
     weights = jax.tree.map(jnp.asarray, load.weights())
     d0, g0 = weights["discriminator"], weights["generator"]
 
@@ -71,12 +108,14 @@ def gan(load: Workload, adam: Any) -> tuple[Any, Any]:
         keys = jax.random.split(key, len(d))
 
         def activate(i: int, h: jax.Array) -> jax.Array:
-            h = jax.nn.leaky_relu(h, w.SLOPE)
+            h = jax.nn.leaky_relu(h, w.DCGAN_SLOPE if images else w.SLOPE)
             if not load.dropout:
                 return h
             keep = jax.random.bernoulli(keys[i], 1 - load.dropout, h.shape)
             return jnp.where(keep, h / (1 - load.dropout), 0)
 
+        if images:
+            return dcgan_discriminator(x, d, activate)
         return dense(condition(x, labels, load.classes), d, activate)
 
     def step(state: Any, x: jax.Array, labels: jax.Array, z: jax.Array | None) -> Any:
@@ -86,6 +125,8 @@ def gan(load: Workload, adam: Any) -> tuple[Any, Any]:
             z = jax.random.normal(k_z, (load.batch, load.latent), load.dtype)
 
         def generate(g: Any) -> jax.Array:
+            if images:
+                return dcgan_generator(z, g)
             return jnp.tanh(dense(condition(z, labels, load.classes), g, relu))
 
         def d_loss(d: Any, fake: jax.Array) -> jax.Array:

@@ -46,14 +46,23 @@ def build(load: Workload) -> Peer:
         code = tg.one_hot(labels, load.classes, load.dtype) * x.shape[1] ** 0.5
         return tg.concatenate([x, code], axis=1)
 
-    def gan(rng: tg.random.Generator) -> Any:
-        weights, dropout = load.weights(), rng.stream("dropout")
-        G = dense(weights["generator"], lambda: [nn.ReLU()], [nn.Tanh()])
+    def dense_networks(dropout: tg.random.Generator) -> tuple[nn.Module, nn.Module]:
+        weights = load.weights()
         D = dense(
             weights["discriminator"],
             lambda: [nn.LeakyReLU(w.SLOPE), nn.Dropout(load.dropout, rng=dropout)],
         )
-        options: dict[str, Any] = {"lr": w.GAN_LR, "betas": w.GAN_BETAS, "eps": w.EPS}
+        return dense(weights["generator"], lambda: [nn.ReLU()], [nn.Tanh()]), D
+
+    def gan(rng: tg.random.Generator) -> Any:
+        dropout, (lr, betas) = rng.stream("dropout"), load.rates
+        if load.model == "dcgan":
+            from tinygen_dcgan import networks
+
+            G, D = networks(load, dropout)
+        else:
+            G, D = dense_networks(dropout)
+        options: dict[str, Any] = {"lr": lr, "betas": betas, "eps": w.EPS}
         d_opt, g_opt = optim.Adam(D.parameters(), **options), optim.Adam(G.parameters(), **options)
         game = losses.gan("non_saturating")
 

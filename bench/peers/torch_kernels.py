@@ -20,9 +20,24 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from cases import ADAM, LR, MOMENTUM, SLOPE, Case, P, cases, fingerprint, seconds_of
+from cases import (
+    ADAM,
+    CONVOLUTIONS,
+    CONVOLVED,
+    KERNEL,
+    LR,
+    MOMENTUM,
+    SLOPE,
+    Case,
+    P,
+    cases,
+    convolutions,
+    fingerprint,
+    seconds_of,
+)  # fmt: skip
 from worker import channel
 
 Made = tuple[Callable[[], Any], list[torch.Tensor] | None]  # what runs; what it changes in place
@@ -76,7 +91,53 @@ def update(case: Case, tensors: list[torch.Tensor]) -> Made:
     return optimizer.step, [p, *tensors[2:]]
 
 
+def convolution(case: Case) -> Callable[[], Any]:
+    """As the DCGAN's layers run it in channels_last, with the zeros and cuts of their "same".
+
+    The backward half sees images that were padded in the forward one, or pads a gradient of what
+    was cut, as autograd does.
+    """
+    static = case.static
+    n, s, (before, after) = static["size"], static["stride"], static["zeros"]
+    around = (before, after, before, after)
+    arrays = [torch.from_numpy(np.ascontiguousarray(a)) for a in case.arrays()]
+    images = [a.permute(0, 3, 1, 2) for a in arrays if a.shape[0] == CONVOLVED]
+    if case.op == "conv2d_dw":
+        w = torch.zeros(images[1].shape[1], images[0].shape[1], KERNEL, KERNEL)
+    else:
+        w = arrays[1].permute((2, 3, 0, 1) if static["transposed"] else (3, 2, 0, 1))
+    last, back = torch.channels_last, torch.ops.aten.convolution_backward
+    w, x = w.contiguous(memory_format=last), images[0]
+    if static["transposed"]:
+        if case.op == "conv2d_dx":
+            return lambda: images_last(F.conv_transpose2d(x, w, None, s, before)[..., :n, :n])
+        few, lack = n // s, after - before  # rows of the input; rows that were cut at the end
+        args = ([0], [s, s], [before, before], [1, 1], True, [0, 0], 1)
+        grown = lambda: F.pad(x, (0, lack, 0, lack)) if lack else x
+        if case.op == "conv2d_nd":
+            given = torch.zeros(len(x), len(w), few, few).contiguous(memory_format=last)
+            return lambda: images_last(back(grown(), given, w, *args, [True, False, False])[0])
+        mask = [False, True, False]
+        return lambda: back(grown(), images[1], w, *args, mask)[1].permute(2, 3, 0, 1)
+    args = ([0], [s, s], [0, 0], [1, 1], False, [0, 0], 1)
+    if case.op == "conv2d_nd":
+        return lambda: images_last(F.conv2d(F.pad(x, around), w, None, s))
+    if case.op == "conv2d_dx":
+        given = torch.zeros(len(x), w.shape[1], n, n).contiguous(memory_format=last)
+        given, mask, cut = F.pad(given, around), [True, False, False], tuple(-z for z in around)
+        return lambda: images_last(F.pad(back(x, given, w, *args, mask)[0], cut))
+    padded, mask = F.pad(x, around), [False, True, False]
+    return lambda: back(images[1], padded, w, *args, mask)[1].permute(2, 3, 1, 0)
+
+
+def images_last(x: torch.Tensor) -> torch.Tensor:
+    """(n, c, h, w) as (n, h, w, c)."""
+    return x.permute(0, 2, 3, 1)
+
+
 def prepared(case: Case) -> Made:
+    if case.op in CONVOLUTIONS:
+        return convolution(case), None
     if case.op in DRAWN:
         return lambda: DRAWN[case.op](case.shapes[0]), None
     tensors = [torch.from_numpy(a) for a in case.arrays()[: len(case.shapes)]]
@@ -114,7 +175,7 @@ def prepared(case: Case) -> Made:
 
 def main() -> None:
     say = channel()
-    known = {case.name: case for case in cases()}
+    known = {case.name: case for case in [*cases(), *convolutions(CONVOLVED)]}
     made: dict[str, Made] = {}
     about = {"version": torch.__version__, "threads": torch.get_num_threads()}
     say({"ready": {"python": platform.python_version(), **about}})

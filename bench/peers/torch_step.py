@@ -1,6 +1,7 @@
 """A training step in PyTorch. Variants: "" is eager, "compile" is torch.compile (inductor; on a
 GPU in the mode reduce-overhead), "fused" is eager with Adam(fused=True), "graph" captures the whole
-step as a CUDA graph; several are joined with a comma."""
+step as a CUDA graph, "nchw" keeps PyTorch's own layout of images, which is else channels_last;
+several are joined with a comma."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import itertools
 from typing import Any
 
 import torch
+import torch_dcgan
 import workload as w
 from torch import nn
 from torch.nn import functional as F
@@ -34,11 +36,24 @@ def condition(x: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tens
     return torch.cat([x, code], dim=1)
 
 
-def gan(load: Workload, adam: Any, wrap: Any) -> Any:
-    weights, dtype = load.weights(), getattr(torch, load.dtype)
-    G = dense(weights["generator"], lambda: [nn.ReLU()], [nn.Tanh()])
+def dense_networks(load: Workload) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator of the dense GANs."""
+    weights = load.weights()
     D = dense(weights["discriminator"], lambda: [nn.LeakyReLU(w.SLOPE), nn.Dropout(load.dropout)])
-    options = {"lr": w.GAN_LR, "betas": w.GAN_BETAS, "eps": w.EPS}
+    return dense(weights["generator"], lambda: [nn.ReLU()], [nn.Tanh()]), D
+
+
+def layout(load: Workload) -> torch.memory_format:
+    return torch.contiguous_format if "nchw" in load.variant else torch.channels_last
+
+
+def gan(load: Workload, adam: Any, wrap: Any) -> Any:
+    dtype, (lr, betas) = getattr(torch, load.dtype), load.rates
+    if load.model == "dcgan":
+        G, D = torch_dcgan.networks(load, layout(load))
+    else:
+        G, D = dense_networks(load)
+    options = {"lr": lr, "betas": betas, "eps": w.EPS}
     d_opt, g_opt = adam(D.parameters(), **options), adam(G.parameters(), **options)
     classes = load.classes
     if wrap is not None:
@@ -101,6 +116,11 @@ def tensor(array: Any) -> torch.Tensor:
     return torch.from_numpy(array).to(torch.get_default_device())
 
 
+def images(x: torch.Tensor) -> torch.Tensor:
+    """(n, h, w, c) as PyTorch sees it, (n, c, h, w), in the same memory; rows as they are."""
+    return x.permute(0, 3, 1, 2) if x.ndim == 4 else x
+
+
 def captured(raw: Any, batch: Any) -> Any:
     """The whole step as one CUDA graph, with a batch of its own that each call fills."""
     own = [t.clone() for t in batch]
@@ -150,7 +170,7 @@ def build(load: Workload) -> Peer:
 
     compiling = wrap_for_gpu if gpu else torch.compile
     wrap = compiling if "compile" in load.variant else None
-    batches = [(tensor(x), tensor(y)) for x, y in load.batches()]
+    batches = [(images(tensor(x)), tensor(y)) for x, y in load.batches()]
 
     def memory() -> int | None:
         """Peak of what the allocator gave out, from before the weights to after two steps."""
@@ -167,6 +187,8 @@ def build(load: Workload) -> Peer:
     def about() -> dict[str, Any]:
         ways = ["inductor" if "compile" in load.variant else "eager"]
         ways += ["Adam(fused=True)"] if "fused" in load.variant else []
+        if load.model == "dcgan":
+            ways.append("NCHW" if "nchw" in load.variant else "channels_last")
         return {
             "version": torch.__version__,
             "threads": torch.get_num_threads(),

@@ -1,0 +1,110 @@
+"""MNIST's DCGAN trained by tinygen and by PyTorch in the same way: pictures for a measure to judge.
+
+    python bench/dcgan_quality.py --data FOLDER --out FOLDER --seeds 0,1,2 [--python-torch PATH]
+
+Both train the network of TensorFlow's DCGAN tutorial as tinygen/models/dcgan.py has it: Glorot's
+uniform first weights, non-saturating losses, R1 on a quarter of each batch, Adam, an average of the
+generator that warms up and draws. The settings are plain numbers that both are given; the random
+numbers of the two are different, so compare over several seeds. `--beta1 0.9 --r1 0 --ema 0` is
+the tutorial's own training.
+
+A training leaves, in OUT/PEER-SEED, images.npz with "images" (n, 28, 28, 1) uint8, drawn from
+N(0, 1) in evaluation, and weights.npz with tinygen's names and shapes, whichever peer trained them.
+One that is already there with the same settings is left as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import report
+
+sys.path.insert(0, str(report.PEERS))
+from epoch import timed
+from quality import SETTINGS, add_settings
+
+SCRIPTS = {"tinygen": "tinygen_quality.py", "torch": "torch_quality.py"}
+
+
+def trained(peer: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """What a training tells: seconds, steps, version, settings; read if it has been done."""
+    folder = options.out / f"{peer}-{seed}"
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    note = folder / "training.json"
+    if note.is_file():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if found["settings"] != settings:
+            raise report.PeerError(
+                f"{folder} holds a training with {found['settings']}, not {settings}; give another "
+                "--out"
+            )
+        return found
+    command = [report.interpreters(options)(peer), str(report.PEERS / SCRIPTS[peer])]
+    command += ["--data", str(options.data), "--seed", str(seed), "--out", str(folder)]
+    for name, value in settings.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    _, words, peak = timed(command)
+    answer = json.loads(words.strip().splitlines()[-1])
+    found = {"settings": settings, "seed": seed, "bytes": peak, **answer}
+    report.write(note, found)
+    return found
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="the folder with MNIST's IDX files")
+    add("--out", type=Path, required=True, help="where the trainings go")
+    add("--peers", default=",".join(SCRIPTS), help="some of %(default)s")
+    add("--seeds", default="0,1,2", help="with commas between (%(default)s)")
+    add_settings(parser)
+    add("--python-torch", metavar="PATH", help="the interpreter that has torch")
+    add("--quick", action="store_true", help="a smoke test: one epoch, one seed, an eighth as wide")
+    options = parser.parse_args()
+    options.peers = options.peers.split(",")
+    wrong = [peer for peer in options.peers if peer not in SCRIPTS]
+    if wrong:
+        parser.error(f"--peers: {', '.join(wrong)}, expected some of {', '.join(SCRIPTS)}")
+    try:
+        options.seeds = [int(seed) for seed in options.seeds.split(",")]
+    except ValueError:
+        parser.error(f"--seeds: {options.seeds}, expected numbers with commas between")
+    if not options.data.is_dir():
+        parser.error(f"--data: {options.data} is no folder")
+    if options.quick:
+        options.epochs, options.width, options.images = 1, 0.125, 500
+        options.seeds = options.seeds[:1]
+    return options
+
+
+def main() -> int:
+    options = arguments()
+    print(report.describe(report.machine()))
+    rows = []
+    for seed in options.seeds:  # the peers in turn
+        for peer in options.peers:
+            try:
+                found = trained(peer, seed, options)
+            except report.Missing as error:
+                print(f"SKIPPED {peer}: not installed ({error})")
+                continue
+            ms = 1e3 * found["seconds"] / found["steps"]
+            rows.append([
+                f"{peer}, seed {seed}", f"{found['seconds']:.0f} s", f"{ms:.0f}",
+                report.megabytes(found["bytes"]), found["version"],
+            ])  # fmt: skip
+    print(report.table(["training", "took", "ms a step", "peak", "version"], rows))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except report.PeerError as error:
+        sys.exit(f"error: {error}")
