@@ -205,7 +205,7 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
         *panels.head(depth, share, groups), x, y, w, channels * size, lanes * w.strides[3],
         *x.strides[:3], *y.strides[:3], row if few else w.strides[2], w.strides[3], images,
         together, down.inputs, across.inputs, across.outputs, len(a) if few else channels,
-        len(t.blocks), t.blocks, t.columns, len(taps), taps, t.starts, pieces, last, packed, few, taken,
-        down.stride, across.stride,
+        len(t.blocks), t.blocks, t.columns, len(taps), taps, t.starts, pieces, last, packed, few,
+        taken, down.stride, across.stride,
     ]  # fmt: skip
     return Call(_correlate32 if size == 4 else _correlate64, table, out=out, workers=workers)
