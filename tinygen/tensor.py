@@ -280,11 +280,10 @@ class Tensor:
 
 # Methods that are the function of the same name in tinygen.ops with the tensor as its first
 # argument; tinygen.ops attaches them, so that each is written once.
-METHODS = """
-    abs argmax astype broadcast_to clip cos cumsum erf exp expand_dims flip gelu leaky_relu log
-    log_softmax logsumexp max mean min one_hot pad power relu sigmoid silu sin softmax softplus
-    sqrt square squeeze sum swapaxes take tanh var
-"""
+METHODS = """abs argmax astype avg_pool2d broadcast_to clip cos cumsum erf exp expand_dims flip
+    gelu leaky_relu log log_softmax logsumexp max max_pool2d mean min one_hot pad power
+    reflection_pad2d relu resize2d sigmoid silu sin softmax softplus sqrt square squeeze sum
+    swapaxes take tanh upsample2d var"""
 
 
 def as_array(data: Any, dtype: Any = None) -> Array:
