@@ -64,7 +64,9 @@ def main():
             optimizer.step()
         weights = sum(p.size for p in net.parameters())
         fresh, shifted = (accuracy(net, images[3000:], labels[3000:]) for images in (x, moved))
-        print(f"{name:>13}: {weights:6} weights, reads {fresh:.1%}, moved by 2 pixels {shifted:.1%}")
+        print(
+            f"{name:>13}: {weights:6} weights, reads {fresh:.1%}, moved by 2 pixels {shifted:.1%}"
+        )
 
 
 if __name__ == "__main__":
