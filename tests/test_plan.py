@@ -10,7 +10,9 @@ import pytest
 import tinygen as tg
 from tinygen import losses, models, nn, optim
 from tinygen.backend import get
+from tinygen.ops.conv import Window, multiply_adds
 from tinygen.plan import fuse
+from tinygen.primitive import PRIMITIVES
 from tinygen.random import Generator
 
 FUSING = [False, True]
@@ -413,3 +415,20 @@ def test_every_operation_that_is_joined_has_a_loop_on_every_backend() -> None:
     assert fuse.ELEMENTWISE <= SERVED
     loops = pytest.importorskip("tinygen_kernels.cpu.elementwise")
     assert {*loops.EXPRESSIONS, "dropout"} >= fuse.ELEMENTWISE
+
+
+def test_the_work_of_convolutions_counts_no_zeros():
+    """Of ones, the sum of a convolution is how many products it has."""
+    x, w = tg.ones((2, 7, 6, 4)), tg.ones((3, 2, 2, 6))
+    window = Window((2, 1), ((1, 2), (0, 3)), (2, 1), groups=2)
+    y = PRIMITIVES["conv2d_nd"](x, w, window=window)
+    for name, shapes in {
+        "conv2d_nd": (x.shape, w.shape, y.shape),
+        "conv2d_dx": (y.shape, w.shape, x.shape),
+        "conv2d_dw": (x.shape, y.shape, w.shape),
+    }.items():
+        assert multiply_adds(name, shapes, window) == y.sum().item()
+
+    step = tg.compile(lambda x, w: tg.conv2d(x, w, padding="same"))
+    ones = step(tg.ones((16, 14, 14, 16)), tg.ones((3, 3, 16, 32))).sum().item()
+    assert f"  {2 * ones / 1e9:.4f}  " in str(step.plan) and ones > 1e7

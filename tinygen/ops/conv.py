@@ -12,7 +12,7 @@ that its gradients are: the three operations are each other's gradients, to any 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..backend import XP, Array
@@ -147,6 +147,19 @@ conv2d_dw.vjp(
     x=lambda g, y, x_shape, window: conv2d_dx(y, g, size=x_shape[1:3], window=window),
     y=lambda g, x, window: conv2d_nd(x, g, window=window),
 )
+
+
+CONVOLUTIONS = {"conv2d_nd": (0, 1, 2), "conv2d_dx": (2, 1, 0), "conv2d_dw": (0, 2, 1)}
+
+
+def multiply_adds(name: str, shapes: Sequence[tuple[int, ...]], window: Window) -> int:
+    """How many a convolution takes, zeros of the padding not counted; shapes of what it takes and
+    gives."""
+    x, w, y = (shapes[i] for i in CONVOLUTIONS[name])
+    meetings = x[0] * x[3] * y[3] // window.groups
+    for n, k, m, s, p, d in zip(x[1:3], w[:2], y[1:3], *window[:3], strict=True):
+        meetings *= sum(0 <= i * s + t * d - p[0] < n for i in range(m) for t in range(k))
+    return meetings
 
 
 # ---- as users call them --------------------------------------------------------------------------

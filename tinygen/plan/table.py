@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
+from ..ops.conv import CONVOLUTIONS, multiply_adds
 from .record import Call, Value
 from .roofline import limits, times
 
@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
 
 def flops(call: Call) -> int:
-    """Multiplications and additions of the matrix products of a call."""
-    total = 0
-    for product in call.products:
-        x, y = product.args[:2]
-        batch = math.prod(product.outs[0].shape[:-2])
-        total += 2 * batch * x.shape[-2] * x.shape[-1] * y.shape[-1]
-    return int(total)
+    """Multiplications and additions of the matrix products and the convolutions of a call."""
+    if call.primitive.name in CONVOLUTIONS:
+        shapes = [v.shape for v in (*call.args, *call.outs)]
+        return 2 * multiply_adds(call.primitive.name, shapes, call.static["window"])
+    return sum(2 * product.outs[0].size * product.args[0].shape[-1] for product in call.products)
 
 
 def traffic(call: Call) -> int:
