@@ -13,6 +13,7 @@ _CPU = {
     "matmul": "matmul_nd",
     "conv": "conv2d_nd conv2d_dx",
     "conv_dw": "conv2d_dw",
+    "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
     "reduce": "sum mean max min sum_to",
     "softmax": "softmax log_softmax logsumexp",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
