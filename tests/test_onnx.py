@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_nodes
 import pytest
+from onnx_nodes import OPERATORS, run
 from strategies import BACKENDS
 
 import tinygen as tg
@@ -147,7 +147,7 @@ def pytorchs() -> list[Vector]:
     out = []
     for folder in sorted(Path(loader.DATA_DIR).glob("pytorch-*/*")):
         graph = onnx.load(folder / "model.onnx").graph
-        if all(node.op_type in onnx_nodes.OPERATORS for node in graph.node):
+        if all(node.op_type in OPERATORS for node in graph.node):
             (data,) = folder.glob("test_data_set_*")
             weights = {w.name: onnx.numpy_helper.to_array(w) for w in graph.initializer}
             names = [i.name for i in graph.input]
@@ -168,7 +168,7 @@ def difference(vector: Vector, outputs: int | None = None) -> str | None:
     """What is wrong with our results, or with the first of them; None if nothing is."""
     try:
         values = {name: tg.tensor(value) for name, value in vector.inputs.items()}
-        values = onnx_nodes.run(vector.graph, values)
+        values = run(vector.graph, values)
         close = CLOSE | ({"atol": 1e-4} if vector.name in FOUR_DECIMALS else {})
         for name, want in list(vector.outputs.items())[:outputs]:
             have = values[name].numpy()
@@ -190,33 +190,25 @@ def named(found: list[Vector], rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_tables_are_about_operators_that_we_have() -> None:
-    assert {*LEFT_OUT, *PARTLY} <= {*onnx_nodes.OPERATORS, PYTORCH}
+    assert {*LEFT_OUT, *PARTLY} <= {*OPERATORS, PYTORCH}
 
 
+@pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize(
     "operator",
-    [pytest.param(o, marks=pytest.mark.slow if o in SLOW else ()) for o in
-     sorted(onnx_nodes.OPERATORS)] + [PYTORCH],
-)  # fmt: skip
-def test_vectors(operator: str) -> None:
+    [*(pytest.param(o, marks=pytest.mark.slow) if o in SLOW else o for o in OPERATORS), PYTORCH],
+)
+def test_vectors(operator: str, name: str) -> None:
     found = vectors(operator)
     left_out = named(found, LEFT_OUT.get(operator, {}))
     partly = named(found, PARTLY.get(operator, {}))
     wrong = {}
-    for vector in found:
-        outputs, _ = partly.get(vector.name, (None, ""))
-        wrong[vector.name] = difference(vector, outputs)
-        assert outputs is None or difference(vector), f"all of {vector.name} agrees"
+    with tg.use_backend(name):
+        for vector in found:
+            outputs, _ = partly.get(vector.name, (None, ""))
+            wrong[vector.name] = difference(vector, outputs)
+            assert outputs is None or difference(vector), f"all of {vector.name} agrees"
     unlisted = {name: why for name, why in wrong.items() if why and name not in left_out}
     assert not unlisted
     stale = {name: why for name, why in left_out.items() if not wrong[name]}
     assert not stale
-
-
-@pytest.mark.parametrize("name", [p for p in BACKENDS if p.values[0] != "numpy"])
-@pytest.mark.parametrize("operator", ["BatchNormalization", "Conv", "ConvTranspose", "Gemm"])
-def test_vectors_on_devices(operator: str, name: str) -> None:
-    left_out = named(vectors(operator), LEFT_OUT.get(operator, {}))
-    with tg.use_backend(name):
-        wrong = {v.name: difference(v, 1) for v in vectors(operator) if v.name not in left_out}
-    assert not {name: why for name, why in wrong.items() if why}
