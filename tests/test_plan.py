@@ -431,4 +431,5 @@ def test_the_work_of_convolutions_counts_no_zeros():
 
     step = tg.compile(lambda x, w: tg.conv2d(x, w, padding="same"))
     ones = step(tg.ones((16, 14, 14, 16)), tg.ones((3, 3, 16, 32))).sum().item()
-    assert f"  {2 * ones / 1e9:.4f}  " in str(step.plan) and ones > 1e7
+    assert ones > 1e7
+    assert f"  {2 * ones / 1e9:.4f}  " in str(step.plan)

@@ -328,7 +328,7 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
 
 
 _PARTS = ("primitive", "graph", "tensor", "ops", "testing", "checks", "plan", "backend", "random")
-_ENGINE = tuple(str(Path(__file__).parent / part) for part in _PARTS)
+_ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in _PARTS))
 
 
 def user_line() -> str:

@@ -1,7 +1,7 @@
 """Pooling of images (N, H, W, C) that lie row by row: the largest, or the mean, of each window.
 
-    max:  y[n, i, j, c] = max_ab x[n, i SH + a - PT, j SW + b - PL, c]          over pixels that exist
-    mean: the same with their mean
+    max:  y[n, i, j, c] = max_ab x[n, i SH + a - PT, j SW + b - PL, c]     over pixels that exist
+    mean: their mean
 
 and what their gradients need: `dx` adds y[n, i, j, c] to the first largest pixel of its window (to
 all of them, in equal parts), `pick` takes v at that pixel.

@@ -112,7 +112,7 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 # The array functions that references may use; another backend provides the same names.
 NAMES = """
     abs add all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to ceil
-    clip concatenate copysign cos cumsum empty equal expand_dims flip float32 float64 floor
+    clip copysign cos cumsum empty equal expand_dims flip float32 float64 floor
     frexp full greater greater_equal int32 int64 isfinite isnan less less_equal logaddexp
     logical_and logical_not logical_or max maximum mean min minimum moveaxis negative
     not_equal ones ones_like pad prod repeat reshape sign sin square squeeze stack sum swapaxes take
@@ -127,6 +127,8 @@ xp: Any = SimpleNamespace(
     scatter_add=scatter_add,
     mulhi=mulhi,
     where=where,
+    # row by row, whatever the order of what is joined: kernels want channels side by side
+    concatenate=lambda xs, axis=0: np.ascontiguousarray(np.concatenate(xs, axis)),
 )
 
 

@@ -200,7 +200,7 @@ def resize2d(x: Any, size: int | Pair, mode: str = "bilinear") -> Tensor:
         ValueError: x is not (N, H, W, C), a size below 1, an unknown mode.
 
     The same as PyTorch's interpolate with align_corners=False, modes "nearest-exact" and
-    "bilinear", and as ONNX's half_pixel.
+    "bilinear", and as ONNX's half_pixel, for "nearest" with round_prefer_ceil.
     """
     x, (height, width) = _images("resize2d", x), pair("resize2d", "size", size)
     (n, h, w, c), xp = x.shape, x.backend.xp
