@@ -160,7 +160,7 @@ def test_measuring_changes_no_weight_and_resuming_no_measure(strokes, judge, tmp
     ]
     assert best[0] == best[1]
     with pytest.raises(ValueError, match="trained with evaluate_every = 2"):
-        fit("cgan", strokes, tmp_path / "cut", epochs=4, classifier=judge, resume=True)
+        fit("cgan", strokes, tmp_path / "cut", **{**how, "evaluate_every": 3}, resume=True)
 
 
 def test_a_run_from_before_there_were_measures_is_resumed(strokes, tmp_path):
@@ -200,6 +200,8 @@ def test_what_is_missing_is_told_before_the_training(strokes, judge, tmp_path):
         fit("gan", alone, out, evaluate_every=1, classifier=judge)
     with pytest.raises(ValueError, match="evaluate_every is -1"):
         fit("gan", strokes, out, evaluate_every=-1)
+    with pytest.raises(ValueError, match=r"classifier is .*say how often"):
+        fit("gan", strokes, out, classifier=judge)
     assert not out.exists()
 
 

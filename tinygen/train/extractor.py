@@ -24,8 +24,14 @@ from .checkpoint import build_model, read
 
 # data set: the file in tinygen/metrics and its SHA-256; bench/classifiers.py writes them
 INCLUDED = {
-    "mnist": ("lenet_mnist_v1.safetensors", ""),
-    "strokes": ("lenet_strokes_v1.safetensors", ""),
+    "mnist": (
+        "lenet_mnist_v1.safetensors",
+        "b37383f29cbbbc60d5a84f941c01408b3adaf23e61922082de21c36653e70a69",
+    ),
+    "strokes": (
+        "lenet_strokes_v1.safetensors",
+        "b50392ef586e79a0947197e828e7e7d0c17dea361561052588b2b2fab06712fc",
+    ),
 }
 
 

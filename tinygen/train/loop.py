@@ -91,7 +91,16 @@ class Settings:
             ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
             ("warmup", self.warmup >= 0, "0 or more"),
             ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
-            ("evaluate_every", self.evaluate_every >= 0, "a number of epochs, or 0 for never"),
+            (
+                "evaluate_every",
+                type(self.evaluate_every) is int and self.evaluate_every >= 0,
+                "a number of epochs, or 0 for never",
+            ),
+            (
+                "classifier",
+                self.classifier is None or self.evaluate_every > 0,
+                "None where nothing is measured: say how often (evaluate_every)",
+            ),
         ):
             if not ok:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected {expected}")
@@ -291,8 +300,8 @@ def _check_fit(model: Model, data: Dataset) -> None:
     if model.conditional:
         if data.labels is None:
             raise ValueError(
-                f"{model.name} is trained with labels, and {data.name!r} has none; use a folder "
-                "with a sub-folder for each class"
+                f"{model.name} is {'conditioned on' if model.generates else 'trained with'} "
+                f"labels, and {data.name!r} has none; use a folder with a sub-folder for each class"
                 + (f", or train {model.name.removeprefix('c')}" if model.generates else "")
             )
         if data.test is not None and data.test.labels is None:
