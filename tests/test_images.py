@@ -116,6 +116,12 @@ def test_text_chunks(tmp_path):
         picture.png({"k" * 80: "v"})
 
 
+def test_a_grid_of_real_images_does_not_say_that_they_are_synthetic(tmp_path):
+    path = tmp_path / "real.png"
+    images.grid(np.zeros((2, 3, 3, 1), np.uint8), description="real images").save(path)
+    assert images.read_text(path)["Description"] == "real images"
+
+
 def test_read_text_refuses_other_and_broken_files(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"GIF89a")

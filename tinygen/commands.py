@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shlex
 import sys
@@ -21,6 +22,7 @@ from . import losses, models, train
 from .backend import BACKENDS, PRECISIONS, DeviceError, show_config, use_backend
 from .backend import get as get_backend
 from .data import Dataset, load
+from .metrics import Quality
 from .random import Generator
 from .train import pictures
 from .version import __version__
@@ -127,7 +129,9 @@ def train_command(
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Passes over the data (VAEs 10, GANs 30).", rich_help_panel=TRAIN),
+        typer.Option(
+            help="Passes over the data (VAEs 10, GANs 30, classifier 8).", rich_help_panel=TRAIN
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -153,7 +157,7 @@ def train_command(
         float | None,
         typer.Option(
             help="Draw with an average of the weights of this decay, e.g. 0.999; 0 for none "
-            "(convolutional GANs 0.999, others 0).",
+            "(convolutional GANs and classifier 0.999, others 0).",
             rich_help_panel=TRAIN,
         ),
     ] = None,
@@ -176,6 +180,22 @@ def train_command(
             "--resume", help="Go on with the run in --out (or the newest).", rich_help_panel=TRAIN
         ),
     ] = False,
+    evaluate_every: Annotated[
+        int,
+        typer.Option(
+            help="Measure 2,000 drawn images after so many epochs, warn of mode collapse, and keep "
+            "the weights with the lowest KID as the best; 0 for never.",
+            rich_help_panel=TRAIN,
+        ),
+    ] = 0,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run of a classifier to measure with, for other data than mnist and strokes.",
+            show_default=False,
+            rich_help_panel=TRAIN,
+        ),
+    ] = None,
     compiled: Annotated[
         bool,
         typer.Option(
@@ -216,6 +236,10 @@ def train_command(
     ] = None,
     latent: Annotated[
         int | None, typer.Option(help="Length of the latent code.", rich_help_panel=MODEL)
+    ] = None,
+    features: Annotated[
+        int | None,
+        typer.Option(help="classifier: length of its description.", rich_help_panel=MODEL),
     ] = None,
     beta: Annotated[
         float | None,
@@ -277,7 +301,10 @@ def train_command(
     ] = None,
     dropout: Annotated[
         float | None,
-        typer.Option(help="Dropout of the discriminator (0.3).", rich_help_panel=GANS),
+        typer.Option(
+            help="Dropout of the discriminator (0.3), or of the classifier (0.4).",
+            rich_help_panel=GANS,
+        ),
     ] = None,
     projection: Annotated[
         bool | None,
@@ -297,13 +324,15 @@ def train_command(
     [dim]tinygen train dcgan --data mnist --width 0.25[/dim]
 
     [dim]tinygen train vae --data photos/ --size 32 --hidden 512,256[/dim]
+
+    [dim]tinygen train classifier --data photos/ --size 32[/dim]  to measure generators with
     """
     given = {
         "hidden": None if hidden is None else _widths(hidden), "latent": latent, "beta": beta,
         "likelihood": likelihood, "sigma": sigma, "prior": prior, "loss": loss,
         "optimizer": optimizer, "dropout": dropout, "r1": r1, "gradient_penalty": gradient_penalty,
         "spectral_norm": spectral_norm, "critic_steps": critic_steps, "d_lr": d_lr,
-        "width": width, "projection": projection,
+        "width": width, "projection": projection, "features": features,
     }  # fmt: skip
     options: dict[str, Any] = {
         k: str(v) if isinstance(v, StrEnum) else v for k, v in given.items() if v is not None
@@ -311,6 +340,7 @@ def train_command(
     how: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "lr": lr, "schedule": str(schedule),
         "warmup": warmup, "ema": ema, "seed": seed, "compiled": compiled,
+        "evaluate_every": evaluate_every, "classifier": classifier,
     }  # fmt: skip
     source: dict[str, Any] = {"source": data, "size": size, "channels": channels, "n": n}
     if resume:
@@ -345,6 +375,11 @@ def train_command(
         result = train.fit(network, dataset, out=out, resume=resume, **how)
     if result.interrupted:
         raise typer.Exit(130)
+    if not network.generates:
+        show.print(f"\nmistakes  {out / 'mistakes.png'}", markup=False)
+        show.print(f"next      tinygen evaluate {_quoted(out)}", markup=False)
+        show.print(f"          tinygen evaluate RUN --classifier {_quoted(out)}", markup=False)
+        return
     show.print(f"\nsamples  {out / 'samples.png'}", markup=False)
     show.print(f"next     tinygen sample {_quoted(out)} --n 64 --out grid.png", markup=False)
 
@@ -402,7 +437,8 @@ def _newest(model: str) -> Path:
 # ---- sample --------------------------------------------------------------------------------------
 
 BestOption = Annotated[
-    bool, typer.Option("--best", help="Use the weights that did best on held-out images.")
+    bool,
+    typer.Option("--best", help="Use the weights that did best: on held-out images, or by KID."),
 ]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
@@ -530,7 +566,8 @@ def info_command(
     config = train.RunFolder(run_folder).read_config()
     show = _console()
     model = result.model
-    show.print(f"[bold]{model.name}[/bold]  images {model.shape}, code {model.latent}"
+    code = f", code {model.latent}" if model.generates else ""
+    show.print(f"[bold]{model.name}[/bold]  images {model.shape}{code}"
                + (f", {model.classes} classes" if model.classes else ""))  # fmt: skip
     show.print(repr(model), markup=False)
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -549,9 +586,18 @@ def info_command(
             figures += f", held out {last['validation']:.2f}"
         done = f"epoch {last['epoch']} of {config['training']['epochs']}, step {last['step']}"
         table.add_row("results", f"{done}: {figures}")
-    for f in train.RunFolder(run_folder).read_evaluation(pictures.fingerprint(model)):
-        figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} nats an image"
+    kept = train.RunFolder(run_folder).read_evaluation(pictures.fingerprint(model))
+    for f in kept["figures"]:
+        unit = f.get("unit", train.Figure.unit)
+        figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} {unit}"
         table.add_row("", f"{figure} ({f['protocol']})")
+    if kept["quality"] is not None:
+        measured = (
+            f"{m['name']} {m['value']:.4g} (real {m['floor']:.4g})"
+            for m in kept["quality"]["measures"]
+            if m["name"] in train.loop.TOLD
+        )
+        table.add_row("", f"{', '.join(measured)} ({kept['quality']['protocol']})")
     if result.interrupted:
         command = f"tinygen train {model.name} --out {_quoted(run_folder)} --resume"
         table.add_row("state", f"not finished; go on with `{command}`")
@@ -567,17 +613,90 @@ def evaluate_command(
     data: Annotated[
         str | None, typer.Option(help="Other data than it was trained on.", show_default=False)
     ] = None,
-    samples: Annotated[int, typer.Option(help="Codes an image for the NLL.", min=1)] = 100,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            help="How many images to draw and measure; 0 leaves it out (10,000, or as many as are "
+            "held out if those are fewer).",
+            show_default=False,
+            min=0,
+        ),
+    ] = None,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run of a classifier to measure them with, for other data than mnist and strokes.",
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[int, typer.Option(help="VAEs: codes an image for the NLL.", min=1)] = 100,
     nll_images: Annotated[
-        int, typer.Option(help="Images of each split for the NLL; 0 leaves it out.", min=0)
+        int, typer.Option(help="VAEs: images of each split for the NLL; 0 leaves it out.", min=0)
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
     best: BestOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print evaluation.json instead of tables.")
+    ] = False,
 ) -> None:
-    """Measure a VAE: negative ELBO and importance-sampled NLL, on training and test images."""
+    """Measure what a model draws against held-out images, beside real training images (floor).
+
+    FID, KID, precision, recall, density, coverage, classes, near copies, by the features of a small
+    classifier. Of a VAE also the negative ELBO and the importance-sampled NLL; of a classifier its
+    accuracy.
+    """
     result = train.open_run(run_folder, best=best)
-    if data is not None:
-        dataset = load(data)
+    model = result.model
+    dataset = _data_of(result, data)
+    bar = Progress(transient=True, console=Console(stderr=True) if as_json else None)
+    tasks: dict[str, Any] = {}
+
+    def report(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done)
+
+    own = train.has_figures(model)
+    figures: list[train.Figure] = []
+    extractor = quality = None
+    why = ""  # nothing was measured of what it draws
+    with bar:
+        if classifier is not None or (n != 0 and model.generates):
+            try:
+                extractor = train.find_extractor(dataset, classifier)
+                quality = train.quality(model, dataset, extractor, n, seed=seed, report=report)
+            except ValueError as error:
+                if classifier is not None or not own:
+                    raise
+                why = str(error)
+        if own or quality is None:
+            figures = train.evaluate(
+                result, dataset, samples=samples, nll_images=nll_images, seed=seed, report=report
+            )
+    kept = {
+        "weights": pictures.fingerprint(model),
+        "figures": [dataclasses.asdict(f) for f in figures],
+        "quality": None if quality is None else quality.describe(),
+    }
+    if data is None:
+        train.RunFolder(run_folder).write_evaluation(kept)
+    if as_json:
+        print(json.dumps(kept, indent=2))
+        return
+    show = _console()
+    if figures:
+        _show_figures(show, figures)
+    if quality is not None and extractor is not None:
+        _show_quality(show, quality, extractor)
+    if why:
+        show.print(f"what it draws was not measured: {why}", markup=False)
+
+
+def _data_of(result: train.Run, other: str | None) -> Dataset:
+    """The data that a run was trained on, or other data of the same shape."""
+    if other is not None:
+        dataset = load(other)
     elif result.data.get("source") is not None:
         dataset = load(result.data["source"], **result.data["options"])
         if dataset.fingerprint != result.data["fingerprint"]:
@@ -589,31 +708,34 @@ def evaluate_command(
         raise ValueError("the run was trained on arrays from memory; name the data with --data")
     if tuple(dataset.shape) != tuple(result.model.shape):
         raise ValueError(
-            f"the model draws images of shape {result.model.shape}, the data have {dataset.shape}"
+            f"the model is for images of shape {result.model.shape}, the data have {dataset.shape}"
         )
-    bar = Progress(transient=True)
-    tasks: dict[str, Any] = {}
+    return dataset
 
-    def report(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done)
 
-    with bar:
-        figures = train.evaluate(
-            result, dataset, samples=samples, nll_images=nll_images, seed=seed, report=report
-        )
-    if data is None:
-        kept = [dataclasses.asdict(f) for f in figures]
-        train.RunFolder(run_folder).write_evaluation(kept, pictures.fingerprint(result.model))
+def _show_figures(show: Console, figures: list[train.Figure]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("figure", "split"):
         table.add_column(column)
-    for column in ("nats an image", "images"):
+    for column in (figures[0].unit, "images"):
         table.add_column(column, justify="right")
     for f in figures:
         table.add_row(f.name, f.split, f"{f.value:.2f} ± {f.error:.2f}", f"{f.images:,}")
-    show = _console()
     show.print(table)
     for protocol in dict.fromkeys(f"{f.name}: {f.protocol}" for f in figures):
         show.print(f"[dim]{protocol}[/dim]")
+
+
+def _show_quality(show: Console, quality: Quality, extractor: train.ClassifierExtractor) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("what it draws")
+    for column in ("generated", "floor"):
+        table.add_column(column, justify="right")
+    table.add_column("better")
+    for row in quality.rows():
+        table.add_row(*row)
+    show.print(table)
+    show.print(quality.protocol, markup=False, style="dim")
+    show.print(f"classifier {extractor}, {extractor.sha256}", markup=False, style="dim")
+    for fault in quality.diagnosis.splitlines():
+        show.print(f"warning: {fault}", markup=False, style="yellow")

@@ -119,7 +119,8 @@ def grid(
         sheet[top : top + height, left : left + width] = images[index]
     if scale is None:
         scale = min(4, max(1, -(-600 // sheet.shape[1])))
-    return Picture(np.ascontiguousarray(sheet.repeat(scale, axis=0).repeat(scale, axis=1)))
+    sheet = np.ascontiguousarray(sheet.repeat(scale, axis=0).repeat(scale, axis=1))
+    return Picture(sheet, description)
 
 
 def to_uint8(array: Any, value_range: tuple[float, float] = (0.0, 1.0)) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The generative models, each in a file that defines its method."""
+"""Generative models, and a classifier to measure them, each in a file that defines its method."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from .adversarial import Adversarial
 from .base import Model
 from .cdcgan import CDCGAN
 from .cgan import CGAN
+from .classifier import Classifier
 from .conv_gan import ConvGAN
 from .conv_vae import ConvVAE
 from .cvae import CVAE
@@ -15,7 +16,8 @@ from .gan import GAN
 from .vae import VAE
 
 MODELS: dict[str, type[Model]] = {
-    model.name: model for model in (VAE, CVAE, ConvVAE, GAN, CGAN, DCGAN, CDCGAN, ConvGAN)
+    model.name: model
+    for model in (VAE, CVAE, ConvVAE, GAN, CGAN, DCGAN, CDCGAN, ConvGAN, Classifier)
 }
 
 
@@ -27,6 +29,6 @@ def find(name: str) -> type[Model]:
 
 
 __all__ = [
-    "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "ConvGAN", "ConvVAE",
-    "Model", "adversarial", "find",
+    "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "Classifier",
+    "ConvGAN", "ConvVAE", "Model", "adversarial", "find",
 ]  # fmt: skip

@@ -27,13 +27,15 @@ class Model(nn.Module):
     Attributes:
         shape: (height, width, channels) of an image.
         classes: how many labels it is conditioned on, 0 for none.
-        latent: length of a latent code.
+        latent: length of a latent code; 0 for a model that draws nothing.
         options: the keyword arguments it was built with, so that it can be built again.
     """
 
     name: ClassVar[str]
     value_range: ClassVar[tuple[float, float]]  # of the images it is trained on and draws
-    conditional: ClassVar[bool] = False
+    conditional: ClassVar[bool] = False  # trained with labels
+    generates: ClassVar[bool] = True  # draws images; a classifier does not
+    higher_is_better: ClassVar[bool] = False  # of the figure that `validate` gives
     with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
     epochs: ClassVar[int] = 10  # defaults of a training
     batch_size: ClassVar[int] = 128
@@ -54,7 +56,7 @@ class Model(nn.Module):
                 f"{self.name}: the image shape is {tuple(shape)}, expected (height, width, "
                 "channels), for example data.shape"
             )
-        if latent < 1:
+        if self.generates and latent < 1:
             raise ValueError(f"{self.name}: latent {latent}, expected 1 or more")
         if self.conditional and (classes is None or classes < 2):
             raise ValueError(
@@ -129,7 +131,7 @@ class Model(nn.Module):
         return (rng or self.noise_rng).normal((n, self.latent))
 
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float | None:
-        """A figure for held-out images, lower is better; None if the model has none."""
+        """A figure for held-out images, by default lower is better; None if there is none."""
         return None
 
     # ---- what it is given --------------------------------------------------------------------

@@ -1,8 +1,12 @@
 """Training: the loop, checkpoints, the run folder, pictures, evaluation."""
 
-from .evaluate import Figure, evaluate
+from .evaluate import Figure, evaluate, has_figures, quality
+from .extractor import ClassifierExtractor, find_extractor
 from .folder import RunFolder
 from .loop import Diverged, Settings, fit
 from .run import Run, open_run
 
-__all__ = ["Diverged", "Figure", "Run", "RunFolder", "Settings", "evaluate", "fit", "open_run"]
+__all__ = [
+    "ClassifierExtractor", "Diverged", "Figure", "Run", "RunFolder", "Settings", "evaluate",
+    "find_extractor", "fit", "has_figures", "open_run", "quality",
+]  # fmt: skip

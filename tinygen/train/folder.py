@@ -1,10 +1,11 @@
 """The files of a run: where each lies, and how each is written.
 
 config.json             what was asked for, on which data, with which versions
-log.jsonl               a line every 50 steps and one an epoch
+log.jsonl               a line every 50 steps, one an epoch, and one when images were measured
 model.safetensors       the weights to draw with
 samples.png             images drawn from the same codes after each epoch; history/ keeps all
 reconstructions.png     images of the test set above what the model makes of them (VAEs)
+mistakes.png            images of the test set that a classifier is most mistaken about
 losses.png              the log as curves
 evaluation.json         the figures of `tinygen evaluate`, with their protocols
 checkpoints/            what --resume needs: the last two, and the best
@@ -68,18 +69,22 @@ class RunFolder:
         check_format(self.config, config)
         return config
 
-    def write_evaluation(self, figures: list[dict[str, Any]], weights: str) -> None:
-        """Keep measured figures, and the hash of the weights that they were measured of."""
-        text = json.dumps({"weights": weights, "figures": figures}, indent=2) + "\n"
-        write_text(self.evaluation, text)
+    def write_evaluation(self, kept: dict[str, Any]) -> None:
+        """Keep measured figures.
 
-    def read_evaluation(self, weights: str) -> list[dict[str, Any]]:
-        """The figures measured of these weights; none if others were measured."""
+        Keys: weights, the hash of those that were measured; figures, the model's own; quality,
+        what was measured of the images that it draws, or None.
+        """
+        write_text(self.evaluation, json.dumps(kept, indent=2) + "\n")
+
+    def read_evaluation(self, weights: str) -> dict[str, Any]:
+        """What was measured of these weights; no figures if others were measured."""
+        nothing: dict[str, Any] = {"weights": weights, "figures": [], "quality": None}
         if not self.evaluation.exists():
-            return []
+            return nothing
         try:
             kept = json.loads(self.evaluation.read_text(encoding="utf-8"))
-            return list(kept["figures"]) if kept["weights"] == weights else []
+            return {**nothing, **kept} if kept["weights"] == weights else nothing
         except (ValueError, KeyError, TypeError):
             raise ValueError(
                 f"{self.evaluation} is damaged; delete it and run `tinygen evaluate` again"

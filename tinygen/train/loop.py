@@ -23,7 +23,8 @@ from ..data import Batch, Dataset
 from ..data.dataset import scaled
 from ..graph import no_grad
 from ..io import Arrays
-from ..models import VAE, Model
+from ..metrics import Quality, collapsed
+from ..models import VAE, Classifier, Model
 from ..plan import compile
 from ..random import Generator
 from ..tensor import Tensor
@@ -31,6 +32,8 @@ from ..testing import finite_checks
 from ..version import __version__
 from . import pictures
 from .checkpoint import FORMAT, Position, State, describe_model, save_model
+from .evaluate import check_quality, quality
+from .extractor import find_extractor
 from .folder import RunFolder
 from .progress import Silent, choose
 from .resident import Resident, fits
@@ -40,6 +43,8 @@ LOG_EVERY = 50  # steps
 READ_EVERY = 25  # steps, on a device: reading a loss waits for it
 CHECKPOINT_EVERY = 60.0  # seconds, within an epoch
 VALIDATION_IMAGES = 2000
+TOLD = ("FID", "KID", "precision", "coverage")
+QUALITY_IMAGES = 2000  # drawn, and of each split, when images are measured during training
 SCHEDULES = ("constant", "cosine", "linear")
 
 
@@ -62,6 +67,8 @@ class Settings:
             It grows from 0.1 to that, min(decay, (1 + step) / (10 + step)): else pictures
             would long be of the first weights, which are noise.
         compiled: whether a step runs as a plan (see tinygen.compile); it rounds differently.
+        evaluate_every: measure what the model draws after so many epochs; 0 for never.
+        classifier: what to measure with, the path of a trained classifier; None for tinygen's own.
     """
 
     epochs: int
@@ -72,6 +79,8 @@ class Settings:
     warmup: int = 0
     ema: float = 0.0
     compiled: bool = True
+    evaluate_every: int = 0
+    classifier: str | None = None
 
     def __post_init__(self) -> None:
         for name, ok, expected in (
@@ -82,6 +91,16 @@ class Settings:
             ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
             ("warmup", self.warmup >= 0, "0 or more"),
             ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
+            (
+                "evaluate_every",
+                type(self.evaluate_every) is int and self.evaluate_every >= 0,
+                "a number of epochs, or 0 for never",
+            ),
+            (
+                "classifier",
+                self.classifier is None or self.evaluate_every > 0,
+                "None where nothing is measured: say how often (evaluate_every)",
+            ),
         ):
             if not ok:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected {expected}")
@@ -115,6 +134,10 @@ class Training:
     def __init__(self, model: Model, data: Dataset, settings: Settings) -> None:
         _check_fit(model, data)
         self.model, self.data, self.settings = model, data, settings
+        self.extractor = None
+        if settings.evaluate_every:  # what is missing is told before the training, not after it
+            self.extractor = find_extractor(data, settings.classifier)
+            check_quality(model, data, self.extractor, None, QUALITY_IMAGES)
         self.step_size = settings.batch_size * model.batches_per_step  # images
         self.batches = len(data) // self.step_size  # an epoch
         root = Generator(settings.seed)
@@ -216,6 +239,27 @@ class Training:
         self.model.train()
         return figure
 
+    def quality(self) -> Quality | None:
+        """The measures of what the model draws, if they are due after the epoch just done.
+
+        The same codes and the same real images every time.
+        """
+        every, epoch = self.settings.evaluate_every, self.state.position.epoch
+        if self.extractor is None or epoch % every:
+            return None
+        with self.drawing_weights():
+            return quality(
+                self.model, self.data, self.extractor, real=QUALITY_IMAGES, seed=self.settings.seed
+            )
+
+    def rank(self, validation: float | None, measured: Quality | None) -> float | None:
+        """What the best epoch has least of: KID if it is measured, else the held-out figure."""
+        if self.extractor is not None:
+            return None if measured is None else measured["KID"].value
+        if validation is None:
+            return None
+        return -validation if self.model.higher_is_better else validation
+
     def drawing_weights(self) -> Any:
         """A `with` block in which the model has the weights to draw with (the average, if any)."""
         return contextlib.nullcontext() if self.state.ema is None else self.state.ema.swapped()
@@ -256,8 +300,9 @@ def _check_fit(model: Model, data: Dataset) -> None:
     if model.conditional:
         if data.labels is None:
             raise ValueError(
-                f"{model.name} is conditioned on labels, and {data.name!r} has none; use a folder "
-                f"with a sub-folder for each class, or train {model.name.removeprefix('c')}"
+                f"{model.name} is {'conditioned on' if model.generates else 'trained with'} "
+                f"labels, and {data.name!r} has none; use a folder with a sub-folder for each class"
+                + (f", or train {model.name.removeprefix('c')}" if model.generates else "")
             )
         if data.test is not None and data.test.labels is None:
             raise ValueError(
@@ -310,6 +355,8 @@ def fit(
     warmup: int = 0,
     ema: float | None = None,
     compiled: bool = True,
+    evaluate_every: int = 0,
+    classifier: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool | str = True,
 ) -> Run:
@@ -317,8 +364,10 @@ def fit(
 
     The same seed gives the same bits on one machine with the same NumPy and number of BLAS
     threads. Every epoch the run folder `out` (None: nothing is written) gets a checkpoint,
-    samples.png and a line of the log; see RunFolder. With `resume` the training in `out` goes on
-    where its newest checkpoint left it, and ends with the same bits as if it had never stopped.
+    samples.png and a line of the log; see RunFolder. Every `evaluate_every` epochs the measures of
+    2,000 drawn images are logged, and the checkpoint with the lowest KID is kept as the best. With
+    `resume` the training in `out` goes on where its newest checkpoint left it, and ends with the
+    same bits as if it had never stopped.
     Ctrl-C (or interrupting the kernel of a notebook) ends the current step, saves, and returns the
     run with `interrupted` set. See Settings for the other arguments; None takes the model's own.
 
@@ -343,7 +392,10 @@ def fit(
     batch_size = model.batch_size if batch_size is None else batch_size
     batch_size = min(batch_size, len(data) // model.batches_per_step)
     ema = model.ema if ema is None else ema
-    settings = Settings(epochs, batch_size, seed, lr, schedule, warmup, ema, compiled)
+    judge = None if classifier is None else os.path.abspath(classifier)
+    settings = Settings(
+        epochs, batch_size, seed, lr, schedule, warmup, ema, compiled, evaluate_every, judge
+    )
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):
         return _fit(model, data, settings, folder, resume, choose(progress))
@@ -419,10 +471,14 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
         position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
         entry = {"kind": "epoch", "losses": averages, "validation": validation}
         _log(training, folder, entry)
-        best = validation is not None and (position.best is None or validation < position.best)
-        if best:
-            position.best = validation
         show.epoch(averages, validation)
+        measured = training.quality()
+        if measured is not None:
+            _tell_quality(training, folder, measured, show)
+        rank = training.rank(validation, measured)
+        best = rank is not None and (position.best is None or rank < position.best)
+        if best:
+            position.best = rank
         if folder is not None:
             _draw(training, folder)
         good = _save(training, folder, best=best)
@@ -447,6 +503,25 @@ def _log(training: Training, folder: RunFolder | None, entry: dict[str, Any]) ->
     training.history.append(entry)
     if folder is not None:
         position.log_bytes = folder.append_log(entry)
+
+
+def _tell_quality(
+    training: Training, folder: RunFolder | None, measured: Quality, show: Silent
+) -> None:
+    """Log the measures, show the most telling ones, and warn of mode collapse."""
+    fault = collapsed(measured.classes, measured.floor_classes)
+    entry = {
+        "kind": "quality",
+        "measures": {m.name: m.value for m in measured.measures},
+        "floors": {m.name: m.floor for m in measured.measures},
+        "collapsed": fault,
+        "protocol": measured.protocol,
+    }
+    _log(training, folder, entry)
+    told = (f"{k} {measured[k].value:.4g} (real {measured[k].floor:.4g})" for k in TOLD)
+    show.say(f"  {measured.count:,} images drawn  {'  '.join(told)}")
+    if fault:
+        show.say(f"  warning: mode collapse: {fault}")
 
 
 def _save(training: Training, folder: RunFolder | None, *, best: bool) -> Arrays:
@@ -475,9 +550,13 @@ def _draw(training: Training, folder: RunFolder) -> None:
     model, epoch = training.model, training.state.position.epoch
     with training.drawing_weights():
         text = {**pictures.note(model, training.settings.seed), "Epoch": epoch}
-        sheet = pictures.samples(model, training.state.fixed_noise)
-        sheet.save(folder.path / "samples.png", text)
-        sheet.save(folder.history / f"samples-{epoch:04d}.png", text)
+        if isinstance(model, Classifier):
+            hardest = pictures.mistakes(model, training.data.test or training.data)
+            hardest.save(folder.path / "mistakes.png", text)
+        else:
+            sheet = pictures.samples(model, training.state.fixed_noise)
+            sheet.save(folder.path / "samples.png", text)
+            sheet.save(folder.history / f"samples-{epoch:04d}.png", text)
         if isinstance(model, VAE):
             held_out = training.data.test or training.data
             picture = pictures.reconstructions(model, held_out)
@@ -535,7 +614,10 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
             f"({config['data']['n']} images); the data given now differ; resume with the same data"
         )
     settings = {k: v for k, v in asdict(training.settings).items() if k != "epochs"}
-    changed = [k for k, v in settings.items() if config["training"].get(k) != v]
+    # a run of an older version lacks what came later, and had its default
+    changed = [
+        k for k, v in settings.items() if config["training"].get(k, getattr(Settings, k, None)) != v
+    ]
     if changed:
         raise ValueError(
             f"{folder.path} was trained with "

@@ -14,7 +14,7 @@ from ..data.dataset import scaled
 from ..graph import no_grad
 from ..images import Picture, grid
 from ..io import write_bytes
-from ..models import VAE, Model
+from ..models import VAE, Classifier, Model
 from ..random import Generator
 from .folder import RunFolder
 
@@ -90,6 +90,23 @@ def reconstructions(model: VAE, data: Dataset, n: int = 50) -> Picture:
     what = "rows in turn: real images, and synthetic ones generated from them by a model"
     both = np.concatenate(pairs)
     return grid(both, columns=columns, value_range=model.value_range, description=what)
+
+
+@no_grad()
+def mistakes(model: Classifier, data: Dataset, n: int = 100) -> Picture:
+    """The images of the data whose label the classifier gives the least probability."""
+    assert data.labels is not None
+    was_training = model.training
+    model.eval()
+    parts = []
+    for i in range(0, len(data), 250):
+        x = model.place(scaled(data.images[i : i + 250], model.value_range))
+        parts.append(model.describe(x)[1].numpy())
+    model.train(was_training)
+    p = np.concatenate(parts)[np.arange(len(data)), data.labels]
+    worst = np.argsort(p, kind="stable")[:n]
+    what = "real images whose label a classifier finds least likely, the least likely first"
+    return grid(data.images[worst], columns=COLUMNS, description=what)
 
 
 def save_losses(folder: RunFolder) -> bool:

@@ -87,6 +87,11 @@ class Run:
 
     def codes(self, n: int, seed: int = 0) -> NDArray[Any]:
         """n latent codes of a seed; code i does not depend on n."""
+        if not self.model.generates:
+            raise ValueError(
+                f"{self.model.name} tells what an image shows and draws none; sample a generator, "
+                "and measure it with this run: `tinygen evaluate RUN --classifier`"
+            )
         if n < 0:
             raise ValueError(f"n is {n}, expected 0 or more")
         codes: NDArray[Any] = self.model.noise(n, Generator(seed).stream("pictures")).numpy()
@@ -194,8 +199,8 @@ def _between(a: NDArray[Any], b: NDArray[Any], t: float, straight: bool) -> NDAr
 def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     """The run in a folder that `fit` or the command line wrote, ready to draw.
 
-    It has the newest weights or, with `best`, those of the epoch with the lowest figure on
-    held-out images.
+    It has the newest weights or, with `best`, those of the epoch that did best: by KID where
+    training measured what was drawn (evaluate_every), else by the figure on held-out images.
 
     Raises ValueError if the folder holds no run, or a file of it is damaged or of a newer format.
     """
@@ -213,7 +218,8 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         kept = folder.checkpoints / "best.safetensors"
         if not kept.exists():
             raise ValueError(
-                f"{folder.path} has no best weights: {model.name} has no figure to rank by"
+                f"{folder.path} has no best weights: {model.name} has no figure to rank by; train "
+                "with --evaluate-every to rank by KID"
             )
         model.load_state_dict(weights_of(read(kept, "checkpoint")))
     else:
