@@ -152,6 +152,16 @@ def test_convolutional_models_take_their_options(tinygen):
     assert "step 6" in out
 
 
+def test_a_processor_trains_half_the_width_of_the_dcgan(tinygen):
+    """Said in the run's configuration, as if it had been given; a resumed run keeps its own."""
+    few = ["--n", 20, "--size", 8, "--batch-size", 10, "--epochs", 1, "--no-compile", "--out", "r"]
+    assert tinygen("train", "dcgan", *few)[0] == 0
+    assert RunFolder("r").read_config()["model"]["options"]["width"] == 0.5
+    assert tinygen("train", "dcgan", *few[:-2], "--width", "0.1", "--out", "s")[0] == 0
+    assert tinygen("train", "dcgan", "--out", "s", "--resume", "--epochs", 2)[0] == 0
+    assert RunFolder("s").read_config()["model"]["options"]["width"] == 0.1
+
+
 @pytest.mark.parametrize("model", ["dcgan", "conv-gan", "conv-vae"])
 def test_convolutional_models_need_no_options(model, tinygen):
     code, _, err = tinygen("train", model, *CONVOLUTIONAL)

@@ -39,6 +39,7 @@ class Model(nn.Module):
     with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
     epochs: ClassVar[int] = 10  # defaults of a training
     batch_size: ClassVar[int] = 128
+    on_processor: ClassVar[dict[str, Any]] = {}  # options of the command line without a GPU
     ema: ClassVar[float] = 0.0
     batches_per_step: int = 1  # how many batches a step takes at once
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import nn
 from ..random import Generator
@@ -37,6 +37,7 @@ class DCGAN(Adversarial):
     with_labels = "cdcgan"
     batch_size = 256
     ema = 0.999
+    on_processor: ClassVar[dict[str, Any]] = {"width": 0.5}  # a quarter of the arithmetic
 
     def __init__(
         self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.3, lr: float = 1e-4,
