@@ -1,4 +1,4 @@
-"""MNIST's DCGAN trained by tinygen and by PyTorch in the same way: pictures for a measure to judge.
+"""MNIST's DCGAN trained by tinygen and by PyTorch in the same way, and how good the pictures are.
 
     python bench/dcgan_quality.py --data FOLDER --out FOLDER --seeds 0,1,2 [--python-torch PATH]
 
@@ -11,17 +11,27 @@ the tutorial's own training.
 A training leaves, in OUT/PEER-SEED, images.npz with "images" (n, 28, 28, 1) uint8, drawn from
 N(0, 1) in evaluation, and weights.npz with tinygen's names and shapes, whichever peer trained them.
 One that is already there with the same settings is left as it is.
+
+All images are then measured with the classifier of MNIST that comes with tinygen, beside the same
+number of training images (the floor): every seed is printed, none is left out, and the medians are
+compared. `--also NAME=FOLDER` measures another images.npz along with them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import report
+
+import tinygen as tg
+from tinygen import metrics
+from tinygen.train.extractor import find_extractor
 
 sys.path.insert(0, str(report.PEERS))
 from epoch import timed
@@ -54,6 +64,46 @@ def trained(peer: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
     return found
 
 
+def measured(folder: Path, extractor: Any, data: Any) -> dict[str, Any]:
+    """The measures of a folder's images; read if they have been taken."""
+    note = folder / "quality.json"
+    if note.is_file():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if found["extractor_sha256"] == extractor.sha256:
+            return found
+    with np.load(folder / "images.npz") as file:
+        images = file["images"]
+    found = metrics.measure(extractor, data.images, data.test.images, images).describe()
+    report.write(note, found)
+    return found
+
+
+def quality(folders: dict[str, Path], options: argparse.Namespace) -> dict[str, Any]:
+    """Every folder's measures as a table, and the medians of each peer."""
+    data = tg.data.load(options.data)
+    extractor = find_extractor(data)
+    found = {name: measured(folder, extractor, data) for name, folder in folders.items()}
+    first = next(iter(found.values()))
+    columns = [m["name"] for m in first["measures"]]
+    rows = [["floor", *(_number(m["floor"]) for m in first["measures"])]]
+    for name, one in found.items():
+        rows.append([name, *(_number(m["value"]) for m in one["measures"])])
+    print(f"measured with {extractor}")
+    print(report.table(["images", *columns], rows))
+    medians = {
+        peer: statistics.median(
+            one["measures"][0]["value"] for name, one in found.items() if name.startswith(peer)
+        )
+        for peer in options.peers
+    }
+    print("median", columns[0], medians)
+    return {"each": found, "medians": medians}
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -64,6 +114,7 @@ def arguments() -> argparse.Namespace:
     add("--peers", default=",".join(SCRIPTS), help="some of %(default)s")
     add("--seeds", default="0,1,2", help="with commas between (%(default)s)")
     add_settings(parser)
+    add("--also", default=[], action="append", metavar="NAME=FOLDER", help="with an images.npz")
     add("--python-torch", metavar="PATH", help="the interpreter that has torch")
     add("--quick", action="store_true", help="a smoke test: one epoch, one seed, an eighth as wide")
     options = parser.parse_args()
@@ -86,7 +137,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     print(report.describe(report.machine()))
-    rows = []
+    rows, folders = [], {}
     for seed in options.seeds:  # the peers in turn
         for peer in options.peers:
             try:
@@ -94,12 +145,17 @@ def main() -> int:
             except report.Missing as error:
                 print(f"SKIPPED {peer}: not installed ({error})")
                 continue
+            folders[f"{peer}, seed {seed}"] = options.out / f"{peer}-{seed}"
             ms = 1e3 * found["seconds"] / found["steps"]
             rows.append([
                 f"{peer}, seed {seed}", f"{found['seconds']:.0f} s", f"{ms:.0f}",
                 report.megabytes(found["bytes"]), found["version"],
             ])  # fmt: skip
     print(report.table(["training", "took", "ms a step", "peak", "version"], rows))
+    for other in options.also:
+        name, _, folder = other.partition("=")
+        folders[name] = Path(folder)
+    report.write(options.out / "quality.json", quality(folders, options))
     return 0
 
 
