@@ -117,6 +117,16 @@ def test_the_best_epoch_has_the_highest_accuracy(trained):
     assert best.metadata["position"]["epoch"] == 1 + int(np.argmax(accuracies))
 
 
+def test_it_is_resumed_to_the_same_bits(strokes, tmp_path):
+    few = {"width": 0.25, "features": 8}
+    how = {"out": tmp_path / "run", "batch_size": 50, "compiled": False, "progress": False}
+    train.fit(build(strokes, **few), strokes, 1, **how)
+    resumed = train.fit(build(strokes, **few), strokes, 2, resume=True, **how)
+    whole = train.fit(build(strokes, **few), strokes, 2, **{**how, "out": None})
+    a, b = resumed.model.state_dict(), whole.model.state_dict()
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+
+
 def test_mistakes_come_first(trained, strokes):
     x = tg.tensor(scaled(strokes.test.images, (0.0, 1.0)))
     p = trained.model.describe(x)[1].numpy()[np.arange(100), strokes.test.labels]
