@@ -39,7 +39,7 @@
 #include "common.cuh"
 #include "epilogue.cuh"
 #include "mma.cuh"
-#include "stage.cuh"
+#include "tiles.cuh"
 
 // ---- 1. one thread, one element -----------------------------------------------------------------
 
@@ -85,89 +85,41 @@ __device__ inline Part part_of(int batches, int depth, int K) {
     return {int(blockIdx.z % batches), begin, K - begin < depth ? K : begin + depth};
 }
 
-// The last step of a block. Threads hold elements of C here and there; those of some rows at a time
-// have been put into shared memory, as staged[row][n] (BN + PAD numbers a row). From there they go
-// through the epilogue to C, neighbouring threads on neighbouring columns: warps write whole lines.
-// Row r of HEIGHT stands for m = first + r / RUN * JUMP + r % RUN.
-constexpr int PAD = 8;
+// Where an element of C goes, through the epilogue.
+template <class T>
+struct Put {
+    T* c;
+    int N;
+    Epilogue<T> epilogue;
 
-template <int HEIGHT, int BN, int RUN, int JUMP, int THREADS, class T>
-__device__ inline void store_rows(const T* staged, T* c, int M, int N, int first, int n0,
-                                  const Epilogue<T>& epilogue) {
-    __syncthreads();  // all rows are there
-#pragma unroll 1
-    for (int i = threadIdx.x; i < HEIGHT * BN; i += THREADS) {
-        int row = i / BN, n = n0 + i % BN, m = first + row / RUN * JUMP + row % RUN;
+    __device__ void operator()(int m, int n, T sum) const {
         long long at = m * (long long)N + n;
-        if (m < M && n < N) c[at] = epilogue.of(staged[row * (BN + PAD) + i % BN], c, at, n);
+        c[at] = epilogue.of(sum, c, at, n);
     }
-    __syncthreads();  // and may be written over
-}
+};
 
 // ---- 3. tiles in registers ----------------------------------------------------------------------
-
-// The ROWS x BK numbers of an operand from row r0 and k0 on, as tile[k][row], with ROWS + 1 numbers
-// between one k and the next. (For B, rows are n.)
-template <int ROWS, int BK, bool ALONG_K, int THREADS, class T>
-__device__ inline void load_tile(T* tile, const T* from, int ld, int r0, int rows,
-                                 int k0, int k_end) {
-    for (int i = threadIdx.x; i < ROWS * BK; i += THREADS) {
-        int row = ALONG_K ? i / BK : i % ROWS, k = ALONG_K ? i % BK : i / ROWS;
-        long long outer = ALONG_K ? r0 + row : k0 + k, inner = ALONG_K ? k0 + k : r0 + row;
-        bool inside = r0 + row < rows && k0 + k < k_end;
-        tile[k * (ROWS + 1) + row] = inside ? from[outer * ld + inner] : T(0);
-    }
-}
 
 template <class T, int BM, int BN, int BK, int TM, int TN, bool A_K, bool B_K>
 __launch_bounds__(BM / TM * (BN / TN))
 __global__ void register_tiles(const T* a, const T* b, T* c, const T* bias, const T* saved, int M,
                                int N, int K, int lda, int ldb, long long a_batch,
                                long long b_batch, int batches, int depth, int code, T slope) {
-    constexpr int ACROSS = BN / TN, DOWN = BM / TM, THREADS = ACROSS * DOWN;
-    constexpr int LDA = BM + 1, LDB = BN + 1;
-    __shared__ T shared[BK * (LDA + LDB)];
-    static_assert(DOWN * (BN + PAD) <= BK * (LDA + LDB), "store_rows");
-    T *tile_a = shared, *tile_b = shared + BK * LDA;
-    int x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
     int m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     Part part = part_of(batches, depth, K);
-    a += part.matrix * a_batch, b += part.matrix * b_batch;
-    T sum[TM][TN] = {};
-    for (int k0 = part.begin; k0 < part.end; k0 += BK) {
-        load_tile<BM, BK, A_K, THREADS>(tile_a, a, lda, m0, M, k0, part.end);
-        load_tile<BN, BK, B_K, THREADS>(tile_b, b, ldb, n0, N, k0, part.end);
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < BK; ++k) {
-            T left[TM], right[TN];
-#pragma unroll
-            for (int i = 0; i < TM; ++i) left[i] = tile_a[k * LDA + y + i * DOWN];
-#pragma unroll
-            for (int j = 0; j < TN; ++j) right[j] = tile_b[k * LDB + x + j * ACROSS];
-#pragma unroll
-            for (int i = 0; i < TM; ++i)
-#pragma unroll
-                for (int j = 0; j < TN; ++j) sum[i][j] += left[i] * right[j];
-        }
-        __syncthreads();
-    }
-    c += blockIdx.z * ((long long)M * N);
-    Epilogue<T> epilogue{bias, saved + part.matrix * ((long long)M * N), code, slope};
-#pragma unroll
-    for (int i = 0; i < TM; ++i) {  // the rows y + i DOWN of all threads
-#pragma unroll
-        for (int j = 0; j < TN; ++j) shared[y * (BN + PAD) + x + j * ACROSS] = sum[i][j];
-        store_rows<DOWN, BN, DOWN, 0, THREADS>(shared, c, M, N, m0 + i * DOWN, n0, epilogue);
-    }
+    a += part.matrix * a_batch, b += part.matrix * b_batch, c += blockIdx.z * ((long long)M * N);
+    auto left = [&](int m, int k) {
+        return m < M && k < part.end ? a[A_K ? m * (long long)lda + k : k * (long long)lda + m] : 0;
+    };
+    auto right = [&](int n, int k) {
+        return n < N && k < part.end ? b[B_K ? n * (long long)ldb + k : k * (long long)ldb + n] : 0;
+    };
+    Put<T> put{c, N, {bias, saved + part.matrix * ((long long)M * N), code, slope}};
+    scalar_product<T, BM, BN, BK, TM, TN, A_K, B_K>(left, right, part.begin, part.end, m0, M, n0, N,
+                                                    put);
 }
 
 // ---- 4. four numbers a load, and the next tile on its way ---------------------------------------
-
-// A thread's rows and columns are groups of four: the first group of all threads, then the second.
-__device__ inline int place_of(int i, int thread, int threads) {
-    return (i * threads + thread) * 4;
-}
 
 template <int BM, int BN, int BK, int TM, int TN, bool A_K, bool B_K>
 __launch_bounds__(BM / TM * (BN / TN), 2)
@@ -175,66 +127,15 @@ __global__ void vector_tiles(const float* a, const float* b, float* c, const flo
                              const float* saved, int M, int N, int K, int lda, int ldb,
                              long long a_batch, long long b_batch, int batches, int depth,
                              int code, float slope) {
-    constexpr int ACROSS = BN / TN, DOWN = BM / TM, THREADS = ACROSS * DOWN;
-    constexpr int LDA = BM + 4, LDB = BN + 4, SIZE_A = BK * LDA, SIZE = SIZE_A + BK * LDB;
-    __align__(16) __shared__ float shared[2 * SIZE];  // twice a tile of A and one of B
-    static_assert(DOWN * (BN + PAD) <= 2 * SIZE, "store_rows");
-    int x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
+    constexpr int THREADS = BM / TM * (BN / TN);
     int m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     Part part = part_of(batches, depth, K);
-    a += part.matrix * a_batch, b += part.matrix * b_batch;
+    a += part.matrix * a_batch, b += part.matrix * b_batch, c += blockIdx.z * ((long long)M * N);
     Stage<BM, BK, A_K, THREADS> next_a;
     Stage<BN, BK, B_K, THREADS> next_b;
-    next_a.start(a, lda, m0, part.begin), next_b.start(b, ldb, n0, part.begin);
-    next_a.fetch(lda, m0, M, part.begin, part.end);
-    next_b.fetch(ldb, n0, N, part.begin, part.end);
-    float sum[TM / 4][4][TN / 4][4] = {};
-    int now = 0;  // where the buffer begins that is multiplied
-    for (int k0 = part.begin; k0 < part.end; k0 += BK, now = SIZE - now) {
-        float *tile_a = shared + now, *tile_b = tile_a + SIZE_A;
-        next_a.template place_by_k<LDA>(tile_a);
-        next_b.template place_by_k<LDB>(tile_b);
-        __syncthreads();  // it is full; and nobody reads the other one any more
-        if (k0 + BK < part.end) {
-            next_a.fetch(lda, m0, M, k0 + BK, part.end);
-            next_b.fetch(ldb, n0, N, k0 + BK, part.end);
-        }
-#pragma unroll
-        for (int k = 0; k < BK; ++k) {
-            float4 left[TM / 4], right[TN / 4];
-#pragma unroll
-            for (int i = 0; i < TM / 4; ++i)
-                left[i] = load4(tile_a + k * LDA + place_of(i, y, DOWN));
-#pragma unroll
-            for (int j = 0; j < TN / 4; ++j)
-                right[j] = load4(tile_b + k * LDB + place_of(j, x, ACROSS));
-#pragma unroll
-            for (int i = 0; i < TM; ++i) {
-                float4 four = left[i / 4];
-                float u = i % 4 == 0 ? four.x : i % 4 == 1 ? four.y : i % 4 == 2 ? four.z : four.w;
-#pragma unroll
-                for (int j = 0; j < TN / 4; ++j) {
-                    float(&to)[4] = sum[i / 4][i % 4][j];
-                    to[0] += u * right[j].x, to[1] += u * right[j].y;
-                    to[2] += u * right[j].z, to[3] += u * right[j].w;
-                }
-            }
-        }
-    }
-    c += blockIdx.z * ((long long)M * N);
-    Epilogue<float> epilogue{bias, saved + part.matrix * ((long long)M * N), code, slope};
-    __syncthreads();  // the tiles are no longer needed
-#pragma unroll
-    for (int i = 0; i < TM; ++i) {  // of each thread's group of four rows one
-#pragma unroll
-        for (int j = 0; j < TN / 4; ++j) {
-            const float(&v)[4] = sum[i / 4][i % 4][j];
-            store4(shared + y * (BN + PAD) + place_of(j, x, ACROSS),
-                   make_float4(v[0], v[1], v[2], v[3]));
-        }
-        int first = m0 + place_of(i / 4, 0, DOWN) + i % 4;
-        store_rows<DOWN, BN, 1, 4, THREADS>(shared, c, M, N, first, n0, epilogue);
-    }
+    next_a.start(a, lda, m0, M, part.begin), next_b.start(b, ldb, n0, N, part.begin);
+    Put<float> put{c, N, {bias, saved + part.matrix * ((long long)M * N), code, slope}};
+    vector_product<BM, BN, BK, TM, TN>(next_a, next_b, part.begin, part.end, m0, M, n0, N, put);
 }
 
 // ---- 5. tensor cores ----------------------------------------------------------------------------
@@ -261,9 +162,8 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
     a += part.matrix * a_batch, b += part.matrix * b_batch;
     Stage<BM, BK, A_K, THREADS, IN_WORD> next_a;
     Stage<BN, BK, B_K, THREADS, IN_WORD> next_b;
-    next_a.start(a, lda, m0, part.begin), next_b.start(b, ldb, n0, part.begin);
-    next_a.fetch(lda, m0, M, part.begin, part.end);
-    next_b.fetch(ldb, n0, N, part.begin, part.end);
+    next_a.start(a, lda, m0, M, part.begin), next_b.start(b, ldb, n0, N, part.begin);
+    next_a.fetch(part.begin, part.end), next_b.fetch(part.begin, part.end);
     float sum[WM / 16][WN / 8][4] = {};
     int now = 0;
     for (int k0 = part.begin; k0 < part.end; k0 += BK, now = SIZE - now) {
@@ -271,10 +171,8 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
         next_a.template place_rounded<Format, LDA>(tile_a);
         next_b.template place_rounded<Format, LDB>(tile_b);
         __syncthreads();
-        if (k0 + BK < part.end) {
-            next_a.fetch(lda, m0, M, k0 + BK, part.end);
-            next_b.fetch(ldb, n0, N, k0 + BK, part.end);
-        }
+        if (k0 + BK < part.end)
+            next_a.fetch(k0 + BK, part.end), next_b.fetch(k0 + BK, part.end);
 #pragma unroll
         for (int k = t; k < DEPTH + t; k += 8) {
             unsigned left[WM / 16][4], right[WN / 8][2];
@@ -295,7 +193,7 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
         }
     }
     c += blockIdx.z * ((long long)M * N);
-    Epilogue<float> epilogue{bias, saved + part.matrix * ((long long)M * N), code, slope};
+    Put<float> put{c, N, {bias, saved + part.matrix * ((long long)M * N), code, slope}};
     float* rows = reinterpret_cast<float*>(shared);
     __syncthreads();
 #pragma unroll
@@ -307,7 +205,7 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
             to += 8 * (BN + PAD);
             to[0] = sum[i][j][2], to[1] = sum[i][j][3];
         }
-        store_rows<BM / WM * 16, BN, 16, WM, THREADS>(rows, c, M, N, m0 + i * 16, n0, epilogue);
+        store_rows<BM / WM * 16, BN, 16, WM, THREADS>(rows, M, N, m0 + i * 16, n0, put);
     }
 #endif
 }
