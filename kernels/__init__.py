@@ -29,7 +29,7 @@ _CUDA = {
     "reduce": "sum mean max min sum_to argmax",
     "softmax": "softmax log_softmax logsumexp",
     "index": "take scatter_add one_hot",
-    "optim": "sgd_step sgd_momentum_step adam_step ema_step",
+    "optim": "sgd_step sgd_momentum_step adam_step ema_step update_running",
     "random": (
         "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
     ),
