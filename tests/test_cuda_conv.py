@@ -316,7 +316,7 @@ CONVOLUTIONAL = {
 
 
 def steps(name: str, kind: Any, count: int) -> tuple[list[Any], int, Counter[str]]:
-    """Losses of steps; reads within the last one; operations without and with a kernel."""
+    """Losses of steps; reads within the last one; operations without a kernel."""
     side, options = CONVOLUTIONAL[kind]
     with tg.use_backend(name) as place:
         model = kind((side, side, 1), rng=Generator(7), **options)
@@ -341,6 +341,7 @@ def test_a_compiled_step_reads_nothing_and_equals_numpy(kind: Any) -> None:
     here, _, _ = steps("numpy", kind, 2)
     there, reads, lacking = steps("emulated", kind, 2)
     assert reads == 0
-    assert not [name for name in lacking if "conv" in name or "pool" in name]
+    # A transposed convolution's kernel and its gradient are views, which are copied once.
+    assert set(lacking) <= {"cast_discrete"}
     for a, b in zip(here, there, strict=True):
         assert b == pytest.approx(a, rel=1e-5, abs=1e-6)
