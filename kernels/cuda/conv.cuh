@@ -21,7 +21,7 @@
 //   conv_dots     a warp makes the up to FEW elements of one row m, as dot products along k:
 //                 an image has one or three channels, of which a tile would stay empty
 //   conv_tiles    a block makes a tile of elements, a thread several (scalar_product in tiles.cuh)
-//   conv_vector   the same with four channels a load, a tile ahead (vector_product)
+//   conv_vector   the same with four channels a load, a tile ahead (vector_tiles in matmul.cuh)
 //
 // What they share:
 //
@@ -184,35 +184,48 @@ __global__ void conv_tiles(const typename P::Number* left, const typename P::Num
 
 // ---- 4. four numbers a load, and the next tile on its way ---------------------------------------
 
-// The stages that bring the tiles of A and B, given to run(a, b).
+// The stages that bring tiles of A and of B, to run.
 template <int BM, int BN, int BK, int THREADS, bool BACK, bool ALONG_K, class F>
-__device__ inline void with_stages(const Gather<float, BACK, ALONG_K>& p, int m0, int n0,
-                                   const F& run) {
+__device__ inline void with_stages(const Gather<float, BACK, ALONG_K>& p, int m0, int n0, F run) {
     WindowStage<BM, BK, true, THREADS> a(p.windows, m0, p.part.begin);
     WeightStage<BN, BK, ALONG_K, THREADS> b(p.windows, p.weights, n0, p.part.begin);
     run(a, b);
 }
 
 template <int BM, int BN, int BK, int THREADS, class F>
-__device__ inline void with_stages(const Correlate<float>& p, int m0, int n0, const F& run) {
+__device__ inline void with_stages(const Correlate<float>& p, int m0, int n0, F run) {
     WindowStage<BM, BK, false, THREADS> a(p.windows, m0, p.part.begin);
-    Stage<BN, BK, false, THREADS> b;
-    b.start(p.y, p.all_lanes, n0, p.N, p.part.begin);
+    PlaceStage<BN, BK, THREADS> b(p.y, p.all_lanes, n0, p.N, p.part.begin, p.K);
     run(a, b);
 }
 
 template <class P, int BM, int BN, int BK, int TM, int TN>
 __launch_bounds__(BM / TM * (BN / TN), 2)
 __global__ void conv_vector(const float* left, const float* right, float* to, SIZES) {
-    constexpr int THREADS = BM / TM * (BN / TN);
+    constexpr int ACROSS = BN / TN, DOWN = BM / TM, THREADS = ACROSS * DOWN;
+    constexpr int LDA = BM + 4, LDB = BN + 4, SIZE_A = BK * LDA, SIZE = SIZE_A + BK * LDB;
+    __align__(16) __shared__ float shared[2 * SIZE];  // twice a tile of A and one of B
+    __shared__ int rows[BM];
+    static_assert(DOWN * (BN + PAD) <= 2 * SIZE, "store_sums");
+    int x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
     P p(left, right, GIVEN);
     int m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     if (m0 >= p.M) return;
-    __shared__ int rows[BM];
     for (int i = threadIdx.x; i < BM; i += THREADS) rows[i] = p.place(m0 + i);
-    to += p.base;
-    auto put = [&](int m, int n, float sum) { to[rows[m - m0] + n] = sum; };
-    with_stages<BM, BN, BK, THREADS>(p, m0, n0, [&](auto& a, auto& b) {
-        vector_product<BM, BN, BK, TM, TN>(a, b, p.part.begin, p.part.end, m0, p.M, n0, p.N, put);
+    float sum[TM / 4][4][TN / 4][4] = {};
+    with_stages<BM, BN, BK, THREADS>(p, m0, n0, [&](auto& next_a, auto& next_b) {
+        next_a.fetch(), next_b.fetch();
+        int now = 0;  // where the buffer begins that is multiplied
+        for (int k0 = p.part.begin; k0 < p.part.end; k0 += BK, now = SIZE - now) {
+            float *tile_a = shared + now, *tile_b = tile_a + SIZE_A;
+            next_a.template place_by_k<LDA>(tile_a);
+            next_b.template place_by_k<LDB>(tile_b);
+            __syncthreads();  // it is full; and nobody reads the other one any more
+            if (k0 + BK < p.part.end) next_a.fetch(), next_b.fetch();
+            multiply_tile<BK, TM, TN, LDA, LDB, ACROSS, DOWN>(tile_a, tile_b, x, y, sum);
+        }
     });
+    to += p.base;
+    auto put = [&](int m, int n, float value) { to[rows[m - m0] + n] = value; };
+    store_sums<BM, BN, TM, TN>(shared, sum, p.M, p.N, m0, n0, put);
 }

@@ -34,11 +34,14 @@
 //   Epilogue   Elements pass through shared memory, so that warps write whole lines, and on the way
 //              get bias, activation, mask and what C held: epilogue.cuh.
 //
+// Products of tiles in shared memory are in tiles.cuh: convolutions make theirs in the same way.
+//
 // A sum runs over k in increasing order within a part. The shared tiles have a few columns more
 // than they need: otherwise numbers one below the other would lie in the same bank.
 #include "common.cuh"
 #include "epilogue.cuh"
 #include "mma.cuh"
+#include "stage.cuh"
 #include "tiles.cuh"
 
 // ---- 1. one thread, one element -----------------------------------------------------------------
@@ -121,21 +124,43 @@ __global__ void register_tiles(const T* a, const T* b, T* c, const T* bias, cons
 
 // ---- 4. four numbers a load, and the next tile on its way ---------------------------------------
 
+// The large tile takes all 128 registers that a thread has where two blocks run at once: even the
+// address of C is computed after the loop. (bench/cuda_registers.py tells if some are spilled.)
 template <int BM, int BN, int BK, int TM, int TN, bool A_K, bool B_K>
 __launch_bounds__(BM / TM * (BN / TN), 2)
 __global__ void vector_tiles(const float* a, const float* b, float* c, const float* bias,
                              const float* saved, int M, int N, int K, int lda, int ldb,
                              long long a_batch, long long b_batch, int batches, int depth,
                              int code, float slope) {
-    constexpr int THREADS = BM / TM * (BN / TN);
+    constexpr int ACROSS = BN / TN, DOWN = BM / TM, THREADS = ACROSS * DOWN;
+    constexpr int LDA = BM + 4, LDB = BN + 4, SIZE_A = BK * LDA, SIZE = SIZE_A + BK * LDB;
+    __align__(16) __shared__ float shared[2 * SIZE];  // twice a tile of A and one of B
+    static_assert(DOWN * (BN + PAD) <= 2 * SIZE, "store_rows");
+    int x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
     int m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     Part part = part_of(batches, depth, K);
-    a += part.matrix * a_batch, b += part.matrix * b_batch, c += blockIdx.z * ((long long)M * N);
+    a += part.matrix * a_batch, b += part.matrix * b_batch;
     Stage<BM, BK, A_K, THREADS> next_a;
     Stage<BN, BK, B_K, THREADS> next_b;
-    next_a.start(a, lda, m0, M, part.begin), next_b.start(b, ldb, n0, N, part.begin);
+    next_a.start(a, lda, m0, part.begin), next_b.start(b, ldb, n0, part.begin);
+    next_a.fetch(lda, m0, M, part.begin, part.end);
+    next_b.fetch(ldb, n0, N, part.begin, part.end);
+    float sum[TM / 4][4][TN / 4][4] = {};
+    int now = 0;  // where the buffer begins that is multiplied
+    for (int k0 = part.begin; k0 < part.end; k0 += BK, now = SIZE - now) {
+        float *tile_a = shared + now, *tile_b = tile_a + SIZE_A;
+        next_a.template place_by_k<LDA>(tile_a);
+        next_b.template place_by_k<LDB>(tile_b);
+        __syncthreads();  // it is full; and nobody reads the other one any more
+        if (k0 + BK < part.end) {
+            next_a.fetch(lda, m0, M, k0 + BK, part.end);
+            next_b.fetch(ldb, n0, N, k0 + BK, part.end);
+        }
+        multiply_tile<BK, TM, TN, LDA, LDB, ACROSS, DOWN>(tile_a, tile_b, x, y, sum);
+    }
+    c += blockIdx.z * ((long long)M * N);
     Put<float> put{c, N, {bias, saved + part.matrix * ((long long)M * N), code, slope}};
-    vector_product<BM, BN, BK, TM, TN>(next_a, next_b, part.begin, part.end, m0, M, n0, N, put);
+    store_sums<BM, BN, TM, TN>(shared, sum, M, N, m0, n0, put);
 }
 
 // ---- 5. tensor cores ----------------------------------------------------------------------------
@@ -162,8 +187,9 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
     a += part.matrix * a_batch, b += part.matrix * b_batch;
     Stage<BM, BK, A_K, THREADS, IN_WORD> next_a;
     Stage<BN, BK, B_K, THREADS, IN_WORD> next_b;
-    next_a.start(a, lda, m0, M, part.begin), next_b.start(b, ldb, n0, N, part.begin);
-    next_a.fetch(part.begin, part.end), next_b.fetch(part.begin, part.end);
+    next_a.start(a, lda, m0, part.begin), next_b.start(b, ldb, n0, part.begin);
+    next_a.fetch(lda, m0, M, part.begin, part.end);
+    next_b.fetch(ldb, n0, N, part.begin, part.end);
     float sum[WM / 16][WN / 8][4] = {};
     int now = 0;
     for (int k0 = part.begin; k0 < part.end; k0 += BK, now = SIZE - now) {
@@ -171,8 +197,10 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
         next_a.template place_rounded<Format, LDA>(tile_a);
         next_b.template place_rounded<Format, LDB>(tile_b);
         __syncthreads();
-        if (k0 + BK < part.end)
-            next_a.fetch(k0 + BK, part.end), next_b.fetch(k0 + BK, part.end);
+        if (k0 + BK < part.end) {
+            next_a.fetch(lda, m0, M, k0 + BK, part.end);
+            next_b.fetch(ldb, n0, N, k0 + BK, part.end);
+        }
 #pragma unroll
         for (int k = t; k < DEPTH + t; k += 8) {
             unsigned left[WM / 16][4], right[WN / 8][2];

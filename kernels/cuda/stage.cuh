@@ -20,7 +20,6 @@ struct Stage {
     static_assert(COUNT % RUN == 0 && COUNT * 4 * THREADS == ROWS * BK, "all of the tile");
     float4 held[COUNT];
     const float* at;  // of the first four
-    int ld, r0, rows;
 
     // From the thread's first four to the others, along `outer`.
     __device__ static constexpr int beyond(int i) {
@@ -29,15 +28,13 @@ struct Stage {
     __device__ static int outer(int i) { return threadIdx.x / FOURS * RUN + beyond(i); }
     __device__ static int inner() { return threadIdx.x % FOURS * 4; }
 
-    // The rows r0 to r0 + ROWS, of `rows` that there are, from k0 on.
-    __device__ void start(const float* from, int ld_, int r0_, int rows_, int k0) {
-        ld = ld_, r0 = r0_, rows = rows_;
+    __device__ void start(const float* from, int ld, int r0, int k0) {
         int o = (ALONG_K ? r0 : k0) + outer(0), n = (ALONG_K ? k0 : r0) + inner();
         at = from + o * (long long)ld + n;
     }
 
-    // The next BK of k, which begin at k0.
-    __device__ void fetch(int k0, int k_end) {
+    // The rows r0 to r0 + ROWS from k0 on; of the next k at the next call.
+    __device__ void fetch(int ld, int r0, int rows, int k0, int k_end) {
         // True for all threads or for none.
         bool whole = size_t(at) % 16 == 0 && ld % 4 == 0 && r0 + ROWS <= rows && k0 + BK <= k_end;
 #pragma unroll

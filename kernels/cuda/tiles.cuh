@@ -1,14 +1,14 @@
-// The product of one block in register tiles: what matrix products and convolutions share.
+// The products of a block in register tiles: what matrix products and convolutions share.
 //
-//     scalar_product     elements come one by one, from functions a(m, k) and b(n, k)
-//     vector_product     elements come in fours, from stages (stage.cuh), a tile ahead
-//     store_rows         results go through shared memory to put(m, n, value)
+//     scalar_product     a whole product, elements one by one from functions a(m, k) and b(n, k)
+//     multiply_tile      a tile of A times one of B, four numbers a load
+//     store_sums, store_rows     results go through shared memory to put(m, n, value)
 //
 // A block of BM / TM x BN / TN threads makes the elements m0 to m0 + BM, n0 to n0 + BN; a thread
-// TM x TN of them, from tiles of BK along k. Functions and stages give 0 outside of the operands.
-// They are parameters of templates, so that the compiler puts their code where they are called.
+// TM x TN of them, from tiles of BK along k. Functions give 0 outside of the operands; they are
+// parameters of templates, so that the compiler puts their code where they are called.
 #pragma once
-#include "stage.cuh"
+#include "common.cuh"
 
 // ---- results ------------------------------------------------------------------------------------
 
@@ -80,54 +80,47 @@ __device__ inline void scalar_product(const A& a, const B& b, int begin, int end
     }
 }
 
-// ---- four numbers a load, and the next tile on its way ------------------------------------------
+// ---- four at a time -----------------------------------------------------------------------------
 
 // A thread's rows and columns are groups of four: the first group of all threads, then the second.
 __device__ inline int place_of(int i, int thread, int threads) {
     return (i * threads + thread) * 4;
 }
 
-// The stages have been started at `begin`.
-template <int BM, int BN, int BK, int TM, int TN, class A, class B, class Put>
-__device__ inline void vector_product(A& next_a, B& next_b, int begin, int end, int m0, int M,
-                                      int n0, int N, const Put& put) {
-    constexpr int ACROSS = BN / TN, DOWN = BM / TM, THREADS = ACROSS * DOWN;
-    constexpr int LDA = BM + 4, LDB = BN + 4, SIZE_A = BK * LDA, SIZE = SIZE_A + BK * LDB;
-    __align__(16) __shared__ float shared[2 * SIZE];  // twice a tile of A and one of B
-    static_assert(DOWN * (BN + PAD) <= 2 * SIZE, "store_rows");
-    int x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
-    next_a.fetch(begin, end), next_b.fetch(begin, end);
-    float sum[TM / 4][4][TN / 4][4] = {};
-    int now = 0;  // where the buffer begins that is multiplied
-    for (int k0 = begin; k0 < end; k0 += BK, now = SIZE - now) {
-        float *tile_a = shared + now, *tile_b = tile_a + SIZE_A;
-        next_a.template place_by_k<LDA>(tile_a);
-        next_b.template place_by_k<LDB>(tile_b);
-        __syncthreads();  // it is full; and nobody reads the other one any more
-        if (k0 + BK < end) next_a.fetch(k0 + BK, end), next_b.fetch(k0 + BK, end);
+// sum += a tile of A times one of B, as tile[k][row].
+template <int BK, int TM, int TN, int LDA, int LDB, int ACROSS, int DOWN>
+__device__ inline void multiply_tile(const float* tile_a, const float* tile_b, int x, int y,
+                                     float (&sum)[TM / 4][4][TN / 4][4]) {
 #pragma unroll
-        for (int k = 0; k < BK; ++k) {
-            float4 left[TM / 4], right[TN / 4];
+    for (int k = 0; k < BK; ++k) {
+        float4 left[TM / 4], right[TN / 4];
 #pragma unroll
-            for (int i = 0; i < TM / 4; ++i)
-                left[i] = load4(tile_a + k * LDA + place_of(i, y, DOWN));
+        for (int i = 0; i < TM / 4; ++i)
+            left[i] = load4(tile_a + k * LDA + place_of(i, y, DOWN));
 #pragma unroll
-            for (int j = 0; j < TN / 4; ++j)
-                right[j] = load4(tile_b + k * LDB + place_of(j, x, ACROSS));
+        for (int j = 0; j < TN / 4; ++j)
+            right[j] = load4(tile_b + k * LDB + place_of(j, x, ACROSS));
 #pragma unroll
-            for (int i = 0; i < TM; ++i) {
-                float4 four = left[i / 4];
-                float u = i % 4 == 0 ? four.x : i % 4 == 1 ? four.y : i % 4 == 2 ? four.z : four.w;
+        for (int i = 0; i < TM; ++i) {
+            float4 four = left[i / 4];
+            float u = i % 4 == 0 ? four.x : i % 4 == 1 ? four.y : i % 4 == 2 ? four.z : four.w;
 #pragma unroll
-                for (int j = 0; j < TN / 4; ++j) {
-                    float(&to)[4] = sum[i / 4][i % 4][j];
-                    to[0] += u * right[j].x, to[1] += u * right[j].y;
-                    to[2] += u * right[j].z, to[3] += u * right[j].w;
-                }
+            for (int j = 0; j < TN / 4; ++j) {
+                float(&to)[4] = sum[i / 4][i % 4][j];
+                to[0] += u * right[j].x, to[1] += u * right[j].y;
+                to[2] += u * right[j].z, to[3] += u * right[j].w;
             }
         }
     }
-    __syncthreads();  // the tiles are no longer needed
+}
+
+// What the threads have summed goes to put; the tiles in `shared` are no longer needed.
+template <int BM, int BN, int TM, int TN, class Put>
+__device__ inline void store_sums(float* shared, const float (&sum)[TM / 4][4][TN / 4][4], int M,
+                                  int N, int m0, int n0, const Put& put) {
+    constexpr int ACROSS = BN / TN, DOWN = BM / TM, THREADS = ACROSS * DOWN;
+    int x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
+    __syncthreads();
 #pragma unroll
     for (int i = 0; i < TM; ++i) {  // of each thread's group of four rows one
 #pragma unroll

@@ -4,7 +4,7 @@
 //     Walk           one direction, down or across: the input that an output meets at a tap
 //     Windows        the numbers of images, for each place and tap
 //     Weights        the numbers of a kernel, for each tap and channel of the result
-//     WindowStage, WeightStage     the same on their way to shared memory, four at a time
+//     WindowStage, WeightStage, PlaceStage     on their way to shared memory, four at a time
 //
 // A thread divides a number into digits once, then counts on from there.
 #pragma once
@@ -128,7 +128,7 @@ struct WindowStage : Stage<ROWS, BK, TAPS_ARE_K, THREADS> {
             place[i] = w.place((TAPS_ARE_K ? r0 : k0) + this->outer(i));
     }
 
-    __device__ void fetch(int, int) {
+    __device__ void fetch() {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
             this->held[i] = make_float4(0, 0, 0, 0);
@@ -170,7 +170,7 @@ struct WeightStage : Stage<ROWS, BK, ALONG_K, THREADS> {
             tap[i] = windows.tap(k0 + (ALONG_K ? this->inner() : this->outer(i)));
     }
 
-    __device__ void fetch(int, int) {
+    __device__ void fetch() {
 #pragma unroll
         for (int i = 0; i < COUNT; ++i) {
             int n = n0 + (ALONG_K ? this->outer(i) : this->inner());
@@ -190,5 +190,20 @@ struct WeightStage : Stage<ROWS, BK, ALONG_K, THREADS> {
             if (!ALONG_K) windows.next_tap(tap[i], BK);
         }
         if (ALONG_K) windows.next_tap(tap[0], BK);
+    }
+};
+
+// Of y: four neighbours are channels along n.
+template <int ROWS, int BK, int THREADS>
+struct PlaceStage : Stage<ROWS, BK, false, THREADS> {
+    int channels, n0, n, k0, places;
+
+    __device__ PlaceStage(const float* y, int channels_, int n0_, int n_, int k0_, int places_)
+        : channels(channels_), n0(n0_), n(n_), k0(k0_), places(places_) {
+        this->start(y, channels, n0, k0);
+    }
+    __device__ void fetch() {
+        Stage<ROWS, BK, false, THREADS>::fetch(channels, n0, n, k0, places);
+        k0 += BK;
     }
 };
