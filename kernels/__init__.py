@@ -25,10 +25,12 @@ _CPU = {
 
 _CUDA = {
     "matmul": "matmul_nd linear_fused",
+    "conv": "conv2d_nd conv2d_dx conv2d_dw",
+    "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
     "reduce": "sum mean max min sum_to argmax",
     "softmax": "softmax log_softmax logsumexp",
     "index": "take scatter_add one_hot",
-    "optim": "sgd_step sgd_momentum_step adam_step ema_step",
+    "optim": "sgd_step sgd_momentum_step adam_step ema_step update_running",
     "random": (
         "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
     ),

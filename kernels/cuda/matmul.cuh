@@ -34,12 +34,15 @@
 //   Epilogue   Elements pass through shared memory, so that warps write whole lines, and on the way
 //              get bias, activation, mask and what C held: epilogue.cuh.
 //
+// Products of tiles in shared memory are in tiles.cuh: convolutions make theirs in the same way.
+//
 // A sum runs over k in increasing order within a part. The shared tiles have a few columns more
 // than they need: otherwise numbers one below the other would lie in the same bank.
 #include "common.cuh"
 #include "epilogue.cuh"
 #include "mma.cuh"
 #include "stage.cuh"
+#include "tiles.cuh"
 
 // ---- 1. one thread, one element -----------------------------------------------------------------
 
@@ -85,90 +88,44 @@ __device__ inline Part part_of(int batches, int depth, int K) {
     return {int(blockIdx.z % batches), begin, K - begin < depth ? K : begin + depth};
 }
 
-// The last step of a block. Threads hold elements of C here and there; those of some rows at a time
-// have been put into shared memory, as staged[row][n] (BN + PAD numbers a row). From there they go
-// through the epilogue to C, neighbouring threads on neighbouring columns: warps write whole lines.
-// Row r of HEIGHT stands for m = first + r / RUN * JUMP + r % RUN.
-constexpr int PAD = 8;
+// Where an element of C goes, through the epilogue.
+template <class T>
+struct Put {
+    T* c;
+    int N;
+    Epilogue<T> epilogue;
 
-template <int HEIGHT, int BN, int RUN, int JUMP, int THREADS, class T>
-__device__ inline void store_rows(const T* staged, T* c, int M, int N, int first, int n0,
-                                  const Epilogue<T>& epilogue) {
-    __syncthreads();  // all rows are there
-#pragma unroll 1
-    for (int i = threadIdx.x; i < HEIGHT * BN; i += THREADS) {
-        int row = i / BN, n = n0 + i % BN, m = first + row / RUN * JUMP + row % RUN;
+    __device__ void operator()(int m, int n, T sum) const {
         long long at = m * (long long)N + n;
-        if (m < M && n < N) c[at] = epilogue.of(staged[row * (BN + PAD) + i % BN], c, at, n);
+        c[at] = epilogue.of(sum, c, at, n);
     }
-    __syncthreads();  // and may be written over
-}
+};
 
 // ---- 3. tiles in registers ----------------------------------------------------------------------
-
-// The ROWS x BK numbers of an operand from row r0 and k0 on, as tile[k][row], with ROWS + 1 numbers
-// between one k and the next. (For B, rows are n.)
-template <int ROWS, int BK, bool ALONG_K, int THREADS, class T>
-__device__ inline void load_tile(T* tile, const T* from, int ld, int r0, int rows,
-                                 int k0, int k_end) {
-    for (int i = threadIdx.x; i < ROWS * BK; i += THREADS) {
-        int row = ALONG_K ? i / BK : i % ROWS, k = ALONG_K ? i % BK : i / ROWS;
-        long long outer = ALONG_K ? r0 + row : k0 + k, inner = ALONG_K ? k0 + k : r0 + row;
-        bool inside = r0 + row < rows && k0 + k < k_end;
-        tile[k * (ROWS + 1) + row] = inside ? from[outer * ld + inner] : T(0);
-    }
-}
 
 template <class T, int BM, int BN, int BK, int TM, int TN, bool A_K, bool B_K>
 __launch_bounds__(BM / TM * (BN / TN))
 __global__ void register_tiles(const T* a, const T* b, T* c, const T* bias, const T* saved, int M,
                                int N, int K, int lda, int ldb, long long a_batch,
                                long long b_batch, int batches, int depth, int code, T slope) {
-    constexpr int ACROSS = BN / TN, DOWN = BM / TM, THREADS = ACROSS * DOWN;
-    constexpr int LDA = BM + 1, LDB = BN + 1;
-    __shared__ T shared[BK * (LDA + LDB)];
-    static_assert(DOWN * (BN + PAD) <= BK * (LDA + LDB), "store_rows");
-    T *tile_a = shared, *tile_b = shared + BK * LDA;
-    int x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
     int m0 = blockIdx.x * BM, n0 = blockIdx.y * BN;
     Part part = part_of(batches, depth, K);
-    a += part.matrix * a_batch, b += part.matrix * b_batch;
-    T sum[TM][TN] = {};
-    for (int k0 = part.begin; k0 < part.end; k0 += BK) {
-        load_tile<BM, BK, A_K, THREADS>(tile_a, a, lda, m0, M, k0, part.end);
-        load_tile<BN, BK, B_K, THREADS>(tile_b, b, ldb, n0, N, k0, part.end);
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < BK; ++k) {
-            T left[TM], right[TN];
-#pragma unroll
-            for (int i = 0; i < TM; ++i) left[i] = tile_a[k * LDA + y + i * DOWN];
-#pragma unroll
-            for (int j = 0; j < TN; ++j) right[j] = tile_b[k * LDB + x + j * ACROSS];
-#pragma unroll
-            for (int i = 0; i < TM; ++i)
-#pragma unroll
-                for (int j = 0; j < TN; ++j) sum[i][j] += left[i] * right[j];
-        }
-        __syncthreads();
-    }
-    c += blockIdx.z * ((long long)M * N);
-    Epilogue<T> epilogue{bias, saved + part.matrix * ((long long)M * N), code, slope};
-#pragma unroll
-    for (int i = 0; i < TM; ++i) {  // the rows y + i DOWN of all threads
-#pragma unroll
-        for (int j = 0; j < TN; ++j) shared[y * (BN + PAD) + x + j * ACROSS] = sum[i][j];
-        store_rows<DOWN, BN, DOWN, 0, THREADS>(shared, c, M, N, m0 + i * DOWN, n0, epilogue);
-    }
+    a += part.matrix * a_batch, b += part.matrix * b_batch, c += blockIdx.z * ((long long)M * N);
+    auto left = [&](int m, int k) {
+        return m < M && k < part.end ? a[A_K ? m * (long long)lda + k : k * (long long)lda + m] : 0;
+    };
+    auto right = [&](int n, int k) {
+        return n < N && k < part.end ? b[B_K ? n * (long long)ldb + k : k * (long long)ldb + n] : 0;
+    };
+    Put<T> put{c, N, {bias, saved + part.matrix * ((long long)M * N), code, slope}};
+    scalar_product<T, BM, BN, BK, TM, TN, A_K, B_K>(left, right, part.begin, part.end, m0, M, n0, N,
+                                                    put);
 }
 
 // ---- 4. four numbers a load, and the next tile on its way ---------------------------------------
 
-// A thread's rows and columns are groups of four: the first group of all threads, then the second.
-__device__ inline int place_of(int i, int thread, int threads) {
-    return (i * threads + thread) * 4;
-}
-
+// The large tile takes all 128 registers that a thread has where two blocks run at once: even the
+// address of C is computed after the loop. (bench/cuda_registers.py tells if some are spilled.)
 template <int BM, int BN, int BK, int TM, int TN, bool A_K, bool B_K>
 __launch_bounds__(BM / TM * (BN / TN), 2)
 __global__ void vector_tiles(const float* a, const float* b, float* c, const float* bias,
@@ -199,42 +156,11 @@ __global__ void vector_tiles(const float* a, const float* b, float* c, const flo
             next_a.fetch(lda, m0, M, k0 + BK, part.end);
             next_b.fetch(ldb, n0, N, k0 + BK, part.end);
         }
-#pragma unroll
-        for (int k = 0; k < BK; ++k) {
-            float4 left[TM / 4], right[TN / 4];
-#pragma unroll
-            for (int i = 0; i < TM / 4; ++i)
-                left[i] = load4(tile_a + k * LDA + place_of(i, y, DOWN));
-#pragma unroll
-            for (int j = 0; j < TN / 4; ++j)
-                right[j] = load4(tile_b + k * LDB + place_of(j, x, ACROSS));
-#pragma unroll
-            for (int i = 0; i < TM; ++i) {
-                float4 four = left[i / 4];
-                float u = i % 4 == 0 ? four.x : i % 4 == 1 ? four.y : i % 4 == 2 ? four.z : four.w;
-#pragma unroll
-                for (int j = 0; j < TN / 4; ++j) {
-                    float(&to)[4] = sum[i / 4][i % 4][j];
-                    to[0] += u * right[j].x, to[1] += u * right[j].y;
-                    to[2] += u * right[j].z, to[3] += u * right[j].w;
-                }
-            }
-        }
+        multiply_tile<BK, TM, TN, LDA, LDB, ACROSS, DOWN>(tile_a, tile_b, x, y, sum);
     }
     c += blockIdx.z * ((long long)M * N);
-    Epilogue<float> epilogue{bias, saved + part.matrix * ((long long)M * N), code, slope};
-    __syncthreads();  // the tiles are no longer needed
-#pragma unroll
-    for (int i = 0; i < TM; ++i) {  // of each thread's group of four rows one
-#pragma unroll
-        for (int j = 0; j < TN / 4; ++j) {
-            const float(&v)[4] = sum[i / 4][i % 4][j];
-            store4(shared + y * (BN + PAD) + place_of(j, x, ACROSS),
-                   make_float4(v[0], v[1], v[2], v[3]));
-        }
-        int first = m0 + place_of(i / 4, 0, DOWN) + i % 4;
-        store_rows<DOWN, BN, 1, 4, THREADS>(shared, c, M, N, first, n0, epilogue);
-    }
+    Put<float> put{c, N, {bias, saved + part.matrix * ((long long)M * N), code, slope}};
+    store_sums<BM, BN, TM, TN>(shared, sum, M, N, m0, n0, put);
 }
 
 // ---- 5. tensor cores ----------------------------------------------------------------------------
@@ -295,7 +221,7 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
         }
     }
     c += blockIdx.z * ((long long)M * N);
-    Epilogue<float> epilogue{bias, saved + part.matrix * ((long long)M * N), code, slope};
+    Put<float> put{c, N, {bias, saved + part.matrix * ((long long)M * N), code, slope}};
     float* rows = reinterpret_cast<float*>(shared);
     __syncthreads();
 #pragma unroll
@@ -307,7 +233,7 @@ __global__ void tensor_tiles(const float* a, const float* b, float* c, const flo
             to += 8 * (BN + PAD);
             to[0] = sum[i][j][2], to[1] = sum[i][j][3];
         }
-        store_rows<BM / WM * 16, BN, 16, WM, THREADS>(rows, c, M, N, m0 + i * 16, n0, epilogue);
+        store_rows<BM / WM * 16, BN, 16, WM, THREADS>(rows, M, N, m0 + i * 16, n0, put);
     }
 #endif
 }

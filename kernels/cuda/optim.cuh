@@ -7,6 +7,7 @@
 //     adam_step           m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v)
 //                         p -= scale m / (sqrt(v) + floor)
 //     ema_step            a += rate (p - a)
+//     update_running      mean = keep mean + share new, and var: a layer's moments follow a batch's
 //     adam_begin_all, adam_step_all       the same for many parameters at once: on small networks a
 //                         launch costs more than the update, and a step has a dozen of them
 //
@@ -104,4 +105,13 @@ template <class T>
 __global__ void ema_step(T* average, const T* p, const double* rate, long long n) {
     T share = T(*rate);
     for (EACH(i, n)) average[i] += share * (p[i] - average[i]);
+}
+
+template <class T>
+__global__ void update_running(T* mean, T* var, const T* new_mean, const T* new_var, T keep,
+                               T share, long long n) {
+    for (EACH(i, n)) {
+        mean[i] = keep * mean[i] + share * new_mean[i];
+        var[i] = keep * var[i] + share * new_var[i];
+    }
 }

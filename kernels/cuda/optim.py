@@ -1,4 +1,4 @@
-"""Updates of parameters, in place: optim.cuh on its arguments."""
+"""Updates of parameters and moving averages, in place: optim.cuh on its arguments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .runtime import (
 SOURCE = Source("optim.cuh")
 _NAMES = (
     "sgd_step", "sgd_momentum_step", "adam_begin", "adam_step", "adam_begin_all", "adam_step_all",
-    "ema_step",
+    "ema_step", "update_running",
 )  # fmt: skip
 EVERY = 1024  # elements of a block of adam_step_all, as in optim.cuh
 INSTANCES = tuple(f"{name}<{t}>" for name in _NAMES for t in ("float", "double"))
@@ -128,6 +128,16 @@ def ema_step(average: Any, p: Any, rate: Any) -> Any:
         return NotImplemented
     args = (average, p, rate, np.int64(p.size))
     return _call("ema_step", average, args)
+
+
+@kernel
+def update_running(mean: Any, var: Any, new_mean: Any, new_var: Any, *, momentum: float) -> Any:
+    """The running moments of a normalisation follow a batch's."""
+    if not _updates(mean, var, new_mean, new_var):
+        return NotImplemented
+    shares = mean.dtype.type(1 - momentum), mean.dtype.type(momentum)
+    args = (mean, var, new_mean, new_var, *shares, np.int64(mean.size))
+    return _call("update_running", mean, args)
 
 
 def _call(name: str, changed: Any, args: tuple[Any, ...], first: Launch | None = None) -> Call:

@@ -89,8 +89,8 @@ class DeviceArray:
 
     # ---- what references use ------------------------------------------------------------------
 
-    def astype(self, dtype: Any, copy: bool = True) -> Any:
-        return _wrapped(self._host.astype(dtype, copy=copy), (self,))
+    def astype(self, dtype: Any, copy: bool = True, order: Any = "K") -> Any:
+        return _wrapped(self._host.astype(dtype, copy=copy, order=order), (self,))
 
     def reshape(self, *shape: Any) -> Any:
         return _wrapped(self._host.reshape(*shape), (self,))

@@ -392,8 +392,8 @@ cast.vjp(x=lambda g, x_dtype: astype(g, x_dtype))
 
 @primitive(nondiff="all")
 def cast_discrete(xp: XP, x: Array, *, dtype: str) -> Array:
-    """x as an integer or boolean dtype, or integers as floats; no gradient."""
-    return x.astype(dtype)
+    """x as an integer or boolean dtype, or integers as floats, in row-major order; no gradient."""
+    return x.astype(dtype, order="C")
 
 
 def astype(x: Tensor, dtype: Any) -> Tensor:
