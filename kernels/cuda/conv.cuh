@@ -44,6 +44,7 @@ template <class T, bool BACK, bool ALONG_K>
 struct Gather {
     using Number = T;
     static constexpr bool A_K = true, B_K = ALONG_K;
+    static constexpr int lane = 1;  // from a channel of the result to the next
     Windows<T> windows;
     Weights<T> weights;
     Part part;
@@ -88,7 +89,7 @@ struct Gather {
     }
 };
 
-// dw, written as it is stored without gaps: (KH, KW, C / groups, O).
+// dw, with the strides that w has: those of a transposed convolution are (KH, KW, O, C / groups).
 template <class T>
 struct Correlate {
     using Number = T;
@@ -96,7 +97,7 @@ struct Correlate {
     Windows<T> windows;
     const T* y;  // (places, all_lanes), from the group's first channel
     Part part;
-    int M, N, K, all_lanes;
+    int M, N, K, all_lanes, by_row, by_column, by_channel, lane;
     long long base;
 
     __device__ Correlate(const T* x, const T* y_, Sizes s) {
@@ -106,7 +107,8 @@ struct Correlate {
                    forth(s.W, s.OW, s.KW, s.SW, s.DW, s.PL), s.N, channels, s.C};
         M = windows.taps(), N = s.O / s.groups, K = windows.places(), all_lanes = s.O;
         y = y_ + part.matrix * N;
-        base = blockIdx.z / s.groups * ((long long)M * all_lanes) + part.matrix * N;
+        by_row = s.w_a, by_column = s.w_b, by_channel = s.w_c, lane = s.w_o;
+        base = blockIdx.z / s.groups * ((long long)M * all_lanes) + part.matrix * N * lane;
     }
 
     __device__ Digits row(int m) const { return windows.tap(m); }
@@ -117,7 +119,10 @@ struct Correlate {
         int i = (k.first * windows.down.outputs + k.second) * windows.across.outputs + k.third;
         return i < K && n < N ? y[i * all_lanes + n] : T(0);
     }
-    __device__ int place(int m) const { return m * all_lanes; }
+    __device__ int place(int m) const {
+        Digits t = windows.tap(m);
+        return t.first * by_row + t.second * by_column + t.third * by_channel;
+    }
 };
 
 // ---- 1. one thread, one element -----------------------------------------------------------------
@@ -132,7 +137,7 @@ __global__ void conv_naive(const typename P::Number* left, const typename P::Num
         typename P::Number sum = 0;
         for (int count = 0; count < p.K; ++count, p.next(k, 1))
             sum += p.left(row, k) * p.right(k, n);
-        to[p.base + p.place(m) + n] = sum;
+        to[p.base + p.place(m) + n * p.lane] = sum;
     }
 }
 
@@ -158,7 +163,7 @@ __global__ void conv_dots(const typename P::Number* left, const typename P::Numb
 #pragma unroll
     for (int n = 0; n < FEW; ++n) {
         T total = warp_reduce<SUM>(sum[n]);
-        if (threadIdx.x == 0 && n < p.N) to[p.base + p.place(m) + n] = total;
+        if (threadIdx.x == 0 && n < p.N) to[p.base + p.place(m) + n * p.lane] = total;
     }
 }
 
@@ -177,7 +182,7 @@ __global__ void conv_tiles(const typename P::Number* left, const typename P::Num
     __shared__ int rows[BM];  // where they lie, computed once; read after a barrier
     for (int i = threadIdx.x; i < BM; i += blockDim.x) rows[i] = p.place(m0 + i);
     to += p.base;
-    auto put = [&](int m, int n, T sum) { to[rows[m - m0] + n] = sum; };
+    auto put = [&](int m, int n, T sum) { to[rows[m - m0] + n * p.lane] = sum; };
     scalar_product<T, BM, BN, BK, TM, TN, P::A_K, P::B_K>(a, b, p.part.begin, p.part.end, m0, p.M,
                                                           n0, p.N, put);
 }
@@ -226,6 +231,6 @@ __global__ void conv_vector(const float* left, const float* right, float* to, SI
         }
     });
     to += p.base;
-    auto put = [&](int m, int n, float value) { to[rows[m - m0] + n] = value; };
+    auto put = [&](int m, int n, float value) { to[rows[m - m0] + n * p.lane] = value; };
     store_sums<BM, BN, TM, TN>(shared, sum, p.M, p.N, m0, n0, put);
 }

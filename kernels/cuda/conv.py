@@ -121,7 +121,7 @@ def _kernel(product: Product, dtype: Any) -> tuple[str, tuple[int, ...], tuple[i
 
 def _call(
     product: Product, left: Any, right: Any, out: Any, x: tuple[int, ...], y: tuple[int, ...],
-    kernel: Any, window: Any, strides: tuple[int, ...] = (0, 0, 0, 0),
+    kernel: Any, window: Any, strides: Any,
 ) -> Any:  # fmt: skip
     """The call; x and y are the shapes of images and places, strides w's, in numbers."""
     name, grid, block, depth = _kernel(product, left.dtype)
@@ -152,20 +152,27 @@ def _served(*arrays: Any) -> bool:
     return all(floats(a) and a.dtype == arrays[0].dtype and a.size <= LARGEST for a in arrays)
 
 
-def _strides(w: Any) -> tuple[int, ...] | None:
+def _kept(numbers: Any, window: Any) -> tuple[int, ...]:
+    """Sizes or strides of (KH, KW, C / groups, O) as w is kept, or back."""
+    a, b, c, o = numbers
+    return (a, b, o, c) if window.transposed else (a, b, c, o)
+
+
+def _strides(w: Any, window: Any) -> tuple[int, ...] | None:
     """w's strides in numbers; None if they are not whole numbers of 32 bits."""
     size = w.dtype.itemsize
     whole = w.size > 0 and not any(s % size for s in w.strides)
     reach = sum(abs(s) // size * (n - 1) for s, n in zip(w.strides, w.shape, strict=True))
-    return tuple(s // size for s in w.strides) if whole and reach <= LARGEST else None
+    fits = whole and reach <= LARGEST
+    return _kept((s // size for s in w.strides), window) if fits else None
 
 
 @kernel
 def conv2d_nd(x: Any, w: Any, *, window: Any, out: Any = None) -> Any:
     """The convolution; w in any layout."""
-    rows, columns, channels, lanes = w.shape
+    rows, columns, channels, lanes = _kept(w.shape, window)
     shape = (len(x), *window.outputs(x.shape[1:3], (rows, columns)), lanes)
-    strides = _strides(w) if _served(x) and w.dtype == x.dtype else None
+    strides = _strides(w, window) if _served(x) and w.dtype == x.dtype else None
     out = None if strides is None else into(out, x, shape, x.dtype)
     if strides is None or out is None or not 0 < out.size <= LARGEST:
         return NotImplemented
@@ -179,9 +186,9 @@ def conv2d_nd(x: Any, w: Any, *, window: Any, out: Any = None) -> Any:
 @kernel
 def conv2d_dx(y: Any, w: Any, *, size: Any, window: Any, out: Any = None) -> Any:
     """The gradient of the images; w in any layout."""
-    rows, columns, channels, lanes = w.shape
+    rows, columns, channels, lanes = _kept(w.shape, window)
     shape = (len(y), *size, channels * window.groups)
-    strides = _strides(w) if _served(y) and w.dtype == y.dtype else None
+    strides = _strides(w, window) if _served(y) and w.dtype == y.dtype else None
     out = None if strides is None else into(out, y, shape, y.dtype)
     if strides is None or out is None or not 0 < out.size <= LARGEST:
         return NotImplemented
@@ -200,10 +207,12 @@ def conv2d_dx(y: Any, w: Any, *, size: Any, window: Any, out: Any = None) -> Any
 def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> Any:
     """The gradient of the kernel."""
     channels, lanes = x.shape[3] // window.groups, y.shape[3]
-    shape = (*kernel, channels, lanes)
+    shape = _kept((*kernel, channels, lanes), window)
     out = into(out, x, shape, x.dtype) if _served(x, y) else None
     if out is None or not 0 < out.size <= LARGEST:
         return NotImplemented
+    strides = _strides(out, window)
     name, k = _correlate(x.dtype), math.prod(y.shape[:3])
     sizes = math.prod(kernel) * channels, lanes // window.groups, k, window.groups
-    return _call(Product(name, name, *sizes), x, y, out, x.shape, y.shape, kernel, window)
+    product = Product(name, name, *sizes)
+    return _call(product, x, y, out, x.shape, y.shape, kernel, window, strides)

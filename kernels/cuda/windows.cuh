@@ -12,7 +12,7 @@
 
 struct Sizes {
     int N, H, W, C, OH, OW, O, KH, KW, SH, SW, DH, DW, PT, PL, groups;
-    int w_a, w_b, w_c, w_o;  // strides of w, of which a transposed convolution gives a view
+    int w_a, w_b, w_c, w_o;  // strides of w, whichever way around it is kept
     int phases, depth;       // depth: how much of k a block sums
 };
 #define SIZES                                                                                     \
