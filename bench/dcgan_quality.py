@@ -20,6 +20,7 @@ compared. `--also NAME=FOLDER` measures another images.npz along with them.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 import sys
@@ -65,23 +66,27 @@ def trained(peer: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
 
 
 def measured(folder: Path, extractor: Any, data: Any) -> dict[str, Any]:
-    """The measures of a folder's images; read if they have been taken."""
+    """The measures of a folder's images; read if they have been taken of these very images."""
     note = folder / "quality.json"
-    if note.is_file():
-        found = json.loads(note.read_text(encoding="utf-8"))
-        if found["extractor_sha256"] == extractor.sha256:
-            return found
     with np.load(folder / "images.npz") as file:
         images = file["images"]
+    taken = {
+        "images": hashlib.sha256(images.tobytes()).hexdigest(), "data": data.fingerprint,
+        "classifier": extractor.sha256, "measures": metrics.report.QUALITY_VERSION,
+    }  # fmt: skip
+    if note.is_file():
+        found = json.loads(note.read_text(encoding="utf-8"))
+        if found["taken"] == taken:
+            return found
     found = metrics.measure(extractor, data.images, data.test.images, images).describe()
-    report.write(note, found)
+    report.write(note, {"taken": taken, **found})
     return found
 
 
-def quality(folders: dict[str, Path], options: argparse.Namespace) -> dict[str, Any]:
-    """Every folder's measures as a table, and the medians of each peer."""
-    data = tg.data.load(options.data)
-    extractor = find_extractor(data)
+def quality(
+    folders: dict[str, Path], peers: dict[str, list[str]], data: Any, extractor: Any
+) -> dict[str, Any]:
+    """Every folder's measures as a table, and the medians of each peer's."""
     found = {name: measured(folder, extractor, data) for name, folder in folders.items()}
     first = next(iter(found.values()))
     columns = [m["name"] for m in first["measures"]]
@@ -90,11 +95,9 @@ def quality(folders: dict[str, Path], options: argparse.Namespace) -> dict[str, 
         rows.append([name, *(_number(m["value"]) for m in one["measures"])])
     print(f"measured with {extractor}")
     print(report.table(["images", *columns], rows))
+    first_of = {name: one["measures"][0]["value"] for name, one in found.items()}
     medians = {
-        peer: statistics.median(
-            one["measures"][0]["value"] for name, one in found.items() if name.startswith(peer)
-        )
-        for peer in options.peers
+        peer: statistics.median(first_of[name] for name in names) for peer, names in peers.items()
     }
     print("median", columns[0], medians)
     return {"each": found, "medians": medians}
@@ -137,7 +140,9 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     options = arguments()
     print(report.describe(report.machine()))
-    rows, folders = [], {}
+    data = tg.data.load(options.data)
+    extractor = find_extractor(data)  # missing ones are told before hours of training
+    rows, folders, peers = [], {}, {}
     for seed in options.seeds:  # the peers in turn
         for peer in options.peers:
             try:
@@ -145,17 +150,20 @@ def main() -> int:
             except report.Missing as error:
                 print(f"SKIPPED {peer}: not installed ({error})")
                 continue
-            folders[f"{peer}, seed {seed}"] = options.out / f"{peer}-{seed}"
+            name = f"{peer}, seed {seed}"
+            folders[name] = options.out / f"{peer}-{seed}"
+            peers.setdefault(peer, []).append(name)
             ms = 1e3 * found["seconds"] / found["steps"]
             rows.append([
-                f"{peer}, seed {seed}", f"{found['seconds']:.0f} s", f"{ms:.0f}",
+                name, f"{found['seconds']:.0f} s", f"{ms:.0f}",
                 report.megabytes(found["bytes"]), found["version"],
             ])  # fmt: skip
     print(report.table(["training", "took", "ms a step", "peak", "version"], rows))
     for other in options.also:
         name, _, folder = other.partition("=")
         folders[name] = Path(folder)
-    report.write(options.out / "quality.json", quality(folders, options))
+    if folders:
+        report.write(options.out / "quality.json", quality(folders, peers, data, extractor))
     return 0
 
 

@@ -952,7 +952,7 @@ def _conv_layers(draw: Any, transposed: bool) -> Sample:
     elif min(m - r for m, r in zip(size, reach, strict=True)) >= 0:
         kinds += ["valid", 1, (0, 2)]
     options = {"stride": stride, "padding": draw(st.sampled_from(kinds)), "dilation": dilation}
-    if transposed and draw(st.booleans()):
+    if transposed and options["padding"] != "same" and draw(st.booleans()):
         options["output_padding"] = tuple(s - 1 for s in stride)
     w = (c * groups, o) if transposed else (c, o * groups)
     forms = [(n, *size, c * groups), (*kernel, *w), (o * groups,)][: draw(st.integers(2, 3))]
@@ -1008,6 +1008,8 @@ add(
         *_conv_errors("conv_transpose2d", "C, O / groups"),
         Bad((_IMAGE, _KERNEL), ValueError, r"output_padding \(2, 2\); expected below the stride",
             {"output_padding": 2, "stride": 2}),
+        Bad((_IMAGE, _KERNEL), ValueError, r"output_padding \(1, 1\); .* 0 with 'same'",
+            {"output_padding": 1, "stride": 2, "padding": "same"}),
         Bad((_IMAGE, _KERNEL), ValueError, r"conv_transpose2d: .* leave an output of 0 x 1",
             {"padding": 3}),
     ),

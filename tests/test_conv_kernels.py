@@ -12,7 +12,7 @@ pytest.importorskip("numba")
 from tinygen.backend import get
 from tinygen.ops.conv import Window
 from tinygen.primitive import PRIMITIVES
-from tinygen_kernels.cpu import conv, conv_dw
+from tinygen_kernels.cpu import conv, conv_dw, pool
 
 KERNELS = {
     "conv2d_nd": conv.conv2d_nd,
@@ -139,3 +139,19 @@ def test_what_is_declined():
     ]
     for arrays in declined:
         assert conv.conv2d_nd.bind(*arrays, **options) is NotImplemented
+
+
+@pytest.mark.parametrize("name", ["max_pool2d_nd", "max_pool2d_dx", "max_pool2d_pick"])
+@pytest.mark.parametrize("value", [-np.inf, np.inf, np.nan])
+def test_pooling_of_what_is_not_finite(name, value):
+    """Whole windows of it, also where the first place of a window is padding."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 7, 6, 5)).astype("float32")
+    x[:, :4, :4, 1:] = value
+    options = {"kernel": (3, 3), "window": Window((2, 2), ((1, 1), (1, 1)))}
+    places = rng.standard_normal((2, *options["window"].outputs((7, 6), (3, 3)), 5)).astype("f")
+    v = rng.standard_normal(x.shape).astype("f")
+    arrays = {"max_pool2d_nd": (x,), "max_pool2d_dx": (places, x), "max_pool2d_pick": (v, x)}
+    with np.errstate(invalid="ignore"):
+        want = PRIMITIVES[name].reference(get("numpy").xp, *arrays[name], **options)
+    np.testing.assert_array_equal(getattr(pool, name)(*arrays[name], **options), want)

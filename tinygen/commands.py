@@ -142,7 +142,8 @@ def train_command(
     lr: Annotated[
         float | None,
         typer.Option(
-            help="Learning rate (VAEs 1e-3; gan, cgan 2e-4; convolutional GANs 1e-4).",
+            help="Learning rate (VAEs and the classifier 1e-3; gan, cgan 2e-4; convolutional GANs "
+            "1e-4).",
             rich_help_panel=TRAIN,
         ),
     ] = None,
@@ -541,7 +542,7 @@ def warmup_command(
         data = load("strokes", n=2 * build.batch_size)
         train.fit(build(data.shape, classes=10, rng=Generator(0)), data, 1, progress=False)
         name = build.name
-        show.print(f"{name:<6} {time.perf_counter() - began:5.1f} s", markup=False)
+        show.print(f"{name:<10} {time.perf_counter() - began:5.1f} s", markup=False)
     from tinygen_kernels.cpu.runtime import cache_folder
 
     show.print(f"kept in {cache_folder()}", markup=False)

@@ -66,7 +66,7 @@ def _image(args, form, out, x, v, best, at):  # type: ignore[no-untyped-def]
             a0, a1, b0, b1, h, w = _window(args, i, j)
             if form <= PICK:
                 _find(x, best, at, a0, a1, b0, b1, h, w, across)
-            else:
+            if form >= PICK:
                 best[:] = kind(0)
             share = kind((a1 - a0) * (b1 - b0))
             for a in range(a0, a1):

@@ -88,7 +88,7 @@ class Gather(NamedTuple):
     shares: Any  # the first job of each worker; and the end
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(32)
 def gather(
     down: Walk, across: Walk, n_images: int, size: int, channels: int, deepest: int, high: int,
     a_strides: tuple[int, int], b_strides: tuple[int, int, int], c_strides: tuple[int, int],
@@ -158,7 +158,7 @@ class Correlate(NamedTuple):
     pixels: int  # rows of pixels that a block sees, at most
 
 
-@functools.lru_cache(256)
+@functools.lru_cache(32)
 def correlate(down: Walk, across: Walk, rows: int) -> Correlate:
     """The tables for blocks of so many rows of places."""
     # Columns a stride apart meet the same tap at neighbouring places: they are packed side by side.

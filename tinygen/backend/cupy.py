@@ -117,6 +117,7 @@ def namespace(cupy: Any) -> Any:
         scatter_add=scatter_add,
         mulhi=host_module.mulhi,
         where=cupy.where,
+        concatenate=lambda xs, axis=0: cupy.ascontiguousarray(cupy.concatenate(xs, axis)),
     )
 
 

@@ -59,8 +59,10 @@ def pyramid(name: str, shape: Shape) -> list[int]:
     doublings = max(2, math.ceil(math.log2(max(height, width) / 8)))
     unit = 2**doublings
     if height % unit or width % unit:
-        below = max(height, width) // unit * unit
-        near = f"{below} or {below + unit}" if below else f"{unit}"
+        below, above = (
+            n * unit for n in (max(height, width) // unit, -(-max(height, width) // unit))
+        )
+        near = f"{below} or {above}" if 0 < below < above else f"{above}"
         raise ValueError(
             f"{name}: images of {height} x {width}, which doubling a coarse image does not reach; "
             "expected sizes divisible by 4 up to 32, by 8 up to 64, by 16 up to 128: scale the "

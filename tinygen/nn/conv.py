@@ -161,6 +161,8 @@ class Upsample(Module):
 
     def __init__(self, scale: int | Pair, mode: str = "nearest") -> None:
         self.scale = pair("Upsample", "scale", scale)
+        if mode not in ("nearest", "bilinear"):
+            raise ValueError(f"Upsample: mode is {mode!r}; expected 'nearest' or 'bilinear'")
         self.mode = mode
 
     def forward(self, x: Any) -> Tensor:

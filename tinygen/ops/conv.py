@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..backend import XP, Array
+from ..checks import INTEGER
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 
@@ -168,12 +169,12 @@ def multiply_adds(name: str, shapes: Sequence[tuple[int, ...]], window: Window) 
 def pair(who: str, name: str, value: Any, least: int = 1) -> Pair:
     """A count for both directions, or one for each, as a pair."""
     both = value if isinstance(value, (tuple, list)) else (value, value)
-    whole = all(isinstance(v, int) and not isinstance(v, bool) and v >= least for v in both)
+    whole = all(isinstance(v, INTEGER) and not isinstance(v, bool) and v >= least for v in both)
     if len(both) != 2 or not whole:
         raise ValueError(
             f"{who}: {name} is {value!r}; expected an int >= {least} or a pair of them"
         )
-    return both[0], both[1]
+    return int(both[0]), int(both[1])
 
 
 def sides(who: str, padding: Any, words: str = "") -> tuple[Pair, Pair]:
@@ -230,7 +231,7 @@ def _operands(
     given = f"{who}: x {x.shape}, w {w.shape}"
     if x.ndim != 4 or w.ndim != 4:
         raise ValueError(f"{given}; expected x (N, H, W, C) and w {layout}")
-    if not isinstance(groups, int) or groups < 1:
+    if not isinstance(groups, INTEGER) or isinstance(groups, bool) or groups < 1:
         raise ValueError(f"{given}: groups is {groups!r}; expected an int >= 1")
     takes, gives = (w.shape[a] * (groups if a == per_group else 1) for a in (2, 3))
     if takes != x.shape[3] or takes % groups or gives % groups:
@@ -292,7 +293,7 @@ def conv_transpose2d(
         stride, dilation, groups: as of conv2d.
         padding: rows and columns cut from the output's edges; "same" for an output of H x stride.
         output_padding: rows and columns more at the end, below the stride: sizes that conv2d maps
-            to H are stride many.
+            to H are stride many. Not with "same", which says the size.
 
     Returns:
         (N, OH, OW, O) with OH = (H - 1) stride + dilation (KH - 1) + 1 - top - bottom +
@@ -306,8 +307,11 @@ def conv_transpose2d(
     kernel = w.shape[:2]
     stride, dilation = pair(who, "stride", stride), pair(who, "dilation", dilation)
     more = pair(who, "output_padding", output_padding, least=0)
-    if any(m >= s for m, s in zip(more, stride, strict=True)):
-        raise ValueError(f"{who}: output_padding {more}; expected below the stride {stride}")
+    most = (1, 1) if padding == "same" else stride
+    if any(m >= s for m, s in zip(more, most, strict=True)):
+        raise ValueError(
+            f"{who}: output_padding {more}; expected below the stride {stride}, and 0 with 'same'"
+        )
     reach = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     same = [r - s for r, s in zip(reach, stride, strict=True)]
     window = Window(stride, margins(who, padding, same), dilation, groups, transposed=True)

@@ -138,7 +138,8 @@ def max_pool2d(
 ) -> Tensor:
     """The largest pixel of each window of the image, channel by channel; NaN if any is.
 
-    The gradient goes to the first maximum of a window, row by row.
+    The gradient goes to the first maximum of a window, row by row. (A window of -infinity alone
+    has its first place, and if that is padding, no pixel gets it.)
 
     Args:
         x: images (N, H, W, C).

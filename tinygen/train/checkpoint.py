@@ -27,7 +27,7 @@ class Position:
     batch: int = 0  # batches done of the next epoch
     step: int = 0  # updates in all
     sums: dict[str, float] = field(default_factory=dict)  # of the losses in this epoch
-    best: float | None = None  # the lowest validation figure so far
+    best: float | None = None  # the least Training.rank so far
     log_bytes: int = 0  # length of log.jsonl
 
 

@@ -107,8 +107,8 @@ def find_extractor(
     """
     if classifier is not None:
         found = ClassifierExtractor(classifier)
-    elif data.name in INCLUDED:
-        found = included(data.name)
+    elif (name := _included_for(data)) is not None:
+        found = included(name)
     else:
         raise ValueError(f"tinygen brings no classifier for {_told(data)}; {_train_one(data)}")
     about = found.data
@@ -124,6 +124,14 @@ def find_extractor(
             f"{data.name!r} has {', '.join(data.classes)}; {_train_one(data)}"
         )
     return found
+
+
+def _included_for(data: Dataset) -> str | None:
+    """Which of tinygen's classifiers was trained on this very data, or on data of its name."""
+    for name in INCLUDED:
+        if included(name).data["fingerprint"] == data.fingerprint:
+            return name
+    return data.name if data.name in INCLUDED else None
 
 
 def _told(data: Dataset) -> str:

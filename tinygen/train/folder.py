@@ -114,12 +114,15 @@ class RunFolder:
     # ---- checkpoints -------------------------------------------------------------------------
 
     def write_checkpoint(self, saved: Arrays, *, best: bool) -> None:
-        """Write a checkpoint and drop the oldest ones; `best` keeps a copy under that name."""
+        """Write a checkpoint and drop the oldest ones; `best` keeps a copy under that name.
+
+        The copy first: a checkpoint says what the best was, and is resumed from after a crash.
+        """
         step = saved.metadata["position"]["step"]
         path = self.checkpoints / f"step-{step:09d}.safetensors"
-        save(path, saved, saved.metadata)
         if best:
             save(self.checkpoints / "best.safetensors", saved, saved.metadata)
+        save(path, saved, saved.metadata)
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-KEEP]:
             old.unlink()
 

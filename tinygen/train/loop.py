@@ -43,6 +43,7 @@ LOG_EVERY = 50  # steps
 READ_EVERY = 25  # steps, on a device: reading a loss waits for it
 CHECKPOINT_EVERY = 60.0  # seconds, within an epoch
 VALIDATION_IMAGES = 2000
+VALIDATION_BATCH = 500  # of them at a time: a convolution's layers are large
 TOLD = ("FID", "KID", "precision", "coverage")
 QUALITY_IMAGES = 2000  # drawn, and of each split, when images are measured during training
 SCHEDULES = ("constant", "cosine", "linear")
@@ -230,14 +231,20 @@ class Training:
         test = self.data.test
         if test is None:
             return None
-        at = pictures.some(test, VALIDATION_IMAGES)
-        x = self.model.place(scaled(test.images[at], self.model.value_range))
+        chosen, rng = pictures.some(test, VALIDATION_IMAGES), self.validation_rng()
         labels = test.labels if self.model.conditional else None
-        y = None if labels is None else self.model.place(labels[at])
+        total, figure = 0.0, None
         self.model.eval()
-        figure = self.model.validate(x, y, self.validation_rng())
+        for start in range(0, len(chosen), VALIDATION_BATCH):
+            at = chosen[start : start + VALIDATION_BATCH]
+            x = self.model.place(scaled(test.images[at], self.model.value_range))
+            y = None if labels is None else self.model.place(labels[at])
+            figure = self.model.validate(x, y, rng)
+            if figure is None:
+                break
+            total += figure * len(at)
         self.model.train()
-        return figure
+        return None if figure is None else total / len(chosen)
 
     def quality(self) -> Quality | None:
         """The measures of what the model draws, if they are due after the epoch just done.
