@@ -119,6 +119,7 @@ def test_a_compiled_step_reads_nothing_and_equals_numpy(kind: Any, fuse: bool) -
             assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [models.GAN, models.VAE])
 def test_every_access_of_a_compiled_step_is_in_order(kind: Any, device: Any) -> None:
     before = device.hits.total()

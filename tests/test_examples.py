@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 STEPS = sorted((EXAMPLES / "steps").glob("*.py"))
 NOTEBOOK = EXAMPLES / "train_a_vae.ipynb"
 QUICK = {f"{n:02}" for n in range(1, 10)}
+LONGER = pytest.mark.slow
 # The longest two run with fewer steps here; the ring is trained in full by a test of its own.
 SHORTER = {"14": ("64, 500, 64", "64, 100, 64"), "15": ("= 800, 128", "= 100, 128")}
 # On a machine with other work, two BLAS threads wait for each other at every small product.
@@ -52,7 +53,7 @@ def test_step_is_short_and_explains_itself(path):
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(p, id=p.stem, marks=pytest.mark.quick if p.name[:2] in QUICK else ())
+        pytest.param(p, id=p.stem, marks=pytest.mark.quick if p.name[:2] in QUICK else LONGER)
         for p in STEPS
     ],
 )

@@ -253,9 +253,11 @@ def test_a_method_is_the_function(name: str) -> None:
     extra: dict[str, tuple[Any, ...]] = {
         "astype": ("float32",), "broadcast_to": ((3, 2, 2),), "cumsum": (0,), "expand_dims": (0,),
         "one_hot": (4,), "pad": (((1, 1), (0, 0)),), "power": (3,), "swapaxes": (0, 1),
-        "take": (1,), "clip": (0.2, 0.6),
+        "take": (1,), "clip": (0.2, 0.6), "avg_pool2d": (2,), "max_pool2d": (2,),
+        "reflection_pad2d": (1,), "resize2d": (3,), "upsample2d": (2,),
     }  # fmt: skip
     x = tg.tensor([1, 2]) if name == "one_hot" else x
+    x = x.reshape(1, 2, 2, 1) if name.endswith("2d") else x
     got = getattr(x, name)(*extra.get(name, ()))
     want = getattr(tg, name)(x, *extra.get(name, ()))
     np.testing.assert_array_equal(got.numpy(), want.numpy())
