@@ -263,6 +263,8 @@ def test_a_vae_has_its_own_figures_besides(tinygen, judge, tmp_path):
     assert code == 0
     assert "measured" not in out
     assert "coverage" not in out
+    still = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert still["quality"] == kept["quality"]  # of these very weights
 
 
 def test_train_classifier_and_measure_with_it(tinygen, tmp_path):

@@ -678,13 +678,15 @@ def evaluate_command(
             figures = train.evaluate(
                 result, dataset, samples=samples, nll_images=nll_images, seed=seed, report=report
             )
-    kept = {
+    kept: dict[str, Any] = {
         "weights": pictures.fingerprint(model),
         "figures": [dataclasses.asdict(f) for f in figures],
         "quality": None if quality is None else quality.describe(),
     }
-    if data is None:
-        train.RunFolder(run_folder).write_evaluation(kept)
+    if data is None:  # what was not measured now stays as it was, for the same weights
+        folder = train.RunFolder(run_folder)
+        earlier = folder.read_evaluation(kept["weights"])
+        folder.write_evaluation({**earlier, **{k: v for k, v in kept.items() if v}})
     if as_json:
         print(json.dumps(kept, indent=2))
         return
