@@ -67,7 +67,8 @@ def main() -> None:
     tg.save(path, weights, metadata)
     blob = path.read_bytes()
     print(f"float16: {reached:.2f} %, {run.seconds:.0f} s of training")
-    print(f"{path.name}  {len(blob):,} bytes  {hashlib.sha256(blob).hexdigest()}")
+    print(f"{path.name}  {len(blob):,} bytes")
+    print(f"INCLUDED: {about['fingerprint']}, {hashlib.sha256(blob).hexdigest()}")
 
 
 if __name__ == "__main__":

@@ -932,7 +932,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except report.PeerError as error:
-        sys.exit(f"error: {error}")
+    report.run(main)

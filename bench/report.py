@@ -31,6 +31,14 @@ class Missing(RuntimeError):  # noqa: N818  (it is no error: the peer is left ou
     """The peer's framework is not installed in its environment."""
 
 
+def run(main: Callable[[], int]) -> None:
+    """End with main's exit status, or with what a peer said that failed."""
+    try:
+        sys.exit(main())
+    except PeerError as error:
+        sys.exit(f"error: {error}")
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a peer: this one, without what pins a BLAS."""
     kept = {name: value for name, value in os.environ.items() if name not in PINS}

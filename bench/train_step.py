@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -298,7 +297,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except report.PeerError as error:
-        sys.exit(f"error: {error}")
+    report.run(main)

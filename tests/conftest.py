@@ -1,7 +1,10 @@
 """Hypothesis profiles: HYPOTHESIS_PROFILE=dev|default|ci|intense (ci where CI is set)."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 # The arrays of tests are small: a second BLAS thread only waits, and on a busy machine for long.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -36,3 +39,36 @@ def own_primitives() -> Iterator[None]:
     yield
     for name in set(PRIMITIVES) - before:
         del PRIMITIVES[name]
+
+
+@pytest.fixture(params=[0, 5], ids=["in order", "shuffled"])
+def device(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The emulator with its checks, its threads run in order and in another one."""
+    import tinygen as tg
+
+    with tg.use_backend("emulated") as found, found.checked(order=request.param):
+        yield found
+
+
+@pytest.fixture
+def tinygen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[Any, str, str]]:
+    """Run the command line in an empty folder: (exit code, standard output, standard error)."""
+    from tinygen import commands
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: object) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["tinygen", *map(str, words)])
+        code: Any = 0
+        try:
+            commands.run()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return run

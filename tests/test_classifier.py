@@ -147,7 +147,7 @@ def test_data_without_labels_are_refused():
 
 @pytest.mark.parametrize("name", INCLUDED)
 def test_the_included_files_are_small_and_what_the_code_says(name):
-    file, sha256 = INCLUDED[name]
+    fingerprint, file, sha256 = INCLUDED[name]
     blob = (FOLDER / file).read_bytes()
     assert len(blob) < 1_000_000
     assert hashlib.sha256(blob).hexdigest() == sha256
@@ -156,8 +156,9 @@ def test_the_included_files_are_small_and_what_the_code_says(name):
     assert f"_v{about['version']}.safetensors" in file
     assert about["accuracy"] >= 99
     assert about["data"]["name"] == name
+    assert about["data"]["fingerprint"] == fingerprint
     assert "source" not in about["data"]  # where the data lay on the machine that trained it
-    assert {p.name for p in FOLDER.glob("*.safetensors")} == {f for f, _ in INCLUDED.values()}
+    assert {p.name for p in FOLDER.glob("*.safetensors")} == {f for _, f, _ in INCLUDED.values()}
 
 
 @pytest.mark.parametrize(("name", "least"), [("strokes", 0.98), ("mnist", 0.85)])
@@ -176,8 +177,8 @@ def test_the_included_classifier_of_strokes_was_trained_on_the_strokes_of_today(
 
 
 def test_another_file_in_its_place_is_refused(monkeypatch):
-    file, sha256 = INCLUDED["strokes"]
-    monkeypatch.setitem(INCLUDED, "strokes", (file, "0" * 64))
+    fingerprint, file, sha256 = INCLUDED["strokes"]
+    monkeypatch.setitem(INCLUDED, "strokes", (fingerprint, file, "0" * 64))
     with pytest.raises(ValueError, match=f"{sha256}, expected 0000.*install tinygen again"):
         find_extractor(data.load("strokes", n=20))
 

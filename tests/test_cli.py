@@ -10,30 +10,9 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import commands
 from tinygen.train import RunFolder
 
 FAST = ["--n", "60", "--size", "10", "--batch-size", "20", "--epochs", "1", "--hidden", "12"]
-
-
-@pytest.fixture
-def tinygen(monkeypatch, capsys, tmp_path):
-    """Run the command line in an empty folder: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["tinygen", *map(str, words)])
-        code = 0
-        try:
-            commands.run()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
 
 
 def idx(path, array, labels=False):

@@ -7,7 +7,6 @@ of the ladder, and a model that trains.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +27,6 @@ from tinygen_kernels.cuda import conv, pool
 RNG = np.random.default_rng(7)
 ROUNDING = {"float32": 2.0**-22, "float64": 2.0**-50}  # of sum |a| |b|
 NAMES = ("conv2d_nd", "conv2d_dx", "conv2d_dw")
-
-
-@pytest.fixture(params=[0, 5], ids=["in order", "shuffled"])
-def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with tg.use_backend("emulated") as found, found.checked(order=request.param):
-        yield found
 
 
 def normal(*shape: int, dtype: Any = "float32") -> np.ndarray:

@@ -26,12 +26,6 @@ SPECIAL = (
 )  # fmt: skip
 
 
-@pytest.fixture(params=[0, 5], ids=["in order", "shuffled"])
-def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with tg.use_backend("emulated") as found, found.checked(order=request.param):
-        yield found
-
-
 @pytest.fixture
 def quick() -> Iterator[Any]:
     """The device without its checks, for many elements."""

@@ -4,7 +4,6 @@ device with all its checks: an index out of range must not read or write outside
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,6 @@ if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
 
 from tinygen_kernels.cuda import index as kernels
-
-
-@pytest.fixture(params=[0, 5], ids=["in order", "shuffled"])
-def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with tg.use_backend("emulated") as found, found.checked(order=request.param):
-        yield found
 
 
 def on_device(a: Any) -> Any:

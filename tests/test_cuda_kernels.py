@@ -6,7 +6,6 @@ launches themselves, and what must hold of every source.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,12 +24,6 @@ if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
 
 WRITING = [r for r in ROWS if r.mutates and r.name in tinygen_kernels.TABLES["emulated"]]
-
-
-@pytest.fixture(params=[0, 5], ids=["in order", "shuffled"])
-def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with tg.use_backend("emulated") as found, found.checked(order=request.param):
-        yield found
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,6 @@ from tinygen_kernels.cuda.runtime import Call, Launch
 
 RNG = np.random.default_rng(7)
 ROUNDING = {"float32": 2.0**-22, "float64": 2.0**-50}  # of sum |a| |b|, for sums up to 300 long
-
-
-@pytest.fixture(params=[0, 5], ids=["in order", "shuffled"])
-def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with tg.use_backend("emulated") as found, found.checked(order=request.param):
-        yield found
 
 
 def put(array: np.ndarray) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,12 +40,6 @@ DRAWS = [  # key, base, offset
     (1, 2**32 - 1, 2),
     (1, 2**32 - 1, 2**63 + 9),
 ]
-
-
-@pytest.fixture(params=[0, 5], ids=["in order", "shuffled"])
-def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with tg.use_backend("emulated") as found, found.checked(order=request.param):
-        yield found
 
 
 def counters(*values: int) -> list[Any]:

@@ -5,7 +5,6 @@ Shapes lie at the edges between kernels, warps, blocks and pieces; references ru
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,6 @@ SOFTMAX = {
 }  # fmt: skip
 DTYPES = ["float32", "float64"]
 NAN, INF = np.nan, np.inf
-
-
-@pytest.fixture(params=[0, 5], ids=["in order", "shuffled"])
-def device(request: pytest.FixtureRequest) -> Iterator[Any]:
-    with tg.use_backend("emulated") as found, found.checked(order=request.param):
-        yield found
 
 
 def normal(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Any:

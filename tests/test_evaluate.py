@@ -1,13 +1,12 @@
 """Measuring what a model draws: after training by `tinygen evaluate`, and while it trains."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import commands, data, metrics, models, train
+from tinygen import data, metrics, models, train
 from tinygen.train import loop
 from tinygen.train.checkpoint import read
 
@@ -39,26 +38,6 @@ def build(name, dataset):
 def fit(name, dataset, out=None, epochs=1, **more):
     more = {"batch_size": 30, "progress": False, "compiled": False, **more}
     return train.fit(build(name, dataset), dataset, epochs, out=out, **more)
-
-
-@pytest.fixture
-def tinygen(monkeypatch, capsys, tmp_path):
-    """Run the command line in an empty folder: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["tinygen", *map(str, words)])
-        code = 0
-        try:
-            commands.run()
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
 
 
 def one_line(*texts):

@@ -33,21 +33,21 @@ import numpy as np
 from numba import carray, njit
 
 from ..binding import kernel
-from .matmul import GROUP_BYTES, lines
-from .panels import pack, panels_of, tiling, unpack
+from .panels import GROUP_BYTES, pack, panels_of, tiling, unpack
 from .runtime import (
     ALONE,
     Call,
     flush_subnormals,
     inline,
     int64_pointer,
+    lines,
     native,
     restore,
     threads,
     word,
     workspace,
 )
-from .tile import ROWS, ROWS_4, VECTOR_BYTES, packed_tile_of_pieces, pointer_of, tile_of_pieces
+from .tile import ROWS, ROWS_4, VECTOR_BYTES, pointer_of, tile_of_pieces
 from .windows import Walk, gather
 
 FEW = 4  # output channels up to which dot products take less time than a tile
@@ -118,14 +118,10 @@ def tiles(
         direct = rows == high and here * size == row and c_lane == size
         tile_c, tile_row = (to, c_row) if direct else (scratch, row)
         adds = onto if direct else 0
-        if packed_a:
-            packed_tile_of_pieces(
-                kind, vectors, a, a_row, high - 1, panel, tile_c, tile_row, pieces, count, adds
-            )
-        else:
-            tile_of_pieces(
-                kind, vectors, a, a_row, rows - 1, panel, tile_c, tile_row, pieces, count, adds
-            )
+        last = (high if packed_a else rows) - 1
+        tile_of_pieces(
+            kind, vectors, packed_a, a, a_row, last, panel, tile_c, tile_row, pieces, count, adds
+        )
         if not direct:
             unpack(kind, size, scratch, row // size, to, c_row, c_lane, rows, here, onto)
 
@@ -284,21 +280,25 @@ def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, gr
     return Call(_gather32 if size == 4 else _gather64, table, out=c, workers=workers)
 
 
+def _bound(a: Any, w: Any, c: Any, window: Any, shape: Any, back: bool) -> Any:
+    """The call that computes images of this shape from images a, into c if it is given."""
+    if a.dtype != w.dtype or a.dtype not in (np.float32, np.float64) or 0 in shape:
+        return NotImplemented
+    c = np.empty(shape, a.dtype) if c is None else c
+    if not (served(a) and served(w, lanes=False) and served(c)):
+        return NotImplemented
+    places, pixels = (a, c) if back else (c, a)
+    both = walks(places.shape[1:3], pixels.shape[1:3], w.shape[:2], window, back)
+    b_group = w.shape[3] // window.groups * w.strides[3]
+    return _gathered(a, w.swapaxes(2, 3) if back else w, c, b_group, *both, window.groups)
+
+
 @kernel
 def conv2d_nd(x: Any, w: Any, *, window: Any, out: Any = None) -> Any:
     """The convolution, for images whose channels lie side by side."""
-    kernel, w = w.shape[:2], w.swapaxes(2, 3) if window.transposed else w
-    places = window.outputs(x.shape[1:3], kernel)
-    shape = (len(x), *places, w.shape[3])
-    if x.dtype != w.dtype or x.dtype not in (np.float32, np.float64) or 0 in shape:
-        return NotImplemented
-    out = np.empty(shape, x.dtype) if out is None else out
-    if not (served(x) and served(w, lanes=False) and served(out)):
-        return NotImplemented
-    b_group = w.shape[3] // window.groups * w.strides[3]
-    return _gathered(
-        x, w, out, b_group, *walks(places, x.shape[1:3], kernel, window), window.groups
-    )
+    w = w.swapaxes(2, 3) if window.transposed else w
+    shape = (len(x), *window.outputs(x.shape[1:3], w.shape[:2]), w.shape[3])
+    return _bound(x, w, out, window, shape, back=False)
 
 
 @kernel
@@ -306,11 +306,4 @@ def conv2d_dx(y: Any, w: Any, *, size: Any, window: Any, out: Any = None) -> Any
     """The gradient of the images, which is the transposed convolution."""
     w = w.swapaxes(2, 3) if window.transposed else w
     shape = (len(y), *size, w.shape[2] * window.groups)
-    if y.dtype != w.dtype or y.dtype not in (np.float32, np.float64) or 0 in shape:
-        return NotImplemented
-    out = np.empty(shape, y.dtype) if out is None else out
-    if not (served(y) and served(w, lanes=False) and served(out)):
-        return NotImplemented
-    b_group = w.shape[3] // window.groups * w.strides[3]
-    both = walks(y.shape[1:3], size, w.shape[:2], window, back=True)
-    return _gathered(y, w.swapaxes(2, 3), out, b_group, *both, window.groups)
+    return _bound(y, w, out, window, shape, back=True)

@@ -46,19 +46,18 @@ from .conv import (
     tiles,
     walks,
 )
-from .matmul import lines
 from .panels import pack, pack_rows
-from .runtime import Call, flush_subnormals, inline, native, restore, threads, word
+from .runtime import Call, flush_subnormals, inline, lines, native, restore, threads, word
 from .tile import ROWS, pointer_of
 from .windows import Walk, correlate
 
 # The table of arguments goes on after what it shares with conv.py. The sides A and B of the product
-# (x and y, or y and x) have SIDE words each: where it is, the step to the next group, strides, how
-# many columns and where each is packed, and which words of BLOCKS are its first row and the end.
+# (x and y, or y and x) have SIDE words each: first where it is, then the step to the next group,
+# strides, how many columns and where each is packed, and which words of BLOCKS are its rows.
 # TOGETHER: images of a block. TAPS_AT: where taps are in w. PIECES for TOGETHER images, PIECES_LAST
 # for what is left of them. BLOCKS, STARTS: see windows.Correlate. With few channels there is one
 # tap, whose channels are the rows of TAKEN: see _taken.
-AT, NEXT_GROUP, NEXT_IMAGE, NEXT_ROW, NEXT_COLUMN, WIDTH, COLUMNS, RANGE, SIDE = range(9)
+NEXT_GROUP, NEXT_IMAGE, NEXT_ROW, NEXT_COLUMN, WIDTH, COLUMNS, RANGE, SIDE = range(1, 9)
 A, B = GROUPS + 1, GROUPS + 1 + SIDE
 (
     W, W_GROUP, W_ROW, W_LANE, IMAGES, TOGETHER, CHANNELS, N_BLOCKS, BLOCKS, TAPS, TAPS_AT, STARTS,

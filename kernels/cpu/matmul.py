@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from ..binding import kernel
-from .panels import cost, pack, pack_rows, panels_of, tiling, unpack
+from .panels import GROUP_BYTES, cost, pack, pack_rows, panels_of, tiling, unpack
 from .runtime import (
     Call,
     address_of,
@@ -43,6 +43,7 @@ from .runtime import (
     flush_subnormals,
     inline,
     int64_pointer,
+    lines,
     native,
     restore,
     threads,
@@ -53,7 +54,6 @@ from .tile import ROWS, ROWS_4, TURN, VECTOR_BYTES, WIDE, tile
 
 NEVER = 1 << 62  # an operation on its own is np.matmul's: binding takes longer than it can gain
 KC = 1024  # how much of k is packed at a time
-GROUP_BYTES = 384 * 1024  # of B that is packed at a time, where A passes by
 A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
 MANY = 200  # rows of A: then B is the one that stays
 EPILOGUE = 16  # multiply-adds that an element of an epilogue takes as long as, about
@@ -261,11 +261,6 @@ def _product64(worker, workers, args):  # type: ignore[no-untyped-def]
 
 
 # ---- choosing ------------------------------------------------------------------------------------
-
-
-def lines(n: int) -> int:
-    """Bytes rounded up to whole lines of the cache."""
-    return -(-n // 64) * 64
 
 
 def _served(x: Any) -> bool:

@@ -27,6 +27,8 @@ from .tile import (
     vector_type,
 )
 
+GROUP_BYTES = 384 * 1024  # of panels that are packed at a time, to stay in the core's cache
+
 # ---- transposition in registers ------------------------------------------------------------------
 
 

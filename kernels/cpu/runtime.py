@@ -440,6 +440,11 @@ def table_of(args: Sequence[Any]) -> Any:
     return np.array(words, dtype=np.int64)
 
 
+def lines(n: int) -> int:
+    """Bytes rounded up to whole lines of the cache."""
+    return -(-n // 64) * 64
+
+
 _workspaces: list[Any] = []  # the newest is the largest; bound calls may still use older ones
 
 

@@ -219,26 +219,21 @@ _packed_pieces_1, _packed_pieces_2, _packed_pieces_3, _packed_pieces_4 = _of_pie
 
 
 @inline
-def tile_of_pieces(kind, vectors, a, a_row, last, panel, c, c_row, pieces, count, onto):  # type: ignore[no-untyped-def]
-    """The tile with k in so many pieces; the numbers of a row of A are side by side."""
-    if vectors == 4:
+def tile_of_pieces(kind, vectors, packed, a, a_row, last, panel, c, c_row, pieces, count, onto):  # type: ignore[no-untyped-def]
+    """The tile with k in so many pieces; the numbers of a row of A are side by side, or packed."""
+    if vectors == 4 and packed:
+        _packed_pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
+    elif vectors == 4:
         _pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
+    elif vectors == 3 and packed:
+        _packed_pieces_3(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
     elif vectors == 3:
         _pieces_3(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
+    elif vectors == 2 and packed:
+        _packed_pieces_2(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
     elif vectors == 2:
         _pieces_2(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
+    elif packed:
+        _packed_pieces_1(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
     else:
         _pieces_1(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-
-
-@inline
-def packed_tile_of_pieces(kind, vectors, a, a_row, last, panel, c, c_row, pieces, count, onto):  # type: ignore[no-untyped-def]
-    """The same for rows of A that were packed."""
-    if vectors == 4:
-        _packed_pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif vectors == 3:
-        _packed_pieces_3(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif vectors == 2:
-        _packed_pieces_2(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    else:
-        _packed_pieces_1(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)

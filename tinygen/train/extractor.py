@@ -22,13 +22,16 @@ from ..models import Classifier
 from ..random import Generator
 from .checkpoint import build_model, read
 
-# data set: the file in tinygen/metrics and its SHA-256; bench/classifiers.py writes them
+# data set: its fingerprint, the file in tinygen/metrics, the file's SHA-256; bench/classifiers.py
+# writes the files
 INCLUDED = {
     "mnist": (
+        "f76411c5a9d29dddd12189070a9b06286d3e650fdb6e3c00371e8be169b51d63",
         "lenet_mnist_v1.safetensors",
         "b37383f29cbbbc60d5a84f941c01408b3adaf23e61922082de21c36653e70a69",
     ),
     "strokes": (
+        "d87d414d8ac129a2bcdbce1b7191913ba8d8da8758bc467cda5f80cf80a311ac",
         "lenet_strokes_v1.safetensors",
         "b50392ef586e79a0947197e828e7e7d0c17dea361561052588b2b2fab06712fc",
     ),
@@ -86,7 +89,7 @@ class ClassifierExtractor:
 
 def included(name: str) -> ClassifierExtractor:
     """The classifier of a data set that comes with tinygen; KeyError for none, else checked."""
-    file, sha256 = INCLUDED[name]
+    _, file, sha256 = INCLUDED[name]
     path = Path(metrics.__file__).parent / file
     extractor = ClassifierExtractor(path)
     if extractor.sha256 != sha256:
@@ -128,8 +131,8 @@ def find_extractor(
 
 def _included_for(data: Dataset) -> str | None:
     """Which of tinygen's classifiers was trained on this very data, or on data of its name."""
-    for name in INCLUDED:
-        if included(name).data["fingerprint"] == data.fingerprint:
+    for name, (fingerprint, _, _) in INCLUDED.items():
+        if fingerprint == data.fingerprint:
             return name
     return data.name if data.name in INCLUDED else None
 
