@@ -5,8 +5,8 @@
 Both train the network of TensorFlow's DCGAN tutorial as tinygen/models/dcgan.py has it: Glorot's
 uniform first weights, non-saturating losses, R1 on a quarter of each batch, Adam, an average of the
 generator that warms up and draws. The settings are plain numbers that both are given; the random
-numbers of the two are different, so compare over several seeds. `--beta1 0.9 --r1 0 --ema 0` is
-the tutorial's own training.
+numbers of the two are different, so compare over several seeds. `--batch-size 256 --lr 1e-4
+--d-lr 1e-4 --beta1 0.9 --dropout 0.3 --r1 0 --ema 0` is the tutorial's own training.
 
 A training leaves, in OUT/PEER-SEED, images.npz with "images" (n, 28, 28, 1) uint8, drawn from
 N(0, 1) in evaluation, and weights.npz with tinygen's names and shapes, whichever peer trained them.

@@ -119,7 +119,7 @@ def test_convolutional_models_take_their_options(tinygen):
     assert config["model"]["options"] == {
         "width": 0.05, "dropout": 0.1, "projection": True, "latent": 7, "prior": "normal",
         "loss": "wasserstein", "r1": 0.5, "gradient_penalty": 1.0, "spectral_norm": True,
-        "critic_steps": 2, "optimizer": "adam", "lr": 0.0001, "d_lr": 0.0004, "betas": [0.5, 0.999],
+        "critic_steps": 2, "optimizer": "adam", "lr": 0.0005, "d_lr": 0.0004, "betas": [0.5, 0.999],
     }  # fmt: skip
     assert config["training"]["ema"] == 0.5
     assert tinygen("train", "cdcgan", "--out", "r", "--resume", "--epochs", 2)[0] == 0

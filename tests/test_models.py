@@ -449,10 +449,12 @@ def test_critic_steps_take_a_batch_each(kind):
 
 def test_each_player_has_its_own_learning_rate():
     rates = {k: o.lr for k, o in small(DCGAN, d_lr=4e-4).optimizers().items()}
-    assert rates == {"discriminator": 4e-4, "generator": 1e-4}
+    assert rates == {"discriminator": 4e-4, "generator": 5e-4}
     rates = {k: o.lr for k, o in small(DCGAN, d_lr=4e-4).optimizers(lr=1e-3).items()}
     assert rates == {"discriminator": 4e-4, "generator": 1e-3}
     rates = {k: o.lr for k, o in small(DCGAN).optimizers(lr=1e-3).items()}
+    assert rates == {"discriminator": 4e-3, "generator": 1e-3}  # the discriminator learns faster
+    rates = {k: o.lr for k, o in small(GAN).optimizers(lr=1e-3).items()}
     assert rates == {"discriminator": 1e-3, "generator": 1e-3}
 
 

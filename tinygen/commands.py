@@ -136,14 +136,15 @@ def train_command(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Images an update (128; gan, cgan 64; dcgan, cdcgan 256).", rich_help_panel=TRAIN
+            help="Images an update (VAEs, conv-gan and classifier 128; other GANs 64).",
+            rich_help_panel=TRAIN,
         ),
     ] = None,
     lr: Annotated[
         float | None,
         typer.Option(
-            help="Learning rate (VAEs and the classifier 1e-3; gan, cgan 2e-4; convolutional GANs "
-            "1e-4).",
+            help="Learning rate (VAEs and the classifier 1e-3; gan, cgan 2e-4; dcgan, cdcgan "
+            "5e-4; conv-gan 1e-4).",
             rich_help_panel=TRAIN,
         ),
     ] = None,
@@ -264,8 +265,8 @@ def train_command(
     r1: Annotated[
         float | None,
         typer.Option(
-            help="Weight of the slope penalty at real images (1, or 0 where the next two bound "
-            "the slope).",
+            help="Weight of the slope penalty at real images (1; dcgan, cdcgan 0.1; 0 where the "
+            "next two bound the slope).",
             rich_help_panel=GANS,
         ),
     ] = None,
@@ -293,7 +294,10 @@ def train_command(
     ] = None,
     d_lr: Annotated[
         float | None,
-        typer.Option(help="The discriminator's own learning rate (--lr).", rich_help_panel=GANS),
+        typer.Option(
+            help="The discriminator's own learning rate (--lr; dcgan, cdcgan four times it).",
+            rich_help_panel=GANS,
+        ),
     ] = None,
     optimizer: Annotated[
         OptimizerName | None, typer.Option(help="Optimizer (adam).", rich_help_panel=GANS)

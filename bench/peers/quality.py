@@ -13,14 +13,15 @@ import numpy as np
 
 # What both sides do alike; the names are those of tinygen's DCGAN and fit.
 SETTINGS: dict[str, tuple[Any, str]] = {
-    "epochs": (15, "passes over the training set"),
-    "batch_size": (256, "images a step"),
-    "lr": (1e-4, "learning rate of both players"),
+    "epochs": (10, "passes over the training set"),
+    "batch_size": (64, "images a step"),
+    "lr": (5e-4, "learning rate of the generator"),
+    "d_lr": (2e-3, "of the discriminator"),
     "beta1": (0.5, "of Adam"),
     "beta2": (0.999, "of Adam"),
-    "width": (1.0, "what the channels are multiplied by"),
-    "dropout": (0.3, "of the discriminator"),
-    "r1": (1.0, "weight of the penalty on the discriminator's slope, on a quarter of a batch"),
+    "width": (0.5, "what the channels are multiplied by"),
+    "dropout": (0.0, "of the discriminator"),
+    "r1": (0.1, "weight of the penalty on the discriminator's slope, on a quarter of a batch"),
     "ema": (0.999, "decay of the average of the generator, which draws; 0 for none"),
     "images": (10_000, "how many images are drawn at the end"),
 }

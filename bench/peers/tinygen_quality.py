@@ -15,7 +15,8 @@ def main() -> None:
     data = tg.data.load(options.data)
     model = tg.models.DCGAN(
         data.shape, width=options.width, dropout=options.dropout, r1=options.r1, lr=options.lr,
-        betas=(options.beta1, options.beta2), rng=tg.random.Generator(options.seed),
+        d_lr=options.d_lr, betas=(options.beta1, options.beta2),
+        rng=tg.random.Generator(options.seed),
     )  # fmt: skip
     start = time.perf_counter()
     run = fit(

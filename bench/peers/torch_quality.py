@@ -68,8 +68,9 @@ def main() -> None:
     G, D = torch_dcgan.networks(load)
     initialise(G)
     initialise(D)
-    rates = {"lr": options.lr, "betas": (options.beta1, options.beta2), "fused": True}
-    g_opt, d_opt = (torch.optim.Adam(net.parameters(), **rates) for net in (G, D))
+    how = {"betas": (options.beta1, options.beta2), "fused": True}
+    g_opt = torch.optim.Adam(G.parameters(), lr=options.lr, **how)
+    d_opt = torch.optim.Adam(D.parameters(), lr=options.d_lr, **how)
     average = {name: t.clone() for name, t in state(G).items()}
     pixels = 2 * mnist.scaled(mnist.images(options.data, "train")) - 1
     train = torch.from_numpy(pixels.reshape(-1, 1, 28, 28))

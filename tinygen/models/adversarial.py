@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import losses, nn, optim
 from ..graph import no_grad
@@ -35,8 +35,9 @@ class Adversarial(Model):
         prior: distribution of the noise, "normal" for N(0, 1) or "uniform" on [-1, 1).
         loss: a name of losses.gan.
         r1: weight of a penalty on D's slope at real images, which keeps the game in balance
-            (Mescheder et al., 2018); it is estimated on a quarter of each batch. None takes 1, or
-            0 where D's slope is bounded otherwise: by spectral_norm or a gradient penalty.
+            (Mescheder et al., 2018); it is estimated on a quarter of each batch. None takes
+            `r1_weight`, or 0 where D's slope is bounded otherwise: by spectral_norm or a gradient
+            penalty.
         gradient_penalty: weight of a penalty that holds D's slope near 1 between real and fake
             images (Gulrajani et al., 2017). None takes 10 for "wasserstein" (which asks for a
             bounded slope) without spectral_norm, else 0.
@@ -46,7 +47,7 @@ class Adversarial(Model):
             training takes so many batches.
         optimizer: "adam" or "sgd"; the usual learning rates of the latter are 0.1 and 0.01.
         lr: learning rate of both players.
-        d_lr: D's own (Heusel et al., 2017, two time-scale updates); None for `lr`.
+        d_lr: D's own (Heusel et al., 2017, two time-scale updates); None for `d_pace` times lr.
         betas: of Adam.
 
     Raises:
@@ -56,6 +57,8 @@ class Adversarial(Model):
     value_range = (-1.0, 1.0)
     epochs = 30
     batch_size = 64
+    r1_weight: ClassVar[float] = 1.0
+    d_pace: ClassVar[float] = 1.0  # the learning rate of D over that of G
     generator: nn.Module
     discriminator: nn.Module
 
@@ -71,7 +74,7 @@ class Adversarial(Model):
         if gradient_penalty is None:
             gradient_penalty = 10.0 if loss == "wasserstein" and not spectral_norm else 0.0
         if r1 is None:
-            r1 = 0.0 if spectral_norm or gradient_penalty else 1.0
+            r1 = 0.0 if spectral_norm or gradient_penalty else self.r1_weight
         for what, value, ok, expected in (
             ("prior", prior, prior in PRIORS, f"one of {', '.join(PRIORS)}"),
             ("optimizer", optimizer, optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
@@ -83,7 +86,7 @@ class Adversarial(Model):
             ("betas", betas, len(betas) == 2 and all(0 <= b < 1 for b in betas),
              "two numbers in [0, 1)"),
             ("lr", lr, 0 < lr < math.inf, "above 0"),
-            ("d_lr", d_lr, d_lr is None or 0 < d_lr < math.inf, "above 0, or None for lr"),
+            ("d_lr", d_lr, d_lr is None or 0 < d_lr < math.inf, "above 0, or None"),
         ):  # fmt: skip
             if not ok:
                 raise ValueError(f"{self.name}: {what} {value!r}, expected {expected}")
@@ -115,7 +118,7 @@ class Adversarial(Model):
                 return optim.SGD(part.parameters(), lr=lr)
             return optim.Adam(part.parameters(), lr=lr, betas=self.betas)
 
-        d_lr = lr if self.d_lr is None else self.d_lr
+        d_lr = self.d_pace * lr if self.d_lr is None else self.d_lr
         players = {"discriminator": (self.discriminator, d_lr), "generator": (self.generator, lr)}
         return {name: new(part, rate) for name, (part, rate) in players.items()}
 

@@ -46,13 +46,14 @@ class CDCGAN(Adversarial):
 
     name = "cdcgan"
     conditional = True
-    batch_size = 256
     ema = 0.999
+    r1_weight = 0.1
+    d_pace = 4.0
     on_processor: ClassVar[dict[str, Any]] = {"width": 0.5}  # a quarter of the arithmetic
 
     def __init__(
-        self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.3,
-        projection: bool = False, lr: float = 1e-4, **game: Any,
+        self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.0,
+        projection: bool = False, lr: float = 5e-4, **game: Any,
     ) -> None:  # fmt: skip
         own = {"width": width, "dropout": dropout, "projection": projection}
         super().__init__(shape, own, lr=lr, **game)

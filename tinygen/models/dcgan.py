@@ -27,6 +27,10 @@ class DCGAN(Adversarial):
     Sizes: height and width divisible by 4 up to 32 pixels, by 8 up to 64 (one doubling more, from
     512 channels), by 16 up to 128, and so on; grey or colour.
 
+    The tutorial's own training is `batch_size` 256, `lr` and `d_lr` 1e-4, `betas` (0.9, 0.999),
+    `dropout` 0.3, `r1` 0 and no average of the weights. Here the discriminator learns four times as
+    fast as the generator: at equal pace it cannot tell real from fake, and digits stay crooked.
+
     Args:
         width: scales the channels between image and noise; 1 for those above.
         dropout: of the discriminator, after each convolution.
@@ -35,12 +39,13 @@ class DCGAN(Adversarial):
 
     name = "dcgan"
     with_labels = "cdcgan"
-    batch_size = 256
     ema = 0.999
+    r1_weight = 0.1
+    d_pace = 4.0
     on_processor: ClassVar[dict[str, Any]] = {"width": 0.5}  # a quarter of the arithmetic
 
     def __init__(
-        self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.3, lr: float = 1e-4,
+        self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.0, lr: float = 5e-4,
         **game: Any,
     ) -> None:  # fmt: skip
         super().__init__(shape, {"width": width, "dropout": dropout}, lr=lr, **game)
