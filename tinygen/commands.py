@@ -265,8 +265,8 @@ def train_command(
     r1: Annotated[
         float | None,
         typer.Option(
-            help="Weight of the slope penalty at real images (1; dcgan, cdcgan 0.1; 0 where the "
-            "next two bound the slope).",
+            help="Weight of the slope penalty at real images (1, or 0 where the next two bound "
+            "the slope).",
             rich_help_panel=GANS,
         ),
     ] = None,

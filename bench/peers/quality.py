@@ -21,7 +21,7 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "beta2": (0.999, "of Adam"),
     "width": (0.5, "what the channels are multiplied by"),
     "dropout": (0.0, "of the discriminator"),
-    "r1": (0.1, "weight of the penalty on the discriminator's slope, on a quarter of a batch"),
+    "r1": (1.0, "weight of the penalty on the discriminator's slope, on a quarter of a batch"),
     "ema": (0.999, "decay of the average of the generator, which draws; 0 for none"),
     "images": (10_000, "how many images are drawn at the end"),
 }

@@ -35,9 +35,8 @@ class Adversarial(Model):
         prior: distribution of the noise, "normal" for N(0, 1) or "uniform" on [-1, 1).
         loss: a name of losses.gan.
         r1: weight of a penalty on D's slope at real images, which keeps the game in balance
-            (Mescheder et al., 2018); it is estimated on a quarter of each batch. None takes
-            `r1_weight`, or 0 where D's slope is bounded otherwise: by spectral_norm or a gradient
-            penalty.
+            (Mescheder et al., 2018); it is estimated on a quarter of each batch. None takes 1, or
+            0 where D's slope is bounded otherwise: by spectral_norm or a gradient penalty.
         gradient_penalty: weight of a penalty that holds D's slope near 1 between real and fake
             images (Gulrajani et al., 2017). None takes 10 for "wasserstein" (which asks for a
             bounded slope) without spectral_norm, else 0.
@@ -57,7 +56,6 @@ class Adversarial(Model):
     value_range = (-1.0, 1.0)
     epochs = 30
     batch_size = 64
-    r1_weight: ClassVar[float] = 1.0
     d_pace: ClassVar[float] = 1.0  # the learning rate of D over that of G
     generator: nn.Module
     discriminator: nn.Module
@@ -74,7 +72,7 @@ class Adversarial(Model):
         if gradient_penalty is None:
             gradient_penalty = 10.0 if loss == "wasserstein" and not spectral_norm else 0.0
         if r1 is None:
-            r1 = 0.0 if spectral_norm or gradient_penalty else self.r1_weight
+            r1 = 0.0 if spectral_norm or gradient_penalty else 1.0
         for what, value, ok, expected in (
             ("prior", prior, prior in PRIORS, f"one of {', '.join(PRIORS)}"),
             ("optimizer", optimizer, optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),

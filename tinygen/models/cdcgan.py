@@ -47,7 +47,6 @@ class CDCGAN(Adversarial):
     name = "cdcgan"
     conditional = True
     ema = 0.999
-    r1_weight = 0.1
     d_pace = 4.0
     on_processor: ClassVar[dict[str, Any]] = {"width": 0.5}  # a quarter of the arithmetic
 

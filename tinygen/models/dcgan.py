@@ -40,7 +40,6 @@ class DCGAN(Adversarial):
     name = "dcgan"
     with_labels = "cdcgan"
     ema = 0.999
-    r1_weight = 0.1
     d_pace = 4.0
     on_processor: ClassVar[dict[str, Any]] = {"width": 0.5}  # a quarter of the arithmetic
 
