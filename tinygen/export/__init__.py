@@ -1,0 +1,61 @@
+"""A trained generator as one file that its receiver can run, in a form of their choice.
+
+    made = artefact(run.model, title, hash)     # networks, noise, names, self-test
+    render("python", made)                      # {".py": bytes}
+
+network.py has the layers that all forms share, weights.py how they are rounded, spec.py how they
+are written as text; the other modules hold a form each, and runtime/ the code that goes into files.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from ..io import write_bytes
+from .artefact import PARTS, UNSTATED, Artefact, SelfTest, artefact, codes, identifier
+from .network import ExportError, Layer, Network, network
+from .weights import PRECISIONS, Stored, store
+
+__all__ = [
+    "FORMS", "PARTS", "PRECISIONS", "UNSTATED", "Artefact", "ExportError", "Layer", "Network",
+    "SelfTest", "Stored", "artefact", "codes", "identifier", "network", "render", "store", "write",
+]  # fmt: skip
+
+# form: the module with its function `render(artefact, **options) -> {suffix: bytes}`, the suffix
+# of its file (a form may write others beside it)
+FORMS = {
+    "python": ("python", ".py"),
+    "c": ("c", ".c"),
+    "html": ("html", ".html"),
+    "js": ("js", ".js"),
+    "onnx": ("onnx", ".onnx"),
+    "safetensors": ("safetensors", ".safetensors"),
+}
+
+
+def render(form: str, made: Artefact, **options: Any) -> dict[str, bytes]:
+    """The files of a form by suffix, the same bytes for the same artefact.
+
+    Raises ExportError where the form cannot express a part of the model, ValueError for an unknown
+    form.
+    """
+    if form not in FORMS:
+        raise ValueError(f"form {form!r}, expected one of {', '.join(FORMS)}")
+    module = importlib.import_module(f".{FORMS[form][0]}", __package__)
+    files: dict[str, bytes] = module.render(made, **options)
+    return files
+
+
+def write(form: str, made: Artefact, out: Path, **options: Any) -> list[Path]:
+    """Write a form's file to `out`, and others that it has beside it; each whole or not at all.
+
+    Raises OSError naming the path where it cannot be written.
+    """
+    suffix = FORMS[form][1] if form in FORMS else ""
+    files = render(form, made, **options)
+    paths = {k: out if k == suffix else out.with_suffix(k) for k in files}
+    for k, path in paths.items():
+        write_bytes(path, files[k])
+    return list(paths.values())

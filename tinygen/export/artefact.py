@@ -1,0 +1,220 @@
+"""What goes into an exported file, whatever the form: networks, noise, names, and a self-test.
+
+A file draws picture i of a seed from the same numbers as the checkpoint: entries i * latent and on
+of draw 0 of the stream "pictures" (see random.py for the stream's key and what words become). A
+conditional model's network sees the one-hot label beside its input, its 1 written as sqrt(inputs):
+
+    decoder(z, label * sqrt(latent))        encoder(image, label * sqrt(pixels)) -> mu, logvar
+
+The self-test is code 0 of seed 0, label 0, and the picture that it must give, computed in float64;
+of an encoder, the mean code of that picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import nn
+from ..images import to_uint8
+from ..models import VAE, Model
+from ..models.adversarial import Adversarial
+from ..random import Generator
+from ..version import __version__
+from .network import ExportError, Network, joined, network
+
+FORMAT = 1  # of the exported files
+PARTS = ("decoder", "encoder", "both")
+STREAM = "pictures"
+UNSTATED = "not stated; ask whoever trained it"
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """What the file must reproduce: codes to the bit, pictures within one grey level.
+
+    Attributes:
+        code: float32 (latent,), of the seed and number 0.
+        image: uint8 (H, W, C), what the decoder makes of it.
+        mean: float32 (latent,), the mean code of that image; None without an encoder.
+    """
+
+    seed: int
+    label: int
+    code: NDArray[np.float32]
+    image: NDArray[np.uint8]
+    mean: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A trained model as every form writes it.
+
+    Attributes:
+        title: the run's name as a person gave it; any text, to be escaped where it is written.
+        name: the same as an identifier: ASCII letters, digits and underscores.
+        model: the name of the architecture.
+        weights: a hash of the run's weights.
+        shape: (H, W, C) of an image. latent: length of a code. prior: "normal" or "uniform".
+        value_range: of the decoder's output and the encoder's input.
+        classes: names of the labels (any text), empty without labels.
+        decoder, encoder: the networks, or None for a part left out. The encoder gives the mean and
+            the log-variance of the code in a row.
+        precision: of the weights: "float32", "float16" or "int8".
+        licence: terms of the weights and of the data they come from.
+        about: how it was trained, for people: name -> text or number.
+        test: see SelfTest.
+    """
+
+    title: str
+    name: str
+    model: str
+    weights: str
+    shape: tuple[int, int, int]
+    latent: int
+    prior: str
+    value_range: tuple[float, float]
+    classes: tuple[str, ...]
+    decoder: Network | None
+    encoder: Network | None
+    precision: str
+    licence: str
+    about: dict[str, Any]
+    test: SelfTest
+
+    @property
+    def pixels(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        """The parts that it has, by name."""
+        both = {"decoder": self.decoder, "encoder": self.encoder}
+        return {name: x for name, x in both.items() if x is not None}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the weights and biases as stored."""
+        layers = [x for part in self.networks.values() for x in part.layers]
+        return sum(x.stored.nbytes + x.bias.nbytes for x in layers)
+
+    def conditioned(self, x: NDArray[Any], labels: NDArray[Any] | int | None) -> NDArray[Any]:
+        """Inputs (n, k) with the label beside them, (n, k + classes); as they are without."""
+        if not self.classes:
+            return x
+        hot = np.zeros((len(x), len(self.classes)), x.dtype)
+        hot[np.arange(len(x)), labels] = math.sqrt(x.shape[1])
+        return np.concatenate([x, hot], axis=1)
+
+    def describe(self) -> dict[str, Any]:
+        """What a file says of itself, JSON-able."""
+        return {
+            "format": FORMAT, "made by": f"tinygen {__version__}", "title": self.title,
+            "model": self.model, "weights": self.weights, "image": list(self.shape),
+            "latent": self.latent, "prior": self.prior, "classes": list(self.classes),
+            "precision": self.precision, "parts": list(self.networks),
+            "licence of the code": "MIT", "licence of weights and data": self.licence,
+            **self.about,
+        }  # fmt: skip
+
+
+def codes(artefact: Artefact, n: int, seed: int) -> NDArray[np.float32]:
+    """n codes (n, latent) of a seed, as every form draws them."""
+    return _codes(artefact.latent, artefact.prior, n, seed)
+
+
+def _codes(latent: int, prior: str, n: int, seed: int) -> NDArray[np.float32]:
+    rng = Generator(seed).stream(STREAM)
+    drawn = rng.normal((n, latent)) if prior == "normal" else 2 * rng.uniform((n, latent)) - 1
+    array: NDArray[np.float32] = drawn.numpy()
+    return array
+
+
+def stream_words() -> tuple[int, int]:
+    """(low, high): the 32-bit halves of the hash of the stream's name, see Generator.stream."""
+    digest = hashlib.sha256(STREAM.encode()).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
+
+
+def identifier(title: str) -> str:
+    """A name for files and functions: ASCII letters, digits, underscores, not starting with one."""
+    name = re.sub(r"[^a-z0-9]+", "_", title.lower().encode("ascii", "ignore").decode()).strip("_")
+    return name if name and not name[0].isdigit() else f"model_{name}".rstrip("_")
+
+
+def artefact(
+    model: Model, title: str, weights: str, *, classes: tuple[str, ...] = (),
+    part: str = "decoder", precision: str = "float32", licence: str = UNSTATED,
+    about: Mapping[str, Any] | None = None,
+) -> Artefact:  # fmt: skip
+    """A trained model as an Artefact.
+
+    Args:
+        model: in eval mode, with the weights to draw with.
+        title: the run's name.
+        weights: a hash of the weights.
+        classes: names of the labels of a conditional model; their numbers where it is empty.
+        part: "decoder" (which draws), "encoder" (of a VAE), or "both".
+        precision: of the weights.
+        licence: terms of weights and data.
+        about: how it was trained; no path or user name.
+
+    Raises:
+        ExportError: a model that draws nothing, an encoder of a model without one, a module that no
+            form has, a network that gives no image.
+        ValueError: an unknown part or precision, weights that do not fit it.
+    """
+    if part not in PARTS:
+        raise ValueError(f"part {part!r}, expected one of {', '.join(PARTS)}")
+    if not model.generates:
+        raise ExportError(f"{model.name} draws no images; export a generator, a VAE or a GAN")
+    if part != "decoder" and not isinstance(model, VAE):
+        raise ExportError(f"{model.name} has no encoder; only VAEs do (export the decoder instead)")
+    if isinstance(model, VAE):
+        main: nn.Module = model.decoder
+        final = "sigmoid"
+    elif isinstance(model, Adversarial):
+        main, final = model.generator, ""
+    else:
+        raise ExportError(f"{model.name}: unknown how it draws; expected a VAE or a GAN")
+    inputs = (model.latent + model.classes,)
+    decoder = network(model, [main], inputs, precision, activation=final)
+    if math.prod(decoder.output) != model.pixels:
+        raise ExportError(f"{model.name}: gives {decoder.output}, expected images {model.shape}")
+    encoder = None
+    if isinstance(model, VAE) and part != "decoder":
+        hidden = network(model, [model.encoder], (model.pixels + model.classes,), precision)
+        ends = [
+            network(model, [m], hidden.output, precision) for m in (model.to_mu, model.to_logvar)
+        ]
+        encoder = joined(hidden, *ends)
+    prior = getattr(model, "prior", "normal")
+    names = classes or tuple(str(k) for k in range(model.classes))
+    made = Artefact(
+        title, identifier(title), model.name, weights, model.shape, model.latent, prior,
+        model.value_range, tuple(names) if model.classes else (), decoder, encoder, precision,
+        licence, dict(about or {}), None,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return _tested(made, part)
+
+
+def _tested(made: Artefact, part: str) -> Artefact:
+    """The artefact with its self-test, and without the part that was not asked for."""
+    assert made.decoder is not None
+    code = codes(made, 1, seed=0)
+    flat = made.decoder(made.conditioned(code.astype(np.float64), 0)).reshape(1, -1)
+    image = to_uint8(flat, made.value_range)
+    mean = None
+    if made.encoder is not None:
+        low, high = made.value_range
+        x = made.conditioned(image / 255 * (high - low) + low, 0)
+        mean = made.encoder(x)[0, : made.latent].astype(np.float32)
+    test = SelfTest(0, 0, code[0], image.reshape(made.shape), mean)
+    return replace(made, test=test, decoder=None if part == "encoder" else made.decoder)

@@ -1,0 +1,77 @@
+"""A model as text: the description and the weights that the Python file and the page carry.
+
+The description is JSON. The weights are bytes in base64: layer after layer, part after part, the
+values, for int8 the scale of each output (float32), and the bias (float32), all little endian.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+
+from .artefact import Artefact, stream_words
+from .network import Layer
+
+
+def weights(artefact: Artefact) -> bytes:
+    """The weights of all parts, in the order in which the description lists the layers."""
+    parts: list[bytes] = []
+    for network in artefact.networks.values():
+        for layer in network.layers:
+            parts.append(layer.stored.values.tobytes())
+            if layer.stored.scale is not None:
+                parts.append(layer.stored.scale.astype("<f4").tobytes())
+            parts.append(layer.bias.astype("<f4").tobytes())
+    return b"".join(parts)
+
+
+def description(artefact: Artefact) -> dict[str, Any]:
+    """What a program needs beside the weights, JSON-able.
+
+    Keys: about (artefact.describe()), image (H, W, C), latent, prior, range, classes, precision,
+    stream (two words, see artefact.stream_words), parts (name -> layers), test.
+    """
+    test = artefact.test
+    return {
+        "about": artefact.describe(), "image": list(artefact.shape), "latent": artefact.latent,
+        "prior": artefact.prior, "range": list(artefact.value_range),
+        "classes": list(artefact.classes), "precision": artefact.precision,
+        "stream": list(stream_words()),
+        "parts": {k: [_layer(x) for x in part.layers] for k, part in artefact.networks.items()},
+        "test": {
+            "seed": test.seed, "label": test.label, "code": encoded(test.code),
+            "image": encoded(test.image),
+            "mean": None if test.mean is None else encoded(test.mean),
+        },
+    }  # fmt: skip
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    """kind, name, input, output, activation, slope; of convolutions kernel, stride, before (zeros
+    above and to the left, or what is cut there of a transposed one), dilation."""
+    out: dict[str, Any] = {
+        "kind": layer.kind, "name": layer.name, "input": list(layer.input),
+        "output": list(layer.output), "activation": layer.activation, "slope": layer.slope,
+    }  # fmt: skip
+    if layer.kind != "dense":
+        window = layer.window
+        out |= {
+            "kernel": list(layer.weight.shape[:2]), "stride": list(window.stride),
+            "before": [before for before, _ in window.padding], "dilation": list(window.dilation),
+        }  # fmt: skip
+    return out
+
+
+def encoded(array: Any) -> str:
+    """The bytes of an array, little endian, in base64."""
+    array = np.asarray(array)
+    return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
+
+
+def as_json(value: Any) -> str:
+    """JSON in ASCII, the same text for the same value, that neither ends nor opens an HTML tag."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
