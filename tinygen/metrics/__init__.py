@@ -18,6 +18,7 @@ from .neighbours import (
     duplicates,
     nearest,
     neighbour_radii,
+    neighbourhoods,
     pairwise_distance,
     precision_recall,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "mmd2",
     "nearest",
     "neighbour_radii",
+    "neighbourhoods",
     "pairwise_distance",
     "precision_recall",
 ]

@@ -122,9 +122,22 @@ def squared_distances(x: NDArray[Any], y: NDArray[Any]) -> Iterator[tuple[slice,
     as grey levels. Values below 0 are rounding and become 0.
     """
     for rows, columns in blocks(len(x), len(y)):
-        a, b = (z.astype(np.float64, copy=False) for z in (x[rows], y[columns]))
-        block = a @ b.T
-        block *= -2
-        block += np.einsum("ij,ij->i", a, a)[:, None]
-        block += np.einsum("ij,ij->i", b, b)
-        yield rows, columns, np.maximum(block, 0, out=block)
+        yield rows, columns, _squares(x[rows], y[columns])
+
+
+def distances_within(x: NDArray[Any]) -> Iterator[tuple[slice, slice, Floats]]:
+    """squared_distances of all pairs of one set, those of two different blocks in one order only:
+    values.T are those of (columns, rows)."""
+    parts = [slice(i, min(i + ROWS, len(x))) for i in range(0, len(x), ROWS)]
+    for i, rows in enumerate(parts):
+        for columns in parts[i:]:
+            yield rows, columns, _squares(x[rows], x[columns])
+
+
+def _squares(x: NDArray[Any], y: NDArray[Any]) -> Floats:
+    a, b = (z.astype(np.float64, copy=False) for z in (x, y))
+    block = a @ b.T
+    block *= -2
+    block += np.einsum("ij,ij->i", a, a)[:, None]
+    block += np.einsum("ij,ij->i", b, b)
+    return np.maximum(block, 0, out=block)

@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Floats, features, images, pair, plain, squared_distances, whole
+from .arrays import (
+    Floats,
+    distances_within,
+    features,
+    images,
+    pair,
+    plain,
+    squared_distances,
+    whole,
+)
 
 ROUNDING = 1e-12  # of the largest squared length: two squared distances nearer than that are equal
 
@@ -48,15 +57,7 @@ def precision_recall(real: Any, fake: Any, *, k: int = 3) -> PrecisionRecall:
     Source: Kynkaanniemi et al., "Improved precision and recall metric for assessing generative
     models" (2019).
     """
-    x, y, k = _centred("precision_recall", real, fake, k)
-    around_x, around_y = _balls(x, k), _balls(y, k)
-    slack = _slack(x, y)
-    precise, recalled = np.zeros(len(y), bool), np.zeros(len(x), bool)
-    for rows, columns, d2 in squared_distances(x, y):
-        d2 -= slack
-        precise[columns] |= (d2 <= around_x[rows, None]).any(axis=0)
-        recalled[rows] |= (d2 <= around_y[columns]).any(axis=1)
-    return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
+    return _neighbourhoods("precision_recall", real, fake, k, k)[0]
 
 
 def density_coverage(real: Any, fake: Any, *, k: int = 5) -> DensityCoverage:
@@ -68,21 +69,42 @@ def density_coverage(real: Any, fake: Any, *, k: int = 5) -> DensityCoverage:
     with its wide ball, spoils them less than precision and recall.
     Source: Naeem et al., "Reliable fidelity and diversity metrics for generative models" (2020).
     """
-    x, y, k = _centred("density_coverage", real, fake, k)
-    around_x, slack = _balls(x, k), _slack(x, y)
+    return _neighbourhoods("density_coverage", real, fake, k, k)[1]
+
+
+def neighbourhoods(real: Any, fake: Any) -> tuple[PrecisionRecall, DensityCoverage]:
+    """precision_recall and density_coverage with the k of each, from the same distances."""
+    return _neighbourhoods("neighbourhoods", real, fake, 3, 5)
+
+
+def _neighbourhoods(
+    who: str, real: Any, fake: Any, k: int, wide: int
+) -> tuple[PrecisionRecall, DensityCoverage]:
+    """Precision and recall with k, density and coverage with `wide`, which is not below k."""
+    x, y, wide = _centred(who, real, fake, wide)
+    nearest_of_x = _nearest_others(x, wide)
+    around_x, widely_around_x = nearest_of_x[:, k], nearest_of_x[:, wide]
+    around_y, slack = _nearest_others(y, k)[:, k], _slack(x, y)
+    precise, recalled = np.zeros(len(y), bool), np.zeros(len(x), bool)
     inside, covered = 0, np.zeros(len(x), bool)
-    for rows, _, d2 in squared_distances(x, y):
+    for rows, columns, d2 in squared_distances(x, y):
         d2 -= slack
-        within = d2 <= around_x[rows, None]
+        precise[columns] |= (d2 <= around_x[rows, None]).any(axis=0)
+        recalled[rows] |= (d2 <= around_y[columns]).any(axis=1)
+        within = d2 <= widely_around_x[rows, None]
         inside += int(np.count_nonzero(within))
         covered[rows] |= within.any(axis=1)
-    return DensityCoverage(inside / (k * len(y)), float(covered.mean()))
+    return (
+        PrecisionRecall(float(precise.mean()), float(recalled.mean())),
+        DensityCoverage(inside / (wide * len(y)), float(covered.mean())),
+    )
 
 
 def neighbour_radii(x: Any, k: int) -> Floats:
     """The distance of each of n points (n, d) to its k-th nearest other: (n,)."""
     array = features("neighbour_radii", "x", x)
-    radii: Floats = np.sqrt(_balls(array, _enough("neighbour_radii", k, len(array))))
+    k = _enough("neighbour_radii", k, len(array))
+    radii: Floats = np.sqrt(_nearest_others(array, k)[:, k])
     return radii
 
 
@@ -174,12 +196,18 @@ def _slack(x: Floats, y: Floats) -> float:
     return ROUNDING * longest
 
 
-def _balls(x: Floats, k: int) -> Floats:
-    """The squared radius of each ball, (n,): the (k + 1)-th least distance with its own 0."""
+def _nearest_others(x: Floats, k: int) -> Floats:
+    """For each point its k + 1 least squared distances in order, the first the 0 to itself."""
     least = np.full((len(x), k + 1), np.inf)
-    for rows, _, d2 in squared_distances(x, x):
+
+    def keep(rows: slice, d2: Floats) -> None:
         both = np.concatenate([least[rows], d2], axis=1)
         both.partition(k, axis=1)
         least[rows] = both[:, : k + 1]
-    radii: Floats = least.max(axis=1)
-    return radii
+
+    for rows, columns, d2 in distances_within(x):
+        keep(rows, d2)
+        if rows != columns:
+            keep(columns, d2.T)
+    least.sort(axis=1)
+    return least

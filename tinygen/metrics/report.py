@@ -14,7 +14,7 @@ from .arrays import features, generator, plain, probabilities
 from .classes import ClassBalance, class_balance, collapsed, inception_score, label_accuracy
 from .frechet import fid
 from .kernel import kid
-from .neighbours import density_coverage, duplicates, nearest, pairwise_distance, precision_recall
+from .neighbours import duplicates, nearest, neighbourhoods, pairwise_distance
 
 QUALITY_VERSION = 1  # of the measures and their settings; a figure is compared within one version
 
@@ -284,13 +284,12 @@ def _distribution(reference: _Set, real: _Set, drawn: _Set, seed: int) -> list[M
 
 def _neighbourhoods(reference: _Set, real: _Set, drawn: _Set, seed: int) -> list[Measure]:
     """Precision, recall, density and coverage."""
-    measures = []
-    for function in (precision_recall, density_coverage):
-        a, b = (function(reference.features, s.features) for s in (drawn, real))
-        measures += [
-            Measure(name, x, y, "higher") for name, x, y in zip(a._fields, a, b, strict=True)
-        ]
-    return measures
+    found = (neighbourhoods(reference.features, s.features) for s in (drawn, real))
+    return [
+        Measure(name, x, y, "higher")
+        for a, b in zip(*found, strict=True)
+        for name, x, y in zip(a._fields, a, b, strict=True)
+    ]
 
 
 def _classes(reference: _Set, real: _Set, drawn: _Set, seed: int) -> list[Measure]:

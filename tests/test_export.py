@@ -1,0 +1,301 @@
+"""What is exported: a model as a chain of layers, rounded, with its noise and its self-test."""
+
+import json
+import math
+import os
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import export, models, nn, train
+from tinygen.export import spec
+from tinygen.random import philox
+
+ALL = [k for k in models.MODELS if k != "classifier"]
+SMALL = {"width": 0.1, "hidden": (12,), "latent": 5}
+
+
+def small(name, shape=(12, 12, 1), **more):
+    """An untrained model whose batch normalisation has seen something, in eval mode."""
+    kind = models.find(name)
+    options = {k: v for k, v in {**SMALL, **more}.items() if k in kind.option_names()}
+    model = kind(shape, classes=3, rng=tg.random.Generator(0), **options)
+    rng = np.random.default_rng(0)
+    for part in model.named_modules().values():
+        if isinstance(part, nn.BatchNorm):
+            n = part.features
+            part.running_mean.data[:] = rng.normal(size=n)
+            part.running_var.data[:] = rng.uniform(0.2, 2, n)
+            part.weight.data[:] = rng.uniform(0.5, 1.5, n)
+            part.bias.data[:] = rng.normal(size=n)
+        elif isinstance(getattr(part, "bias", None), nn.Parameter):
+            part.bias.data[:] = 0.1 * rng.normal(size=part.bias.shape)
+    return model.eval()
+
+
+def made(name, **more):
+    options = {k: more.pop(k) for k in ("part", "precision", "licence") if k in more}
+    return export.artefact(small(name, **more), "a run", "0123", **options)
+
+
+# ---- the chain is the model ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("shape", [(12, 12, 1), (16, 12, 3)])
+def test_a_chain_draws_what_the_model_draws(name, shape):
+    model = small(name, shape)
+    part = "both" if isinstance(model, models.VAE) else "decoder"
+    chain = export.artefact(model, "run", "", part=part)
+    labels = np.array([2, 0, 1, 1])
+    z = export.codes(chain, 4, seed=7)
+    want = train.pictures.draw(model, z, labels if model.conditional else None)
+    got = chain.decoder(chain.conditioned(z, labels))
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got.reshape(want.shape), want, atol=2e-6)
+    if part == "both":
+        y = tg.tensor(labels) if model.conditional else None
+        mu, logvar = model.encode(tg.tensor(want), y)
+        both = chain.encoder(chain.conditioned(want.reshape(4, -1), labels))
+        np.testing.assert_allclose(both[:, : model.latent], mu.numpy(), atol=3e-6)
+        np.testing.assert_allclose(both[:, model.latent :], logvar.numpy(), atol=3e-6)
+
+
+def test_codes_are_those_of_a_run():
+    model = small("gan", prior="uniform")
+    chain = export.artefact(model, "run", "")
+    for seed in (0, 3, 2**64 - 1):
+        assert np.array_equal(export.codes(chain, 5, seed), train.Run(model).codes(5, seed))
+
+
+def test_the_words_of_the_stream_make_its_key():
+    low, high = spec.stream_words()
+    seed = 0x0123456789ABCDEF
+    key = seed ^ 0x74696E7967656E31
+    words = philox(low, high, 0, 0, key & 0xFFFFFFFF, key >> 32)
+    stream = tg.random.Generator(seed).stream("pictures")
+    assert int(stream.key.numpy()[0]) == words[0] | words[1] << 32
+
+
+CHAINS = {
+    "groups and dilation": (
+        (9, 8, 4),
+        lambda g: [
+            nn.Conv2d(4, 6, (3, 2), (2, 1), ((2, 1), (0, 3)), (1, 2), groups=2, rng=g), nn.SiLU(),
+            nn.ConvTranspose2d(6, 4, (2, 3), (1, 2), (0, 1), (0, 1), 2, groups=2, rng=g),
+            nn.BatchNorm(4), nn.Softplus(),
+        ],
+    ),
+    "same": (
+        (7, 10, 2),
+        lambda g: [
+            nn.Conv2d(2, 3, 4, 3, "same", bias=False, rng=g), nn.LeakyReLU(0.25),
+            nn.ConvTranspose2d(3, 2, 5, 2, "same", rng=g), nn.Tanh(),
+        ],
+    ),
+    "a kernel smaller than the stride": (
+        (4, 4, 2),
+        lambda g: [
+            nn.ConvTranspose2d(2, 3, 2, 3, "valid", 2, rng=g), nn.ReLU(), nn.Conv2d(3, 1, 1, rng=g)
+        ],
+    ),
+    "normalised before and after a reshape": (
+        (3,),
+        lambda g: [
+            nn.Dense(3, 24, bias=False, rng=g), nn.BatchNorm(24), nn.ReLU(),
+            nn.Dense(24, 24, rng=g),
+            nn.Reshape(2, -1, 4), nn.BatchNorm(4), nn.Sigmoid(), nn.Flatten(), nn.Dropout(0.5),
+            nn.SpectralNorm(nn.Dense(24, 5, rng=g), rng=g), nn.BatchNorm(5),
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_computes_what_its_modules_do(name):
+    shape, layers = CHAINS[name]
+    module = nn.Sequential(*layers(tg.random.Generator(1)))
+    x = np.random.default_rng(1).normal(size=(6, *shape)).astype(np.float32)
+    module(tg.tensor(x))  # moments, singular vectors
+    module.eval()
+    chain = export.network(module, [module], shape)
+    want = module(tg.tensor(x)).numpy()
+    np.testing.assert_allclose(chain(x).reshape(want.shape), want, rtol=2e-5, atol=2e-6)
+    assert chain.output == want.shape[1:]
+    assert [a.output for a in chain.layers[:-1]] == [
+        a.input if len(a.input) == len(b.output) else b.output
+        for a, b in zip(chain.layers[1:], chain.layers[:-1], strict=True)
+    ]
+
+
+def test_what_a_sample_takes():
+    chain = made("dcgan").decoder
+    assert chain.input == (5,)
+    assert chain.output == (12, 12, 1)
+    first, *rest = chain.layers
+    assert first.multiply_adds == math.prod(first.weight.shape)
+    assert [x.multiply_adds for x in rest] == [x.weight.size * math.prod(x.input[:2]) for x in rest]
+    assert chain.widest == max(math.prod(x.output) for x in chain.layers)
+
+
+# ---- rounding ------------------------------------------------------------------------------------
+
+
+def test_float32_is_kept_and_float16_is_rounded_to_nearest():
+    w = np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32)
+    assert np.array_equal(export.store(w).array(), w)
+    half = export.store(w, "float16")
+    assert half.values.dtype == np.float16
+    assert np.array_equal(half.array(), w.astype(np.float16).astype(np.float32))
+    assert half.nbytes == 2 * w.size
+
+
+def test_int8_is_off_by_half_a_step_of_each_output_at_most():
+    w = np.random.default_rng(0).normal(size=(3, 3, 20, 8)) * 10.0 ** np.arange(-4, 4)
+    w[..., 3] = 0
+    stored = export.store(w, "int8")
+    assert stored.values.dtype == np.int8
+    assert stored.scale.shape == (8,)
+    step = np.abs(w).max(axis=(0, 1, 2)) / 127
+    assert (np.abs(stored.array() - w) <= 0.5001 * step + 1e-12).all()
+    assert (stored.array()[..., 3] == 0).all()
+    assert stored.nbytes == w.size + 32
+
+
+@pytest.mark.parametrize(
+    ("weight", "precision", "words"),
+    [
+        ([1.0, np.nan], "float32", "not finite"),
+        ([1.0, -np.inf], "int8", "not finite"),
+        ([1.0, 7e4], "float16", "70000 does not fit float16; export as float32 or int8"),
+        ([1.0], "bf16", "'bf16', expected one of float32, float16, int8"),
+    ],
+)
+def test_weights_that_cannot_be_stored(weight, precision, words):
+    with pytest.raises(ValueError, match=words):
+        export.store(np.array(weight), precision)
+
+
+def test_a_smaller_precision_is_a_smaller_artefact_that_draws_nearly_the_same():
+    whole = made("dcgan")
+    z = export.codes(whole, 20, 0)
+    want = whole.decoder(z)
+    for precision, size, error in (("float16", 0.52, 2e-3), ("int8", 0.35, 5e-2)):
+        less = made("dcgan", precision=precision)
+        assert less.nbytes < size * whole.nbytes
+        assert 0 < np.abs(less.decoder(z) - want).max() < error
+
+
+# ---- the artefact --------------------------------------------------------------------------------
+
+
+def test_the_self_test_is_what_the_model_draws():
+    chain = made("cvae", part="both")
+    model = small("cvae")
+    image = train.Run(model).sample(1, labels=0, seed=0)
+    assert np.array_equal(chain.test.code, train.Run(model).codes(1)[0])
+    assert np.abs(chain.test.image - 255 * image[0]).max() <= 0.5001
+    x = tg.tensor(chain.test.image[None].astype(np.float32) / 255)
+    mu, _ = model.encode(x, tg.tensor([0]))
+    np.testing.assert_allclose(chain.test.mean, mu.numpy()[0], atol=1e-6)
+    assert made("cvae", part="encoder").decoder is None
+    assert made("cvae").encoder is None
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("vae-mnist", "vae_mnist"), ("My Run (2)", "my_run_2"), ("../../etc", "etc"),
+        ("</script>*/\"'\\", "script"), ("数字", "model"), ("2", "model_2"), ("", "model"),
+        ("a\nb", "a_b"),
+    ],
+)  # fmt: skip
+def test_names_of_files_and_functions(title, name):
+    assert export.identifier(title) == name
+    assert name.isidentifier()
+
+
+def test_the_description_is_json_that_leaves_no_tag_and_says_how_to_read_the_weights():
+    hostile = "</script><!-- \u2028 'quoted' \"twice\" \\ */ ]]> 数字"
+    chain = export.artefact(
+        small("cgan"), hostile, "0123", classes=(hostile, "b", "c"), licence=hostile,
+        precision="int8", about={"data": hostile},
+    )  # fmt: skip
+    text = spec.as_json(spec.description(chain))
+    assert text.isascii()
+    assert not set(text) & set("<>&")
+    found = json.loads(text)
+    assert found["about"]["title"] == found["about"]["data"] == found["classes"][0] == hostile
+    blob, at = spec.weights(chain), 0
+    for layer, told in zip(chain.decoder.layers, found["parts"]["decoder"], strict=True):
+        size = math.prod(told["input"]) * math.prod(told["output"])
+        values = np.frombuffer(blob, "i1", size, at).reshape(layer.weight.shape)
+        scale, bias = np.frombuffer(blob, "<f4", 2 * told["output"][0], at + size).reshape(2, -1)
+        assert np.array_equal(values * scale, layer.weight)
+        assert np.array_equal(bias, layer.bias)
+        at += size + 8 * told["output"][0]
+    assert at == len(blob) == chain.nbytes
+
+
+# ---- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([nn.BatchNorm(4), nn.Dense(4, 2)], r"0: BatchNorm\(4\) does not follow.*right after such"),
+        ([nn.Dense(4, 4), nn.ReLU(), nn.BatchNorm(4)], r"2: BatchNorm\(4\).*before the activation"),
+        ([nn.ReLU(), nn.Dense(4, 2)], r"0: ReLU\(\) follows no Dense layer"),
+        ([nn.Dense(4, 2), nn.ReLU(), nn.Tanh()], r"2: Tanh\(\) follows no Dense layer"),
+        ([nn.Dense(4, 4), nn.LayerNorm(4)], r"1: the exported forms do not have LayerNorm\(4\).*"
+         "they have Dense, Conv2d.*safetensors"),
+        ([nn.Reshape(2, 2, 1), nn.Upsample(2)], r"1: the exported forms do not have Upsample"),
+        ([nn.Dense(3, 2)], r"0: Dense\(3, 2\) meets a sample of shape \(4,\)"),
+        ([nn.Flatten()], "nothing with weights"),
+    ],
+)  # fmt: skip
+def test_what_no_form_can_express_is_named(layers, words):
+    module = nn.Sequential(*layers)
+    with pytest.raises(export.ExportError, match=words):
+        export.network(module, [module], (4,))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("gan", {"part": "both"}, "gan has no encoder; only VAEs do"),
+        ("vae", {"part": "all"}, "part 'all', expected one of decoder, encoder, both"),
+        ("vae", {"precision": "half"}, "precision 'half', expected one of float32"),
+    ],
+)
+def test_what_cannot_be_exported(name, options, words):
+    with pytest.raises(ValueError, match=words):
+        made(name, **options)
+
+
+def test_a_classifier_draws_nothing():
+    judge = models.Classifier((12, 12, 1), classes=3, rng=tg.random.Generator(0))
+    with pytest.raises(export.ExportError, match="classifier draws no images"):
+        export.artefact(judge, "run", "")
+
+
+def test_an_unknown_form():
+    with pytest.raises(ValueError, match="form 'exe', expected one of python, c, html"):
+        export.render("exe", made("vae"))
+
+
+def test_a_file_is_written_whole_or_not_at_all(monkeypatch, tmp_path):
+    chain, out = made("vae"), tmp_path / "run.py"
+    export.write("python", chain, out)
+    before = out.read_bytes()
+    assert before == export.render("python", chain)[".py"]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        export.write("python", made("vae", latent=7), out)
+    assert out.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["run.py"]

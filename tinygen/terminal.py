@@ -1,0 +1,22 @@
+"""What the commands share: how a run is named, and how the terminal is written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+BestOption = Annotated[
+    bool,
+    typer.Option("--best", help="Use the weights that did best: on held-out images, or by KID."),
+]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
+]
+
+
+def console() -> Console:
+    """Standard output, with the library's colours but without its guesses about numbers."""
+    return Console(highlight=False, soft_wrap=True)
