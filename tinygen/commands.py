@@ -1,4 +1,4 @@
-"""The commands of `tinygen`: train, sample, evaluate, info."""
+"""The commands of `tinygen`: train, sample, evaluate, info; deploy.py has more."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from . import losses, models, train
+from . import deploy, losses, models, train
 from .backend import BACKENDS, PRECISIONS, DeviceError, show_config, use_backend
 from .backend import get as get_backend
 from .data import Dataset, load
 from .metrics import Quality
 from .random import Generator
+from .terminal import BestOption, RunArgument, console
 from .train import pictures
 from .version import __version__
 
@@ -69,10 +70,6 @@ def _fail(error: object, code: int) -> None:
         f"error: {text}", markup=False, soft_wrap=True, style="red"
     )
     sys.exit(code)
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
 
 
 def _version(asked: bool) -> None:
@@ -372,7 +369,7 @@ def train_command(
     if out is None:
         out = _new_folder(model, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
-    show = _console()
+    show = console()
     with use_backend(str(backend), str(precision)):
         network: models.Model = make(
             dataset.shape, classes=classes, rng=Generator(how["seed"]), **options
@@ -444,14 +441,6 @@ def _newest(model: str) -> Path:
 
 # ---- sample --------------------------------------------------------------------------------------
 
-BestOption = Annotated[
-    bool,
-    typer.Option("--best", help="Use the weights that did best: on held-out images, or by KID."),
-]
-RunArgument = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
-]
-
 
 @app.command("sample")
 def sample_command(
@@ -502,7 +491,7 @@ def sample_command(
         columns = pictures.COLUMNS if result.model.conditional and label is None else None
     text = pictures.note(result.model, seed)
     result.picture(images, columns).save(out, text)
-    _console().print(f"{len(images)} images in {out}", markup=False)
+    console().print(f"{len(images)} images in {out}", markup=False)
 
 
 def load_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[Any]:
@@ -514,6 +503,13 @@ def load_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[Any]
     image = pixels.decode(path, size)
     converted: NDArray[Any] = pixels.with_channels(image[None], channels)[0]
     return converted
+
+
+# ---- export, verify, explore ---------------------------------------------------------------------
+
+app.command("export")(deploy.export_command)
+app.command("verify")(deploy.verify_command)
+app.command("explore")(deploy.explore_command)
 
 
 # ---- warmup --------------------------------------------------------------------------------------
@@ -539,7 +535,7 @@ def warmup_command(
             "there is nothing to compile without Numba, and trainings run on NumPy alone; for the "
             'fast kernels run `pip install "tinygen[fast]"`'
         )
-    show = _console()
+    show = console()
     builds: list[Any] = [models.find(name) for name in names or models.MODELS]
     for build in builds:
         began = time.perf_counter()
@@ -572,7 +568,7 @@ def info_command(
         raise ValueError("info: name the folder of a run, or ask for --system")
     result = train.open_run(run_folder)
     config = train.RunFolder(run_folder).read_config()
-    show = _console()
+    show = console()
     model = result.model
     code = f", code {model.latent}" if model.generates else ""
     show.print(f"[bold]{model.name}[/bold]  images {model.shape}{code}"
@@ -656,7 +652,7 @@ def evaluate_command(
     """
     result = train.open_run(run_folder, best=best)
     model = result.model
-    dataset = _data_of(result, data)
+    dataset = result.load_data(data)
     bar = Progress(transient=True, console=Console(stderr=True) if as_json else None)
     tasks: dict[str, Any] = {}
 
@@ -694,33 +690,13 @@ def evaluate_command(
     if as_json:
         print(json.dumps(kept, indent=2))
         return
-    show = _console()
+    show = console()
     if figures:
         _show_figures(show, figures)
     if quality is not None and extractor is not None:
         _show_quality(show, quality, extractor)
     if why:
         show.print(f"what it draws was not measured: {why}", markup=False)
-
-
-def _data_of(result: train.Run, other: str | None) -> Dataset:
-    """The data that a run was trained on, or other data of the same shape."""
-    if other is not None:
-        dataset = load(other)
-    elif result.data.get("source") is not None:
-        dataset = load(result.data["source"], **result.data["options"])
-        if dataset.fingerprint != result.data["fingerprint"]:
-            raise ValueError(
-                f"{result.data['source']} has changed since the training; name the data to "
-                "measure on with --data"
-            )
-    else:
-        raise ValueError("the run was trained on arrays from memory; name the data with --data")
-    if tuple(dataset.shape) != tuple(result.model.shape):
-        raise ValueError(
-            f"the model is for images of shape {result.model.shape}, the data have {dataset.shape}"
-        )
-    return dataset
 
 
 def _show_figures(show: Console, figures: list[train.Figure]) -> None:

@@ -41,7 +41,7 @@ LicenceOption = Annotated[
 SIZES = {"float32": 1, "float16": 2, "int8": 4}
 TOLD = {  # what to do with a file
     "python": "python3 {file} --n 16 --out grid.png      (needs Python and nothing else)",
-    "c": "cc -O3 -march=native -D{upper}_MAIN {file} -lm -o {name} && ./{name} --n 16 --out grid.png",
+    "c": "cc -O3 -D{upper}_MAIN {file} -lm -o {name} && ./{name} --n 16 --out grid.png",
     "html": "open {file} in a browser",
     "js": 'import {{ generate }} from "./{file}"',
     "onnx": "any ONNX runtime: inputs and outputs are named in its metadata",
@@ -211,9 +211,7 @@ def kid_cost(run: train.Run, made: export.Artefact, n: int) -> dict[str, Any]:
         features = extractor(real)[0]
         size = min(1000, len(real), n)
         values = {
-            name: metrics.kid(
-                features, extractor(to_uint8(x, made.value_range))[0], size=size
-            ).value
+            name: metrics.kid(features, extractor(to_uint8(x, made.value_range))[0], size=size).mean
             for name, x in drawn.items()
         }
     except ValueError as error:

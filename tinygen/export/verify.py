@@ -8,11 +8,17 @@ largest difference over the largest value. Layers are compared with the chain in
 from __future__ import annotations
 
 import importlib.util
+import json
+import math
+import os
+import shlex
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +28,19 @@ from numpy.typing import NDArray
 from ..backend import DeviceError, use_backend
 from ..backend import get as get_backend
 from ..images import to_uint8
+from ..io import load
 from ..plan import compile as compile_step
 from ..tensor import Tensor
 from . import FORMS, write
 from .artefact import Artefact, codes
+from .weights import Stored
 
 ALLOWED = {"float32": 1, "float16": 3, "int8": 255}  # grey levels; of int8 its cost is measured
 FEW = 8  # images for what is slow: the emulator
 TIMEOUT = 600  # seconds that a program may take
 
 
-class Unavailable(RuntimeError):  # noqa: N818  (it is no error: the row is skipped)
+class Unavailable(Exception):  # noqa: N818  (it is no error: the row is skipped)
     """What a row needs is not on this machine; says what."""
 
 
@@ -168,7 +176,7 @@ def subjects() -> dict[str, Callable[[Question, Path], Drawn]]:
     """Everything that can be asked, by name: backends first, then forms."""
     return {
         "numpy": _numpy, "numba": _numba, "emulated": _emulated, "cupy": _cupy,
-        "safetensors": _safetensors, "python": _python, "c": _c, "js": _js, "html": _html,
+        "safetensors": _safetensors, "python": _python, "c": _c, "js": _js,
         "onnx": _onnx,
     }  # fmt: skip
 
@@ -183,11 +191,10 @@ def _on(
     assert network is not None
     began = time.perf_counter()
     with use_backend(name) as backend:
-        place = lambda array: Tensor(backend.asarray(array))
         step = wrap(network.trace)
-        one = [x.numpy() for x in step(place(asked.inputs(1)))]
+        one = [x.numpy() for x in step(Tensor(backend.asarray(asked.inputs(1))))]
         start = time.perf_counter() - began
-        x = place(asked.inputs(n))
+        x = Tensor(backend.asarray(asked.inputs(n)))
         values = step(x)[-1].numpy()  # what is compiled for this shape is compiled now
         began = time.perf_counter()
         step(x)[-1].numpy()
@@ -225,3 +232,162 @@ def _device(name: str, asked: Question, n: int | None) -> Drawn:
     except DeviceError as error:
         raise Unavailable(str(error).removeprefix(f"{name}: ")) from None
     return _on(name, asked, n)
+
+
+# ---- forms ---------------------------------------------------------------------------------------
+
+# Each driver is given the exported file and the question as JSON {"seeds", "labels", "folder"}, and
+# leaves pixels.raw and trace.raw (float32) in the folder; it prints {"start", "rate"}.
+_PYTHON = """
+import array, importlib.util, json, sys, time
+path, ask = sys.argv[1], json.loads(sys.argv[2])
+began = time.perf_counter()
+spec = importlib.util.spec_from_file_location("exported", path)
+exported = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(exported)
+draw = lambda seed, label: exported.generate(1, seed, label)[0]
+first = draw(ask["seeds"][0], ask["labels"][0])
+start, began = time.perf_counter() - began, time.perf_counter()
+images = [first] + [draw(*one) for one in zip(ask["seeds"][1:], ask["labels"][1:])]
+rate = (len(images) - 1) / (time.perf_counter() - began) if len(images) > 1 else None
+with open(ask["folder"] + "/pixels.raw", "wb") as file:
+    file.write(b"".join(bytes(x) for x in images))
+code = exported.conditioned(exported.codes(1, ask["seeds"][0])[0], ask["labels"][0])
+with open(ask["folder"] + "/trace.raw", "wb") as file:
+    for values in exported.trace("decoder", code):
+        array.array("f", values).tofile(file)
+print(json.dumps({"start": start, "rate": rate}))
+"""
+
+_JAVASCRIPT = """
+import { writeFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+const [path, text] = process.argv.slice(-2), ask = JSON.parse(text);
+let began = performance.now();
+const { codes, generate, trace } = await import(pathToFileURL(path));
+const draw = (i) => generate({ seed: ask.seeds[i], label: ask.labels[i] })[0];
+const images = [draw(0)], start = (performance.now() - began) / 1000;
+began = performance.now();
+for (let i = 1; i < ask.seeds.length; i += 1) images.push(draw(i));
+const rate = images.length > 1 ? (images.length - 1) / (performance.now() - began) * 1000 : null;
+const levels = images.map(({ channels, data }) => data.filter((_, i) => i % 4 < channels));
+writeFileSync(ask.folder + "/pixels.raw", Buffer.concat(levels.map((x) => Buffer.from(x))));
+const layers = trace("decoder", codes(1, ask.seeds[0])[0], ask.labels[0]);
+const floats = layers.map(({ values }) => Buffer.from(Float32Array.from(values).buffer));
+writeFileSync(ask.folder + "/trace.raw", Buffer.concat(floats));
+console.log(JSON.stringify({ start, rate }));
+"""
+
+
+def _run(command: Sequence[object], **more: Any) -> str:
+    """What a command prints; RuntimeError with the end of what it said if it fails."""
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=TIMEOUT,
+        check=False, **more,
+    )  # fmt: skip
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()[-500:]
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {said}")
+    return done.stdout
+
+
+def _driven(command: Sequence[object], asked: Question, path: Path) -> Drawn:
+    labels = asked.labels if asked.made.classes else [None] * len(asked.seeds)
+    question = {"seeds": asked.seeds, "labels": labels, "folder": str(path.parent)}
+    answer = json.loads(_run([*command, path, json.dumps(question)]))
+    return Drawn(
+        _levels(path.parent / "pixels.raw", asked), _layers(path.parent / "trace.raw", asked),
+        answer["rate"], answer["start"],
+    )  # fmt: skip
+
+
+def _levels(path: Path, asked: Question) -> NDArray[np.uint8]:
+    return np.fromfile(path, np.uint8).reshape(-1, *asked.made.shape)
+
+
+def _layers(path: Path, asked: Question) -> list[NDArray[Any]]:
+    assert asked.made.decoder is not None
+    values = np.fromfile(path, "<f4")
+    ends = np.cumsum([math.prod(x.output) for x in asked.made.decoder.layers])
+    if len(values) != ends[-1]:
+        raise RuntimeError(f"{len(values)} numbers in all layers, expected {ends[-1]}")
+    return np.split(values, ends[:-1])
+
+
+def _python(asked: Question, path: Path) -> Drawn:
+    return _driven([sys.executable, "-I", "-S", "-B", "-c", _PYTHON], asked, path)
+
+
+def _js(asked: Question, path: Path) -> Drawn:
+    node = shutil.which("node")
+    if node is None:
+        raise Unavailable("node is not installed")
+    module = path.with_suffix(".mjs")  # whatever the folders above say of .js files
+    shutil.copy(path, module)
+    return _driven([node, "--input-type=module", "-e", _JAVASCRIPT, "--"], asked, module)
+
+
+def _c(asked: Question, path: Path) -> Drawn:
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        raise Unavailable("no C compiler: install gcc or clang, or name one with CC=...")
+    name, folder = asked.made.name, path.parent
+    program, raw = folder / f"{name}-program", folder / "pixels.raw"
+    flags = ["-std=c99", "-O3", f"-D{name.upper()}_MAIN"]
+    _run([*shlex.split(compiler), *flags, path, "-o", program, "-lm"])
+
+    def draw(n: int, seed: int, label: int, *more: object) -> float:
+        began = time.perf_counter()
+        chosen = ["--label", label] if asked.made.classes else []
+        _run([program, "--n", n, "--seed", seed, *chosen, "--raw", raw, *more])
+        return time.perf_counter() - began
+
+    parts, start = [], math.inf
+    for seed, label in zip(asked.seeds, asked.labels, strict=True):
+        start = min(start, draw(1, seed, label))
+        parts.append(_levels(raw, asked))
+    many = 200
+    rate = (many - 1) / max(draw(many, 0, 0) - start, 1e-9)
+    trace = folder / "trace.raw"
+    draw(1, asked.seeds[0], asked.labels[0], "--trace", trace)
+    return Drawn(np.concatenate(parts), _layers(trace, asked), rate, start)
+
+
+def _onnx(asked: Question, path: Path) -> Drawn:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise Unavailable("ONNX Runtime is not installed: pip install onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    began = time.perf_counter()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def draw(some: slice) -> NDArray[np.uint8]:
+        z = np.concatenate([codes(asked.made, 1, seed) for seed in asked.seeds[some]])
+        given: dict[str, Any] = {"code": z}
+        if asked.made.classes:
+            given["label"] = np.array(asked.labels[some], np.int64)
+        (values,) = session.run(["image"], given)
+        return asked.pixels(np.asarray(values))
+
+    draw(slice(1))
+    start = time.perf_counter() - began
+    began = time.perf_counter()
+    pixels = draw(slice(None))
+    return Drawn(pixels, None, len(pixels) / (time.perf_counter() - began), start)
+
+
+def _safetensors(asked: Question, path: Path) -> Drawn:
+    network = asked.made.decoder
+    assert network is not None
+    began = time.perf_counter()
+    held, layers = load(path), []
+    for i, layer in enumerate(network.layers):
+        name = f"decoder.{i}"
+        stored = Stored(held[f"{name}.weight"], held.get(f"{name}.scale"))
+        layers.append(replace(layer, weight=stored.array(), bias=held[f"{name}.bias"]))
+    read = replace(network, layers=tuple(layers))
+    trace = [x.numpy() for x in read.trace(Tensor(asked.inputs(1)))]
+    start = time.perf_counter() - began
+    return Drawn(asked.pixels(read(asked.inputs())), trace, None, start)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data import Dataset, load
 from ..data.dataset import scaled
 from ..images import Picture, grid
 from ..models import VAE, Model
@@ -58,6 +59,29 @@ class Run:
         where = "" if self.folder is None else f" in {self.folder.path}"
         state = "interrupted" if self.interrupted else "done"
         return f"Run({self.model.name}{where}: {len(self.epochs)} epochs, {state}{figures})"
+
+    def load_data(self, other: str | None = None) -> Dataset:
+        """The data that it was trained on, or other data of the same shape, loaded by name or path.
+
+        Raises ValueError where the data have changed since, or were arrays in memory.
+        """
+        if other is not None:
+            dataset = load(other)
+        elif self.data.get("source") is not None:
+            dataset = load(self.data["source"], **self.data["options"])
+            if dataset.fingerprint != self.data["fingerprint"]:
+                raise ValueError(
+                    f"{self.data['source']} has changed since the training; name the data to "
+                    "measure on with --data"
+                )
+        else:
+            raise ValueError("the run was trained on arrays from memory; name the data with --data")
+        if tuple(dataset.shape) != tuple(self.model.shape):
+            raise ValueError(
+                f"the model is for images of shape {self.model.shape}, the data have "
+                f"{dataset.shape}"
+            )
+        return dataset
 
     # ---- drawing -----------------------------------------------------------------------------
 

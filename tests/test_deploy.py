@@ -1,0 +1,169 @@
+"""The commands that hand a generator over: export, verify, explore."""
+
+import json
+import shutil
+import webbrowser
+
+import pytest
+
+from tinygen import export
+from tinygen.export import verify
+
+FAST = ["--n", 60, "--size", 12, "--batch-size", 20, "--epochs", 1, "--no-compile"]
+HOSTILE = "</script>'\"*"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where runs of small models are kept, each trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture
+def run(tinygen, folder):
+    """The folder of a run of a small model."""
+
+    def trained(model, *more):
+        path = folder / model
+        if not path.exists():
+            options = ["--width", 0.1] if "dcgan" in model else ["--hidden", 12]
+            code, _, err = tinygen("train", model, *FAST, *options, "--latent", 4, "--out", path)
+            assert code == 0, err
+        return path
+
+    return trained
+
+
+@pytest.mark.parametrize("form", export.FORMS)
+def test_a_run_becomes_a_file_the_same_each_time(tinygen, run, tmp_path, form):
+    code, out, err = tinygen("export", run("cvae"), "--to", form, "--licence", "CC0")
+    assert code == 0, err
+    path = tmp_path / f"cvae{export.FORMS[form][1]}"
+    assert f"{path.name}  {path.stat().st_size:,} bytes" in out
+    assert "terms of weights and data: CC0" in out
+    first = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert tinygen("export", run("cvae"), "--to", form, "--licence", "CC0")[0] == 0
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == first
+    for text in (str(run("cvae")), str(tmp_path)):  # nothing of this machine
+        assert not any(text.encode() in blob for blob in first.values())
+
+
+def test_parts_and_precisions_are_chosen(tinygen, run, tmp_path):
+    for precision in export.PRECISIONS:
+        words = ["--part", "both", "--precision", precision, "--out", f"{precision}.py"]
+        assert tinygen("export", run("vae"), "--to", "python", *words)[0] == 0
+    sizes = [(tmp_path / f"{p}.py").stat().st_size for p in export.PRECISIONS]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_hostile_name_is_only_a_name(tinygen, run, tmp_path):
+    path = tmp_path / HOSTILE.replace("/", "")
+    shutil.copytree(run("vae"), path)
+    for form in export.FORMS:
+        assert tinygen("export", path, "--to", form)[0] == 0
+        assert (tmp_path / f"script{export.FORMS[form][1]}").exists()
+    rows = verify_rows(tinygen, path, "--seeds", 2)
+    assert [r["name"] for r in rows if r["failed"]] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["vae", "--to", "python", "--out", "a.txt"], "a.txt: python is written as .py"),
+        (["vae", "--to", "c", "--lower-conv-transpose"], "is for --to onnx, not for c"),
+        (["gan", "--to", "c", "--part", "both"], "gan has no encoder"),
+        (["vae", "--to", "c", "--best", "--out", "no/such/folder/a.c"], "No such file"),
+    ],
+)
+def test_what_cannot_be_exported_is_said(tinygen, run, tmp_path, words, says):
+    code, out, err = tinygen("export", run(words[0]), *words[1:])
+    assert code == 2
+    assert says in " ".join((out + err).split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_weights(tinygen, run, tmp_path):
+    shutil.copytree(run("vae"), tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").unlink()
+    code, _, err = tinygen("export", "cut", "--to", "python")
+    assert code == 2
+    assert "has no model.safetensors yet" in err
+
+
+# ---- verify --------------------------------------------------------------------------------------
+
+
+def verify_rows(tinygen, path, *words):
+    _, out, err = tinygen("verify", path, "--json", *words)
+    return json.loads(out)["rows"], err
+
+
+@pytest.mark.parametrize("model", ["cvae", "dcgan"])
+def test_every_form_draws_what_the_checkpoint_draws(tinygen, run, model):
+    rows, err = verify_rows(tinygen, run(model), "--seeds", 10)
+    assert [r["name"] for r in rows] == list(verify.subjects())
+    for row in rows:
+        if row["skipped"]:
+            continue
+        assert not row["failed"], (row, err)
+        assert row["levels"] <= 1, row
+        assert row["images"] == (8 if row["name"] == "emulated" else 10)
+        if row["error"] is not None:
+            assert row["error"] < 1e-5, row
+    assert {"numpy", "python", "safetensors"} <= {r["name"] for r in rows if not r["skipped"]}
+
+
+def test_verify_prints_a_table(tinygen, run):
+    code, out, err = tinygen("verify", run("cvae"), "--seeds", 3, "--only", "python")
+    assert code == 0, err
+    assert "grey levels" in out
+    assert "image 0 of each of 3 seeds" in out
+    code, out, _ = tinygen(
+        "verify", run("cvae"), "--only", "numpy", "--precision", "int8", "--n", 20
+    )
+    assert "cost in KID: not measured: tinygen brings no classifier" in " ".join(out.split())
+
+
+def test_what_differs_fails(tinygen, run, monkeypatch):
+    def wrong(asked, path):
+        drawn = verify._numpy(asked, path)
+        pixels = drawn.pixels.copy()
+        pixels[-1, 0, 0, 0] ^= 64
+        return verify.Drawn(pixels, None, None, None)
+
+    def broken(asked, path):
+        raise RuntimeError("ended with 3: out of luck")
+
+    def absent(asked, path):
+        raise verify.Unavailable("no such machine")
+
+    fakes = {"numpy": wrong, "numba": broken, "cupy": absent}
+    monkeypatch.setattr(verify, "subjects", lambda: fakes)
+    code, out, _ = tinygen("verify", run("vae"), "--seeds", 4)
+    assert code == 1
+    assert "failed numpy: 64 grey levels apart, expected at most 1" in out
+    assert "failed numba: ended with 3: out of luck" in out
+    assert "skipped cupy: no such machine" in out
+
+
+def test_only_what_there_is(tinygen, run):
+    code, _, err = tinygen("verify", run("vae"), "--only", "basic")
+    assert code == 2
+    assert "--only basic, expected some of numpy, numba" in " ".join(err.split())
+
+
+# ---- explore -------------------------------------------------------------------------------------
+
+
+def test_explore_makes_the_page_and_opens_it(tinygen, run, monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url) or True)
+    code, _, err = tinygen("explore", run("vae"))
+    assert code == 0, err
+    page = run("vae") / "explore.html"
+    assert opened == [page.resolve().as_uri()]
+    assert page.read_bytes().startswith(b"<!doctype html>")
+    code, _, err = tinygen("explore", run("vae"), "--no-open", "--out", "here.html")
+    assert code == 0, err
+    assert len(opened) == 1
+    page.unlink()
