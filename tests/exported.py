@@ -12,6 +12,7 @@ from tinygen import nn
 from tinygen.export import Artefact, artefact, codes
 from tinygen.models import GAN, Model, find
 from tinygen.random import Generator
+from tinygen.tensor import zeros
 
 SHAPE = (12, 12, 1)
 SMALL: dict[str, dict[str, Any]] = {
@@ -64,7 +65,7 @@ def small(kind: str) -> Model:
     rng = Generator(7)
     if kind == "odd":
         model: Model = GAN((12, 12, 3), latent=5, rng=rng)
-        model.generator = odd(rng)  # type: ignore[attr-defined]
+        model.generator = odd(rng)
     else:
         known = find(kind)
         classes = 3 if known.conditional else None
@@ -92,6 +93,31 @@ def made(kind: str, precision: str = "float32", part: str = "") -> Artefact:
         small(kind), f"{kind} test", "0123456789abcdef", classes=classes, part=part,
         precision=precision, licence="CC BY 4.0", about={"epochs": 3, "KID": 0.0125},
     )  # fmt: skip
+
+
+# Kernels, strides, paddings, output_paddings and dilations of a transposed convolution of 4 x 3.
+WINDOWS: list[tuple[Any, ...]] = [
+    (5, 2, "same", 0, 1),
+    (4, 2, 1, 0, 1),
+    (3, 2, 1, 1, 1),
+    (3, (3, 1), "valid", (2, 0), 1),
+    ((1, 2), 3, "same", 0, 1),
+    (3, 2, ((2, 0), (1, 3)), 0, (1, 2)),
+    (2, (1, 2), (3, 0), 0, (3, 1)),
+    (3, 4, ((5, 3), (4, 4)), 1, 1),
+]
+
+
+@functools.cache
+def windowed(k: int) -> Artefact:
+    """An artefact whose decoder is one such convolution."""
+    kernel, stride, padding, more, dilation = WINDOWS[k]
+    rng = Generator(k)
+    layer = nn.ConvTranspose2d(2, 3, kernel, stride, padding, more, dilation, rng=rng)
+    shape = layer(zeros((1, 4, 3, 2))).shape[1:]
+    model = GAN(shape, latent=24, rng=rng)
+    model.generator = nn.Sequential(nn.Reshape(4, 3, 2), layer, nn.Tanh())
+    return artefact(model.eval(), "windows", "0")
 
 
 @functools.cache

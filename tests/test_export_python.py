@@ -14,7 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import AUTOENCODERS, HOSTILE, SMALL, hostile, images, labels, made
+from exported import (
+    AUTOENCODERS,
+    HOSTILE,
+    SMALL,
+    WINDOWS,
+    hostile,
+    images,
+    labels,
+    made,
+    windowed,
+)
 
 from tinygen.export import Artefact, codes, render, write
 from tinygen.images import grid, read_text, to_uint8
@@ -81,6 +91,14 @@ def _tensor(x: Any) -> Any:
     from tinygen.tensor import Tensor
 
     return Tensor(x.reshape(1, -1))
+
+
+@pytest.mark.parametrize("window", range(len(WINDOWS)))
+def test_windows(window: int) -> None:
+    artefact = windowed(window)
+    x = codes(artefact, 1, 4)[0]
+    drawn = imported(artefact).trace("decoder", x.tolist())[-1]
+    np.testing.assert_allclose(drawn, images(artefact, 1, 4).ravel(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", AUTOENCODERS)
