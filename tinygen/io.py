@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arrays", "load", "save", "write_bytes", "write_text"]
+__all__ = ["Arrays", "load", "save", "to_bytes", "write_bytes", "write_text"]
 
 DTYPES = {
     "BOOL": np.dtype("?"),
@@ -66,6 +66,21 @@ def save(
     and renamed, so a failure leaves the old file as it was.  Raises TypeError for a dtype that the
     format lacks (complex, object, text) or metadata that JSON lacks, OSError naming the path.
     """
+    pieces = _pieces(arrays, metadata)
+    with _replacing(path) as file:
+        for piece in pieces:
+            file.write(piece)
+
+
+def to_bytes(arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> bytes:
+    """The bytes of the file that `save` writes; raises TypeError as it does."""
+    return b"".join(_pieces(arrays, metadata))
+
+
+def _pieces(
+    arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None
+) -> list[bytes | memoryview]:
+    """The bytes of a file one after the other, the arrays not copied together."""
     contiguous = {name: _prepare(name, value) for name, value in arrays.items()}
     order = sorted(contiguous, key=lambda name: (-contiguous[name].dtype.itemsize, name))
     header: dict[str, Any] = {}
@@ -88,11 +103,8 @@ def save(
     encoded += b" " * (-len(encoded) % 8)
     if len(encoded) > HEADER_LIMIT:
         raise ValueError(f"save: the header takes {len(encoded):,} bytes, the limit is 100 MB")
-    with _replacing(path) as file:
-        file.write(len(encoded).to_bytes(8, "little"))
-        file.write(encoded)
-        for name in order:
-            file.write(contiguous[name].reshape(-1).view(np.uint8).data)
+    data = [contiguous[name].reshape(-1).view(np.uint8).data for name in order]
+    return [len(encoded).to_bytes(8, "little"), encoded, *data]
 
 
 def load(path: str | os.PathLike[str]) -> Arrays:

@@ -71,6 +71,11 @@ def encoded(array: Any) -> str:
     return base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
 
 
+def utf8(text: str) -> str:
+    """The text as UTF-8 can write it: half characters, as of broken file names, as \\udc80."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def as_json(value: Any) -> str:
     """JSON in ASCII, the same text for the same value, that neither ends nor opens an HTML tag."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -1,0 +1,278 @@
+"""The Python file: what it draws, what it refuses, and that it needs nothing but Python 3.8."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from exported import (
+    AUTOENCODERS,
+    HOSTILE,
+    SMALL,
+    WINDOWS,
+    hostile,
+    images,
+    labels,
+    made,
+    windowed,
+)
+
+from tinygen.export import Artefact, codes, render, write
+from tinygen.images import grid, read_text, to_uint8
+
+SEED = 2**64 - 1
+
+
+def imported(artefact: Artefact, edit: tuple[str, str] = ("", "")) -> Any:
+    """The file as a module, with a text in it replaced."""
+    source = render("python", artefact)[".py"].decode()
+    assert edit[0] in source
+    module = ModuleType("exported_generator")
+    exec(compile(source.replace(*edit, 1), "generator.py", "exec"), module.__dict__)
+    return module
+
+
+def run(file: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """Run a file as its receiver may: alone in its folder, without packages or settings."""
+    command = [sys.executable, "-I", "-S", "-W", "error", file.name, *map(str, words)]
+    return subprocess.run(command, cwd=file.parent, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("empty") / "digits.py"
+    write("python", made("cgan"), path)
+    return path
+
+
+# ---- what it draws -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("kind", SMALL)
+def test_draws_what_the_network_draws(kind: str, precision: str) -> None:
+    artefact = made(kind, precision)
+    module = imported(artefact)
+    assert module.self_test() == []
+    assert module.codes(3, SEED) == codes(artefact, 3, SEED).tolist()  # to the bit
+    z = codes(artefact, 5, SEED)
+    label = labels(artefact, 5)
+    drawn = [
+        module.decode(c, int(k) if artefact.classes else None)
+        for c, k in zip(z, label, strict=True)
+    ]
+    expected = to_uint8(images(artefact, 5, SEED), artefact.value_range)
+    pixels = np.frombuffer(b"".join(drawn), np.uint8).reshape(expected.shape).astype(int)
+    assert np.abs(pixels - expected).max() <= 1
+    assert expected.std() > 5
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_every_layer(kind: str) -> None:
+    artefact = made(kind)
+    module = imported(artefact)
+    for part, network in artefact.networks.items():
+        x = np.random.default_rng(1).normal(size=network.input).astype(np.float64)
+        expected = network.trace(_tensor(x))
+        for ours, theirs in zip(module.trace(part, x.ravel()), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs.numpy().ravel(), rtol=1e-9, atol=1e-9)
+
+
+def _tensor(x: Any) -> Any:
+    from tinygen.tensor import Tensor
+
+    return Tensor(x.reshape(1, -1))
+
+
+@pytest.mark.parametrize("window", range(len(WINDOWS)))
+def test_windows(window: int) -> None:
+    artefact = windowed(window)
+    x = codes(artefact, 1, 4)[0]
+    drawn = imported(artefact).trace("decoder", x.tolist())[-1]
+    np.testing.assert_allclose(drawn, images(artefact, 1, 4).ravel(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+def test_encodes(kind: str) -> None:
+    artefact = made(kind)
+    assert artefact.encoder is not None
+    module = imported(artefact)
+    level = np.random.default_rng(2).integers(0, 256, (1, artefact.pixels))
+    both = artefact.encoder(artefact.conditioned(level / 255, 2 if artefact.classes else None))
+    mean, logvar = module.encode(level[0].tolist(), 2 if artefact.classes else None)
+    np.testing.assert_allclose([*mean, *logvar], both[0], rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="expected 144 grey levels"):
+        module.encode([0] * 143)
+    with pytest.raises(ValueError, match="0 to 255"):
+        module.encode([256] * 144)
+
+
+def test_image_i_does_not_depend_on_n_and_labels_come_in_rows_of_ten() -> None:
+    module = imported(made("cgan"))
+    several = module.generate(33, seed=5)
+    assert several[:2] == module.generate(2, seed=5)
+    z = module.codes(33, 5)
+    assert several == [module.decode(c, i // 10 % 3) for i, c in enumerate(z)]
+    assert module.generate(18, seed=5, label=2)[17] == module.decode(z[17], 2) != several[17]
+
+
+@pytest.mark.parametrize(
+    ("kind", "n", "columns"), [("cgan", 7, 3), ("odd", 4, None), ("vae", 1, 9)]
+)
+def test_png_is_the_one_that_tinygen_writes(kind: str, n: int, columns: int | None) -> None:
+    artefact = made(kind)
+    module = imported(artefact)
+    drawn = module.generate(n, 3)
+    array = np.frombuffer(b"".join(drawn), np.uint8).reshape(n, *artefact.shape)
+    text = {"Model": f"{artefact.model} {artefact.weights}", "Seed": 3}
+    assert module.png(drawn, columns, {"Seed": 3}) == grid(array, columns).png(text)
+
+
+def test_a_part_alone() -> None:
+    decoder = imported(made("vae", part="decoder"))
+    assert decoder.self_test() == []
+    with pytest.raises(ValueError, match="no encoder"):
+        decoder.encode([0] * 144)
+    encoder = imported(made("vae", part="encoder"))
+    assert encoder.self_test() == []
+    with pytest.raises(ValueError, match="no decoder"):
+        encoder.generate(1)
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+
+def test_command_line(digits: Path) -> None:
+    words = ("--n", 5, "--seed", 1, "--label", 2, "--columns", 4)
+    done = run(digits, *words, "--out", "grid.png", "--raw", "all.raw")
+    assert (done.returncode, done.stderr) == (0, "")
+    module = imported(made("cgan"))
+    drawn = module.generate(5, 1, 2)
+    folder = digits.parent
+    assert (folder / "all.raw").read_bytes() == b"".join(drawn)
+    assert (folder / "grid.png").read_bytes() == module.png(drawn, 4, {"Seed": 1})
+    assert read_text(folder / "grid.png") == {
+        "Software": made("cgan").describe()["made by"],
+        "Description": "synthetic image generated by a model",
+        "Model": "cgan 0123456789abcdef", "Seed": "1",
+    }  # fmt: skip
+    test = run(digits, "--self-test")
+    assert (test.returncode, test.stdout) == (0, "self-test passed\n")
+    about = run(digits, "--about").stdout
+    assert '"licence of weights and data": "CC BY 4.0"' in about
+    assert '"licence of the code": "MIT"' in about
+    assert sorted(p.name for p in folder.iterdir()) == ["all.raw", "digits.py", "grid.png"]
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (("--n", 0), "n is 0, expected 1 to"),
+    (("--n", "x"), "invalid int value: 'x'"),
+    (("--seed", -1), "seed is -1, expected 0 to 18446744073709551615"),
+    (("--seed", 2**64), "expected 0 to 18446744073709551615"),
+    (("--label", 3), "label is 3, expected 0 to 2 (0: 'cat', 1: 'dog', 2: 'digit 3')"),
+    (("--columns", 0), "columns is 0, expected 1 to"),
+    (("--out", "missing/grid.png"), "cannot write the file, nothing was changed"),
+])  # fmt: skip
+def test_bad_input(digits: Path, words: tuple[object, ...], says: str) -> None:
+    done = run(digits, *words)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (digits.parent / "samples.png").exists()
+
+
+@pytest.mark.parametrize("wrong", [1.5, "1", None])
+def test_bad_arguments(wrong: Any) -> None:
+    module = imported(made("vae"))
+    with pytest.raises(ValueError, match="without labels"):
+        module.generate(1, label=0)
+    with pytest.raises(ValueError, match="expected a code of 4"):
+        module.decode([0.0] * 3)
+    with pytest.raises(ValueError, match="expected a whole number"):
+        module.generate(wrong)
+    with pytest.raises(ValueError, match="expected a whole number"):
+        module.codes(1, wrong)
+
+
+# ---- damage, hostile text, size ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["value", "short", "infinite"])
+def test_damage_is_found(damage: str, tmp_path: Path) -> None:
+    text = render("python", made("vae"))[".py"].decode()
+    head, weights = text.split('WEIGHTS = """\n')
+    weights, tail = weights.split('\n"""', 1)
+    data = bytearray(base64.b64decode(weights))
+    if damage == "short":
+        del data[-3:]
+    else:
+        stray = np.float32(9 if damage == "value" else np.inf).tobytes()
+        data[: 4 * 40] = stray * 40
+    path = tmp_path / "damaged.py"
+    whole = f'{head}WEIGHTS = """\n{base64.b64encode(data).decode()}\n"""{tail}'
+    path.write_text(whole, "utf-8")
+    done = run(path, "--self-test")
+    assert done.returncode == 1
+    assert "self-test FAILED: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    artefact = hostile()
+    source = render("python", artefact)[".py"].decode("ascii")
+    plain = ast.parse(render("python", made("cvae"))[".py"])
+    assert [type(n) for n in ast.walk(ast.parse(source))] == [type(n) for n in ast.walk(plain)]
+    module = imported(artefact)
+    assert artefact.describe() == module.ABOUT
+    assert module.ABOUT["title"] == HOSTILE
+    assert module.self_test() == []
+    path = tmp_path / "hostile.py"
+    write("python", artefact, path)
+    assert run(path, "--about").returncode == 0
+    assert run(path, "--label", 9).returncode == 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_size_and_the_same_bytes_twice(precision: str) -> None:
+    artefact = made("cgan", precision)
+    blob = render("python", artefact)[".py"]
+    assert blob == render("python", artefact)[".py"]
+    assert len(blob) <= 1.4 * artefact.nbytes + 40_000
+    assert max(map(len, blob.split(b"\n"))) < 4000
+    for private in (str(Path.home()), os.getcwd(), "/home/"):
+        assert private.encode() not in blob
+
+
+def test_is_python_3_8() -> None:
+    source = render("python", made("odd"))[".py"].decode()
+    tree = ast.parse(source, feature_version=(3, 8))
+    roots = {
+        (n.names[0].name if isinstance(n, ast.Import) else str(n.module)).split(".")[0]
+        for n in ast.walk(tree) if isinstance(n, (ast.Import, ast.ImportFrom))
+    }  # fmt: skip
+    assert roots <= sys.stdlib_module_names
+
+
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = imported(made("vae"))
+    path = tmp_path / "grid.png"
+    module.save(str(path), b"old")
+
+    def interrupt(*paths: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with contextlib.suppress(KeyboardInterrupt):
+        module.save(str(path), b"new")
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]

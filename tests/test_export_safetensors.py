@@ -1,0 +1,123 @@
+"""The safetensors form: the weights as they are used, and a card whose code runs as written."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, labels, made, windowed
+
+from tinygen.export import Artefact, codes, render, spec, write
+from tinygen.io import load
+
+
+def blocks(card: str) -> list[str]:
+    """The blocks of code of a card: for NumPy and for PyTorch."""
+    return re.findall(r"^```python\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
+
+
+def loaded(artefact: Artefact, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The names that the NumPy code of the card leaves, run beside the file."""
+    write("safetensors", artefact, folder / f"{artefact.name}.safetensors")
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = {}
+    exec(blocks((folder / f"{artefact.name}.md").read_text("utf-8"))[0], names)
+    return names
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("kind", SMALL)
+def test_the_code_of_the_card(
+    kind: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artefact = made(kind, precision)
+    forward = loaded(artefact, tmp_path, monkeypatch)["forward"]
+    z, label = codes(artefact, 3, 1), labels(artefact, 3)
+    drawn = forward("decoder", z, label).reshape(3, *artefact.shape)
+    np.testing.assert_allclose(drawn, images(artefact, 3, 1), rtol=1e-5, atol=1e-5)
+    if artefact.encoder:
+        x = np.random.default_rng(0).uniform(size=(3, artefact.pixels)).astype(np.float32)
+        expected = artefact.encoder(artefact.conditioned(x, label))
+        np.testing.assert_allclose(forward("encoder", x, label), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", range(len(WINDOWS)))
+def test_windows(window: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artefact = windowed(window)
+    drawn = loaded(artefact, tmp_path, monkeypatch)["drawn"]
+    np.testing.assert_allclose(drawn, images(artefact, 1, 0), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+def test_an_encoder_alone(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = loaded(made(kind, part="encoder"), tmp_path, monkeypatch)
+    assert names["mean"].shape == (1, 4)
+    assert "drawn" not in names
+
+
+def test_damage_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = render("safetensors", made("gan"))
+    blob = bytearray(files[".safetensors"])
+    blob[-600:] = bytes(600)
+    (tmp_path / "gan_test.safetensors").write_bytes(blob)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError, match="not the picture"):
+        exec(blocks(files[".md"].decode())[0], {})
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_weights_are_stored_as_they_are(precision: str, tmp_path: Path) -> None:
+    artefact = made("cvae", precision)
+    path = tmp_path / "cvae.safetensors"
+    assert write("safetensors", artefact, path) == [path, tmp_path / "cvae.md"]
+    found, reference = load(path), safetensors.numpy.load_file(path)
+    assert sorted(found) == sorted(reference)
+    for part, network in artefact.networks.items():
+        for k, layer in enumerate(network.layers):
+            name = f"{part}.{k}"
+            assert found[f"{name}.weight"].dtype == precision
+            np.testing.assert_array_equal(reference[f"{name}.weight"], layer.stored.values)
+            np.testing.assert_array_equal(reference[f"{name}.bias"], layer.bias)
+            assert (f"{name}.scale" in found) == (precision == "int8")
+    assert found.metadata == spec.description(artefact)
+    assert path.stat().st_size < artefact.nbytes + 8000
+
+
+def test_the_card_says_what_it_is() -> None:
+    card = render("safetensors", made("cdcgan"))[".md"].decode()
+    assert card.startswith("---\nlicense: cc-by-4.0\nlibrary_name: tinygen\n")
+    for said in (
+        "# cdcgan test\n", "| epochs | 3 |", "| KID | 0.0125 |", "synthetic", "1: dog",
+        "| decoder.2 | conv_transpose | 3 x 3 x 4 | 6 x 6 x 2 | leaky_relu | 5 x 5, stride 2 x 2 |",
+    ):  # fmt: skip
+        assert said in card, said
+
+
+def test_hostile_text_stays_text() -> None:
+    plain = render("safetensors", made("cvae"))[".md"].decode()
+    files = render("safetensors", hostile())
+    card = files[".md"].decode()
+    matter, rest = card.split("\n---\n", 1)
+    lines = matter.split("\n")
+    assert lines[:2] == ["---", "license: other"]
+    assert re.fullmatch(r'license_name: "([^"\\]|\\["\\])*"', lines[2])
+    assert lines[3:] == plain.split("\n---\n", 1)[0].split("\n")[2:]
+    expected = plain.split("\n---\n", 1)[1]
+    for mark in ("```", "\n# ", "\n## ", "\n---", "<", "\n|", "\n\n"):
+        assert rest.count(mark) == expected.count(mark), mark
+    assert {c for c in card if not c.isprintable()} == {"\n"}
+    pipes = [len(re.findall(r"\|", line)) for line in card.split("\n") if line.startswith("|")]
+    assert set(pipes) == {3, 8}  # the ends of two or seven cells
+    assert blocks(card)[0] == blocks(plain)[0].replace("cvae_test", hostile().name)
+    length = int.from_bytes(files[".safetensors"][:8], "little")
+    header = json.loads(files[".safetensors"][8 : 8 + length])
+    assert json.loads(header["__metadata__"]["tinygen"]) == spec.description(hostile())
+
+
+def test_the_same_bytes_twice() -> None:
+    assert render("safetensors", made("vae")) == render("safetensors", made("vae"))

@@ -1,0 +1,31 @@
+"""The form "python": one file for Python 3.8 or newer that imports its standard library only.
+
+It is runtime/generator.py with the model in its last lines (see spec.py).
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+from . import spec
+from .artefact import Artefact
+
+WIDTH = 96  # characters of base64 in a line: 72 bytes
+
+
+def render(artefact: Artefact) -> dict[str, bytes]:
+    """{".py": the file}, at most 1.4 times the bytes of the weights plus 40 KB."""
+    source = Path(__file__).with_name("runtime").joinpath("generator.py").read_text("utf-8")
+    # In a raw string \" does not end it, and JSON writes every quote of a text so.
+    described = spec.description(artefact).items()
+    model = ",\n".join(f'"{key}": {spec.as_json(value)}' for key, value in described)
+    text = base64.b64encode(spec.weights(artefact)).decode()
+    lines = (text[i : i + WIDTH] for i in range(0, len(text), WIDTH))
+    for empty, full in (
+        ('r"""{}"""', f'r"""{{\n{model}\n}}"""'),
+        ('WEIGHTS = """"""', 'WEIGHTS = """\n' + "\n".join(lines) + '\n"""'),
+    ):
+        before, after = source.split(empty)
+        source = before + full + after
+    return {".py": source.encode()}
