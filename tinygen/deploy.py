@@ -58,9 +58,9 @@ def made_from(
     folder = run.folder
     weights = pictures.fingerprint(model)
     about: dict[str, Any] = {
-        "architecture": " ".join(repr(model).split()), "data": data.get("name", ""),
-        "images": data.get("n", 0), "data hash": str(data.get("fingerprint", ""))[:16],
-        "epochs": len(run.epochs), "seed": run.seed,
+        "data": data.get("name", ""), "images": data.get("n", 0),
+        "data hash": str(data.get("fingerprint", ""))[:16], "epochs": len(run.epochs),
+        "seed": run.seed,
     }  # fmt: skip
     quality = None if folder is None else folder.read_evaluation(weights)["quality"]
     if quality is not None:
@@ -236,8 +236,8 @@ def _show(
 ) -> None:  # fmt: skip
     show = console()
     table = Table(box=None, pad_edge=False)
-    for name in ("", "images", "grey levels", "layer error", "at", "bytes", "images/s", "start"):
-        table.add_column(name, justify="left" if name in ("", "at") else "right")
+    for name in ("", "images", "levels", "error", "at", "bytes", "images/s", "start"):
+        table.add_column(name, justify="left" if name in ("", "at") else "right", no_wrap=True)
     for row in rows:
         if row.skipped or (row.failed and row.levels is None):
             continue
@@ -256,9 +256,9 @@ def _show(
         if row.failed:
             show.print(f"failed {row.name}: {row.failed}", markup=False, style="red")
     show.print(
-        f"[dim]image 0 of each of {len(reference)} seeds beside the checkpoint's (grey levels of "
-        f"255); layers in float32 beside float64; {made.nbytes:,} bytes of weights "
-        f"({made.precision})[/dim]"
+        f"[dim]levels: the largest difference of a pixel from the checkpoint's, of 255, in image 0 "
+        f"of each of {len(reference)} seeds; error: of the worst layer, from float64, over its "
+        f"largest value; {made.nbytes:,} bytes of {made.precision} weights[/dim]"
     )
     if cost is not None and "why" in cost:
         show.print(f"cost in KID: not measured: {cost['why']}", markup=False)

@@ -119,7 +119,8 @@ class Artefact:
             "format": FORMAT, "made by": f"tinygen {__version__}", "title": self.title,
             "model": self.model, "weights": self.weights, "image": list(self.shape),
             "latent": self.latent, "prior": self.prior, "classes": list(self.classes),
-            "precision": self.precision, "parts": list(self.networks),
+            "precision": self.precision,
+            "layers": {k: [str(x) for x in part.layers] for k, part in self.networks.items()},
             "licence of the code": "MIT", "licence of weights and data": self.licence,
             **self.about,
         }  # fmt: skip

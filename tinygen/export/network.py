@@ -72,11 +72,24 @@ class Layer:
     activation: str = ""
     slope: float = 0.0
 
+    def __str__(self) -> str:
+        words = f"{self.kind}: {_sizes(self.input)} -> {_sizes(self.output)}"
+        if self.kind != "dense":
+            kernel, stride = _sizes(self.weight.shape[:2]), _sizes(self.window.stride)
+            words += f", kernel {kernel}, stride {stride}"
+        if self.activation:
+            words += f", {self.activation}" + (f" {self.slope:g}" if self.slope else "")
+        return words
+
     @property
     def multiply_adds(self) -> int:
         """How many a sample takes, taps on the padding counted."""
         pixels = math.prod(self.input[:2] if self.kind == "conv_transpose" else self.output[:2])
         return self.weight.size * (1 if self.kind == "dense" else pixels)
+
+
+def _sizes(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
 
 
 @dataclass(frozen=True)
