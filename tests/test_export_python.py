@@ -8,6 +8,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,8 +27,10 @@ from exported import (
     windowed,
 )
 
-from tinygen.export import Artefact, codes, render, write
+from tinygen.export import Artefact, artefact, codes, render, write
 from tinygen.images import grid, read_text, to_uint8
+from tinygen.models import GAN
+from tinygen.random import Generator
 
 SEED = 2**64 - 1
 
@@ -137,6 +140,15 @@ def test_png_is_the_one_that_tinygen_writes(kind: str, n: int, columns: int | No
     assert module.png(drawn, columns, {"Seed": 3}) == grid(array, columns).png(text)
 
 
+def test_values_out_of_the_range_are_clipped() -> None:
+    artefact = made("gan")
+    module = imported(artefact, ('"range": [-1.0,1.0]', '"range": [-0.1,0.1]'))
+    levels = to_uint8(images(artefact, 2, 0).clip(-0.1, 0.1), (-0.1, 0.1))
+    pixels = np.frombuffer(b"".join(module.generate(2, 0)), np.uint8).reshape(levels.shape)
+    assert np.abs(pixels.astype(int) - levels).max() <= 1
+    assert {0, 255} < set(pixels.ravel().tolist())
+
+
 def test_a_part_alone() -> None:
     decoder = imported(made("vae", part="decoder"))
     assert decoder.self_test() == []
@@ -201,6 +213,16 @@ def test_bad_arguments(wrong: Any) -> None:
         module.generate(wrong)
     with pytest.raises(ValueError, match="expected a whole number"):
         module.codes(1, wrong)
+
+
+def test_sixteen_images_of_a_dense_gan_take_seconds(tmp_path: Path) -> None:
+    model = GAN((28, 28, 1), rng=Generator(0)).eval()
+    write("python", artefact(model, "dense", "0"), tmp_path / "dense.py")
+    begin = time.perf_counter()
+    done = run(tmp_path / "dense.py", "--n", 16)
+    seconds = time.perf_counter() - begin
+    assert done.stdout == "16 images in samples.png\n"
+    assert seconds < 10  # about 0.6 s of a free core
 
 
 # ---- damage, hostile text, size ------------------------------------------------------------------

@@ -137,8 +137,9 @@ def test_every_package_is_listed():
 @pytest.mark.quick
 def test_every_module_lies_in_a_package():
     """A folder of modules without __init__.py would import from a clone and miss in the wheel."""
+    data = FOLDERS["tinygen"] / "export" / "runtime"  # goes into exported files, is not imported
     for folder in FOLDERS.values():
-        for module in folder.rglob("*.py"):
+        for module in set(folder.rglob("*.py")) - set(data.rglob("*.py")):
             assert (module.parent / "__init__.py").exists(), module.relative_to(ROOT)
 
 

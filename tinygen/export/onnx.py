@@ -9,8 +9,8 @@ The batch n is symbolic, the noise an input, so that the same code gives the sam
 ONNX convolves images NCHW: weights are laid out for that here, and a transpose is left at the edge
 only. The value "decoder.3" is the output of the decoder's layer 3.
 
-Opset 13 and IR version 7, those of ONNX 1.8 of 2020: what these networks need has not changed since
-(13 made axes an input of Split, the last change of interest), and engines years old read them.
+Opset 13 and IR version 7 are those of ONNX 1.8 of 2020, which engines years old read; what came
+later to the operators used here are types and options that these networks do not need.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Graph:
         self.ends[which].append(value)
 
     def reshape(self, x: str, shape: Shape) -> str:
-        """(n, *shape); 0 stands for the size as it is."""
+        """(n, *shape), n as it is (that is what 0 means)."""
         name = "shape_" + "x".join(map(str, shape))
         return self.add("Reshape", x, self.constant(name, np.array([0, *shape])))
 
