@@ -1,6 +1,6 @@
 """The model as one page: opens from a file, asks nothing of a network, explains what it shows.
 
-runtime/page.html is the frame; page.css, generator.js and page.js go into it, and the model as data.
+runtime/page.html is the frame of page.css, generator.js, words.js, page.js and the model as data.
 The page's policy allows its own script and style, by their hashes, and nothing from elsewhere.
 """
 
@@ -19,6 +19,7 @@ from .js import RUNTIME, parts
 from .network import ExportError
 from .spec import as_json
 
+_SCRIPT = ("generator.js", "words.js", "page.js")
 _POLICY = (
     "default-src 'none'; script-src {script}; style-src {style}; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
@@ -38,7 +39,7 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     model, numbers = parts(artefact)
     page = {**json.loads(model), "name": artefact.name, "order": order(artefact)}
     style = _source("page.css")
-    script = '\n"use strict";\n' + _source("generator.js") + _source("page.js")
+    script = '\n"use strict";\n' + "".join(map(_source, _SCRIPT))
     pieces = {
         "policy": _POLICY.format(script=_hash(script), style=_hash(style)),
         "style": style, "script": script, "model": as_json(page), "weights": numbers,

@@ -1,7 +1,9 @@
-"""The model as an ES module for browsers and node, with types: runtime/generator.js and the weights.
+"""The model as an ES module for browsers and node, with types.
 
     import { generate } from "./digits.js";
-    const [picture] = generate({ seed: 1, label: 7 });    // new ImageData(picture.data, 28, 28)
+    const [picture] = generate({ seed: 1, label: 7 }); // new ImageData(picture.data, 28, 28)
+
+runtime/generator.js is its code; the description and the weights follow it.
 """
 
 from __future__ import annotations
@@ -29,12 +31,20 @@ _HEAD = """\
 """
 
 _TAIL = """
-export const {{ about, generate, codes, decode, encode, trace, selfTest }} = generator(MODEL, WEIGHTS);
+// ---- the model ---------------------------------------------------------------------------------
 
-const [, program, option] = globalThis.process?.argv ?? [];
-if (option === "--self-test" && decodeURI(import.meta.url).endsWith(program.split(/[\\\\/]/).pop())) {{
+const MODEL = {model};
+const WEIGHTS = "{weights}";
+
+export const {{ about, generate, codes, decode, encode, trace, selfTest }} =
+  generator(MODEL, WEIGHTS);
+
+const [, program = "", option] = globalThis.process?.argv ?? [];
+const run = decodeURIComponent(import.meta.url).endsWith(program.split(/[\\\\/]/).pop());
+if (run && option === "--self-test") {{
   const wrong = selfTest();
-  console.log(wrong.length ? `self-test FAILED: ${{wrong.join("; ")}}` : "self-test passed");
+  if (wrong.length) console.error(`self-test FAILED: ${{wrong.join("; ")}}`);
+  else console.log("self-test passed");
   globalThis.process.exitCode = wrong.length ? 1 : 0;
 }}
 """
@@ -47,15 +57,11 @@ def render(artefact: Artefact) -> dict[str, bytes]:
         ExportError: images that are neither grey nor red, green and blue.
     """
     model, numbers = parts(artefact)
-    module = [
-        _HEAD.format(name=artefact.name, version=__version__),
-        (RUNTIME / "generator.js").read_text("utf-8"),
-        "\n// ---- the model ----------------------------------------------------------------------\n",
-        f"\nconst MODEL = {model};\nconst WEIGHTS = \"{numbers}\";\n",
-        _TAIL.format(),
-    ]
+    head = _HEAD.format(name=artefact.name, version=__version__)
+    code = (RUNTIME / "generator.js").read_text("utf-8")
+    tail = _TAIL.format(model=model, weights=numbers)
     types = (RUNTIME / "generator.d.ts").read_bytes()
-    return {".js": "".join(module).encode(), ".d.ts": types}
+    return {".js": (head + code + tail).encode(), ".d.ts": types}
 
 
 def parts(artefact: Artefact) -> tuple[str, str]:

@@ -48,7 +48,11 @@ export function encode(
 ): { mean: Float64Array; logvar: Float64Array };
 
 /** What each layer gives for a code. */
-export function trace(part: "decoder", code: ArrayLike<number>, label?: number | null): Activation[];
+export function trace(
+  part: "decoder",
+  code: ArrayLike<number>,
+  label?: number | null,
+): Activation[];
 /** What each layer gives for a picture. */
 export function trace(
   part: "encoder",

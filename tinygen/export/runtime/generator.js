@@ -6,11 +6,13 @@ function generator(model, base64) {
   const classes = model.classes.length;
   const parts = unpack(model, base64);
 
-  // n pictures of a seed. Picture i does not depend on n. Without a label, a model that has labels
-  // draws rows of ten: picture i has label floor(i / 10) mod classes. `truncation` scales the codes.
+  // n pictures of a seed. Picture i does not depend on n. A model that has labels draws rows of ten
+  // where none is given: picture i has label floor(i / 10) mod classes. `truncation` scales codes.
   function generate({ seed = 0, label, n = 1, truncation = 1 } = {}) {
     const all = codes(n, seed);
-    if (!Number.isFinite(truncation)) throw new RangeError(`truncation is ${truncation}; expected a number`);
+    if (!Number.isFinite(truncation)) {
+      throw new RangeError(`truncation is ${truncation}; expected a number`);
+    }
     return all.map((code, i) => {
       const rows = classes && label == null ? Math.floor(i / 10) % classes : label;
       return decode(code.map((z) => z * truncation), rows);
@@ -24,7 +26,8 @@ function generator(model, base64) {
       throw new RangeError(`n is ${n}; expected a whole number, 1 to 65536`);
     }
     const root = seedOf(seed) ^ 0x74696e7967656e31n; // "tinygen1"
-    const [k0, k1] = philox([...model.stream, 0, 0], Number(root & 0xffffffffn), Number(root >> 32n));
+    const halves = [Number(root & 0xffffffffn), Number(root >> 32n)];
+    const [k0, k1] = philox([...model.stream, 0, 0], ...halves);
     const all = new Float32Array(n * model.latent);
     for (let i = 0; i < all.length; i += 4) {
       const words = philox([i / 4, 0, 0, 0], k0, k1);
@@ -36,7 +39,7 @@ function generator(model, base64) {
     return Array.from({ length: n }, (_, i) => all.slice(i * model.latent, (i + 1) * model.latent));
   }
 
-  // The picture that a code stands for: { width, height, channels, data }, data RGBA as in ImageData.
+  // The picture that a code stands for: { width, height, channels, data }, RGBA as in ImageData.
   function decode(code, label) {
     return picture(trace("decoder", code, label).at(-1).values);
   }
@@ -47,10 +50,12 @@ function generator(model, base64) {
     return { mean: ends.slice(0, model.latent), logvar: ends.slice(model.latent) };
   }
 
-  // What each layer gives: [{ name, shape, values }]. The decoder takes a code, the encoder a picture.
+  // What each layer gives: [{ name, shape, values }]. A decoder takes a code, an encoder a picture.
   function trace(part, input, label) {
     const layers = parts[part];
-    if (!layers) throw new Error(`this file has no ${part}; it has: ${Object.keys(parts).join(", ")}`);
+    if (!layers) {
+      throw new Error(`this file has no ${part}; it has: ${Object.keys(parts).join(", ")}`);
+    }
     const x = part === "encoder" ? levels(input) : Float64Array.from(input);
     const size = part === "encoder" ? height * width * channels : model.latent;
     if (x.length !== size) throw new RangeError(`${part}: ${x.length} numbers; expected ${size}`);
@@ -81,7 +86,7 @@ function generator(model, base64) {
     for (let i = 0; i < height * width; i++) {
       for (let c = 0; c < 3; c++) {
         const value = values[i * channels + (channels === 3 ? c : 0)];
-        if (!Number.isFinite(value)) throw new Error("the weights are damaged: a pixel is no number");
+        if (!Number.isFinite(value)) throw new Error("damaged weights: a pixel is no number");
         data[4 * i + c] = ((value - low) / (high - low)) * 255;
       }
     }
@@ -101,25 +106,18 @@ function generator(model, base64) {
   function selfTest() {
     const { seed, label, code, image, mean } = model.test;
     const wrong = [];
-    const expect = (what, found, wanted, most) => {
-      let worst = 0; // which a NaN does not pass
-      wanted.forEach((w, i) => { worst = Math.abs(found[i] - w) <= worst ? worst : Math.abs(found[i] - w); });
-      if (!(worst <= most)) wrong.push(`${what} differs by ${worst}, at most ${most} is right`);
+    const expect = (what, found, right, most) => {
+      const worst = right.reduce((w, x, i) => Math.max(w, Math.abs(found[i] - x)), 0); // or NaN
+      if (!(worst <= most)) wrong.push(`${what} is off by ${worst}, more than ${most}`);
     };
+    const floats = (base64) => new Float32Array(bytesOf(base64).buffer);
     const hot = classes ? label : undefined;
-    const wanted = bytesOf(image);
-    const given = { width, height, data: new Uint8ClampedArray(4 * width * height) };
-    given.data.forEach((_, i) => { given.data[i] = i % 4 < channels ? wanted[(i >> 2) * channels + i % 4] : 0; });
+    const levels = bytesOf(image);
+    const right = picture(Array.from(levels, (v) => (v / 255) * (high - low) + low));
     try {
-      expect("the code", codes(1, seed)[0], new Float32Array(bytesOf(code).buffer), 0);
-      if (parts.decoder) {
-        const { data } = decode(new Float32Array(bytesOf(code).buffer), hot);
-        const found = wanted.map((_, i) => data[4 * Math.floor(i / channels) + (i % channels)]);
-        expect("the picture", found, wanted, 1);
-      }
-      if (parts.encoder) {
-        expect("the mean code", encode(given, hot).mean, new Float32Array(bytesOf(mean).buffer), 1e-3);
-      }
+      expect("the code", codes(1, seed)[0], floats(code), 0);
+      if (parts.decoder) expect("the picture", decode(floats(code), hot).data, right.data, 1);
+      if (parts.encoder) expect("the mean code", encode(right, hot).mean, floats(mean), 1e-3);
     } catch (error) {
       wrong.push(error.message);
     }
@@ -172,8 +170,8 @@ function multiply(y, to, m, x, from, n, w, at) {
 }
 
 // A window of a x b pixels of the larger image belongs to each pixel of the smaller one. A
-// convolution sums the window up into the pixel; a transposed one spreads the pixel over the window.
-// Pixels have their channels side by side; weights are (rows, columns, channels in, channels out).
+// convolution sums the window up into the pixel, a transposed one spreads the pixel over it. Pixels
+// have their channels side by side; weights are (rows, columns, channels in, channels out).
 function convolve({ kind, input, output, kernel, stride, before, dilation, weight }, x, y) {
   const forward = kind === "conv";
   const [small, large] = forward ? [output, input] : [input, output];
@@ -200,8 +198,8 @@ function convolve({ kind, input, output, kernel, stride, before, dilation, weigh
 // ---- random numbers: Philox 4x32-10 (Salmon et al., SC'11) --------------------------------------
 
 function seedOf(seed) {
-  const fits = typeof seed === "number" ? Number.isSafeInteger(seed) : /^(bigint|string)$/.test(typeof seed);
-  if (!fits || !/^\d{1,20}$/.test(`${seed}`) || BigInt(seed) >= 2n ** 64n) {
+  const known = Number.isSafeInteger(seed) || typeof seed === "bigint" || typeof seed === "string";
+  if (!known || !/^\d{1,20}$/.test(`${seed}`) || BigInt(seed) >= 2n ** 64n) {
     throw new RangeError(`seed is ${String(seed)}; expected a whole number, 0 to 2^64 - 1 ` +
       "(from 2^53 on as a BigInt or a string)");
   }
@@ -245,7 +243,7 @@ function normal(w) {
   return h < 0 ? -x : x;
 }
 
-// ---- weights --------------------------------------------------------------------------------------
+// ---- weights -----------------------------------------------------------------------------------
 
 function bytesOf(base64) {
   const text = atob(base64);
@@ -261,7 +259,7 @@ function unpack({ parts, precision }, base64) {
   let at = 0;
   const take = (Type, count) => { // a copy, because numbers may not begin anywhere
     const part = bytes.slice(at, (at += count * Type.BYTES_PER_ELEMENT));
-    if (at > bytes.length) throw new Error(`the weights are damaged: only ${bytes.length} bytes`);
+    if (at > bytes.length) throw new Error(`damaged weights: only ${bytes.length} bytes`);
     return new Type(part.buffer);
   };
   const weights = (count, out) => {
@@ -269,7 +267,9 @@ function unpack({ parts, precision }, base64) {
     const stored = take(precision === "int8" ? Int8Array : Uint16Array, count);
     const scale = precision === "int8" ? take(Float32Array, out) : null;
     const values = new Float32Array(count);
-    for (let i = 0; i < count; i++) values[i] = scale ? stored[i] * scale[i % out] : half(stored[i]);
+    for (let i = 0; i < count; i++) {
+      values[i] = scale ? stored[i] * scale[i % out] : half(stored[i]);
+    }
     return values;
   };
   const size = (shape) => shape.reduce((a, b) => a * b);
@@ -279,8 +279,9 @@ function unpack({ parts, precision }, base64) {
     const count = dense ? size(given.input) * out : size(given.kernel) * given.input[2] * out;
     return { ...given, weight: weights(count, out), bias: take(Float32Array, out) };
   };
-  const read = Object.fromEntries(Object.entries(parts).map(([k, layers]) => [k, layers.map(layer)]));
-  if (at < bytes.length) throw new Error(`the weights are damaged: ${bytes.length} bytes, not ${at}`);
+  const read = {};
+  for (const [name, layers] of Object.entries(parts)) read[name] = layers.map(layer);
+  if (at < bytes.length) throw new Error(`damaged weights: ${bytes.length} bytes, not ${at}`);
   return read;
 }
 

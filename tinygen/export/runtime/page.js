@@ -1,87 +1,13 @@
 // The page: what people see of the generator, and what they can change.
 
-// ---- words: English, Chinese ----------------------------------------------------------------------
-
-const TEXT = {
-  language: ["Language", "语言"],
-  intro: ["Pictures by a {kind}, made in this page from {latent} numbers each. All are synthetic.",
-    "由{kind}生成的图片：每一张都由 {latent} 个数在本页中当场算出，均为合成图像。"],
-  vae: ["variational autoencoder", "变分自编码器"],
-  gan: ["generative adversarial network", "生成对抗网络"],
-  picture: ["Picture", "图片"],
-  seed: ["Seed", "种子"],
-  previous: ["Previous seed", "上一个种子"],
-  next: ["Next seed", "下一个种子"],
-  seedError: ["A whole number, from 0 to 18446744073709551615.", "请输入 0 到 18446744073709551615 之间的整数。"],
-  label: ["Label", "标签"],
-  truncation: ["Truncation", "截断"],
-  play: ["Play", "播放"],
-  pause: ["Pause", "暂停"],
-  save: ["Save as PNG", "存为 PNG"],
-  saveGrid: ["Save all as PNG", "全部存为 PNG"],
-  sample: ["Sample {number} of seed {seed}", "种子 {seed} 的第 {number} 个样本"],
-  between: ["On the way from sample to sample", "从一个样本走向下一个样本"],
-  moved: ["Code changed by hand", "手动调整的编码"],
-  drawn: ["What the model makes of the drawing", "模型对这幅画的重建"],
-  labelled: ["{text}, label {label}", "{text}，标签 {label}"],
-  synthetic: ["Synthetic picture. {text}", "合成图像。{text}"],
-  map: ["Map of the latent space", "隐空间地图"],
-  across: ["Across", "横轴"],
-  up: ["Up", "纵轴"],
-  mapLabel: ["Map of the latent space: {place}", "隐空间地图：{place}"],
-  mapHelp: ["Drag, or press the arrow keys (with Shift: larger steps; Home: the centre). Only two of the numbers change here.",
-    "拖动，或按方向键（按住 Shift 步子更大，Home 键回到中心）。这里只改变其中两个数。"],
-  code: ["Latent code", "隐编码"],
-  entries: ["Numbers", "显示"],
-  here: ["Draw here", "在这里画"],
-  reset: ["Reset", "复原"],
-  codeHelp: ["The numbers to which the network reacts most come first.", "网络反应最强的数排在最前。"],
-  codeDrawn: ["The network reacts most to those that come first. After ±, of a drawing: how sure the encoder is.",
-    "网络反应最强的数排在最前。± 之后是编码器对画作的把握。"],
-  draw: ["Draw", "画一画"],
-  pad: ["Drawing", "画板"],
-  clear: ["Clear", "清空"],
-  copy: ["Copy the picture", "复制图片"],
-  colour: ["Colour", "颜色"],
-  padHelp: ["Draw with the pointer, or with the arrow keys (Space lowers and lifts the pen). The encoder reads your drawing, the picture shows what comes back.",
-    "用指针作画，或用方向键（空格键落笔、抬笔）。编码器读取你的画，图片则是由此得到的重建。"],
-  penDown: ["Pen down", "已落笔"],
-  penUp: ["Pen up", "已抬笔"],
-  samples: ["Samples of this seed", "此种子的样本"],
-  samplesHelp: ["Choose one to start from. Play walks from each to the next.", "选一个作为起点；“播放”会从一个样本走到下一个。"],
-  explain: ["What am I looking at?", "我看到的是什么？"],
-  about: ["About", "关于"],
-  passed: ["Self-test passed. {ms} ms a picture on this machine.", "自检通过。在本机上每张图约 {ms} 毫秒。"],
-  failed: ["This file is damaged, its pictures are not those of the model. Get it again. ({why})",
-    "文件已损坏，图片与模型不符，请重新获取。（{why}）"],
-};
-
-const EXPLAIN = [ // heading and paragraph, in English and in Chinese
-  [["A code becomes a picture", "The network turns a list of {latent} numbers, the latent code, into a picture. From many examples it has learned what pictures look like; the code says which of all possible ones to draw. The codes here come from random numbers, which the seed fixes, or from your own hand."],
-    ["编码变成图片", "网络把一串 {latent} 个数（隐编码）变成一张图片。它从大量样例中学会了图片应有的样子，而编码决定画出其中的哪一张。这里的编码来自由种子确定的随机数，或来自你的手动调整。"]],
-  [["Neighbours look alike", "Each layer of the network multiplies, adds and bends, without jumps: a small step in the code is a small step in the picture. On the map shapes melt into each other, and somewhere between two of them lie the doubtful cases."],
-    ["相邻的编码，相似的图片", "网络的每一层只做乘法、加法和弯折，没有跳跃：编码走一小步，图片也只变一点点。因此地图上的形状会逐渐融合，两种形状之间便是模棱两可的地带。"]],
-  [["What truncation does", "It multiplies the code with a number below 1 and so pulls it towards the centre, where most of the training took place. Pictures become more typical and less varied; at 0 all of them are the same."],
-    ["截断的作用", "把编码乘以一个小于 1 的数，使它靠近中心，也就是训练最充分的地方。图片会更典型，但变化更少；取 0 时所有图片都相同。"]],
-  [["Nothing here is real", "The pictures are synthetic. They show no real person, handwriting or measurement, even where they look like it, and they carry on what the training data had: its style, its gaps and its mistakes."],
-    ["这里没有真实之物", "这些图片都是合成的。即使看起来很像，也不代表任何真实的人、笔迹或测量数据；训练数据的风格、缺漏和错误也会随之延续。"]],
-  [["From a picture back to a code", "The encoder goes the other way: it reads a picture and says which code is likely behind it. Draw what the model has never seen, and you get the nearest thing that it knows."],
-    ["从图片回到编码", "编码器走相反的方向：读取一张图片，推断它背后最可能的编码。画一个模型从未见过的东西，你会得到它所知道的最接近的图片。"]],
-];
-
-const ABOUT = { // names that files carry in English
-  format: "格式", "made by": "制作工具", title: "名称", model: "模型", weights: "权重指纹", image: "图像",
-  latent: "隐编码长度", prior: "先验分布", classes: "类别", precision: "精度", parts: "组成",
-  "licence of the code": "代码许可", "licence of weights and data": "权重与数据许可",
-};
-
 let language = /^zh/i.test(navigator.language) ? 1 : 0;
-const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
-const say = (key, values = {}) => fill(TEXT[key][language], values);
+const say = (key, values = {}) =>
+  TEXT[key][language].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const $ = (id) => document.getElementById(id);
+const all = (selector) => document.querySelectorAll(selector);
 const make = (tag, values = {}) => Object.assign(document.createElement(tag), values);
 
-// ---- what is shown --------------------------------------------------------------------------------
+// ---- what is shown -----------------------------------------------------------------------------
 
 const SAMPLES = 32, CELLS = 9; // small pictures; cells along a side of the map
 const model = JSON.parse($("model").textContent);
@@ -132,7 +58,8 @@ function frame(now) {
     left.picture = false;
     showCode();
   }
-  for (const end = performance.now() + 8; performance.now() < end && left.samples + left.cells;) small();
+  const end = performance.now() + 8;
+  while (left.samples + left.cells && performance.now() < end) small();
   if (left.samples + left.cells || state.walk) changed({});
   else tell();
 }
@@ -183,7 +110,8 @@ function showCode() {
     const k = Number(slider.dataset.entry);
     slider.value = state.code[k];
     track(slider, 0.5, place(k));
-    output.textContent = signed(state.code[k]) + (state.spread ? ` ± ${state.spread[k].toFixed(2)}` : "");
+    const spread = state.spread ? ` ± ${state.spread[k].toFixed(2)}` : "";
+    output.textContent = signed(state.code[k]) + spread;
   }
   const { origin, seed, number, label } = state;
   let text = say(origin, { seed, number: number + 1 });
@@ -198,7 +126,7 @@ function track(slider, zero, value) {
   slider.style.setProperty("--to", `${100 * Math.max(zero, value)}%`);
 }
 
-// ---- what can be changed --------------------------------------------------------------------------
+// ---- what can be changed -----------------------------------------------------------------------
 
 function setSeed(seed) {
   samples = net.codes(SAMPLES, seed);
@@ -248,7 +176,7 @@ function walk(now) {
     t = 0;
   }
   t = calm.matches ? Math.floor(4 * t) / 4 : t * t * (3 - 2 * t); // a few still pictures, or gently
-  set(between(state.walk.code, samples[(state.number + 1) % SAMPLES], t), t ? "between" : "sample");
+  set(between(state.walk.code, samples[(state.number + 1) % SAMPLES], t), "between");
 }
 
 function stop(start = false) {
@@ -261,7 +189,8 @@ function pages() {
   const shown = model.order.slice(state.first, state.first + 10);
   $("sliders").replaceChildren(...shown.map((k) => {
     const row = make("div", { className: "slider" });
-    const slider = make("input", { type: "range", id: `z${k}`, min: -reach, max: reach, step: reach / 100 });
+    const slider = make("input", { type: "range", id: `z${k}` });
+    Object.assign(slider, { min: -reach, max: reach, step: reach / 100 });
     slider.dataset.entry = k;
     slider.oninput = () => {
       stop();
@@ -327,12 +256,12 @@ function listen() {
     showCode();
     $("said").textContent = $("place").textContent;
   };
-  $("save").onclick = () => save([$("picture")], 1, 280, { Code: Array.from(state.code).join(" ") });
+  $("save").onclick = () => save([$("picture")], 1, 280, { Code: state.code.join(" ") });
   $("save-grid").onclick = () => {
     while (left.samples) small();
     save(Array.from($("samples").children, (label) => label.lastChild), 8, 600, {});
   };
-  for (const button of document.querySelectorAll(".language")) {
+  for (const button of all(".language")) {
     button.onclick = () => speak(button.lang === "en" ? 0 : 1);
   }
 }
@@ -354,7 +283,7 @@ function drag(element, moved) {
   element.onpointermove = follow;
 }
 
-// ---- drawing --------------------------------------------------------------------------------------
+// ---- drawing -----------------------------------------------------------------------------------
 
 const ink = { width, height, data: new Uint8ClampedArray(4 * width * height) };
 const pen = { x: width >> 1, y: height >> 1, down: false };
@@ -415,7 +344,9 @@ function drawing() {
   };
   hold();
   $("pad").onkeydown = (event) => {
-    const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0] }[event.key];
+    const step = {
+      ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1], " ": [0, 0],
+    }[event.key];
     if (!step) return;
     event.preventDefault();
     if (event.key === " ") {
@@ -430,7 +361,7 @@ function drawing() {
   };
 }
 
-// ---- files ----------------------------------------------------------------------------------------
+// ---- files -------------------------------------------------------------------------------------
 
 // Pictures side by side as one PNG file, enlarged to about `size` pixels, that says what it is.
 function save(canvases, columns, size, text) {
@@ -444,7 +375,8 @@ function save(canvases, columns, size, text) {
   context.fillStyle = "#404040";
   context.fillRect(0, 0, sheet.width, sheet.height);
   canvases.forEach((canvas, i) => {
-    const [x, y] = [i % columns, Math.floor(i / columns)].map((k, d) => k * ([width, height][d] + gap) + gap);
+    const x = (i % columns) * (width + gap) + gap;
+    const y = Math.floor(i / columns) * (height + gap) + gap;
     context.drawImage(canvas, x * scale, y * scale, width * scale, height * scale);
   });
   const chunks = {
@@ -456,8 +388,10 @@ function save(canvases, columns, size, text) {
   sheet.toBlob(async (blob) => {
     const png = new Uint8Array(await blob.arrayBuffer());
     const parts = Object.entries(chunks).map(([name, value]) => textChunk(name, `${value}`));
-    const file = new Blob([png.slice(0, 33), ...parts, png.slice(33)], { type: "image/png" }); // after its head
-    const link = make("a", { href: URL.createObjectURL(file), download: `${model.name}-seed-${state.seed}.png` });
+    const after = 33; // bytes: signature and header
+    const file = new Blob([png.slice(0, after), ...parts, png.slice(after)], { type: "image/png" });
+    const link = make("a", { href: URL.createObjectURL(file) });
+    link.download = `${model.name}-seed-${state.seed}.png`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   });
@@ -478,29 +412,28 @@ function textChunk(name, text) {
   return chunk.buffer;
 }
 
-// ---- words on the page ----------------------------------------------------------------------------
+// ---- words on the page -------------------------------------------------------------------------
 
 function speak(chosen) {
   language = chosen;
   document.documentElement.lang = language ? "zh-Hans" : "en";
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = say(element.dataset.text);
-  for (const element of document.querySelectorAll("[data-label]")) {
+  for (const element of all("[data-text]")) element.textContent = say(element.dataset.text);
+  for (const element of all("[data-label]")) {
     element.setAttribute("aria-label", say(element.dataset.label));
   }
-  document.querySelectorAll(".language").forEach((button, i) => button.setAttribute("aria-pressed", i === language));
-  const latent = model.latent;
-  const kind = Object.keys(TEXT).find((key) => /^(vae|gan)$/.test(key) && model.about.model.includes(key));
-  $("intro").textContent = say("intro", { latent, kind: kind ? say(kind) : model.about.model });
-  $("explain").replaceChildren(...EXPLAIN.slice(0, encodes ? 5 : 4).map((both) => {
-    const [heading, text] = both[language];
-    const block = make("div");
-    block.append(make("h3", { textContent: heading }), make("p", { textContent: fill(text, { latent }) }));
-    return block;
+  for (const element of all("#explain [lang]")) {
+    element.hidden = element.lang !== document.documentElement.lang;
+  }
+  all(".language").forEach((button, i) => button.setAttribute("aria-pressed", i === language));
+  const kind = ["vae", "gan"].find((name) => model.about.model.includes(name));
+  const named = kind ? say(kind) : model.about.model;
+  $("intro").textContent = say("intro", { latent: model.latent, kind: named });
+  const said = Object.entries(model.about).filter(([, value]) => `${value}`);
+  $("about").replaceChildren(...said.flatMap(([name, value]) => {
+    const text = Array.isArray(value) ? value.join(name === "image" ? " × " : ", ") : `${value}`;
+    const term = (language && ABOUT.get(name)) || name;
+    return [make("dt", { textContent: term }), make("dd", { textContent: text })];
   }));
-  $("about").replaceChildren(...Object.entries(model.about).filter(([, value]) => `${value}`).flatMap(([name, value]) => [
-    make("dt", { textContent: (language && ABOUT[name]) || name }),
-    make("dd", { textContent: Array.isArray(value) ? value.join(name === "image" ? " × " : ", ") : `${value}` }),
-  ]));
   $("alert").hidden = !wrong.length;
   $("alert").textContent = wrong.length ? say("failed", { why: wrong.join("; ") }) : "";
   tell();
@@ -554,7 +487,7 @@ function begin() {
   $("draw-card").hidden = !encodes;
   if (encodes) drawing();
   else $("picture-card").after($("map-card"));
-  for (const element of document.querySelectorAll("[for=colour], #colour")) element.hidden = channels === 1;
+  for (const element of all("[for=colour], #colour")) element.hidden = channels === 1;
   track($("truncation"), 0, 1);
   setSeed(0n);
   frame(performance.now());
