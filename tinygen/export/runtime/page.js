@@ -133,6 +133,7 @@ function setSeed(seed) {
   state.seed = seed;
   $("previous").disabled = seed === 0n;
   $("next").disabled = seed === 2n ** 64n - 1n;
+  call();
   changed({ samples: SAMPLES });
   choose(0);
 }
@@ -261,9 +262,6 @@ function listen() {
     while (left.samples) small();
     save(Array.from($("samples").children, (label) => label.lastChild), 8, 600, {});
   };
-  for (const button of all(".language")) {
-    button.onclick = () => speak(button.lang === "en" ? 0 : 1);
-  }
 }
 
 // Calls back with the place (x, y) of a pressed pointer, 0 to 1, and where it was before.
@@ -430,7 +428,9 @@ function speak(chosen) {
   $("intro").textContent = say("intro", { latent: model.latent, kind: named });
   const said = Object.entries(model.about).filter(([, value]) => `${value}`);
   $("about").replaceChildren(...said.flatMap(([name, value]) => {
-    const text = Array.isArray(value) ? value.join(name === "image" ? " × " : ", ") : `${value}`;
+    const each = (Array.isArray(value) ? value : [value]).map(
+      (one) => (typeof one === "object" ? JSON.stringify(one) : `${one}`));
+    const text = each.join(name === "image" ? " × " : ", ");
     const term = (language && ABOUT.get(name)) || name;
     return [make("dt", { textContent: term }), make("dd", { textContent: text })];
   }));
@@ -439,10 +439,14 @@ function speak(chosen) {
   tell();
   $("play").textContent = say(state.walk ? "pause" : "play");
   if (!samples) return;
+  call();
+  showCode();
+}
+
+function call() {
   $("samples").childNodes.forEach((label, i) => {
     label.firstChild.setAttribute("aria-label", say("sample", { number: i + 1, seed: state.seed }));
   });
-  showCode();
 }
 
 function tell() {
@@ -457,6 +461,7 @@ function begin() {
   for (const id of ["picture", "echo", "ink"]) Object.assign($(id), { width, height });
   Object.assign($("cells"), { width: CELLS * width, height: CELLS * height });
   if (encodes) $("code-help").dataset.text = "codeDrawn";
+  all(".language").forEach((button, i) => { button.onclick = () => speak(i); });
   speak(language);
   if (!net) return;
   const choice = (name, index, shown, chosen) => {
