@@ -79,7 +79,8 @@ def small(kind: str) -> Model:
         elif array.ndim == 1 and array.dtype == np.float32:
             state[name] = array + noise.normal(0, 0.3, array.shape).astype(np.float32)
         elif array.dtype == np.float32:
-            state[name] = array * np.float32(1.5)
+            spread = np.sqrt(3 / np.prod(array.shape[:-1])) / array.std()  # so that codes matter
+            state[name] = (array * spread).astype(np.float32)
     model.load_state_dict(state)
     return model
 

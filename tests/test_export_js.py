@@ -1,0 +1,250 @@
+"""The ES module in node: what it draws and encodes, what it refuses, and its self-test."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exported import AUTOENCODERS, HOSTILE, SMALL, WINDOWS, hostile, images, made, windowed
+
+from tinygen.export import Artefact, codes, render, write
+from tinygen.images import to_uint8
+from tinygen.tensor import Tensor
+
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
+SEED = 2**64 - 1
+SHOW = """
+const refused = (f) => { try { f(); return "accepted"; } catch (e) { return `${e}`; } };
+const show = (x) => console.log(JSON.stringify(x, (key, value) =>
+  ArrayBuffer.isView(value) ? Array.from(value) : value));
+"""
+
+
+def node(files: Path | list[Path], code: str) -> Any:
+    """What `code` shows with show(...), the module being `g`; `all` if there are several."""
+    several = files if isinstance(files, list) else [files]
+    load = [f"await import({json.dumps(file.as_uri())})" for file in several]
+    program = f"const all = [{', '.join(load)}], g = all[0];{SHOW}{code}"
+    command = [NODE or "node", "--input-type=module", "-e", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def saved(
+    artefact: Artefact, folder: Path, edit: tuple[str, str] = ("", ""), name: str = "m"
+) -> Path:
+    """The module as a file, with a text in it replaced."""
+    source = render("js", artefact)[".js"].decode()
+    assert edit[0] in source
+    file = folder / f"{name}.mjs"
+    file.write_text(source.replace(*edit, 1))
+    return file
+
+
+def self_test(file: Path) -> subprocess.CompletedProcess[str]:
+    command = [NODE or "node", str(file), "--self-test"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def grey(pictures: Any, artefact: Artefact) -> Any:
+    """(n, H, W, C) from pictures as the module gives them, which are as the artefact says."""
+    height, width, channels = artefact.shape
+    pixels = []
+    for one in pictures:
+        assert (one["width"], one["height"], one["channels"]) == (width, height, channels)
+        rgba = np.array(one["data"]).reshape(height, width, 4)
+        assert (rgba[..., 3] == 255).all()
+        if channels == 1:
+            assert (rgba[..., :1] == rgba[..., :3]).all()
+        pixels.append(rgba[..., :channels])
+    return np.array(pixels)
+
+
+@needs_node
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_pictures(precision, tmp_path):
+    kinds = [made(kind, precision) for kind in SMALL]
+    every = node(
+        [saved(artefact, tmp_path, name=artefact.name) for artefact in kinds],
+        f"""
+        show(all.map((g) => {{
+          const n = 5, codes = g.codes(n, {SEED}n);
+          const label = (i) => g.about.classes.length ? i % g.about.classes.length : undefined;
+          return {{ codes, drawn: codes.map((z, i) => g.decode(z, label(i))),
+                   same: g.generate({{ n, seed: "{SEED}", label: label(1) }}).at(1),
+                   test: g.selfTest() }};
+        }}));""",
+    )
+    for artefact, found in zip(kinds, every, strict=True):
+        drawn = np.array(found["codes"], np.float32)
+        assert drawn.tobytes() == codes(artefact, 5, SEED).tobytes()
+        pictures = grey(found["drawn"], artefact).astype(int)
+        expected = to_uint8(images(artefact, 5, SEED), artefact.value_range)
+        assert np.ptp(expected.astype(int)) > 50
+        assert np.abs(pictures - expected).max() <= 1, artefact.title
+        assert (grey([found["same"]], artefact)[0] == pictures[1]).all()
+        assert not found["test"]
+
+
+@needs_node
+def test_every_window_of_a_transposed_convolution(tmp_path):
+    kinds = [windowed(k) for k in range(len(WINDOWS))]
+    files = [saved(artefact, tmp_path, name=f"m{k}") for k, artefact in enumerate(kinds)]
+    every = node(files, "show(all.map((g) => g.generate({ n: 3, seed: 4 })))")
+    for k, (artefact, found) in enumerate(zip(kinds, every, strict=True)):
+        expected = to_uint8(images(artefact, 3, 4), artefact.value_range).astype(int)
+        assert np.abs(grey(found, artefact) - expected).max() <= 1, WINDOWS[k]
+
+
+@needs_node
+def test_each_layer_and_the_encoder(tmp_path):
+    for kind in AUTOENCODERS:
+        artefact = made(kind)
+        label = 1 if artefact.classes else None
+        file = saved(artefact, tmp_path)
+        found = node(
+            file,
+            f"""
+            const label = {json.dumps(label)};
+            const [z] = g.codes(1, 9);
+            const picture = g.decode(z, label);
+            show({{ down: g.trace("decoder", z, label), up: g.trace("encoder", picture, label),
+                   picture, ends: g.encode(picture, label) }});""",
+        )
+        code = artefact.conditioned(codes(artefact, 1, 9).astype(np.float64), label)
+        image = grey([found["picture"]], artefact).reshape(1, -1)
+        low, high = artefact.value_range
+        seen = artefact.conditioned(image / 255 * (high - low) + low, label)
+        for part, x, given in (("decoder", code, "down"), ("encoder", seen, "up")):
+            expected = artefact.networks[part].trace(Tensor(x))
+            names = [layer.name for layer in artefact.networks[part].layers]
+            for layer, y, name in zip(found[given], expected, names, strict=True):
+                assert layer["name"] == name
+                assert np.abs(np.array(layer["values"]) - y.numpy().ravel()).max() < 1e-6
+        ends = np.concatenate([found["ends"]["mean"], found["ends"]["logvar"]])
+        assert np.abs(ends - artefact.encoder(seen)[0]).max() < 1e-6
+
+
+@needs_node
+def test_seeds_labels_and_counts(tmp_path):
+    artefact = made("cgan")
+    found = node(
+        saved(artefact, tmp_path),
+        """
+        const seeds = [-1, 1.5, 2 ** 53, 2n ** 64n, -1n, "", "1.5", "-1", " 1", "1e3", NaN, null,
+          [1], {}, true, "18446744073709551616", "0x10"];
+        const labels = [-1, 3, 1.5, "1", NaN, {}];
+        show({
+          seeds: seeds.map((seed) => refused(() => g.generate({ seed, label: 0 }))),
+          labels: labels.map((label) => refused(() => g.generate({ label }))),
+          bare: refused(() => g.decode(g.codes()[0])),
+          counts: [0, -1, 1.5, "2", Infinity, 65537].map((n) => refused(() => g.generate({ n }))),
+          truncation: refused(() => g.generate({ truncation: NaN })),
+          code: refused(() => g.decode([1, 2], 0)),
+          encoder: refused(() => g.encode({ width: 12, height: 12, data: [] }, 0)),
+          same: [7, 7n, "7"].map((seed) => g.codes(1, seed)[0].join()),
+          rows: g.generate({ n: 31 }),
+          centre: g.generate({ n: 2, label: 2, truncation: 0 }),
+        });""",
+    )
+    assert all(re.match("RangeError: seed is .*expected", text) for text in found["seeds"])
+    assert all(re.match("RangeError: label is .*0 to 2", text) for text in found["labels"])
+    assert "label is undefined" in found["bare"]
+    assert all(re.match("RangeError: n is .*expected", text) for text in found["counts"])
+    assert "truncation is NaN" in found["truncation"]
+    assert "2 numbers; expected 6" in found["code"]
+    assert "no encoder" in found["encoder"]
+    assert len(set(found["same"])) == 1
+    x = artefact.conditioned(codes(artefact, 31, 0), np.arange(31) // 10 % 3)
+    expected = to_uint8(artefact.decoder(x), artefact.value_range).reshape(31, *artefact.shape)
+    assert np.abs(grey(found["rows"], artefact) - expected.astype(int)).max() <= 1
+    first, second = grey(found["centre"], artefact)
+    assert (first == second).all()
+
+
+@needs_node
+def test_a_model_without_labels_takes_none(tmp_path):
+    file = saved(made("gan"), tmp_path)
+    assert "no labels" in node(file, "show(refused(() => g.generate({ label: 0 })))")
+
+
+@needs_node
+def test_an_encoder_alone(tmp_path):
+    artefact = made("vae", "float32", "encoder")
+    file = saved(artefact, tmp_path)
+    assert "passed" in self_test(file).stdout
+    assert "no decoder; it has: encoder" in node(file, "show(refused(() => g.generate()))")
+    wrong = "show(refused(() => g.encode({ width: 3, height: 12, data: [] })))"
+    assert "3 x 12; expected 12 x 12" in node(file, wrong)
+
+
+@needs_node
+def test_damage_is_found(tmp_path):
+    artefact = made("vae")
+    assert self_test(saved(artefact, tmp_path)).returncode == 0
+    source = render("js", artefact)[".js"].decode()
+    text = re.search(r'const WEIGHTS = "(.*)"', source)[1]
+    whole = base64.b64decode(text)
+    floats = np.frombuffer(whole, "<f4").copy()
+    floats[: floats.size // 2] *= 1.5
+    nan = np.frombuffer(whole, "<f4").copy()
+    nan[:50] = np.nan
+    for broken in (floats.tobytes(), nan.tobytes(), whole[:-4], whole + b"abcd"):
+        done = self_test(saved(artefact, tmp_path, (text, base64.b64encode(broken).decode())))
+        assert done.returncode == 1
+        assert re.search("FAILED|damaged weights", done.stderr)
+        assert "passed" not in done.stdout
+    assert self_test(saved(artefact, tmp_path, (text, "%" + text))).returncode == 1
+    code = re.search(r'"code":"(.*?)"', source)[1]
+    done = self_test(saved(artefact, tmp_path, (code, base64.b64encode(bytes(20)).decode())))
+    assert done.returncode == 1
+    assert "the code is off by" in done.stderr
+    encoder = saved(made("vae", "float32", "encoder"), tmp_path)
+    mean = re.search(r'"mean":"(.*?)"', encoder.read_text())[1]
+    encoder.write_text(encoder.read_text().replace(mean, base64.b64encode(bytes(16)).decode()))
+    assert "the mean code is off by" in self_test(encoder).stderr
+
+
+@needs_node
+def test_any_text_stays_text(tmp_path):
+    artefact = hostile()
+    file = saved(artefact, tmp_path)
+    assert self_test(file).returncode == 0
+    found = node(file, "show({ about: g.about })")["about"]
+    assert found["title"] == HOSTILE
+    assert found["licence of weights and data"] == HOSTILE
+    assert found[HOSTILE] == HOSTILE
+    assert found["licence of the code"] == "MIT"
+    assert found["weights"] == "0123456789abcdef"
+
+
+@needs_node
+def test_names_of_files(tmp_path):
+    folder = tmp_path / "a b % # 数字"
+    folder.mkdir()
+    source = render("js", made("gan"))[".js"]
+    file = folder / "self test #1 %.mjs"
+    file.write_bytes(source)
+    assert self_test(file).stdout == "self-test passed\n"
+
+
+@pytest.mark.quick
+def test_the_files(tmp_path):
+    first, again = (render("js", made("cvae")) for _ in range(2))
+    assert first == again
+    paths = write("js", made("cvae"), tmp_path / "digits.js")
+    assert [path.name for path in paths] == ["digits.js", "digits.d.ts"]
+    types = first[".d.ts"].decode()
+    exported = re.search(r"export const \{ (.*?) \}", first[".js"].decode())[1].split(", ")
+    assert set(exported) == set(re.findall(r"export (?:function|const) (\w+)", types))
+    for blob in render("js", hostile()).values():
+        blob.decode("ascii")

@@ -1,0 +1,512 @@
+"""The page in a real browser, opened from a file: what it shows, and that all of it works."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from exported import hostile, made
+
+import tinygen as tg
+from tinygen import export, models
+from tinygen.export import Artefact, ExportError, codes, render
+from tinygen.images import read_text, to_uint8
+
+CHROMES = ("chromium", "chromium-browser", "google-chrome")
+CHROME = next(filter(None, map(shutil.which, CHROMES)), None)
+PIXELS = """(id) => {
+  const { width, height } = document.getElementById(id);
+  const context = Object.assign(document.createElement("canvas"), { width, height })
+    .getContext("2d", { willReadFrequently: true });
+  context.drawImage(document.getElementById(id), 0, 0);
+  return [height, width, Array.from(context.getImageData(0, 0, width, height).data)];
+}"""
+FRAMES = """(n) => new Promise((done) => {
+  const next = () => { if (n-- > 0) requestAnimationFrame(next); else done(); };
+  next();
+})"""
+UNTIL = """(test) => new Promise((done) => {
+  const next = () => { if (test()) done(); else requestAnimationFrame(next); };
+  next();
+})"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if CHROME is None:
+        pytest.skip(f"no browser; looked for {', '.join(CHROMES)}")
+    with playwright.sync_playwright() as p:
+        chrome = p.chromium.launch(executable_path=CHROME, args=["--no-sandbox"])
+        yield chrome
+        chrome.close()
+
+
+class Page:
+    """A page of an artefact, and what went wrong on it."""
+
+    def __init__(self, tab: Any, artefact: Artefact, file: Path) -> None:
+        self.tab, self.artefact = tab, artefact
+        self.trouble: list[str] = []
+        tab.on("console", lambda message: self.trouble.append(message.text))
+        tab.on("pageerror", lambda error: self.trouble.append(str(error)))
+        tab.on("request", lambda request: self._seen(request.url))
+        file.write_bytes(render("html", artefact)[".html"])
+        self.url = file.as_uri()
+        tab.goto(self.url)
+        self.settle()
+
+    def _seen(self, url: str) -> None:
+        if url != self.url and not url.startswith(("data:", "blob:")):
+            self.trouble.append(f"request of {url}")
+
+    def settle(self) -> None:
+        self.tab.evaluate(FRAMES, 4)
+
+    def until(self, condition: str) -> None:
+        self.tab.evaluate(UNTIL.replace("(test)", "()").replace("test()", condition))
+
+    def pixels(self, name: str = "picture") -> Any:
+        """(H, W, C) of a canvas, as the artefact's images are."""
+        height, width, data = self.tab.evaluate(PIXELS, name)
+        rgba = np.array(data).reshape(height, width, 4)
+        assert (rgba[..., 3] == 255).all()
+        return rgba[..., : self.artefact.shape[2]]
+
+    def changes(self, action: Callable[[], Any]) -> None:
+        """The action changes the picture."""
+        before = self.pixels()
+        action()
+        self.settle()
+        assert (self.pixels() != before).any()
+
+    def draws(self, code: Any, label: int = 0) -> None:
+        """The picture is that of a code, within one grey level."""
+        x = self.artefact.conditioned(np.asarray(code, np.float32)[None], label)
+        y = self.artefact.decoder(x).reshape(self.artefact.shape)
+        expected = to_uint8(y, self.artefact.value_range).astype(int)
+        assert np.abs(self.pixels() - expected).max() <= 1
+
+    def code(self) -> Any:
+        """What the sliders say, entry by entry, of models that show them all."""
+        values = {
+            int(slider.get_attribute("data-entry")): float(slider.input_value())
+            for slider in self.tab.locator("#sliders input").all()
+        }
+        return np.array([values[k] for k in range(self.artefact.latent)])
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Page]]:
+    """Open a page; in the end nothing was written to the console and nothing asked for."""
+    pages = []
+
+    def show(artefact: Artefact, clean: bool = True, **settings: Any) -> Page:
+        context = browser.new_context(**{"locale": "en-GB", **settings})
+        page = Page(context.new_page(), artefact, tmp_path / f"{len(pages)} # é.html")
+        pages.append((page, context, clean))
+        return page
+
+    yield show
+    for page, context, clean in pages:
+        if clean:
+            assert page.trouble == []
+            assert page.tab.locator("#alert").is_hidden()
+        context.close()
+
+
+def test_every_kind_draws_its_pictures(opened):
+    for kind in ("vae", "cgan", "odd"):  # test_export_js.py has the others
+        artefact = made(kind)
+        page = opened(artefact)
+        z = codes(artefact, 1, 0)
+        page.draws(z[0])
+        page.tab.get_by_label("Seed", exact=True).fill(str(2**64 - 1))
+        page.settle()
+        last = codes(artefact, 2, 2**64 - 1)
+        page.draws(last[0])
+        assert page.tab.get_by_role("button", name="Next seed").is_disabled()
+        page.changes(lambda page=page: page.tab.get_by_label("Sample 2 of").check(force=True))
+        page.draws(last[1])
+        page.changes(page.tab.get_by_role("button", name="Previous seed").click)
+        page.draws(codes(artefact, 1, 2**64 - 2)[0])
+
+
+def test_wrong_seeds_are_said(opened):
+    page = opened(made("gan"))
+    seed = page.tab.get_by_label("Seed", exact=True)
+    before = page.pixels()
+    for text in ("-1", "", "1.5", str(2**64), "x" * 30):
+        seed.fill(text)
+        page.settle()
+        assert "whole number" in page.tab.locator("#seed-error").text_content()
+        assert seed.get_attribute("aria-invalid") == "true"
+        assert (page.pixels() == before).all()
+    page.changes(lambda: seed.fill("12"))
+    assert page.tab.locator("#seed-error").text_content() == ""
+
+
+def test_label_truncation_and_sliders(opened):
+    artefact = made("cvae")
+    page = opened(artefact)
+    z = codes(artefact, 1, 0)[0]
+    page.changes(lambda: page.tab.get_by_label("digit 3").check(force=True))
+    page.draws(z, label=2)
+    assert (
+        "Sample 1 of seed 0, label digit 3" in page.tab.get_by_role("status").first.text_content()
+    )
+    page.changes(lambda: page.tab.get_by_label("Truncation").fill("0.5"))
+    page.draws(z / 2, label=2)
+    page.tab.get_by_label("Truncation").fill("1")
+    slider = page.tab.get_by_label("z 3", exact=True)
+    page.changes(lambda: slider.fill("-3"))
+    z[3] = -3
+    page.draws(z, label=2)
+    page.changes(lambda: slider.press("ArrowRight"))
+    page.changes(page.tab.get_by_role("button", name="Reset").click)
+    page.draws(codes(artefact, 1, 0)[0], label=2)
+
+
+def test_map(opened):
+    artefact = made("gan")  # a uniform prior: the map goes from -1 to 1
+    page = opened(artefact)
+    z = codes(artefact, 1, 0)[0]
+    page.tab.get_by_label("Across").select_option("4")
+    page.tab.get_by_label("Up").select_option("1")
+    page.settle()
+    area = page.tab.locator("#map")
+    box = area.bounding_box()
+
+    def drag() -> None:
+        mouse = page.tab.mouse
+        mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        mouse.down()
+        mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.7, steps=3)
+        mouse.up()
+        mouse.move(box["x"], box["y"])  # no longer pressed
+
+    page.changes(drag)
+    z[[4, 1]] = 0.8, -0.4
+    page.draws(z)
+    area.focus()
+    page.changes(lambda: page.tab.keyboard.press("ArrowLeft"))
+    z[4] -= 0.04
+    page.draws(z)
+    page.changes(lambda: page.tab.keyboard.press("Shift+ArrowUp"))
+    z[1] += 0.2
+    page.draws(z)
+    assert "z 4 = 0.76, z 1 = −0.20" in area.get_attribute("aria-label")
+    assert "z 4 = 0.76, z 1 = −0.20" in page.tab.locator("#said").text_content()
+    page.changes(lambda: page.tab.keyboard.press("Home"))
+    z[[4, 1]] = 0
+    page.draws(z)
+    page.tab.get_by_label("Across").select_option("1")  # the axes change places
+    assert page.tab.get_by_label("Up").input_value() == "4"
+    page.until("left.cells === 0")
+    height, width, _ = artefact.shape
+    cell = page.pixels("cells")[3 * height : 4 * height, 7 * width : 8 * width]
+    z[[1, 4]] = 2 * 7.5 / 9 - 1, 1 - 2 * 3.5 / 9
+    expected = to_uint8(artefact.decoder(z[None]), artefact.value_range).reshape(cell.shape)
+    assert np.abs(cell - expected.astype(int)).max() <= 1
+
+
+def test_samples_and_files(opened):
+    pillow = pytest.importorskip("PIL.Image")
+    artefact = made("cgan")
+    page = opened(artefact)
+    page.tab.get_by_label("dog").check(force=True)
+    page.tab.get_by_label("Seed", exact=True).fill("5")
+    page.settle()
+    with page.tab.expect_download() as download:
+        page.tab.get_by_role("button", name="Save as PNG").click()
+    assert download.value.suggested_filename == "cgan_test-seed-5.png"
+    path = download.value.path()
+    with pillow.open(BytesIO(path.read_bytes())) as file:
+        saved = np.asarray(file.convert("RGB"))
+    height, width, _ = artefact.shape
+    scale = saved.shape[0] // height
+    assert saved.shape == (height * scale, width * scale, 3)
+    assert min(saved.shape[:2]) >= 280
+    assert (saved[scale // 2 :: scale, scale // 2 :: scale, :1] == page.pixels()).all()
+    text = read_text(path)
+    assert text["Description"].startswith("synthetic image")
+    assert (text["Seed"], text["Label"], text["Model"]) == ("5", "dog", "0123456789abcdef")
+    code = np.array(text["Code"].split(), np.float32)
+    assert (code == codes(artefact, 1, 5)[0]).all()
+    with page.tab.expect_download() as download:
+        page.tab.get_by_role("button", name="Save all").click()
+    with pillow.open(BytesIO(download.value.path().read_bytes())) as file:
+        sheet = np.asarray(file.convert("L")).astype(int)
+    x = artefact.conditioned(codes(artefact, 32, 5), 1)
+    expected = to_uint8(artefact.decoder(x), artefact.value_range).reshape(32, height, width)
+    scale = sheet.shape[1] // (8 * (width + 1) + 1)
+    small = sheet[scale // 2 :: scale, scale // 2 :: scale]
+    for i in range(32):
+        top, left = 1 + i // 8 * (height + 1), 1 + i % 8 * (width + 1)
+        one = small[top : top + height, left : left + width]
+        assert np.abs(one - expected[i].astype(int)).max() <= 1
+
+
+def test_animation(opened):
+    artefact = made("vae")
+    page = opened(artefact)
+    page.changes(lambda: page.tab.get_by_role("button", name="Play").click() or page.settle())
+    page.until("state.number === 1")
+    page.tab.get_by_role("button", name="Pause").click()
+    page.settle()
+    before = page.pixels()
+    page.tab.wait_for_timeout(100)
+    assert (page.pixels() == before).all()
+    page.draws(page.tab.evaluate("Array.from(state.code)"))
+    # Half way along the great circle, and straight for a uniform prior.
+    a, b = codes(artefact, 2, 0).astype(np.float64)
+    angle = np.arccos(a @ b / np.sqrt((a @ a) * (b @ b)))
+    arc = (a + b) * np.sin(angle / 2) / np.sin(angle)
+    found = page.tab.evaluate("Array.from(between(samples[0], samples[1], 0.5))")
+    assert np.abs(np.array(found) - arc).max() < 1e-5
+    straight = opened(made("gan"))
+    found = straight.tab.evaluate("Array.from(between(samples[0], samples[1], 0.25))")
+    a, b = codes(made("gan"), 2, 0)
+    assert np.abs(np.array(found) - (0.75 * a + 0.25 * b)).max() < 1e-6
+
+
+def test_drawing(opened):
+    for kind in ("vae", "cvae"):
+        artefact = made(kind)
+        page = opened(artefact)
+        box = page.tab.locator("#pad").bounding_box()
+
+        def stroke(page=page, box=box) -> None:
+            page.tab.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.2)
+            page.tab.mouse.down()
+            page.tab.mouse.move(
+                box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.8, steps=4
+            )
+            page.tab.mouse.up()
+
+        page.changes(stroke)
+
+        def agrees(page=page, artefact=artefact) -> None:
+            low, high = artefact.value_range
+            ink = page.pixels("ink").reshape(1, -1) / 255 * (high - low) + low
+            ends = artefact.encoder(artefact.conditioned(ink, 0))[0]
+            page.draws(ends[: artefact.latent])
+            shown = page.tab.evaluate("[Array.from(state.code), Array.from(state.spread)]")
+            assert np.abs(np.array(shown[0]) - ends[: artefact.latent]).max() < 1e-4
+            spread = np.exp(ends[artefact.latent :] / 2)
+            assert np.abs(np.array(shown[1]) - spread).max() < 1e-4
+            assert np.abs(page.code() - ends[: artefact.latent].clip(-3, 3)).max() < 0.02
+            text = page.tab.locator("#sliders output").first.text_content()
+            assert "±" in text
+
+        agrees()
+        assert page.pixels("ink").max() > 240
+        page.tab.locator("#pad").focus()
+        ink = page.pixels("ink")
+        page.tab.keyboard.press("ArrowRight")
+        page.settle()
+        assert (page.pixels("ink") == ink).all()  # the pen is up
+        page.tab.keyboard.press(" ")
+        page.tab.keyboard.press("ArrowRight")
+        page.settle()
+        assert (page.pixels("ink") != ink).any()
+        agrees()
+        page.tab.get_by_role("button", name="Copy the picture").click()
+        page.settle()
+        agrees()
+        page.tab.get_by_role("button", name="Clear").click()
+        page.settle()
+        assert page.pixels("ink").max() == 0
+        page.draws(codes(artefact, 1, 0)[0])
+
+
+def test_words(opened):
+    page = opened(made("cvae"), locale="zh-CN")
+    tab = page.tab
+    assert tab.locator("html").get_attribute("lang") == "zh-Hans"
+    for language, words in (
+        ("English", ("Seed", "Nothing here is real")),
+        ("中文", ("种子", "截断的作用")),
+    ):
+        tab.get_by_role("button", name=language).click()
+        for word in words:
+            assert tab.get_by_text(word, exact=True).first.is_visible()
+    tab.get_by_role("button", name="English").click()
+    assert tab.locator("html").get_attribute("lang") == "en"
+    assert not tab.get_by_text("截断的作用").is_visible()
+    about = tab.locator("#about").text_content()
+    assert all(word in about for word in ("0123456789abcdef", "MIT", "CC BY 4.0", "0.0125", "cvae"))
+    both = tab.evaluate(
+        "Object.values(TEXT).every((both) => both.length === 2 && both.every(Boolean))"
+    )
+    assert both
+    used = tab.evaluate(
+        "Array.from(all('[data-text], [data-label]'), (e) => e.dataset.text ?? e.dataset.label)"
+    )
+    assert set(used) <= set(tab.evaluate("Object.keys(TEXT)"))
+    empty = tab.evaluate(
+        "Array.from(all('button, h2, h3, label > span, option'))"
+        ".filter((e) => !e.textContent.trim()).length"
+    )
+    assert empty == 0
+
+
+def test_any_text_stays_text(opened):
+    page = opened(hostile())
+    assert page.tab.title().startswith("</script><!--")
+    for name in ("#title", "#about", "#labels"):
+        assert "</script><!--" in page.tab.locator(name).text_content()
+        assert page.tab.locator(f"{name} b").count() == 0
+    page.tab.get_by_role("button", name="中文").click()
+    page.changes(lambda: page.tab.locator("#labels input").nth(1).check(force=True))
+    with page.tab.expect_download() as download:
+        page.tab.get_by_role("button", name="存为 PNG").first.click()
+    assert "</script>" in read_text(download.value.path())["Title"]
+
+
+def test_damage_is_said(opened):
+    artefact = made("vae")
+    broken = made("vae", "float16")  # whose weights are half as many bytes
+    assert artefact.nbytes > broken.nbytes
+    numbers = [
+        render("html", a)[".html"].split(b'id="weights">')[1].split(b"<")[0]
+        for a in (artefact, broken)
+    ]
+    page = opened(artefact, clean=False)
+    file = Path(page.tab.evaluate("decodeURIComponent(location.pathname)"))
+    whole = file.read_bytes()
+    moved = numbers[0][len(numbers[0]) // 2 & ~3 :] + numbers[0][: len(numbers[0]) // 2 & ~3]
+    for damaged in (numbers[1], b"%" + numbers[0], b"", moved):
+        file.write_bytes(whole.replace(numbers[0], damaged))
+        page.tab.reload()
+        assert "file is damaged" in page.tab.get_by_role("alert").first.text_content()
+        page.tab.get_by_role("button", name="中文").click()
+        assert "文件已损坏" in page.tab.get_by_role("alert").first.text_content()
+
+
+def test_nothing_from_outside_may_run(opened):
+    page = opened(made("gan"), clean=False)
+    policy = page.tab.locator("meta[http-equiv]").get_attribute("content")
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    page.tab.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "document.title = 'changed'";
+        const image = Object.assign(new Image(), { src: "https://example.org/x.png" });
+        document.body.append(script, image);
+    }""")
+    page.settle()
+    assert page.tab.title() != "changed"
+    said = [text for text in page.trouble if "Content Security Policy" in text]
+    assert len(said) == 2  # the browser reports the request also, which it does not make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe(opened, scheme):
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe is not installed"
+    )
+    for kind, language, size in (("cvae", "English", (1280, 900)), ("gan", "中文", (390, 844))):
+        shape = {"width": size[0], "height": size[1]}
+        page = opened(made(kind), color_scheme=scheme, viewport=shape)
+        page.tab.get_by_role("button", name=language).click()
+        found = axe.Axe().run(page.tab)
+        assert found.response["violations"] == [], found.generate_report()
+        wide = page.tab.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0  # nothing to scroll sideways
+
+
+def test_keyboard_reaches_everything(opened):
+    page = opened(made("cvae"))
+    reached = set()
+    for _ in range(60):
+        page.tab.keyboard.press("Tab")
+        name, outlined = page.tab.evaluate("""() => {
+            const e = document.activeElement;
+            const shown = e.type === "radio" ? e.nextSibling : e;
+            return [e.id || e.name || e.lang, getComputedStyle(shown).outlineStyle];
+        }""")
+        if name:
+            assert outlined == "solid", name
+        reached.add(name)
+    wanted = {
+        "en",
+        "zh-Hans",
+        "next",
+        "seed",
+        "label",
+        "truncation",
+        "play",
+        "save",
+        "pad",
+        "clear",
+    }
+    wanted |= {"copy", "entries", "reset", "map", "across", "up", "sample", "save-grid"}
+    assert wanted | {f"z{k}" for k in range(4)} <= reached
+
+
+def test_little_motion(opened):
+    page = opened(made("vae"), reduced_motion="reduce")
+    page.tab.get_by_role("button", name="Play").click()
+    seen = page.tab.evaluate("""() => new Promise((done) => {
+        const seen = new Set(), end = performance.now() + 700;
+        const look = () => {
+          seen.add(Array.from(state.code).join());
+          if (performance.now() < end) requestAnimationFrame(look); else done(seen.size);
+        };
+        look();
+    })""")
+    assert seen <= 3  # still pictures, half a second each
+
+
+def test_frames(opened, record_property):
+    """A dense model of the usual size moves smoothly: 30 frames a second with a core of its own."""
+    model = models.VAE((28, 28, 1), rng=tg.random.Generator(0))
+    model.eval()
+    page = opened(export.artefact(model, "speed", "0", part="both"))
+    page.tab.get_by_role("button", name="Play").click()
+    frames, busy = page.tab.evaluate("""() => new Promise((done) => {
+        const seen = new Set(), busy = [], begin = performance.now();
+        const look = () => {
+          seen.add(state.code.join());
+          const from = performance.now();
+          net.decode(state.code);
+          busy.push(performance.now() - from);
+          if (from - begin < 1000) requestAnimationFrame(look);
+          else done([seen.size, busy.sort((a, b) => a - b)[busy.length >> 1]]);
+        };
+        look();
+    })""")
+    record_property("frames per second", frames)
+    record_property("milliseconds a picture", busy)
+    print(f"{frames} frames in a second, {busy:.2f} ms a picture")
+    # A frame has a picture and 8 ms of small ones; it also waits for whatever else runs here.
+    assert busy < 1000 / 30 - 8
+    assert frames >= 10
+
+
+@pytest.mark.quick
+def test_what_has_no_page():
+    with pytest.raises(ExportError, match="takes the decoder"):
+        render("html", made("vae", "float32", "encoder"))
+
+
+def test_size_and_bytes():
+    """At most 1.4 times the weights and 40 KB, for every model of the usual size."""
+    for name, kind in models.MODELS.items():
+        if not kind.generates:
+            continue
+        model = kind(
+            (28, 28, 1), classes=10 if kind.conditional else None, rng=tg.random.Generator(0)
+        )
+        model.eval()
+        artefact = export.artefact(model, name, "0", precision="int8")
+        first = render("html", artefact)[".html"]
+        assert len(first) <= 1.4 * artefact.nbytes + 40_000, name
+        assert render("html", artefact)[".html"] == first

@@ -1,0 +1,68 @@
+"""The model as one page: opens from a file, asks nothing of a network, explains what it shows.
+
+runtime/page.html is the frame of page.css, generator.js, words.js, page.js and the model as data.
+The page's policy allows its own script and style, by their hashes, and nothing from elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+
+import numpy as np
+
+from .artefact import Artefact
+from .js import RUNTIME, parts
+from .network import ExportError
+from .spec import as_json
+
+_SCRIPT = ("generator.js", "words.js", "page.js")
+_POLICY = (
+    "default-src 'none'; script-src {script}; style-src {style}; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
+
+
+def render(artefact: Artefact) -> dict[str, bytes]:
+    """The page ".html".
+
+    Raises:
+        ExportError: a part without a decoder; images that are neither grey nor red, green and blue.
+    """
+    if artefact.decoder is None:
+        raise ExportError(
+            "the page draws pictures, which takes the decoder; export the part decoder or both"
+        )
+    model, numbers = parts(artefact)
+    page = {**json.loads(model), "name": artefact.name, "order": order(artefact)}
+    style = _source("page.css")
+    script = '\n"use strict";\n' + "".join(map(_source, _SCRIPT))
+    pieces = {
+        "policy": _POLICY.format(script=_hash(script), style=_hash(style)),
+        "style": style, "script": script, "model": as_json(page), "weights": numbers,
+    }  # fmt: skip
+    text = re.sub(r"\{\{(\w+)\}\}", lambda found: pieces[found[1]], _source("page.html").strip())
+    return {".html": f"{text}\n".encode()}
+
+
+def order(artefact: Artefact) -> list[int]:
+    """The entries of a code by how strongly the first layer reacts to them, the strongest first:
+    by the length of their row of weights."""
+    assert artefact.decoder is not None
+    first = artefact.decoder.layers[0]
+    if math.prod(first.input) != first.weight.shape[-2]:  # an entry for each pixel
+        return list(range(artefact.latent))
+    rows = np.square(first.weight.astype(np.float64)).sum(axis=(*range(first.weight.ndim - 2), -1))
+    return [int(k) for k in np.argsort(-rows[: artefact.latent], kind="stable")]
+
+
+def _source(name: str) -> str:
+    return "\n" + (RUNTIME / name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    """The name of a script or style in the page's policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

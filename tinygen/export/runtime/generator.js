@@ -1,0 +1,293 @@
+// A trained model in plain JavaScript: random numbers, layers, pictures. No dependency; the same in
+// a browser and in node. `model` describes the networks, `base64` holds their weights.
+function generator(model, base64) {
+  const [height, width, channels] = model.image;
+  const [low, high] = model.range;
+  const classes = model.classes.length;
+  const parts = unpack(model, base64);
+
+  // n pictures of a seed. Picture i does not depend on n. A model that has labels draws rows of ten
+  // where none is given: picture i has label floor(i / 10) mod classes. `truncation` scales codes.
+  function generate({ seed = 0, label, n = 1, truncation = 1 } = {}) {
+    const all = codes(n, seed);
+    if (!Number.isFinite(truncation)) {
+      throw new RangeError(`truncation is ${truncation}; expected a number`);
+    }
+    return all.map((code, i) => {
+      const rows = classes && label == null ? Math.floor(i / 10) % classes : label;
+      return decode(code.map((z) => z * truncation), rows);
+    });
+  }
+
+  // The codes of a seed, Float32Array each: entries i latent and on of draw 0 of a stream of random
+  // numbers whose key comes from the seed and the stream's name (`model.stream`, its hash).
+  function codes(n = 1, seed = 0) {
+    if (!Number.isInteger(n) || n < 1 || n > 65536) {
+      throw new RangeError(`n is ${n}; expected a whole number, 1 to 65536`);
+    }
+    const root = seedOf(seed) ^ 0x74696e7967656e31n; // "tinygen1"
+    const halves = [Number(root & 0xffffffffn), Number(root >> 32n)];
+    const [k0, k1] = philox([...model.stream, 0, 0], ...halves);
+    const all = new Float32Array(n * model.latent);
+    for (let i = 0; i < all.length; i += 4) {
+      const words = philox([i / 4, 0, 0, 0], k0, k1);
+      for (let k = 0; k < 4 && i + k < all.length; k++) {
+        const word = words[k];
+        all[i + k] = model.prior === "normal" ? normal(word) : 2 * ((word >>> 8) / 2 ** 24) - 1;
+      }
+    }
+    return Array.from({ length: n }, (_, i) => all.slice(i * model.latent, (i + 1) * model.latent));
+  }
+
+  // The picture that a code stands for: { width, height, channels, data }, RGBA as in ImageData.
+  function decode(code, label) {
+    return picture(trace("decoder", code, label).at(-1).values);
+  }
+
+  // The code of a picture (as from `decode`; of a grey model its red is read): { mean, logvar }.
+  function encode(image, label) {
+    const ends = trace("encoder", image, label).at(-1).values;
+    return { mean: ends.slice(0, model.latent), logvar: ends.slice(model.latent) };
+  }
+
+  // What each layer gives: [{ name, shape, values }]. A decoder takes a code, an encoder a picture.
+  function trace(part, input, label) {
+    const layers = parts[part];
+    if (!layers) {
+      throw new Error(`this file has no ${part}; it has: ${Object.keys(parts).join(", ")}`);
+    }
+    const x = part === "encoder" ? levels(input) : Float64Array.from(input);
+    const size = part === "encoder" ? height * width * channels : model.latent;
+    if (x.length !== size) throw new RangeError(`${part}: ${x.length} numbers; expected ${size}`);
+    let values = conditioned(x, label);
+    return layers.map((layer) => {
+      values = apply(layer, values);
+      return { name: layer.name, shape: layer.output, values };
+    });
+  }
+
+  // The input with its label beside it: zeros, and sqrt(length) where the label is.
+  function conditioned(x, label) {
+    if (!classes) {
+      if (label != null) throw new RangeError(`label is ${label}; this model has no labels`);
+      return x;
+    }
+    if (!Number.isInteger(label) || label < 0 || label >= classes) {
+      throw new RangeError(`label is ${label}; expected a whole number, 0 to ${classes - 1}`);
+    }
+    const both = new Float64Array(x.length + classes);
+    both.set(x);
+    both[x.length + label] = Math.sqrt(x.length);
+    return both;
+  }
+
+  function picture(values) {
+    const data = new Uint8ClampedArray(4 * height * width).fill(255); // which rounds and clips
+    for (let i = 0; i < height * width; i++) {
+      for (let c = 0; c < 3; c++) {
+        const value = values[i * channels + (channels === 3 ? c : 0)];
+        if (!Number.isFinite(value)) throw new Error("damaged weights: a pixel is no number");
+        data[4 * i + c] = ((value - low) / (high - low)) * 255;
+      }
+    }
+    return { width, height, channels, data };
+  }
+
+  function levels({ width: w, height: h, data }) {
+    if (w !== width || h !== height || data.length !== 4 * width * height) {
+      throw new RangeError(`a picture of ${w} x ${h}; expected ${width} x ${height}, RGBA`);
+    }
+    const level = (i) => data[4 * Math.floor(i / channels) + (i % channels)];
+    return Float64Array.from({ length: width * height * channels },
+      (_, i) => (level(i) / 255) * (high - low) + low);
+  }
+
+  // What differs from what the model gave when this file was made; nothing, if all is well.
+  function selfTest() {
+    const { seed, label, code, image, mean } = model.test;
+    const wrong = [];
+    const expect = (what, found, right, most) => {
+      const worst = right.reduce((w, x, i) => Math.max(w, Math.abs(found[i] - x)), 0); // or NaN
+      if (!(worst <= most)) wrong.push(`${what} is off by ${worst}, more than ${most}`);
+    };
+    const floats = (base64) => new Float32Array(bytesOf(base64).buffer);
+    const hot = classes ? label : undefined;
+    const levels = bytesOf(image);
+    const right = picture(Array.from(levels, (v) => (v / 255) * (high - low) + low));
+    try {
+      expect("the code", codes(1, seed)[0], floats(code), 0);
+      if (parts.decoder) expect("the picture", decode(floats(code), hot).data, right.data, 1);
+      if (parts.encoder) expect("the mean code", encode(right, hot).mean, floats(mean), 1e-3);
+    } catch (error) {
+      wrong.push(error.message);
+    }
+    return wrong;
+  }
+
+  return { about: model.about, generate, codes, decode, encode, trace, selfTest };
+}
+
+// ---- layers: y = activation(linear map of x, plus bias) -----------------------------------------
+
+const ACTIVATIONS = {
+  "": (v) => v,
+  relu: (v) => Math.max(v, 0),
+  leaky_relu: (v, slope) => (v > 0 ? v : slope * v),
+  tanh: Math.tanh,
+  sigmoid: (v) => 1 / (1 + Math.exp(-v)),
+  softplus: (v) => Math.max(v, 0) + Math.log1p(Math.exp(-Math.abs(v))),
+  silu: (v) => v / (1 + Math.exp(-v)),
+};
+
+function apply(layer, x) {
+  const { weight, bias, slope } = layer;
+  const y = new Float64Array(layer.output.reduce((a, b) => a * b));
+  for (let i = 0; i < y.length; i += bias.length) y.set(bias, i);
+  if (layer.kind === "dense") multiply(y, 0, bias.length, x, 0, x.length, weight, 0);
+  else convolve(layer, x, y);
+  const activation = ACTIVATIONS[layer.activation];
+  for (let i = 0; i < y.length; i++) y[i] = activation(y[i], slope);
+  return y;
+}
+
+// y[to + j] += sum_i x[from + i] w[at + i m + j], i < n, j < m: a row vector times a matrix. Eight
+// rows at a time, so that y is read and written an eighth as often.
+function multiply(y, to, m, x, from, n, w, at) {
+  const r1 = m, r2 = 2 * m, r3 = 3 * m, r4 = 4 * m, r5 = 5 * m, r6 = 6 * m, r7 = 7 * m;
+  const end = to + m;
+  let i = from;
+  for (; i + 8 <= from + n; i += 8, at += 8 * m) {
+    const x0 = x[i], x1 = x[i + 1], x2 = x[i + 2], x3 = x[i + 3];
+    const x4 = x[i + 4], x5 = x[i + 5], x6 = x[i + 6], x7 = x[i + 7];
+    for (let j = to, k = at; j < end; j++, k++) {
+      y[j] += x0 * w[k] + x1 * w[k + r1] + x2 * w[k + r2] + x3 * w[k + r3] +
+        x4 * w[k + r4] + x5 * w[k + r5] + x6 * w[k + r6] + x7 * w[k + r7];
+    }
+  }
+  for (; i < from + n; i++, at += m) {
+    for (let j = to, k = at; j < end; j++, k++) y[j] += x[i] * w[k];
+  }
+}
+
+// A window of a x b pixels of the larger image belongs to each pixel of the smaller one. A
+// convolution sums the window up into the pixel, a transposed one spreads the pixel over it. Pixels
+// have their channels side by side; weights are (rows, columns, channels in, channels out).
+function convolve({ kind, input, output, kernel, stride, before, dilation, weight }, x, y) {
+  const forward = kind === "conv";
+  const [small, large] = forward ? [output, input] : [input, output];
+  const n = input[2], m = output[2];
+  for (let i = 0; i < small[0]; i++) {
+    for (let j = 0; j < small[1]; j++) {
+      const pixel = i * small[1] + j;
+      for (let a = 0; a < kernel[0]; a++) {
+        const row = i * stride[0] + a * dilation[0] - before[0];
+        if (row < 0 || row >= large[0]) continue; // zeros around the image
+        for (let b = 0; b < kernel[1]; b++) {
+          const column = j * stride[1] + b * dilation[1] - before[1];
+          if (column < 0 || column >= large[1]) continue;
+          const other = row * large[1] + column;
+          const to = forward ? pixel : other;
+          const from = forward ? other : pixel;
+          multiply(y, to * m, m, x, from * n, n, weight, (a * kernel[1] + b) * n * m);
+        }
+      }
+    }
+  }
+}
+
+// ---- random numbers: Philox 4x32-10 (Salmon et al., SC'11) --------------------------------------
+
+function seedOf(seed) {
+  const known = Number.isSafeInteger(seed) || typeof seed === "bigint" || typeof seed === "string";
+  if (!known || !/^\d{1,20}$/.test(`${seed}`) || BigInt(seed) >= 2n ** 64n) {
+    throw new RangeError(`seed is ${String(seed)}; expected a whole number, 0 to 2^64 - 1 ` +
+      "(from 2^53 on as a BigInt or a string)");
+  }
+  return BigInt(seed);
+}
+
+// The upper 32 bits of the product of two numbers of 32 bits, by parts of 16 bits.
+function upper(x, y) {
+  const xl = x & 0xffff, xh = x >>> 16, yl = y & 0xffff, yh = y >>> 16;
+  const middle = xh * yl + ((xl * yl) >>> 16), lower = xl * yh + (middle & 0xffff);
+  return xh * yh + Math.floor(middle / 65536) + Math.floor(lower / 65536);
+}
+
+// Four words of 32 random bits, a function of a counter of four words and a key of two.
+function philox([x0, x1, x2, x3], k0, k1) {
+  for (let round = 0; round < 10; round++) {
+    const a = upper(x0, 0xd2511f53), al = Math.imul(x0, 0xd2511f53) >>> 0;
+    const b = upper(x2, 0xcd9e8d57), bl = Math.imul(x2, 0xcd9e8d57) >>> 0;
+    [x0, x1, x2, x3] = [(b ^ x1 ^ k0) >>> 0, bl, (a ^ x3 ^ k1) >>> 0, al];
+    k0 = (k0 + 0x9e3779b9) >>> 0;
+    k1 = (k1 + 0xbb67ae85) >>> 0;
+  }
+  return [x0, x1, x2, x3];
+}
+
+const polynomial = (x, coefficients) => coefficients.reduce((sum, c) => sum * x + c);
+
+// The number below which a share (w + 1/2) / 2^32 of the normal distribution lies, from + - * / and
+// sqrt alone, in this order: the same bits on every machine.
+function normal(w) {
+  const h = w < 2 ** 31 ? -0.5 - w : 2 ** 32 - 1 - w + 0.5; // distance from the nearer end
+  let m = Math.abs(h), e = 0;
+  for (; m >= 1; m /= 2) e += 1;
+  const r = (m - 1) / (m + 1);
+  const u = 31 - e - r * polynomial(r * r, [0.3611495316534145, 0.30590518673588324,
+    0.4132137396269725, 0.5770443396136213, 0.9617971700865757, 2.885390079858712]);
+  const x = u * Math.sqrt(polynomial(u, [1.3833917855877442, 156.64337416248748,
+    3763.276714618121, 27508.63775501264, 67892.86931321931, 49651.33027078408]) /
+    polynomial(u, [1, 117.74493470721416, 3111.28304757976, 27450.89148835632,
+      95427.78760206971, 135562.6931563642, 65790.04814907639]));
+  return h < 0 ? -x : x;
+}
+
+// ---- weights -----------------------------------------------------------------------------------
+
+function bytesOf(base64) {
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
+
+// The layers of each part with their numbers: layer after layer the weight, for int8 the scale of
+// each output, and the bias. Little endian, as is every machine that runs JavaScript.
+function unpack({ parts, precision }, base64) {
+  const bytes = bytesOf(base64);
+  let at = 0;
+  const take = (Type, count) => { // a copy, because numbers may not begin anywhere
+    const part = bytes.slice(at, (at += count * Type.BYTES_PER_ELEMENT));
+    if (at > bytes.length) throw new Error(`damaged weights: only ${bytes.length} bytes`);
+    return new Type(part.buffer);
+  };
+  const weights = (count, out) => {
+    if (precision === "float32") return take(Float32Array, count);
+    const stored = take(precision === "int8" ? Int8Array : Uint16Array, count);
+    const scale = precision === "int8" ? take(Float32Array, out) : null;
+    const values = new Float32Array(count);
+    for (let i = 0; i < count; i++) {
+      values[i] = scale ? stored[i] * scale[i % out] : half(stored[i]);
+    }
+    return values;
+  };
+  const size = (shape) => shape.reduce((a, b) => a * b);
+  const layer = (given) => {
+    const dense = given.kind === "dense";
+    const out = given.output.at(-1);
+    const count = dense ? size(given.input) * out : size(given.kernel) * given.input[2] * out;
+    return { ...given, weight: weights(count, out), bias: take(Float32Array, out) };
+  };
+  const read = {};
+  for (const [name, layers] of Object.entries(parts)) read[name] = layers.map(layer);
+  if (at < bytes.length) throw new Error(`damaged weights: ${bytes.length} bytes, not ${at}`);
+  return read;
+}
+
+// A number of 16 bits: sign, 5 bits of exponent, 10 of fraction.
+function half(bits) {
+  const exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24;
+  return bits >> 15 ? -size : size;
+}
