@@ -1,4 +1,4 @@
-"""The C form: one C99 file with the weights as constants, from runtime/runtime.c.
+"""The form "c": one C99 file with the weights as constants, from runtime/runtime.c.
 
 The runtime is written for a model called "toy" that has every kind of layer. An export gives it the
 model's own name, leaves out what the model does not have (`#if HAS_...`), fills the places `@so@`
@@ -25,13 +25,12 @@ RUNTIME = Path(__file__).parent / "runtime" / "runtime.c"
 TYPES = {"float32": "float", "float16": "uint16_t", "int8": "signed char"}
 WIDTH = 100  # columns of a line
 SHORT = {ord("\n"): "\\n", ord('"'): '\\"', ord("\\"): "\\\\"}  # of letters in strings
-LONGEST = 40  # letters of the name that all functions begin with
 
 
 def render(artefact: Artefact) -> dict[str, bytes]:
     """The file as {".c": bytes}, in ASCII."""
     text = _selected(RUNTIME.read_text(encoding="ascii"), _features(artefact))
-    name = artefact.name[:LONGEST].strip("_")
+    name = artefact.name
     text = re.sub(r"\btoy(?![a-z])", name, text)
     text = text.replace("TOY_", f"{name.upper()}_")
     places = {

@@ -677,7 +677,7 @@ static const char usage[] =
 #if HAS_LABELS
     "  --label K      draw this class only; without, rows of ten of each\n"
 #endif
-    "  --out FILE     write the images as one PNG picture\n"
+    "  --out FILE     write the images as one PNG picture (samples.png)\n"
     "  --columns N    how many are in a row of it\n"
     "  --raw FILE     write their grey levels, a byte each\n"
 #endif
@@ -877,7 +877,8 @@ static void draw_images(int n, uint64_t seed, int label, int columns, FILE *pict
     for (first = 0; first < n; first += columns) {
         const int count = n - first < columns ? n - first : columns;
         for (k = 0; k < count; k++)
-            toy_generate(seed, (uint64_t)(first + k), label, images + k * TOY_PIXELS, workspace);
+            toy_generate(seed, (uint64_t)(first + k), label, images + k * TOY_PIXELS,
+                    workspace);
         if (raw)
             fwrite(images, TOY_PIXELS, (size_t)count, raw);
         if (picture) {
@@ -936,11 +937,12 @@ static int read_number(const char *option, const char *text, uint64_t least, uin
 
 int main(int argc, char **argv) {
     static Output traced;
-    const char *out = NULL, *raw = NULL, *trace_to = NULL;
+    const char *trace_to = NULL;
     uint64_t seed = 0;
     int label = -1, about = 0, test = 0, failed = 0, i;
 #if HAS_DECODER
     static Output picture, bytes;
+    const char *out = NULL, *raw = NULL;
     uint64_t n = 16, columns = 0;
 #if HAS_LABELS
     uint64_t given = 0;
@@ -998,11 +1000,9 @@ int main(int argc, char **argv) {
             label = (int)given;
 #endif
     }
-    if (!about && !test && !out && !raw && !trace_to) {
-        fputs(usage, stderr);
-        return 2;
-    }
 #if HAS_DECODER
+    if (!about && !test && !out && !raw && !trace_to)
+        out = "samples.png";
     if (columns == 0)
         columns = columns_for(n, label);
     if (columns > n)
@@ -1011,6 +1011,11 @@ int main(int argc, char **argv) {
         return complain("--out: ", "a picture has 1 or 3 channels; take --raw");
     if (out && n / columns > INT32_MAX / 4 / (TOY_HEIGHT + PAD) - 2)
         return complain("--out: ", "too many rows for one picture; take --raw, or fewer images");
+#else
+    if (!about && !test && !trace_to) {
+        fputs(usage, stderr);
+        return 2;
+    }
 #endif
     for (i = 0; about && toy_about[i]; i++)
         fputs(toy_about[i], stdout);
@@ -1038,6 +1043,9 @@ int main(int argc, char **argv) {
         failed |= close_output(&picture, !failed);
     if (bytes.file)
         failed |= close_output(&bytes, !failed);
+    if ((out || raw) && !failed)
+        fprintf(stderr, "toy: %llu images in %s%s%s\n", (unsigned long long)n, out ? out : "",
+                out && raw ? " and " : "", raw ? raw : "");
 #endif
     return failed;
 }
