@@ -62,7 +62,7 @@ def test_a_hostile_name_is_only_a_name(tinygen, run, tmp_path):
     for form in export.FORMS:
         assert tinygen("export", path, "--to", form)[0] == 0
         assert (tmp_path / f"script{export.FORMS[form][1]}").exists()
-    rows = verify_rows(tinygen, path, "--seeds", 2)
+    rows, _ = verify_rows(tinygen, path, "--seeds", 2)
     assert [r["name"] for r in rows if r["failed"]] == []
 
 
@@ -121,7 +121,7 @@ def test_verify_prints_a_table(tinygen, run):
     code, out, _ = tinygen(
         "verify", run("cvae"), "--only", "numpy", "--precision", "int8", "--n", 20
     )
-    assert "cost in KID: not measured: tinygen brings no classifier" in " ".join(out.split())
+    assert "cost in KID: not measured: " in " ".join(out.split())
 
 
 def test_what_differs_fails(tinygen, run, monkeypatch):
@@ -162,7 +162,7 @@ def test_explore_makes_the_page_and_opens_it(tinygen, run, monkeypatch):
     assert code == 0, err
     page = run("vae") / "explore.html"
     assert opened == [page.resolve().as_uri()]
-    assert page.read_bytes().startswith(b"<!doctype html>")
+    assert page.read_bytes().startswith(b"<!DOCTYPE html>")
     code, _, err = tinygen("explore", run("vae"), "--no-open", "--out", "here.html")
     assert code == 0, err
     assert len(opened) == 1
