@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygen import nn
-from tinygen.export import Artefact, artefact, codes
+from tinygen.export import Artefact, codes, prepare
 from tinygen.models import GAN, Model, find
 from tinygen.random import Generator
 from tinygen.tensor import zeros
@@ -90,7 +90,7 @@ def made(kind: str, precision: str = "float32", part: str = "") -> Artefact:
     """The model as an artefact; of autoencoders both parts, if none is named."""
     part = part or ("both" if kind in AUTOENCODERS else "decoder")
     classes = ("cat", "dog", "digit 3") if small(kind).conditional else ()
-    return artefact(
+    return prepare(
         small(kind), f"{kind} test", "0123456789abcdef", classes=classes, part=part,
         precision=precision, licence="CC BY 4.0", about={"epochs": 3, "KID": 0.0125},
     )  # fmt: skip
@@ -118,14 +118,14 @@ def windowed(k: int) -> Artefact:
     shape = layer(zeros((1, 4, 3, 2))).shape[1:]
     model = GAN(shape, latent=24, rng=rng)
     model.generator = nn.Sequential(nn.Reshape(4, 3, 2), layer, nn.Tanh())
-    return artefact(model.eval(), "windows", "0")
+    return prepare(model.eval(), "windows", "0")
 
 
 @functools.cache
 def hostile(kind: str = "cvae") -> Artefact:
     """An artefact all of whose texts are hostile."""
     part = "both" if kind in AUTOENCODERS else "decoder"
-    return artefact(
+    return prepare(
         small(kind), HOSTILE, "0123456789abcdef", classes=(HOSTILE, '"""', "\\"), part=part,
         licence=HOSTILE, about={HOSTILE: HOSTILE, "list": [HOSTILE, {"'''": None}]},
     )  # fmt: skip

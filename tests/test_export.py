@@ -36,7 +36,7 @@ def small(name, shape=(12, 12, 1), **more):
 
 def made(name, **more):
     options = {k: more.pop(k) for k in ("part", "precision", "licence") if k in more}
-    return export.artefact(small(name, **more), "a run", "0123", **options)
+    return export.prepare(small(name, **more), "a run", "0123", **options)
 
 
 # ---- the chain is the model ----------------------------------------------------------------------
@@ -47,7 +47,7 @@ def made(name, **more):
 def test_a_chain_draws_what_the_model_draws(name, shape):
     model = small(name, shape)
     part = "both" if isinstance(model, models.VAE) else "decoder"
-    chain = export.artefact(model, "run", "", part=part)
+    chain = export.prepare(model, "run", "", part=part)
     labels = np.array([2, 0, 1, 1])
     z = export.codes(chain, 4, seed=7)
     want = train.pictures.draw(model, z, labels if model.conditional else None)
@@ -64,7 +64,7 @@ def test_a_chain_draws_what_the_model_draws(name, shape):
 
 def test_codes_are_those_of_a_run():
     model = small("gan", prior="uniform")
-    chain = export.artefact(model, "run", "")
+    chain = export.prepare(model, "run", "")
     for seed in (0, 3, 2**64 - 1):
         assert np.array_equal(export.codes(chain, 5, seed), train.Run(model).codes(5, seed))
 
@@ -119,7 +119,7 @@ def test_a_chain_computes_what_its_modules_do(name):
     x = np.random.default_rng(1).normal(size=(6, *shape)).astype(np.float32)
     module(tg.tensor(x))  # moments, singular vectors
     module.eval()
-    chain = export.network(module, [module], shape)
+    chain = export.chain(module, [module], shape)
     want = module(tg.tensor(x)).numpy()
     np.testing.assert_allclose(chain(x).reshape(want.shape), want, rtol=2e-5, atol=2e-6)
     assert chain.output == want.shape[1:]
@@ -208,7 +208,7 @@ def test_the_self_test_is_what_the_model_draws():
     [
         ("vae-mnist", "vae_mnist"), ("My Run (2)", "my_run_2"), ("../../etc", "etc"),
         ("</script>*/\"'\\", "script"), ("数字", "model"), ("2", "model_2"), ("", "model"),
-        ("a\nb", "a_b"),
+        ("a\nb", "a_b"), ("a" * 59 + "--b", "a" * 59),
     ],
 )  # fmt: skip
 def test_names_of_files_and_functions(title, name):
@@ -218,7 +218,7 @@ def test_names_of_files_and_functions(title, name):
 
 def test_the_description_is_json_that_leaves_no_tag_and_says_how_to_read_the_weights():
     hostile = "</script><!-- \u2028 'quoted' \"twice\" \\ */ ]]> 数字"
-    chain = export.artefact(
+    chain = export.prepare(
         small("cgan"), hostile, "0123", classes=(hostile, "b", "c"), licence=hostile,
         precision="int8", about={"data": hostile},
     )  # fmt: skip
@@ -249,7 +249,7 @@ def test_the_description_is_json_that_leaves_no_tag_and_says_how_to_read_the_wei
         ([nn.ReLU(), nn.Dense(4, 2)], r"0: ReLU\(\) follows no Dense layer"),
         ([nn.Dense(4, 2), nn.ReLU(), nn.Tanh()], r"2: Tanh\(\) follows no Dense layer"),
         ([nn.Dense(4, 4), nn.LayerNorm(4)], r"1: the exported forms do not have LayerNorm\(4\).*"
-         "they have Dense, Conv2d.*safetensors"),
+         "they have Dense, Conv2d.*model.safetensors with tinygen itself"),
         ([nn.Reshape(2, 2, 1), nn.Upsample(2)], r"1: the exported forms do not have Upsample"),
         ([nn.Dense(3, 2)], r"0: Dense\(3, 2\) meets a sample of shape \(4,\)"),
         ([nn.Flatten()], "nothing with weights"),
@@ -258,7 +258,7 @@ def test_the_description_is_json_that_leaves_no_tag_and_says_how_to_read_the_wei
 def test_what_no_form_can_express_is_named(layers, words):
     module = nn.Sequential(*layers)
     with pytest.raises(export.ExportError, match=words):
-        export.network(module, [module], (4,))
+        export.chain(module, [module], (4,))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_what_cannot_be_exported(name, options, words):
 def test_a_classifier_draws_nothing():
     judge = models.Classifier((12, 12, 1), classes=3, rng=tg.random.Generator(0))
     with pytest.raises(export.ExportError, match="classifier draws no images"):
-        export.artefact(judge, "run", "")
+        export.prepare(judge, "run", "")
 
 
 def test_an_unknown_form():

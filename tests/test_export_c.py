@@ -257,7 +257,7 @@ def test_any_damage_fails_the_self_test(tmp_path: Path) -> None:
 def wide() -> Artefact:
     """Colour images so wide that a row of a hundred does not fit a block of a PNG file."""
     model = CVAE((2, 230, 3), classes=2, hidden=(3,), latent=2, rng=Generator(1)).eval()
-    return export.artefact(model, "wide", "feed", part="both", precision="float16")
+    return export.prepare(model, "wide", "feed", part="both", precision="float16")
 
 
 @pytest.fixture(scope="module")

@@ -469,7 +469,7 @@ def test_frames(opened, record_property):
     """A dense model of the usual size moves smoothly: 30 frames a second with a core of its own."""
     model = models.VAE((28, 28, 1), rng=tg.random.Generator(0))
     model.eval()
-    page = opened(export.artefact(model, "speed", "0", part="both"))
+    page = opened(export.prepare(model, "speed", "0", part="both"))
     page.tab.get_by_role("button", name="Play").click()
     frames, busy = page.tab.evaluate("""() => new Promise((done) => {
         const seen = new Set(), busy = [], begin = performance.now();
@@ -506,7 +506,7 @@ def test_size_and_bytes():
             (28, 28, 1), classes=10 if kind.conditional else None, rng=tg.random.Generator(0)
         )
         model.eval()
-        artefact = export.artefact(model, name, "0", precision="int8")
+        artefact = export.prepare(model, name, "0", precision="int8")
         first = render("html", artefact)[".html"]
         assert len(first) <= 1.4 * artefact.nbytes + 40_000, name
         assert render("html", artefact)[".html"] == first

@@ -27,7 +27,7 @@ from exported import (
     windowed,
 )
 
-from tinygen.export import Artefact, artefact, codes, render, write
+from tinygen.export import Artefact, codes, prepare, render, write
 from tinygen.images import grid, read_text, to_uint8
 from tinygen.models import GAN
 from tinygen.random import Generator
@@ -217,7 +217,7 @@ def test_bad_arguments(wrong: Any) -> None:
 
 def test_sixteen_images_of_a_dense_gan_take_seconds(tmp_path: Path) -> None:
     model = GAN((28, 28, 1), rng=Generator(0)).eval()
-    write("python", artefact(model, "dense", "0"), tmp_path / "dense.py")
+    write("python", prepare(model, "dense", "0"), tmp_path / "dense.py")
     begin = time.perf_counter()
     done = run(tmp_path / "dense.py", "--n", 16)
     seconds = time.perf_counter() - begin

@@ -68,7 +68,7 @@ def made_from(
         about |= {m["name"]: m["value"] for m in told}
         about["measured"] = quality["protocol"]
     title = model.name if folder is None else folder.path.resolve().name
-    return export.artefact(
+    return export.prepare(
         model, title, weights, classes=tuple(data.get("classes") or ()), part=part,
         precision=precision, licence=licence, about=about,
     )  # fmt: skip

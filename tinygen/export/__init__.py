@@ -1,6 +1,6 @@
 """A trained generator as one file that its receiver can run, in a form of their choice.
 
-    made = artefact(run.model, title, hash)     # networks, noise, names, self-test
+    made = prepare(run.model, title, hash)     # networks, noise, names, self-test
     render("python", made)                      # {".py": bytes}
 
 network.py has the layers that all forms share, weights.py how they are rounded, spec.py how they
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..io import write_bytes
-from .artefact import PARTS, UNSTATED, Artefact, SelfTest, artefact, codes, identifier
-from .network import ExportError, Layer, Network, network
+from .artefact import PARTS, UNSTATED, Artefact, SelfTest, codes, identifier, prepare
+from .network import ExportError, Layer, Network, chain
 from .weights import PRECISIONS, Stored, store
 
 __all__ = [
     "FORMS", "PARTS", "PRECISIONS", "UNSTATED", "Artefact", "ExportError", "Layer", "Network",
-    "SelfTest", "Stored", "artefact", "codes", "identifier", "network", "render", "store", "write",
+    "SelfTest", "Stored", "chain", "codes", "identifier", "prepare", "render", "store", "write",
 ]  # fmt: skip
 
 # form: the module with its function `render(artefact, **options) -> {suffix: bytes}`, the suffix

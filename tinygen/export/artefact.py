@@ -28,7 +28,7 @@ from ..models import VAE, Model
 from ..models.adversarial import Adversarial
 from ..random import Generator
 from ..version import __version__
-from .network import ExportError, Network, joined, network
+from .network import ExportError, Network, chain, joined
 
 FORMAT = 1  # of the exported files
 PARTS = ("decoder", "encoder", "both")
@@ -145,12 +145,13 @@ def stream_words() -> tuple[int, int]:
 
 
 def identifier(title: str) -> str:
-    """A name for files and functions: ASCII letters, digits, underscores, not starting with one."""
-    name = re.sub(r"[^a-z0-9]+", "_", title.lower().encode("ascii", "ignore").decode()).strip("_")
+    """A name for files and functions: at most 60 ASCII letters, digits, underscores, no digit first."""
+    ascii_only = title.lower().encode("ascii", "ignore").decode()
+    name = re.sub(r"[^a-z0-9]+", "_", ascii_only).strip("_")[:60].rstrip("_")
     return name if name and not name[0].isdigit() else f"model_{name}".rstrip("_")
 
 
-def artefact(
+def prepare(
     model: Model, title: str, weights: str, *, classes: tuple[str, ...] = (),
     part: str = "decoder", precision: str = "float32", licence: str = UNSTATED,
     about: Mapping[str, Any] | None = None,
@@ -186,15 +187,13 @@ def artefact(
     else:
         raise ExportError(f"{model.name}: unknown how it draws; expected a VAE or a GAN")
     inputs = (model.latent + model.classes,)
-    decoder = network(model, [main], inputs, precision, activation=final)
+    decoder = chain(model, [main], inputs, precision, activation=final)
     if math.prod(decoder.output) != model.pixels:
         raise ExportError(f"{model.name}: gives {decoder.output}, expected images {model.shape}")
     encoder = None
     if isinstance(model, VAE) and part != "decoder":
-        hidden = network(model, [model.encoder], (model.pixels + model.classes,), precision)
-        ends = [
-            network(model, [m], hidden.output, precision) for m in (model.to_mu, model.to_logvar)
-        ]
+        hidden = chain(model, [model.encoder], (model.pixels + model.classes,), precision)
+        ends = [chain(model, [m], hidden.output, precision) for m in (model.to_mu, model.to_logvar)]
         encoder = joined(hidden, *ends)
     prior = getattr(model, "prior", "normal")
     names = classes or tuple(str(k) for k in range(model.classes))

@@ -153,7 +153,7 @@ def apply(layer: Layer, x: Tensor) -> Tensor:
 # ---- from the modules of a model -----------------------------------------------------------------
 
 
-def network(
+def chain(
     model: nn.Module, parts: Sequence[nn.Module], shape: Shape, precision: str = "float32",
     activation: str = "",
 ) -> Network:  # fmt: skip
@@ -266,8 +266,8 @@ def _layer(name: str, module: nn.Module, shape: Shape) -> Layer:
         known = [k.__name__ for k in (*KNOWN, *SHAPES, *ACTIVATIONS)]
         raise ExportError(
             f"{name}: the exported forms do not have {inner.label()}; they have "
-            f"{', '.join(known)}. Train with one of these instead, or deploy the checkpoint with "
-            "tinygen itself (`--to safetensors` keeps the weights of any model)"
+            f"{', '.join(known)}. Train with these instead, or deploy the run's "
+            "model.safetensors with tinygen itself"
         )
     weight = inner.weight.numpy().astype(np.float64) / divisor
     if kind != "dense" and inner.groups > 1:
