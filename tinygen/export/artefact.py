@@ -145,7 +145,7 @@ def stream_words() -> tuple[int, int]:
 
 
 def identifier(title: str) -> str:
-    """A name for files and functions: at most 60 ASCII letters, digits, underscores, no digit first."""
+    """A name for files and functions: at most 60 ASCII letters, digits and underscores."""
     ascii_only = title.lower().encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-z0-9]+", "_", ascii_only).strip("_")[:60].rstrip("_")
     return name if name and not name[0].isdigit() else f"model_{name}".rstrip("_")
