@@ -176,7 +176,7 @@ def subjects() -> dict[str, Callable[[Question, Path], Drawn]]:
     """Everything that can be asked, by name: backends first, then forms."""
     return {
         "numpy": _numpy, "numba": _numba, "emulated": _emulated, "cupy": _cupy,
-        "safetensors": _safetensors, "python": _python, "c": _c, "js": _js,
+        "safetensors": _safetensors, "python": _python, "c": _c, "js": _js, "html": _html,
         "onnx": _onnx,
     }  # fmt: skip
 
@@ -278,6 +278,19 @@ writeFileSync(ask.folder + "/trace.raw", Buffer.concat(floats));
 console.log(JSON.stringify({ start, rate }));
 """
 
+_PAGE = """
+({ seeds, labels }) => {
+  const began = performance.now();
+  const levels = seeds.map((seed, i) => {
+    const [{ channels, data }] = tinygen.generate({ seed, label: labels[i] });
+    return Array.from(data.filter((_, k) => k % 4 < channels));
+  });
+  const seconds = (performance.now() - began) / 1000;
+  const layers = tinygen.trace("decoder", tinygen.codes(1, seeds[0])[0], labels[0]);
+  return { levels, seconds, layers: layers.map(({ values }) => Array.from(values)) };
+}
+"""
+
 
 def _run(command: Sequence[object], **more: Any) -> str:
     """What a command prints; RuntimeError with the end of what it said if it fails."""
@@ -325,6 +338,34 @@ def _js(asked: Question, path: Path) -> Drawn:
     module = path.with_suffix(".mjs")  # whatever the folders above say of .js files
     shutil.copy(path, module)
     return _driven([node, "--input-type=module", "-e", _JAVASCRIPT, "--"], asked, module)
+
+
+def _html(asked: Question, path: Path) -> Drawn:
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        raise Unavailable("Playwright is not installed: pip install playwright") from None
+    browsers = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((found for name in browsers if (found := shutil.which(name))), None)
+    if browser is None:
+        raise Unavailable(f"no browser: install one of {', '.join(browsers)}")
+    try:
+        with sync_playwright() as play:
+            root = getattr(os, "geteuid", lambda: 1)() == 0  # Chromium's sandbox refuses root
+            args = ["--no-sandbox"] if root else []
+            opened = play.chromium.launch(executable_path=browser, args=args)
+            began = time.perf_counter()
+            tab = opened.new_page()
+            tab.goto(path.as_uri())
+            labels = asked.labels if asked.made.classes else [None] * len(asked.seeds)
+            answer = tab.evaluate(_PAGE, {"seeds": asked.seeds, "labels": labels})
+            start = time.perf_counter() - began - answer["seconds"]
+            opened.close()
+    except Error as error:
+        raise RuntimeError(str(error)) from None
+    levels = np.array(answer["levels"], np.uint8).reshape(-1, *asked.made.shape)
+    layers = [np.array(x) for x in answer["layers"]]
+    return Drawn(levels, layers, len(levels) / answer["seconds"], start)
 
 
 def _c(asked: Question, path: Path) -> Drawn:
