@@ -14,7 +14,7 @@ from exported import hostile, made
 
 import tinygen as tg
 from tinygen import export, models
-from tinygen.export import Artefact, ExportError, codes, render
+from tinygen.export import Artefact, ExportError, codes, html, render
 from tinygen.images import read_text, to_uint8
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome")
@@ -447,7 +447,7 @@ def test_keyboard_reaches_everything(opened):
         "pad",
         "clear",
     }
-    wanted |= {"copy", "entries", "reset", "map", "across", "up", "sample", "save-grid"}
+    wanted |= {"copy", "reset", "map", "across", "up", "sample", "save-grid"}
     assert wanted | {f"z{k}" for k in range(4)} <= reached
 
 
@@ -489,6 +489,22 @@ def test_frames(opened, record_property):
     # A frame has a picture and 8 ms of small ones; it also waits for whatever else runs here.
     assert busy < 1000 / 30 - 8
     assert frames >= 10
+
+
+def test_a_long_code_is_shown_in_pages(opened):
+    model = models.GAN((8, 8, 1), hidden=(9,), latent=23, rng=tg.random.Generator(0))
+    artefact = export.artefact(model.eval(), "long", "0")
+    page = opened(artefact)
+    page.tab.get_by_label("Numbers").select_option("20")
+    last = page.tab.evaluate("Array.from(all('#sliders input'), (e) => Number(e.dataset.entry))")
+    assert last == html.order(artefact)[20:]
+    assert sorted(html.order(artefact)) == list(range(23))
+    slider = page.tab.locator("#sliders input").first
+    slider.fill("2.4")
+    page.settle()
+    z = codes(artefact, 1, 0)[0]
+    z[last[0]] = 2.4
+    page.draws(z)
 
 
 @pytest.mark.quick

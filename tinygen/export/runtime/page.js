@@ -487,6 +487,7 @@ function begin() {
   for (let k = 0; k < model.latent; k += 10) {
     $("entries").append(option(k, `${k + 1}–${Math.min(k + 10, model.latent)} / ${model.latent}`));
   }
+  for (const element of all("[for=entries], #entries")) element.hidden = model.latent <= 10;
   pages();
   listen();
   $("draw-card").hidden = !encodes;
