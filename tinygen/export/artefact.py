@@ -120,7 +120,7 @@ class Artefact:
             "model": self.model, "weights": self.weights, "image": list(self.shape),
             "latent": self.latent, "prior": self.prior, "classes": list(self.classes),
             "precision": self.precision,
-            "layers": {k: [str(x) for x in part.layers] for k, part in self.networks.items()},
+            **{k: [str(x) for x in part.layers] for k, part in self.networks.items()},
             "licence of the code": "MIT", "licence of weights and data": self.licence,
             **self.about,
         }  # fmt: skip

@@ -73,12 +73,12 @@ class Layer:
     slope: float = 0.0
 
     def __str__(self) -> str:
-        words = f"{self.kind}: {_sizes(self.input)} -> {_sizes(self.output)}"
+        words = f"{self.kind} {_sizes(self.input)} -> {_sizes(self.output)}"
         if self.kind != "dense":
             kernel, stride = _sizes(self.weight.shape[:2]), _sizes(self.window.stride)
-            words += f", kernel {kernel}, stride {stride}"
+            words += f" kernel {kernel} stride {stride}"
         if self.activation:
-            words += f", {self.activation}" + (f" {self.slope:g}" if self.slope else "")
+            words += f" {self.activation}" + (f" {self.slope:g}" if self.slope else "")
         return words
 
     @property
