@@ -137,13 +137,18 @@ def test_what_differs_fails(tinygen, run, monkeypatch):
     def absent(asked, path):
         raise verify.Unavailable("no such machine")
 
-    fakes = {"numpy": wrong, "numba": broken, "cupy": absent}
+    def refused(form, made, out):
+        raise export.ExportError("the library onnx is missing")
+
+    fakes = {"numpy": wrong, "numba": broken, "cupy": absent, "onnx": verify._onnx}
     monkeypatch.setattr(verify, "subjects", lambda: fakes)
+    monkeypatch.setattr(verify, "write", refused)
     code, out, _ = tinygen("verify", run("vae"), "--seeds", 4)
     assert code == 1
     assert "failed numpy: 64 grey levels apart, expected at most 1" in out
     assert "failed numba: ended with 3: out of luck" in out
     assert "skipped cupy: no such machine" in out
+    assert "skipped onnx: the library onnx is missing" in out
 
 
 def test_only_what_there_is(tinygen, run):

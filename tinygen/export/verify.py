@@ -33,6 +33,7 @@ from ..plan import compile as compile_step
 from ..tensor import Tensor
 from . import FORMS, write
 from .artefact import Artefact, codes
+from .network import ExportError
 from .weights import Stored
 
 ALLOWED = {"float32": 1, "float16": 3, "int8": 255}  # grey levels; of int8 its cost is measured
@@ -146,7 +147,7 @@ def _row(
             write(name, asked.made, path)
             size = path.stat().st_size
         drawn = run(asked, path)
-    except Unavailable as error:
+    except (Unavailable, ExportError) as error:  # not at hand, or not to be said in this form
         return Row(name, skipped=str(error), size=size)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         return Row(name, failed=str(error).strip() or type(error).__name__, size=size)
