@@ -493,7 +493,7 @@ def test_frames(opened, record_property):
 
 def test_a_long_code_is_shown_in_pages(opened):
     model = models.GAN((8, 8, 1), hidden=(9,), latent=23, rng=tg.random.Generator(0))
-    artefact = export.artefact(model.eval(), "long", "0")
+    artefact = export.prepare(model.eval(), "long", "0")
     page = opened(artefact)
     page.tab.get_by_label("Numbers").select_option("20")
     last = page.tab.evaluate("Array.from(all('#sliders input'), (e) => Number(e.dataset.entry))")
