@@ -397,27 +397,36 @@ def _c(asked: Question, path: Path) -> Drawn:
 
 def _onnx(asked: Question, path: Path) -> Drawn:
     try:
+        import onnx
         import onnxruntime
     except ImportError:
-        raise Unavailable("ONNX Runtime is not installed: pip install onnxruntime") from None
+        raise Unavailable("ONNX Runtime is not installed: pip install onnx onnxruntime") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    began = time.perf_counter()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def draw(some: slice) -> NDArray[np.uint8]:
+    def session(model: Any) -> Any:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def inputs(some: slice) -> dict[str, Any]:
         z = np.concatenate([codes(asked.made, 1, seed) for seed in asked.seeds[some]])
-        given: dict[str, Any] = {"code": z}
-        if asked.made.classes:
-            given["label"] = np.array(asked.labels[some], np.int64)
-        (values,) = session.run(["image"], given)
-        return asked.pixels(np.asarray(values))
+        labels = np.array(asked.labels[some], np.int64)
+        return {"code": z, "label": labels} if asked.made.classes else {"code": z}
 
-    draw(slice(1))
+    began = time.perf_counter()
+    opened = session(str(path))
+    opened.run(["image"], inputs(slice(1)))
     start = time.perf_counter() - began
     began = time.perf_counter()
-    pixels = draw(slice(None))
-    return Drawn(pixels, None, len(pixels) / (time.perf_counter() - began), start)
+    (values,) = opened.run(["image"], inputs(slice(None)))
+    rate = len(values) / (time.perf_counter() - began)
+
+    model = onnx.load(path)  # once more, with every layer's value as an output
+    assert asked.made.decoder is not None
+    names = [f"decoder.{k}" for k in range(len(asked.made.decoder.layers))]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    layers = session(model.SerializeToString()).run(names, inputs(slice(1)))
+    trace = [x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x in layers]  # NCHW to NHWC
+    return Drawn(asked.pixels(values), trace, rate, start)
 
 
 def _safetensors(asked: Question, path: Path) -> Drawn:
