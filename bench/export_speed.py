@@ -30,7 +30,7 @@ import numpy as np
 import report
 
 from tinygen import export, models, train
-from tinygen.export import Artefact, codes
+from tinygen.export import Artefact
 from tinygen.images import to_uint8
 from tinygen.random import Generator
 
@@ -54,7 +54,7 @@ def compiled(artefact: Artefact, folder: Path) -> tuple[Draw, list[str]]:
     workspace = (ctypes.c_float * (2 * artefact.decoder.widest))()
     assert functions[f"{artefact.name}_self_test"](workspace) == 0
     pixels = np.empty(artefact.shape, np.uint8)
-    z = codes(artefact, BATCH, seed=1)
+    z = artefact.codes(BATCH, seed=1)
     float_pointer = ctypes.POINTER(ctypes.c_float)
     arguments = [x.ctypes.data_as(float_pointer) for x in z]
     target = pixels.ctypes.data_as(ctypes.POINTER(ctypes.c_ubyte))
@@ -86,7 +86,7 @@ def bound(artefact: Artefact, folder: Path) -> tuple[Draw, Callable[[], Any]]:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
     )
-    z = codes(artefact, BATCH, seed=1)
+    z = artefact.codes(BATCH, seed=1)
 
     def binding(given: np.ndarray) -> Callable[[], Any]:
         value = onnxruntime.OrtValue.ortvalue_from_numpy

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygen import nn
-from tinygen.export import Artefact, codes, prepare
+from tinygen.export import Artefact, prepare
 from tinygen.models import GAN, Model, find
 from tinygen.random import Generator
 from tinygen.tensor import zeros
@@ -60,7 +60,7 @@ def odd(rng: Generator) -> nn.Sequential:
 
 
 @functools.cache
-def small(kind: str) -> Model:
+def small(kind: str, shape: tuple[int, int, int] = SHAPE, **more: Any) -> Model:
     """An untrained model whose images vary, in eval mode; statistics as after a training."""
     rng = Generator(7)
     if kind == "odd":
@@ -69,7 +69,7 @@ def small(kind: str) -> Model:
     else:
         known = find(kind)
         classes = 3 if known.conditional else None
-        model = known(SHAPE, classes=classes, rng=rng, **SMALL[kind])
+        model = known(shape, classes=classes, rng=rng, **{**SMALL[kind], **more})
     model.eval()
     state = model.state_dict()
     noise = np.random.default_rng(0)
@@ -138,5 +138,5 @@ def labels(artefact: Artefact, n: int) -> NDArray[np.int64]:
 def images(artefact: Artefact, n: int, seed: int) -> NDArray[np.float32]:
     """What the decoder draws in float32, (n, H, W, C), image i with label i modulo classes."""
     assert artefact.decoder is not None
-    x = artefact.conditioned(codes(artefact, n, seed), labels(artefact, n))
+    x = artefact.conditioned(artefact.codes(n, seed), labels(artefact, n))
     return artefact.decoder(x).reshape(n, *artefact.shape)

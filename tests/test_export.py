@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from exported import small
 
 import tinygen as tg
 from tinygen import export, models, nn, train
@@ -13,29 +14,10 @@ from tinygen.export import spec
 from tinygen.random import philox
 
 ALL = [k for k in models.MODELS if k != "classifier"]
-SMALL = {"width": 0.1, "hidden": (12,), "latent": 5}
-
-
-def small(name, shape=(12, 12, 1), **more):
-    """An untrained model whose batch normalisation has seen something, in eval mode."""
-    kind = models.find(name)
-    options = {k: v for k, v in {**SMALL, **more}.items() if k in kind.option_names()}
-    model = kind(shape, classes=3, rng=tg.random.Generator(0), **options)
-    rng = np.random.default_rng(0)
-    for part in model.named_modules().values():
-        if isinstance(part, nn.BatchNorm):
-            n = part.features
-            part.running_mean.data[:] = rng.normal(size=n)
-            part.running_var.data[:] = rng.uniform(0.2, 2, n)
-            part.weight.data[:] = rng.uniform(0.5, 1.5, n)
-            part.bias.data[:] = rng.normal(size=n)
-        elif isinstance(getattr(part, "bias", None), nn.Parameter):
-            part.bias.data[:] = 0.1 * rng.normal(size=part.bias.shape)
-    return model.eval()
 
 
 def made(name, **more):
-    options = {k: more.pop(k) for k in ("part", "precision", "licence") if k in more}
+    options = {k: more.pop(k) for k in ("part", "precision", "classes") if k in more}
     return export.prepare(small(name, **more), "a run", "0123", **options)
 
 
@@ -49,7 +31,7 @@ def test_a_chain_draws_what_the_model_draws(name, shape):
     part = "both" if isinstance(model, models.VAE) else "decoder"
     chain = export.prepare(model, "run", "", part=part)
     labels = np.array([2, 0, 1, 1])
-    z = export.codes(chain, 4, seed=7)
+    z = chain.codes(4, seed=7)
     want = train.pictures.draw(model, z, labels if model.conditional else None)
     got = chain.decoder(chain.conditioned(z, labels))
     assert got.dtype == np.float32
@@ -66,7 +48,7 @@ def test_codes_are_those_of_a_run():
     model = small("gan", prior="uniform")
     chain = export.prepare(model, "run", "")
     for seed in (0, 3, 2**64 - 1):
-        assert np.array_equal(export.codes(chain, 5, seed), train.Run(model).codes(5, seed))
+        assert np.array_equal(chain.codes(5, seed), train.Run(model).codes(5, seed))
 
 
 def test_the_words_of_the_stream_make_its_key():
@@ -178,11 +160,11 @@ def test_weights_that_cannot_be_stored(weight, precision, words):
 
 
 def test_a_smaller_precision_is_a_smaller_artefact_that_draws_nearly_the_same():
-    whole = made("dcgan")
-    z = export.codes(whole, 20, 0)
+    whole = made("dcgan", width=0.1)
+    z = whole.codes(20, 0)
     want = whole.decoder(z)
     for precision, size, error in (("float16", 0.52, 2e-3), ("int8", 0.35, 5e-2)):
-        less = made("dcgan", precision=precision)
+        less = made("dcgan", width=0.1, precision=precision)
         assert less.nbytes < size * whole.nbytes
         assert 0 < np.abs(less.decoder(z) - want).max() < error
 
@@ -267,6 +249,7 @@ def test_what_no_form_can_express_is_named(layers, words):
         ("gan", {"part": "both"}, "gan has no encoder; only VAEs do"),
         ("vae", {"part": "all"}, "part 'all', expected one of decoder, encoder, both"),
         ("vae", {"precision": "half"}, "precision 'half', expected one of float32"),
+        ("cvae", {"classes": ("cat", "dog")}, "2 names of classes, expected 3"),
     ],
 )
 def test_what_cannot_be_exported(name, options, words):

@@ -19,7 +19,7 @@ from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, made, window
 from numpy.typing import NDArray
 
 from tinygen import export
-from tinygen.export import PRECISIONS, Artefact, codes, render
+from tinygen.export import PRECISIONS, Artefact, render
 from tinygen.images import SYNTHETIC, grid, read_text, to_uint8
 from tinygen.models import CVAE
 from tinygen.random import Generator
@@ -92,7 +92,7 @@ class Library:
         """Images of n codes of a seed, with the labels in turn."""
         pixels = np.zeros((n, *artefact.shape), np.uint8)
         space = workspace(artefact)
-        for i, z in enumerate(codes(artefact, n, seed)):
+        for i, z in enumerate(artefact.codes(n, seed)):
             label = i % len(artefact.classes) if artefact.classes else -1
             assert self(artefact, "decode", z, label, pixels[i], space) == OK
         return pixels
@@ -119,7 +119,7 @@ def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_draws_what_the_network_draws(kind: str, precision: str, library: Library) -> None:
     artefact = named(kind, precision)
     assert library(artefact, "self_test", workspace(artefact)) == OK
-    for i, expected_code in enumerate(codes(artefact, 4, SEED)):
+    for i, expected_code in enumerate(artefact.codes(4, SEED)):
         code = np.zeros(artefact.latent, np.float32)
         assert library(artefact, "code", (SEED, i), code) == OK
         assert code.tobytes() == expected_code.tobytes()
@@ -153,7 +153,7 @@ def test_encodes(kind: str, precision: str, library: Library) -> None:
 
 def test_image_i_is_that_of_its_code_and_labels_come_in_rows_of_ten(library: Library) -> None:
     artefact = named("cgan")
-    space, z = workspace(artefact), codes(artefact, 43, 5)
+    space, z = workspace(artefact), artefact.codes(43, 5)
     one, other = np.zeros((2, *artefact.shape), np.uint8)
     for i in (0, 9, 10, 29, 30, 42):
         for label, drawn in ((-1, i // 10 % 3), (2, 2)):
@@ -195,7 +195,7 @@ def test_what_functions_refuse(library: Library) -> None:
     labelled, plain = named("cgan"), named("gan")
     for artefact, bad in ((labelled, (3, -2, 2**31 - 1)), (plain, (0, 1, -2))):
         pixels, space = np.zeros(artefact.shape, np.uint8), workspace(artefact)
-        code = codes(artefact, 1, 0)[0]
+        code = artefact.codes(1, 0)[0]
         for label in bad:
             assert library(artefact, "generate", (0, 0), label, pixels, space) == BAD_LABEL
             assert library(artefact, "decode", code, label, pixels, space) == BAD_LABEL
@@ -205,7 +205,7 @@ def test_what_functions_refuse(library: Library) -> None:
             code[-1] = x
             assert library(artefact, "decode", code, label, pixels, space) == BAD_CODE
         assert not pixels.any()  # nothing is drawn
-    assert library(labelled, "decode", codes(labelled, 1, 0)[0], -1, pixels, space) == BAD_LABEL
+    assert library(labelled, "decode", labelled.codes(1, 0)[0], -1, pixels, space) == BAD_LABEL
     assert "less than 3" in library.message(labelled, BAD_LABEL)
     assert "has none" in library.message(plain, BAD_LABEL)
     assert len({library.message(plain, k) for k in range(9)}) == 9
@@ -294,7 +294,7 @@ def test_png(n: int, columns: int | None, label: int | None, program: Path, tmp_
     assert text["Description"] == SYNTHETIC
     assert (text["Model"], text["Seed"]) == ("cvae feed", "9")
     rows = np.arange(n) // 10 % 2 if label is None else np.full(n, label)
-    x = wide().conditioned(codes(wide(), n, 9), rows)
+    x = wide().conditioned(wide().codes(n, 9), rows)
     network = wide().decoder
     assert network is not None
     levels = to_uint8(network(x), wide().value_range).reshape(drawn.shape)
@@ -316,7 +316,7 @@ def test_traces_layers(program: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     network = wide().decoder
     assert network is not None
-    x = wide().conditioned(codes(wide(), 1, 3), 1)
+    x = wide().conditioned(wide().codes(1, 3), 1)
     expected = [y.numpy().ravel() for y in network.trace(Tensor(x.astype(np.float64)))]
     values = np.frombuffer(done.stdout, np.float32)
     np.testing.assert_allclose(values, np.concatenate(expected), rtol=1e-5, atol=1e-6)
@@ -479,5 +479,5 @@ def test_codes_are_the_same_with_fused_multiply_adds(tmp_path: Path) -> None:
     drawn = np.zeros((2000, artefact.latent), np.float32)
     for i, code in enumerate(drawn):
         assert library(artefact, "code", (77, i), code) == OK
-    assert drawn.tobytes() == codes(artefact, 2000, 77).tobytes()
+    assert drawn.tobytes() == artefact.codes(2000, 77).tobytes()
     assert library(artefact, "self_test", workspace(artefact)) == OK

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from exported import AUTOENCODERS, HOSTILE, SMALL, WINDOWS, hostile, images, made, windowed
 
-from tinygen.export import Artefact, codes, render, write
+from tinygen.export import Artefact, render, write
 from tinygen.images import to_uint8
 from tinygen.tensor import Tensor
 
@@ -86,7 +86,7 @@ def test_pictures(precision, tmp_path):
     )
     for artefact, found in zip(kinds, every, strict=True):
         drawn = np.array(found["codes"], np.float32)
-        assert drawn.tobytes() == codes(artefact, 5, SEED).tobytes()
+        assert drawn.tobytes() == artefact.codes(5, SEED).tobytes()
         pictures = grey(found["drawn"], artefact).astype(int)
         expected = to_uint8(images(artefact, 5, SEED), artefact.value_range)
         assert np.ptp(expected.astype(int)) > 50
@@ -120,7 +120,7 @@ def test_each_layer_and_the_encoder(tmp_path):
             show({{ down: g.trace("decoder", z, label), up: g.trace("encoder", picture, label),
                    picture, ends: g.encode(picture, label) }});""",
         )
-        code = artefact.conditioned(codes(artefact, 1, 9).astype(np.float64), label)
+        code = artefact.conditioned(artefact.codes(1, 9).astype(np.float64), label)
         image = grey([found["picture"]], artefact).reshape(1, -1)
         low, high = artefact.value_range
         seen = artefact.conditioned(image / 255 * (high - low) + low, label)
@@ -164,7 +164,7 @@ def test_seeds_labels_and_counts(tmp_path):
     assert "2 numbers; expected 6" in found["code"]
     assert "no encoder" in found["encoder"]
     assert len(set(found["same"])) == 1
-    x = artefact.conditioned(codes(artefact, 31, 0), np.arange(31) // 10 % 3)
+    x = artefact.conditioned(artefact.codes(31, 0), np.arange(31) // 10 % 3)
     expected = to_uint8(artefact.decoder(x), artefact.value_range).reshape(31, *artefact.shape)
     assert np.abs(grey(found["rows"], artefact) - expected.astype(int)).max() <= 1
     first, second = grey(found["centre"], artefact)

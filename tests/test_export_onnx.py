@@ -15,7 +15,7 @@ import pytest
 from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, labels, made, windowed
 from onnx.reference import ReferenceEvaluator
 
-from tinygen.export import Artefact, ExportError, codes, render, spec, write
+from tinygen.export import Artefact, ExportError, render, spec, write
 from tinygen.images import to_uint8
 from tinygen.tensor import Tensor
 
@@ -54,7 +54,7 @@ def test_the_same_numbers(
         assert not (lower and "ConvTranspose" in operators)
     n = {"float32": 5, "float16": 1, "int8": 2}[precision]
     expected = images(artefact, n, seed=3)
-    for image, pixels in run(files[".onnx"], inputs(artefact, "code", codes(artefact, n, 3))):
+    for image, pixels in run(files[".onnx"], inputs(artefact, "code", artefact.codes(n, 3))):
         assert (image.dtype, pixels.dtype) == (np.float32, np.uint8)
         np.testing.assert_allclose(image, expected, **CLOSE)
         levels = to_uint8(expected, artefact.value_range)
@@ -70,7 +70,7 @@ def test_windows(window: int) -> None:
     for lower in (False, True):
         blob = render("onnx", artefact, lower_conv_transpose=lower)[".onnx"]
         onnx.checker.check_model(onnx.load_from_string(blob), full_check=True)
-        for image, _ in run(blob, {"code": codes(artefact, 2, 0)}):
+        for image, _ in run(blob, {"code": artefact.codes(2, 0)}):
             np.testing.assert_allclose(image, expected, **CLOSE)
 
 
@@ -100,7 +100,7 @@ def test_values_have_the_names_of_the_layers(kind: str) -> None:
     artefact = made(kind)
     assert artefact.decoder is not None
     model = onnx.load_from_string(render("onnx", artefact)[".onnx"])
-    z = codes(artefact, 2, 0)
+    z = artefact.codes(2, 0)
     expected = artefact.decoder.trace(Tensor(z))
     names = [f"decoder.{k}" for k in range(len(expected))]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
@@ -123,7 +123,7 @@ def test_batch_is_symbolic_and_versions_are_old() -> None:
 @pytest.mark.parametrize("label", [-1, -3, 3, 2**40])
 def test_labels_out_of_range_are_refused(label: int) -> None:
     artefact = made("cgan")
-    feed = {"code": codes(artefact, 1, 0), "label": np.array([label])}
+    feed = {"code": artefact.codes(1, 0), "label": np.array([label])}
     blob = render("onnx", artefact)[".onnx"]
     session = onnxruntime.InferenceSession(blob, providers=["CPUExecutionProvider"])
     with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument):

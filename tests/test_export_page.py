@@ -14,7 +14,7 @@ from exported import hostile, made
 
 import tinygen as tg
 from tinygen import export, models
-from tinygen.export import Artefact, ExportError, codes, html, render
+from tinygen.export import Artefact, ExportError, html, render
 from tinygen.images import read_text, to_uint8
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome")
@@ -124,17 +124,17 @@ def test_every_kind_draws_its_pictures(opened):
     for kind in ("vae", "cgan", "odd"):  # test_export_js.py has the others
         artefact = made(kind)
         page = opened(artefact)
-        z = codes(artefact, 1, 0)
+        z = artefact.codes(1, 0)
         page.draws(z[0])
         page.tab.get_by_label("Seed", exact=True).fill(str(2**64 - 1))
         page.settle()
-        last = codes(artefact, 2, 2**64 - 1)
+        last = artefact.codes(2, 2**64 - 1)
         page.draws(last[0])
         assert page.tab.get_by_role("button", name="Next seed").is_disabled()
         page.changes(lambda page=page: page.tab.get_by_label("Sample 2 of").check(force=True))
         page.draws(last[1])
         page.changes(page.tab.get_by_role("button", name="Previous seed").click)
-        page.draws(codes(artefact, 1, 2**64 - 2)[0])
+        page.draws(artefact.codes(1, 2**64 - 2)[0])
 
 
 def test_wrong_seeds_are_said(opened):
@@ -154,7 +154,7 @@ def test_wrong_seeds_are_said(opened):
 def test_label_truncation_and_sliders(opened):
     artefact = made("cvae")
     page = opened(artefact)
-    z = codes(artefact, 1, 0)[0]
+    z = artefact.codes(1, 0)[0]
     page.changes(lambda: page.tab.get_by_label("digit 3").check(force=True))
     page.draws(z, label=2)
     assert (
@@ -169,13 +169,13 @@ def test_label_truncation_and_sliders(opened):
     page.draws(z, label=2)
     page.changes(lambda: slider.press("ArrowRight"))
     page.changes(page.tab.get_by_role("button", name="Reset").click)
-    page.draws(codes(artefact, 1, 0)[0], label=2)
+    page.draws(artefact.codes(1, 0)[0], label=2)
 
 
 def test_map(opened):
     artefact = made("gan")  # a uniform prior: the map goes from -1 to 1
     page = opened(artefact)
-    z = codes(artefact, 1, 0)[0]
+    z = artefact.codes(1, 0)[0]
     page.tab.get_by_label("Across").select_option("4")
     page.tab.get_by_label("Up").select_option("1")
     page.settle()
@@ -237,12 +237,12 @@ def test_samples_and_files(opened):
     assert text["Description"].startswith("synthetic image")
     assert (text["Seed"], text["Label"], text["Model"]) == ("5", "dog", "0123456789abcdef")
     code = np.array(text["Code"].split(), np.float32)
-    assert (code == codes(artefact, 1, 5)[0]).all()
+    assert (code == artefact.codes(1, 5)[0]).all()
     with page.tab.expect_download() as download:
         page.tab.get_by_role("button", name="Save all").click()
     with pillow.open(BytesIO(download.value.path().read_bytes())) as file:
         sheet = np.asarray(file.convert("L")).astype(int)
-    x = artefact.conditioned(codes(artefact, 32, 5), 1)
+    x = artefact.conditioned(artefact.codes(32, 5), 1)
     expected = to_uint8(artefact.decoder(x), artefact.value_range).reshape(32, height, width)
     scale = sheet.shape[1] // (8 * (width + 1) + 1)
     small = sheet[scale // 2 :: scale, scale // 2 :: scale]
@@ -264,14 +264,14 @@ def test_animation(opened):
     assert (page.pixels() == before).all()
     page.draws(page.tab.evaluate("Array.from(state.code)"))
     # Half way along the great circle, and straight for a uniform prior.
-    a, b = codes(artefact, 2, 0).astype(np.float64)
+    a, b = artefact.codes(2, 0).astype(np.float64)
     angle = np.arccos(a @ b / np.sqrt((a @ a) * (b @ b)))
     arc = (a + b) * np.sin(angle / 2) / np.sin(angle)
     found = page.tab.evaluate("Array.from(between(samples[0], samples[1], 0.5))")
     assert np.abs(np.array(found) - arc).max() < 1e-5
     straight = opened(made("gan"))
     found = straight.tab.evaluate("Array.from(between(samples[0], samples[1], 0.25))")
-    a, b = codes(made("gan"), 2, 0)
+    a, b = made("gan").codes(2, 0)
     assert np.abs(np.array(found) - (0.75 * a + 0.25 * b)).max() < 1e-6
 
 
@@ -322,7 +322,7 @@ def test_drawing(opened):
         page.tab.get_by_role("button", name="Clear").click()
         page.settle()
         assert page.pixels("ink").max() == 0
-        page.draws(codes(artefact, 1, 0)[0])
+        page.draws(artefact.codes(1, 0)[0])
 
 
 def test_words(opened):
@@ -502,7 +502,7 @@ def test_a_long_code_is_shown_in_pages(opened):
     slider = page.tab.locator("#sliders input").first
     slider.fill("2.4")
     page.settle()
-    z = codes(artefact, 1, 0)[0]
+    z = artefact.codes(1, 0)[0]
     z[last[0]] = 2.4
     page.draws(z)
 

@@ -27,7 +27,7 @@ from exported import (
     windowed,
 )
 
-from tinygen.export import Artefact, codes, prepare, render, write
+from tinygen.export import Artefact, prepare, render, write
 from tinygen.images import grid, read_text, to_uint8
 from tinygen.models import GAN
 from tinygen.random import Generator
@@ -66,8 +66,8 @@ def test_draws_what_the_network_draws(kind: str, precision: str) -> None:
     artefact = made(kind, precision)
     module = imported(artefact)
     assert module.self_test() == []
-    assert module.codes(3, SEED) == codes(artefact, 3, SEED).tolist()  # to the bit
-    z = codes(artefact, 5, SEED)
+    assert module.codes(3, SEED) == artefact.codes(3, SEED).tolist()  # to the bit
+    z = artefact.codes(5, SEED)
     label = labels(artefact, 5)
     drawn = [
         module.decode(c, int(k) if artefact.classes else None)
@@ -99,7 +99,7 @@ def _tensor(x: Any) -> Any:
 @pytest.mark.parametrize("window", range(len(WINDOWS)))
 def test_windows(window: int) -> None:
     artefact = windowed(window)
-    x = codes(artefact, 1, 4)[0]
+    x = artefact.codes(1, 4)[0]
     drawn = imported(artefact).trace("decoder", x.tolist())[-1]
     np.testing.assert_allclose(drawn, images(artefact, 1, 4).ravel(), rtol=1e-4, atol=1e-5)
 

@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, labels, made, windowed
 
-from tinygen.export import Artefact, codes, render, spec, write
+from tinygen.export import Artefact, render, spec, write
 from tinygen.io import load
 
 
@@ -37,7 +37,7 @@ def test_the_code_of_the_card(
 ) -> None:
     artefact = made(kind, precision)
     forward = loaded(artefact, tmp_path, monkeypatch)["forward"]
-    z, label = codes(artefact, 3, 1), labels(artefact, 3)
+    z, label = artefact.codes(3, 1), labels(artefact, 3)
     drawn = forward("decoder", z, label).reshape(3, *artefact.shape)
     np.testing.assert_allclose(drawn, images(artefact, 3, 1), rtol=1e-5, atol=1e-5)
     if artefact.encoder:

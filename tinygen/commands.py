@@ -41,7 +41,7 @@ app = typer.Typer(
 # The values that options take, from the tables that the code itself uses.
 ModelName = StrEnum("ModelName", list(models.MODELS))  # type: ignore[misc]
 Likelihood = StrEnum("Likelihood", models.vae.LIKELIHOODS)  # type: ignore[misc]
-Prior = StrEnum("Prior", models.adversarial.PRIORS)  # type: ignore[misc]
+Prior = StrEnum("Prior", models.prior.PRIORS)  # type: ignore[misc]
 OptimizerName = StrEnum("OptimizerName", models.adversarial.OPTIMIZERS)  # type: ignore[misc]
 LossName = StrEnum("LossName", list(losses.GAN_LOSSES))  # type: ignore[misc]
 Schedule = StrEnum("Schedule", train.loop.SCHEDULES)  # type: ignore[misc]

@@ -168,9 +168,8 @@ def verify_command(
     run = train.open_run(run_folder, best=best)
     made = made_from(run, precision=str(precision))
     asked = checking.question(made, seeds)
-    z = np.concatenate([export.codes(made, 1, seed) for seed in asked.seeds])
     labels = np.array(asked.labels) if made.classes else None
-    drawn = pictures.draw(run.model, z, labels)
+    drawn = pictures.draw(run.model, asked.codes, labels)
     reference = to_uint8(drawn, made.value_range)
     show = console()
     with show.status("") as status:
@@ -199,7 +198,7 @@ def kid_cost(run: train.Run, made: export.Artefact, n: int) -> dict[str, Any]:
         data = run.load_data()
         extractor = train.find_extractor(data)
         real = (data.test or data).images[:n]
-        z = export.codes(made, n, seed=1)
+        z = made.codes(n, seed=1)
         labels = None
         if made.classes:
             assert data.labels is not None

@@ -6,11 +6,12 @@ The backend of an operation follows from the type of its arrays. Mixing two rais
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 Array = Any  # an array of whichever module the backend computes with
@@ -79,6 +80,15 @@ class Backend:
             f"{self.name}: products are in float32 here; precision {precision!r} needs the backend "
             "cupy, or emulated"
         )
+
+    @contextlib.contextmanager
+    def without_kernels(self) -> Iterator[None]:
+        """References alone compute within the `with` block."""
+        kernels, self.kernels = self.kernels, {}
+        try:
+            yield
+        finally:
+            self.kernels = kernels
 
     def describe(self) -> str:
         """Versions, device and memory, in words."""

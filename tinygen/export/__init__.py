@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..io import write_bytes
-from .artefact import PARTS, UNSTATED, Artefact, SelfTest, codes, identifier, prepare
+from .artefact import PARTS, UNSTATED, Artefact, SelfTest, identifier, prepare
 from .network import ExportError, Layer, Network, chain
 from .weights import PRECISIONS, Stored, store
 
 __all__ = [
     "FORMS", "PARTS", "PRECISIONS", "UNSTATED", "Artefact", "ExportError", "Layer", "Network",
-    "SelfTest", "Stored", "chain", "codes", "identifier", "prepare", "render", "store", "write",
+    "SelfTest", "Stored", "chain", "identifier", "prepare", "render", "store", "write",
 ]  # fmt: skip
 
 # form: the module with its function `render(artefact, **options) -> {suffix: bytes}`, the suffix

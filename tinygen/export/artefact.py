@@ -16,7 +16,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,12 @@ from .. import nn
 from ..images import to_uint8
 from ..models import VAE, Model
 from ..models.adversarial import Adversarial
-from ..random import Generator
+from ..models.prior import PICTURES, codes_of_seed
 from ..version import __version__
 from .network import ExportError, Network, chain, joined
 
 FORMAT = 1  # of the exported files
 PARTS = ("decoder", "encoder", "both")
-STREAM = "pictures"
 UNSTATED = "not stated; ask whoever trained it"
 
 
@@ -107,11 +106,11 @@ class Artefact:
 
     def conditioned(self, x: NDArray[Any], labels: NDArray[Any] | int | None) -> NDArray[Any]:
         """Inputs (n, k) with the label beside them, (n, k + classes); as they are without."""
-        if not self.classes:
-            return x
-        hot = np.zeros((len(x), len(self.classes)), x.dtype)
-        hot[np.arange(len(x)), labels] = math.sqrt(x.shape[1])
-        return np.concatenate([x, hot], axis=1)
+        return conditioned(x, labels, len(self.classes))
+
+    def codes(self, n: int, seed: int) -> NDArray[np.float32]:
+        """n codes (n, latent) of a seed, as every form draws them."""
+        return codes_of_seed(self.prior, n, self.latent, seed)
 
     def describe(self) -> dict[str, Any]:
         """What a file says of itself, JSON-able."""
@@ -126,21 +125,18 @@ class Artefact:
         }  # fmt: skip
 
 
-def codes(artefact: Artefact, n: int, seed: int) -> NDArray[np.float32]:
-    """n codes (n, latent) of a seed, as every form draws them."""
-    return _codes(artefact.latent, artefact.prior, n, seed)
-
-
-def _codes(latent: int, prior: str, n: int, seed: int) -> NDArray[np.float32]:
-    rng = Generator(seed).stream(STREAM)
-    drawn = rng.normal((n, latent)) if prior == "normal" else 2 * rng.uniform((n, latent)) - 1
-    array: NDArray[np.float32] = drawn.numpy()
-    return array
+def conditioned(x: NDArray[Any], labels: NDArray[Any] | int | None, classes: int) -> NDArray[Any]:
+    """Inputs (n, k) with the label's 1 as sqrt(k) beside them, (n, k + classes); see Model."""
+    if not classes:
+        return x
+    hot = np.zeros((len(x), classes), x.dtype)
+    hot[np.arange(len(x)), labels] = math.sqrt(x.shape[1])
+    return np.concatenate([x, hot], axis=1)
 
 
 def stream_words() -> tuple[int, int]:
     """(low, high): the 32-bit halves of the hash of the stream's name, see Generator.stream."""
-    digest = hashlib.sha256(STREAM.encode()).digest()
+    digest = hashlib.sha256(PICTURES.encode()).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:8], "little")
 
 
@@ -171,7 +167,8 @@ def prepare(
     Raises:
         ExportError: a model that draws nothing, an encoder of a model without one, a module that no
             form has, a network that gives no image.
-        ValueError: an unknown part or precision, weights that do not fit it.
+        ValueError: an unknown part or precision, weights that do not fit it, a name for each of
+            another number of classes.
     """
     if part not in PARTS:
         raise ValueError(f"part {part!r}, expected one of {', '.join(PARTS)}")
@@ -195,26 +192,24 @@ def prepare(
         hidden = chain(model, [model.encoder], (model.pixels + model.classes,), precision)
         ends = [chain(model, [m], hidden.output, precision) for m in (model.to_mu, model.to_logvar)]
         encoder = joined(hidden, *ends)
-    prior = getattr(model, "prior", "normal")
-    names = classes or tuple(str(k) for k in range(model.classes))
-    made = Artefact(
-        title, identifier(title), model.name, weights, model.shape, model.latent, prior,
-        model.value_range, tuple(names) if model.classes else (), decoder, encoder, precision,
-        licence, dict(about or {}), None,  # type: ignore[arg-type]
+    names = tuple(classes or map(str, range(model.classes))) if model.classes else ()
+    if len(names) != model.classes:
+        raise ValueError(f"{len(names)} names of classes, expected {model.classes}")
+    test = _self_test(decoder, encoder, model)
+    return Artefact(
+        title, identifier(title), model.name, weights, model.shape, model.latent, model.prior,
+        model.value_range, names, None if part == "encoder" else decoder, encoder, precision,
+        licence, dict(about or {}), test,
     )  # fmt: skip
-    return _tested(made, part)
 
 
-def _tested(made: Artefact, part: str) -> Artefact:
-    """The artefact with its self-test, and without the part that was not asked for."""
-    assert made.decoder is not None
-    code = codes(made, 1, seed=0)
-    flat = made.decoder(made.conditioned(code.astype(np.float64), 0)).reshape(1, -1)
-    image = to_uint8(flat, made.value_range)
+def _self_test(decoder: Network, encoder: Network | None, model: Model) -> SelfTest:
+    code = codes_of_seed(model.prior, 1, model.latent, seed=0)
+    flat = decoder(conditioned(code.astype(np.float64), 0, model.classes)).reshape(1, -1)
+    image = to_uint8(flat, model.value_range)
     mean = None
-    if made.encoder is not None:
-        low, high = made.value_range
-        x = made.conditioned(image / 255 * (high - low) + low, 0)
-        mean = made.encoder(x)[0, : made.latent].astype(np.float32)
-    test = SelfTest(0, 0, code[0], image.reshape(made.shape), mean)
-    return replace(made, test=test, decoder=None if part == "encoder" else made.decoder)
+    if encoder is not None:
+        low, high = model.value_range
+        x = conditioned(image / 255 * (high - low) + low, 0, model.classes)
+        mean = encoder(x)[0, : model.latent].astype(np.float32)
+    return SelfTest(0, 0, code[0], image.reshape(model.shape), mean)

@@ -32,7 +32,7 @@ from ..io import load
 from ..plan import compile as compile_step
 from ..tensor import Tensor
 from . import FORMS, write
-from .artefact import Artefact, codes
+from .artefact import Artefact
 from .network import ExportError
 from .weights import Stored
 
@@ -89,17 +89,20 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Question:
-    """What all are asked: image 0 of each seed, of these labels (all 0 without classes)."""
+    """What all are asked: image 0 of each seed, of these labels (all 0 without classes).
+
+    Attributes:
+        codes: float32 (n, latent), code 0 of each seed.
+    """
 
     made: Artefact
     seeds: tuple[int, ...]
     labels: tuple[int, ...]
+    codes: NDArray[np.float32]
 
     def inputs(self, n: int | None = None) -> NDArray[np.float32]:
-        """The decoder's inputs (n, k)."""
-        some = slice(n)
-        z = np.concatenate([codes(self.made, 1, seed) for seed in self.seeds[some]])
-        return self.made.conditioned(z, np.array(self.labels[some]))
+        """The decoder's inputs (n, k) for the first n; for all."""
+        return self.made.conditioned(self.codes[:n], np.array(self.labels[:n]))
 
     def pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Grey levels of the decoder's outputs."""
@@ -108,8 +111,9 @@ class Question:
 
 def question(made: Artefact, seeds: int) -> Question:
     """Seeds 0 to so many, labels in turn."""
-    classes = max(1, len(made.classes))
-    return Question(made, tuple(range(seeds)), tuple(k % classes for k in range(seeds)))
+    classes, all_seeds = max(1, len(made.classes)), tuple(range(seeds))
+    codes = np.concatenate([made.codes(1, seed) for seed in all_seeds])
+    return Question(made, all_seeds, tuple(k % classes for k in all_seeds), codes)
 
 
 def verify(
@@ -204,13 +208,8 @@ def _on(
 
 
 def _numpy(asked: Question, folder: Path) -> Drawn:
-    backend = get_backend("numpy")
-    kernels = dict(backend.kernels)
-    backend.kernels.clear()  # the references alone
-    try:
+    with get_backend("numpy").without_kernels():
         return _on("numpy", asked, None)
-    finally:
-        backend.kernels.update(kernels)
 
 
 def _numba(asked: Question, folder: Path) -> Drawn:
@@ -407,24 +406,23 @@ def _onnx(asked: Question, path: Path) -> Drawn:
     def session(model: Any) -> Any:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def inputs(some: slice) -> dict[str, Any]:
-        z = np.concatenate([codes(asked.made, 1, seed) for seed in asked.seeds[some]])
-        labels = np.array(asked.labels[some], np.int64)
-        return {"code": z, "label": labels} if asked.made.classes else {"code": z}
+    def inputs(n: int | None = None) -> dict[str, Any]:
+        labels = {"label": np.array(asked.labels[:n], np.int64)} if asked.made.classes else {}
+        return {"code": asked.codes[:n], **labels}
 
     began = time.perf_counter()
     opened = session(str(path))
-    opened.run(["image"], inputs(slice(1)))
+    opened.run(["image"], inputs(1))
     start = time.perf_counter() - began
     began = time.perf_counter()
-    (values,) = opened.run(["image"], inputs(slice(None)))
+    (values,) = opened.run(["image"], inputs())
     rate = len(values) / (time.perf_counter() - began)
 
     model = onnx.load(path)  # once more, with every layer's value as an output
     assert asked.made.decoder is not None
     names = [f"decoder.{k}" for k in range(len(asked.made.decoder.layers))]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    layers = session(model.SerializeToString()).run(names, inputs(slice(1)))
+    layers = session(model.SerializeToString()).run(names, inputs(1))
     trace = [x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x in layers]  # NCHW to NHWC
     return Drawn(asked.pixels(values), trace, rate, start)
 

@@ -22,8 +22,8 @@ from ..optim import Optimizer
 from ..random import Generator
 from ..tensor import Tensor
 from .base import Model
+from .prior import PRIORS
 
-PRIORS = ("normal", "uniform")
 OPTIMIZERS = ("adam", "sgd")
 
 
@@ -123,12 +123,6 @@ class Adversarial(Model):
     def averaged(self) -> dict[str, Tensor]:
         """The generator's weights: the discriminator draws nothing."""
         return {k: x for k, x in super().averaged().items() if k.startswith("generator.")}
-
-    def noise(self, n: int, rng: Generator | None = None) -> Tensor:
-        rng = rng or self.noise_rng
-        if self.prior == "uniform":
-            return 2 * rng.uniform((n, self.latent)) - 1
-        return rng.normal((n, self.latent))
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.generator(self.condition(z, labels))

@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from .. import nn
 from ..backend import Backend, use_backend
 from ..nn.init import Initialiser
@@ -17,6 +15,7 @@ from ..ops import concatenate, one_hot
 from ..optim import Optimizer
 from ..random import Generator, resolve
 from ..tensor import Tensor
+from .prior import codes
 
 Shape = tuple[int, int, int]  # height, width, channels of one image
 
@@ -42,6 +41,7 @@ class Model(nn.Module):
     on_processor: ClassVar[dict[str, Any]] = {}  # options of the command line without a GPU
     ema: ClassVar[float] = 0.0
     batches_per_step: int = 1  # how many batches a step takes at once
+    prior: str = "normal"  # of its latent codes, see prior.py
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Model(nn.Module):
     @property
     def pixels(self) -> int:
         """How many numbers an image has."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     @property
     def backend(self) -> Backend:
@@ -129,7 +129,7 @@ class Model(nn.Module):
 
     def noise(self, n: int, rng: Generator | None = None) -> Tensor:
         """n latent codes from the prior; code i does not depend on n."""
-        return (rng or self.noise_rng).normal((n, self.latent))
+        return codes(self.prior, n, self.latent, rng or self.noise_rng)
 
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float | None:
         """A figure for held-out images, by default lower is better; None if there is none."""

@@ -25,6 +25,7 @@ from ..graph import no_grad
 from ..io import Arrays
 from ..metrics import Quality, collapsed
 from ..models import VAE, Classifier, Model
+from ..models.prior import PICTURES
 from ..plan import compile
 from ..random import Generator
 from ..tensor import Tensor
@@ -144,7 +145,7 @@ class Training:
         root = Generator(settings.seed)
         optimizers = model.optimizers(settings.lr)
         ema = optim.EMA(model.averaged(), settings.ema) if settings.ema else None
-        noise = model.noise(pictures.sheet_size(model), root.stream("pictures")).numpy()
+        noise = model.noise(pictures.sheet_size(model), root.stream(PICTURES)).numpy()
         self.state = State(model, optimizers, ema, Position(), noise)
         steps = settings.epochs * self.batches
         self.schedules = {

@@ -13,6 +13,7 @@ from ..data import Dataset, load
 from ..data.dataset import scaled
 from ..images import Picture, grid
 from ..models import VAE, Model
+from ..models.prior import codes_of_seed
 from ..random import Generator
 from . import pictures
 from .checkpoint import build_model, read, weights_of
@@ -118,8 +119,7 @@ class Run:
             )
         if n < 0:
             raise ValueError(f"n is {n}, expected 0 or more")
-        codes: NDArray[Any] = self.model.noise(n, Generator(seed).stream("pictures")).numpy()
-        return codes
+        return codes_of_seed(self.model.prior, n, self.model.latent, seed)
 
     def sample(
         self, n: int = 64, labels: int | Sequence[int] | None = None, seed: int = 0
@@ -140,7 +140,7 @@ class Run:
         between are as long as codes of the prior; codes of a uniform prior go straight.
         """
         ends = self.codes(2 * rows, seed).astype(np.float64)
-        straight = getattr(self.model, "prior", "normal") == "uniform"
+        straight = self.model.prior == "uniform"
         line = [
             _between(ends[2 * r], ends[2 * r + 1], t, straight)
             for r in range(rows)
@@ -161,7 +161,7 @@ class Run:
         (From -1 to 1 for a uniform prior.) A conditional model draws label 0 where None is given.
         """
         rows = min(dimensions, self.model.latent)
-        reach = 1 if getattr(self.model, "prior", "normal") == "uniform" else 3
+        reach = 1 if self.model.prior == "uniform" else 3
         codes = np.repeat(self.codes(1, seed), rows * steps, axis=0)
         for k in range(rows):
             codes[k * steps : (k + 1) * steps, k] = np.linspace(-reach, reach, steps)
