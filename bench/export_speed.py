@@ -155,7 +155,7 @@ def main() -> int:
         for name, model in chosen:
             for precision in [options.precision] if options.precision else export.PRECISIONS:
                 title = f"{name} {precision}"
-                made = export.artefact(model.eval(), title, "", precision=precision)
+                made = export.prepare(model.eval(), title, "", precision=precision)
                 cells, faster = measure(made, Path(folder), options.rounds)
                 rows.append([title, *cells])
                 assert made.decoder is not None

@@ -70,6 +70,11 @@ def small(kind: str, shape: tuple[int, int, int] = SHAPE, **more: Any) -> Model:
         known = find(kind)
         classes = 3 if known.conditional else None
         model = known(shape, classes=classes, rng=rng, **{**SMALL[kind], **more})
+    return varied(model)
+
+
+def varied(model: Model) -> Model:
+    """The model in eval mode, with weights whose images vary with the code."""
     model.eval()
     state = model.state_dict()
     noise = np.random.default_rng(0)

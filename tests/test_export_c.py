@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, made, windowed
+from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, made, varied, windowed
 from numpy.typing import NDArray
 
-from tinygen import export
+from tinygen import export, nn
 from tinygen.export import PRECISIONS, Artefact, render
 from tinygen.images import SYNTHETIC, grid, read_text, to_uint8
-from tinygen.models import CVAE
+from tinygen.models import CVAE, GAN
 from tinygen.random import Generator
 from tinygen.tensor import Tensor
 
@@ -58,6 +58,20 @@ def named(kind: str, precision: str = "float32") -> Artefact:
 
 def window(k: int) -> Artefact:
     return replace(windowed(k), name=f"window_{k}")
+
+
+@cache
+def large() -> Artefact:
+    """More pixels, inputs and outputs of a convolution than the C file takes at a time."""
+    rng = Generator(3)
+    layers = [
+        nn.Reshape(1, 1, 5), nn.ConvTranspose2d(5, 70, (18, 15), rng=rng), nn.SiLU(),
+        nn.ConvTranspose2d(70, 131, 2, rng=rng), nn.LeakyReLU(0.2),
+        nn.Conv2d(131, 64, 1, rng=rng), nn.Tanh(), nn.Conv2d(64, 3, 3, 2, rng=rng), nn.Tanh(),
+    ]  # fmt: skip
+    model = GAN((9, 7, 3), latent=5, rng=rng)
+    model.generator = nn.Sequential(*layers)
+    return export.prepare(varied(model), "large", "0")
 
 
 class Library:
@@ -108,7 +122,7 @@ def workspace(artefact: Artefact) -> NDArray[np.float32]:
 @pytest.fixture(scope="module", params=["gcc", pytest.param("clang", marks=pytest.mark.slow)])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
     folder = tmp_path_factory.mktemp("library")
-    models = [named(*x) for x in KINDS] + [window(k) for k in range(len(WINDOWS))]
+    models = [named(*x) for x in KINDS] + [window(k) for k in range(len(WINDOWS))] + [large()]
     return Library(request.param, [source(x, folder) for x in models], "-O1")
 
 
@@ -135,6 +149,33 @@ def test_windows(k: int, library: Library) -> None:
     artefact = window(k)
     expected = to_uint8(images(artefact, 2, 4), artefact.value_range)
     assert np.abs(library.decode(artefact, 2, 4).astype(int) - expected).max() <= 1
+
+
+def test_parts_of_large_layers(library: Library) -> None:
+    expected = to_uint8(images(large(), 3, 4), large().value_range)
+    assert np.abs(library.decode(large(), 3, 4).astype(int) - expected).max() <= 1
+    assert expected.std() > 20
+
+
+@pytest.mark.parametrize(
+    ("edit", "flag"),
+    [(("#elif defined(__GNUC__)", "#elif 0"), "-O1"), (("", ""), "-march=native")],
+)
+def test_vectors_of_any_length_draw_the_same(
+    edit: tuple[str, str], flag: str, tmp_path: Path
+) -> None:
+    """Single numbers, where the compiler has no vectors, and the longest of this machine."""
+    artefacts = [large(), named("dcgan"), named("odd", "int8")]
+    library = Library("gcc", [source(x, tmp_path, edit) for x in artefacts], flag)
+    for artefact in artefacts:
+        expected = to_uint8(images(artefact, 2, 4), artefact.value_range)
+        assert np.abs(library.decode(artefact, 2, 4).astype(int) - expected).max() <= 1
+
+
+def test_large_layers_touch_no_memory_but_theirs(tmp_path: Path) -> None:
+    flags = ["-std=c99", *STRICT, *SANITIZED, "-DLARGE_MAIN"]
+    compiled("gcc", *flags, source(large(), tmp_path), "-o", tmp_path / "large", "-lm")
+    assert run(tmp_path / "large", tmp_path, "--self-test").returncode == 0
 
 
 @pytest.mark.parametrize(("kind", "precision"), [x for x in KINDS if x[0] in AUTOENCODERS])

@@ -16,7 +16,7 @@
        toy_generate(1, 0, -1, pixels, workspace);      // image 0 of seed 1
 
    The same seed, number and label give the same picture here as in all other forms of this model.
-   Do not compile with -ffast-math. Made by tinygen:
+   Do not compile with -ffast-math. A convolution takes 24 KB of the stack. Made by tinygen:
 
 @summary@
 
@@ -240,8 +240,9 @@ typedef struct {
     const float *bias;
 } Layer;
 
-/* y[k] += x[0] w[0][k] + ... + x[7] w[7][k] for n numbers. All layers are made of this sum: it
-   reads y once for eight rows of weights, and compilers make vectors of it. */
+#if HAS_DENSE
+/* y[k] += x[0] w[0][k] + ... + x[7] w[7][k] for n numbers: y is read once for eight rows of
+   weights, and compilers make vectors of it. */
 #define ROWS 8
 
 static void add_rows(float *RESTRICT y, int n, const float *x, const Weight *const *w) {
@@ -255,7 +256,6 @@ static void add_rows(float *RESTRICT y, int n, const float *x, const Weight *con
                 x4 * value(w4[k]) + x5 * value(w5[k]) + x6 * value(w6[k]) + x7 * value(w7[k]);
 }
 
-#if HAS_DENSE
 /* y += x W. A zero adds nothing, and ReLU and labels leave many: their rows are not even read. */
 static void dense(const Layer *layer, const float *x, float *y) {
     const int n = layer->outputs;
@@ -296,59 +296,143 @@ static float dot(const float *x, const Weight *w, int n) {
     return sum;
 }
 
-/* y += x W for a few inputs of one pixel and the n outputs of another. With n = 1 all the weights
-   are in a row, and a sum over them is faster. */
-static void add_inputs(float *y, int n, const float *x, int inputs, const Weight *weight) {
-    const Weight *w[ROWS];
+/* A few numbers that one instruction takes; a single one where the compiler has no such type. */
+#if defined(__GNUC__) && defined(__AVX__)
+typedef float Vector __attribute__((vector_size(32)));
+#elif defined(__GNUC__)
+typedef float Vector __attribute__((vector_size(16)));
+#else
+typedef float Vector;
+#endif
+#define LANES ((int)(2 * sizeof(Vector) / sizeof(float)))
+
+#define PIXELS 4   /* that share a weight */
+#define PAIRS 256  /* of pixels at a time */
+#define WIDE 64    /* outputs at a time */
+#define PANEL 4096 /* weights at a time */
+
+/* A pixel of x and one of y that a weight connects. */
+typedef struct {
+    const float *x;
+    float *y;
+} Pair;
+
+/* A part of a weight as floats: some inputs and outputs, each input's in a row of `width`, which
+   zeros fill up. */
+typedef struct {
+    int inputs, outputs, width;
+    float w[PANEL];
+} Panel;
+
+static void take(Panel *panel, const Weight *weight, int n) {
+    float *w = panel->w;
     int c, k;
-    if (n == 1) {
-        y[0] += dot(x, weight, inputs);
-    } else if (inputs == ROWS) {
-        for (c = 0; c < ROWS; c++)
-            w[c] = weight + (size_t)c * (size_t)n;
-        add_rows(y, n, x, w);
-    } else {
-        for (c = 0; c < inputs; c++, weight += n)
-            for (k = 0; k < n; k++)
-                y[k] += x[c] * value(weight[k]);
+    panel->width = (panel->outputs + LANES - 1) / LANES * LANES;
+    for (c = 0; c < panel->inputs; c++, weight += n, w += panel->width) {
+        for (k = 0; k < panel->outputs; k++)
+            w[k] = value(weight[k]);
+        for (; k < panel->width; k++)
+            w[k] = 0;
     }
+}
+
+/* y += x W for four pairs, from input c of x on, for LANES or fewer outputs of the panel from k on
+   and those of y from m + k on. The sums stay in registers: a weight is read once for all four. */
+static void add_panel(const Pair *pairs, const Panel *panel, int c, int m, int k) {
+    const float *x0 = pairs[0].x + c, *x1 = pairs[1].x + c;
+    const float *x2 = pairs[2].x + c, *x3 = pairs[3].x + c, *w = panel->w + k;
+    const int some = panel->outputs - k < LANES ? panel->outputs - k : LANES;
+    Vector sums[PIXELS][2], a0, a1, b0, b1, c0, c1, d0, d1;
+    int i, p;
+    for (p = 0; p < PIXELS; p++)
+        if (some == LANES)
+            memcpy(sums[p], pairs[p].y + m + k, sizeof sums[p]);
+        else {
+            memset(sums[p], 0, sizeof sums[p]);
+            memcpy(sums[p], pairs[p].y + m + k, (size_t)some * sizeof *w);
+        }
+    a0 = sums[0][0], a1 = sums[0][1], b0 = sums[1][0], b1 = sums[1][1];
+    c0 = sums[2][0], c1 = sums[2][1], d0 = sums[3][0], d1 = sums[3][1];
+    for (i = 0; i < panel->inputs; i++, w += panel->width) {
+        Vector u, v;
+        memcpy(&u, w, sizeof u);
+        memcpy(&v, w + LANES / 2, sizeof v);
+        a0 += x0[i] * u, a1 += x0[i] * v;
+        b0 += x1[i] * u, b1 += x1[i] * v;
+        c0 += x2[i] * u, c1 += x2[i] * v;
+        d0 += x3[i] * u, d1 += x3[i] * v;
+    }
+    sums[0][0] = a0, sums[0][1] = a1, sums[1][0] = b0, sums[1][1] = b1;
+    sums[2][0] = c0, sums[2][1] = c1, sums[3][0] = d0, sums[3][1] = d1;
+    for (p = 0; p < PIXELS; p++)
+        if (some == LANES)
+            memcpy(pairs[p].y + m + k, sums[p], sizeof sums[p]);
+        else
+            memcpy(pairs[p].y + m + k, sums[p], (size_t)some * sizeof *w);
+}
+
+/* y += x W for the pairs that one tap of a weight connects. Where the last four are fewer, their
+   first stands in for the others. A weight of one output is a row, and a sum over it is faster. */
+static void connect(const Layer *layer, const Weight *weight, Pair *pairs, int found) {
+    const int inputs = layer->channels, n = layer->outputs, wide = n < WIDE ? n : WIDE;
+    Panel panel;
+    int c, k, m, p, deep;
+    if (n == 1) {
+        for (p = 0; p < found; p++)
+            pairs[p].y[0] += dot(pairs[p].x, weight, inputs);
+        return;
+    }
+    for (; found % PIXELS; found++)
+        pairs[found] = pairs[found / PIXELS * PIXELS];
+    deep = PANEL / ((wide + LANES - 1) / LANES * LANES);
+    for (c = 0; c < inputs; c += deep)
+        for (m = 0; m < n; m += wide) {
+            panel.inputs = inputs - c < deep ? inputs - c : deep;
+            panel.outputs = n - m < wide ? n - m : wide;
+            take(&panel, weight + (size_t)c * (size_t)n + (size_t)m, n);
+            for (k = 0; k < panel.outputs; k += LANES)
+                for (p = 0; p < found; p += PIXELS)
+                    add_panel(pairs + p, &panel, c, m, k);
+        }
 }
 
 /* Both convolutions connect pixel (i, j) of a coarse image by the weight at (a, b) with the pixel
 
        (i stride + a dilation - before, j stride + b dilation - before)
 
-   of a fine one: a convolution sums from fine to coarse, a transposed one from coarse to fine.
-   A few rows of a weight at a time meet all pixels, so that memory is read once. */
+   of a fine one: a convolution sums from fine to coarse, a transposed one from coarse to fine. */
 static void convolve(const Layer *layer, const float *x, float *y) {
     const int up = layer->kind == CONV_TRANSPOSE, inputs = layer->channels, n = layer->outputs;
     const int rows = up ? layer->height : layer->rows; /* of the coarse image */
     const int columns = up ? layer->width : layer->columns;
     const int fine_rows = up ? layer->rows : layer->height;
     const int fine_columns = up ? layer->columns : layer->width;
-    const int most = n == 1 ? inputs : ROWS;
     const Weight *weight = layer->weight;
-    int a, b, c, i, j;
+    Pair pairs[PAIRS];
+    int a, b, i, j, found = 0;
     for (a = 0; a < layer->kernel[0]; a++)
-        for (b = 0; b < layer->kernel[1]; b++)
-            for (c = 0; c < inputs; c += most) {
-                const int some = inputs - c < most ? inputs - c : most;
-                for (i = 0; i < rows; i++) {
-                    const int p = i * layer->stride[0] + a * layer->dilation[0] - layer->before[0];
-                    if (p < 0 || p >= fine_rows)
+        for (b = 0; b < layer->kernel[1]; b++) {
+            for (i = 0; i < rows; i++) {
+                const int p = i * layer->stride[0] + a * layer->dilation[0] - layer->before[0];
+                if (p < 0 || p >= fine_rows)
+                    continue;
+                for (j = 0; j < columns; j++) {
+                    const int q = j * layer->stride[1] + b * layer->dilation[1] - layer->before[1];
+                    const int coarse = i * columns + j, fine = p * fine_columns + q;
+                    if (q < 0 || q >= fine_columns)
                         continue;
-                    for (j = 0; j < columns; j++) {
-                        const int q =
-                            j * layer->stride[1] + b * layer->dilation[1] - layer->before[1];
-                        const int coarse = i * columns + j, fine = p * fine_columns + q;
-                        if (q >= 0 && q < fine_columns)
-                            add_inputs(y + (size_t)(up ? fine : coarse) * (size_t)n, n,
-                                       x + (size_t)(up ? coarse : fine) * (size_t)inputs + c, some,
-                                       weight);
+                    pairs[found].x = x + (size_t)(up ? coarse : fine) * (size_t)inputs;
+                    pairs[found].y = y + (size_t)(up ? fine : coarse) * (size_t)n;
+                    if (++found == PAIRS) {
+                        connect(layer, weight, pairs, found);
+                        found = 0;
                     }
                 }
-                weight += (size_t)some * (size_t)n;
             }
+            connect(layer, weight, pairs, found);
+            found = 0;
+            weight += (size_t)inputs * (size_t)n;
+        }
 }
 #endif
 
