@@ -65,8 +65,13 @@ def trained(peer: str, seed: int, options: argparse.Namespace) -> dict[str, Any]
     return found
 
 
-def measured(folder: Path, extractor: Any, data: Any) -> dict[str, Any]:
-    """The measures of a folder's images; read if they have been taken of these very images."""
+def measured(
+    folder: Path, extractor: Any, data: Any, references: dict[int, metrics.Reference]
+) -> dict[str, Any]:
+    """The measures of a folder's images; read if they have been taken of these very images.
+
+    references: by how many images are measured; one that is missing is made.
+    """
     note = folder / "quality.json"
     with np.load(folder / "images.npz") as file:
         images = file["images"]
@@ -78,7 +83,11 @@ def measured(folder: Path, extractor: Any, data: Any) -> dict[str, Any]:
         found = json.loads(note.read_text(encoding="utf-8"))
         if found["taken"] == taken:
             return found
-    found = metrics.measure(extractor, data.images, data.test.images, images).describe()
+    if len(images) not in references:
+        references[len(images)] = metrics.Reference(
+            extractor, data.images, data.test.images, len(images)
+        )
+    found = references[len(images)].measure(images).describe()
     report.write(note, {"taken": taken, **found})
     return found
 
@@ -87,7 +96,10 @@ def quality(
     folders: dict[str, Path], peers: dict[str, list[str]], data: Any, extractor: Any
 ) -> dict[str, Any]:
     """Every folder's measures as a table, and the medians of each peer's."""
-    found = {name: measured(folder, extractor, data) for name, folder in folders.items()}
+    references: dict[int, metrics.Reference] = {}
+    found = {
+        name: measured(folder, extractor, data, references) for name, folder in folders.items()
+    }
     first = next(iter(found.values()))
     columns = [m["name"] for m in first["measures"]]
     rows = [["floor", *(_number(m["floor"]) for m in first["measures"])]]

@@ -59,6 +59,8 @@ def test_quality_is_what_metrics_measure_says_of_the_drawn_images(strokes, judge
     assert measured.extractor_sha256 == extractor.sha256
     other = train.quality(model, strokes, extractor, seed=4)
     assert other["FID"].value != measured["FID"].value
+    reference = train.quality_reference(model, strokes, extractor, seed=3)
+    assert train.quality(model, strokes, extractor, seed=3, reference=reference) == by_hand
     fewer = train.quality(model, strokes, extractor, 40, real=60)
     assert (fewer.count, fewer.reference, fewer.training) == (40, 60, 60)
 

@@ -517,6 +517,18 @@ def test_a_copy_is_at_distance_zero_whatever_the_scale():
     assert not found.distance.any()
 
 
+def test_distances_of_grey_levels_are_exact_to_the_last():
+    """Beyond the pixels whose products float32 can add up, and at the largest of them."""
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 256, (40, 3000), dtype=np.uint8)
+    y = rng.integers(0, 2, (70, 3000), dtype=np.uint8) * np.uint8(255)
+    x[0], y[0] = 0, 0
+    x[1], y[1] = 255, 0
+    exact = ((x[:, None].astype(np.int64) - y.astype(np.int64)) ** 2).sum(axis=2)
+    for rows, columns, d2 in metrics.arrays.squared_distances(x, y):
+        assert (d2 == exact[rows, columns]).all()
+
+
 def test_nearest_refuses():
     with pytest.raises(ValueError, match="equal shapes from the second axis on"):
         metrics.nearest(np.zeros((3, 4, 4, 1)), np.zeros((3, 16)))
@@ -625,6 +637,23 @@ def test_the_floor_takes_as_many_images_as_there_are_generated():
     with pytest.raises(KeyError, match="no measure 'fid'; there are FID, KID"):
         few["fid"]
     assert [m.name for m in few.measures if "label" in m.name] == []
+
+
+def test_a_reference_measures_many_sets_as_one_alone():
+    toy, fakes = Toy(), [pictures(seed, 120) for seed in (2, 3)]
+    reference = metrics.Reference(toy, TRAIN, TEST, 120, train_labels=TRAIN_LABELS, seed=4)
+    for fake, labels in fakes:
+        alone = metrics.measure(
+            toy, TRAIN, TEST, fake, labels=labels, train_labels=TRAIN_LABELS, seed=4
+        )
+        assert reference.measure(fake, labels=labels) == alone
+    assert reference.measure(pictures(2, 300)[0]).count == 120
+    with pytest.raises(ValueError, match="119 generated images, expected 120 or more"):
+        reference.measure(fakes[0][0][:119])
+    with pytest.raises(
+        ValueError, match=r"fake has shape \(120, 7, 8, 1\), train \(500, 8, 8, 1\)"
+    ):
+        reference.measure(fakes[0][0][:, :7])
 
 
 def test_the_report_can_be_repeated_printed_and_kept():

@@ -22,7 +22,7 @@ from .neighbours import (
     pairwise_distance,
     precision_recall,
 )
-from .report import Extractor, Measure, Quality, measure
+from .report import Extractor, Measure, Quality, Reference, measure
 
 __all__ = [
     "KID",
@@ -34,6 +34,7 @@ __all__ = [
     "Nearest",
     "PrecisionRecall",
     "Quality",
+    "Reference",
     "class_balance",
     "collapsed",
     "density_coverage",

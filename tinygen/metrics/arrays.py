@@ -135,9 +135,15 @@ def distances_within(x: NDArray[Any]) -> Iterator[tuple[slice, slice, Floats]]:
 
 
 def _squares(x: NDArray[Any], y: NDArray[Any]) -> Floats:
-    a, b = (z.astype(np.float64, copy=False) for z in (x, y))
-    block = a @ b.T
-    block *= -2
-    block += np.einsum("ij,ij->i", a, a)[:, None]
-    block += np.einsum("ij,ij->i", b, b)
+    grey = x.dtype == y.dtype == np.uint8
+    # Grey levels less 128 are as far apart, and float32 is exact for 1,024 of their products, of
+    # 2^14 at most: half the time of float64.
+    a, b = (z.astype(np.float32) - 128 if grey else z.astype(np.float64) for z in (x, y))
+    step = 1024 if grey else a.shape[1]
+    block = np.zeros((len(a), len(b)))
+    for i in range(0, a.shape[1], step):
+        block -= a[:, i : i + step] @ b[:, i : i + step].T
+    block *= 2
+    block += np.einsum("ij,ij->i", a, a, dtype=np.float64)[:, None]
+    block += np.einsum("ij,ij->i", b, b, dtype=np.float64)
     return np.maximum(block, 0, out=block)

@@ -160,6 +160,14 @@ def _text(value: float | None, std: float | None) -> str:
 # ---- measuring -----------------------------------------------------------------------------------
 
 
+BETTER = {
+    "FID": "lower", "KID": "lower", "precision": "higher", "recall": "higher", "density": "higher",
+    "coverage": "higher", "Inception Score": "higher", "KL of classes to even": "real",
+    "rare classes": "real", "label accuracy": "higher", "pairwise distance": "real",
+    "nearest training image": "real", "training copies": "lower", "duplicates": "lower",
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Set:
     """A set of images with what the extractor says of them."""
@@ -190,54 +198,150 @@ def measure(
     as many training images as there are generated ones, or the other way round, chosen by the
     seed: FID depends on the number. Copies are looked for among all of `train`, by the distance
     of pixels in [0, 1].  Raises ValueError for sets that do not fit each other, the labels or the
-    extractor, and for too few images for its features (see `fid`).
+    extractor, and for too few images for its features (see `fid`).  Several sets of generated
+    images share one `Reference`.
     """
-    who = "measure"
-    sets = [to_uint8(x, value_range) for x in (train, test, fake)]
-    for what, x in zip(("train", "test", "fake"), sets, strict=True):
-        if x.ndim != 4 or len(x) < 10 or x.shape[1:] != sets[0].shape[1:]:
+    train, test, fake = (to_uint8(x, value_range) for x in (train, test, fake))
+    _check(train=train, test=test, fake=fake)
+    if labels is not None:
+        labels = _labels("generated images", labels, len(fake))
+    reference = Reference(
+        extractor, train, test, len(fake), train_labels=train_labels, seed=seed, progress=progress
+    )
+    return reference.measure(fake, labels=labels, progress=progress)
+
+
+class Reference:
+    """The real images that generated ones are measured beside, and their own figures: the floor.
+
+    These take as long as those of the generated images, and are the same for any number of sets.
+
+    count: how many training images the floor takes, and so how many images of a generated set are
+    measured; the other arguments, and what is raised: as of `measure`.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        train: Any,
+        test: Any,
+        count: int,
+        *,
+        train_labels: Any = None,
+        value_range: tuple[float, float] = (0.0, 1.0),
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> None:
+        self.extractor, self.value_range, self.seed = extractor, value_range, seed
+        self.train, self.test = to_uint8(train, value_range), to_uint8(test, value_range)
+        _check(train=self.train, test=self.test)
+        self.count = min(count, len(self.train))
+        report = progress or _silent
+        if train_labels is not None:
+            train_labels = _labels("training images", train_labels, len(self.train))
+        real = self._chosen("training images", self.train, train_labels, report)
+        self.held_out = _Set(
+            self.test, *_extract(extractor, self.test, "held-out images", report), None
+        )
+        self.classes = class_balance(real.p)
+        self.floor = self._figures(real, self.test, "floor", report)
+
+    def measure(
+        self, fake: Any, *, labels: Any = None, progress: Progress | None = None
+    ) -> Quality:
+        """The measures of a set of generated images, and of what they were asked to show."""
+        images, report = to_uint8(fake, self.value_range), progress or _silent
+        _check(train=self.train, fake=images)
+        if len(images) < self.count:
             raise ValueError(
-                f"{who}: {what} has shape {x.shape}, train {sets[0].shape}; expected (images, "
+                f"measure: {len(images)} generated images, expected {self.count} or more, as many "
+                "as the floor takes; draw more, or make a Reference with their number"
+            )
+        if labels is not None:
+            labels = _labels("generated images", labels, len(images))
+        drawn = self._chosen("generated images", images, labels, report)
+        figures = self._figures(drawn, drawn.images, "measures", report)
+        return Quality(
+            tuple(
+                Measure(name, value, floor, BETTER[name], std, floor_std)
+                for name, (value, std) in figures.items()
+                for floor, floor_std in [self.floor.get(name, (None, None))]
+            ),
+            class_balance(drawn.p),
+            self.classes,
+            count=self.count,
+            reference=len(self.test),
+            training=len(self.train),
+            extractor=self.extractor.name,
+            extractor_version=self.extractor.version,
+            extractor_sha256=self.extractor.sha256,
+            seed=self.seed,
+        )
+
+    def _chosen(
+        self, what: str, images: Images, labels: NDArray[Any] | None, report: Progress
+    ) -> _Set:
+        """`count` of the images, in their order."""
+        order = generator(self.seed, f"measured {what}").permutation(len(images)).numpy()
+        at = np.sort(order[: self.count])
+        own = None if labels is None else labels[at]
+        return _Set(images[at], *_extract(self.extractor, images[at], what, report), own)
+
+    def _figures(
+        self, some: _Set, near: Images, what: str, report: Progress
+    ) -> dict[str, tuple[float, float | None]]:
+        """The figures of a set, each with its deviation if it has one.
+
+        near: images whose nearest training image is looked for; held-out ones for the floor, as
+        training images would find themselves.
+        """
+        real = self.held_out.features
+        if some.features.shape[1] != real.shape[1]:
+            raise ValueError(
+                f"measure: {self.extractor.name} gives {some.features.shape[1]} features for some "
+                f"images and {real.shape[1]} for others; expected one number"
+            )
+        figures: dict[str, tuple[float, float | None]] = {}
+        report(what, 0, 4)
+        # at most half of the images, so that subsets differ
+        size = min(1000, len(real) // 2, self.count // 2)
+        distance = kid(real, some.features, size=size, seed=self.seed)
+        figures["FID"] = fid(real, some.features), None
+        figures["KID"] = distance.mean, distance.std
+        report(what, 1, 4)
+        for pair in neighbourhoods(real, some.features):
+            figures |= {name: (value, None) for name, value in pair._asdict().items()}
+        report(what, 2, 4)
+        score, balance = inception_score(some.p, seed=self.seed), class_balance(some.p)
+        figures["Inception Score"] = score.mean, score.std
+        figures["KL of classes to even"] = balance.kl, None
+        figures["rare classes"] = len(balance.rare), None
+        if some.labels is not None:
+            figures["label accuracy"] = label_accuracy(some.p, some.labels), None
+        report(what, 3, 4)
+        away = nearest(near, self.train).distance
+        figures["pairwise distance"] = pairwise_distance(some.images) / 255, None
+        figures["nearest training image"] = float(np.median(away)) / 255, None
+        # as if there were `count` of them
+        figures["training copies"] = int((away == 0).sum()) * self.count / len(away), None
+        figures["duplicates"] = duplicates(some.images), None
+        report(what, 4, 4)
+        return figures
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Reports nothing."""
+
+
+def _check(**sets: Images) -> None:
+    """ValueError unless the sets hold ten images or more of one shape; the first gives it."""
+    first, like = next(iter(sets.items()))
+    for what, x in sets.items():
+        if x.ndim != 4 or len(x) < 10 or x.shape[1:] != like.shape[1:]:
+            raise ValueError(
+                f"measure: {what} has shape {x.shape}, {first} {like.shape}; expected (images, "
                 "height, width, channels), equal but for the number, with 10 images or more"
             )
-    whole_train, held_out, made = sets
-    count = min(len(whole_train), len(made))
-    report = progress or (lambda what, done, total: None)
-
-    def chosen(what: str, x: Images, wanted: Any) -> _Set:
-        at = np.sort(generator(seed, f"measured {what}").permutation(len(x)).numpy()[:count])
-        own = None if wanted is None else _labels(who, what, wanted, len(x))[at]
-        return _Set(x[at], *_extract(extractor, x[at], what, report), own)
-
-    real = chosen("training images", whole_train, train_labels)
-    drawn = chosen("generated images", made, labels)
-    reference = _Set(held_out, *_extract(extractor, held_out, "held-out images", report), None)
-    for s in (real, drawn):
-        if s.features.shape[1] != reference.features.shape[1]:
-            raise ValueError(
-                f"{who}: {extractor.name} gives {s.features.shape[1]} features for some images "
-                f"and {reference.features.shape[1]} for others; expected one number"
-            )
-    measures: list[Measure] = []
-    parts = (_distribution, _neighbourhoods, _classes)
-    for i, part in enumerate(parts):
-        report("measures", i, len(parts) + 1)
-        measures += part(reference, real, drawn, seed)
-    report("measures", len(parts), len(parts) + 1)
-    measures += _pixels(whole_train, held_out, real.images, drawn.images)
-    report("measures", len(parts) + 1, len(parts) + 1)
-    return Quality(
-        tuple(measures),
-        class_balance(drawn.p),
-        class_balance(real.p),
-        count=count,
-        reference=len(held_out),
-        training=len(whole_train),
-        extractor=extractor.name,
-        extractor_version=extractor.version,
-        extractor_sha256=extractor.sha256,
-        seed=seed,
-    )
 
 
 def _extract(
@@ -262,61 +366,9 @@ def _extract(
     )
 
 
-def _labels(who: str, what: str, labels: Any, n: int) -> NDArray[Any]:
+def _labels(what: str, labels: Any, n: int) -> NDArray[Any]:
     """Labels as an array, one an image."""
     array = plain(labels)
     if array.shape != (n,):
-        raise ValueError(f"{who}: labels {array.shape} for {n} {what}, expected one an image")
+        raise ValueError(f"measure: labels {array.shape} for {n} {what}, expected one an image")
     return array
-
-
-def _distribution(reference: _Set, real: _Set, drawn: _Set, seed: int) -> list[Measure]:
-    """FID and KID."""
-    # at most half of the images, so that subsets differ
-    size = min(1000, len(reference.features) // 2, len(real.features) // 2)
-    a, b = (kid(reference.features, s.features, size=size, seed=seed) for s in (drawn, real))
-    x, y = (fid(reference.features, s.features) for s in (drawn, real))
-    return [
-        Measure("FID", x, y, "lower"),
-        Measure("KID", a.mean, b.mean, "lower", a.std, b.std),
-    ]
-
-
-def _neighbourhoods(reference: _Set, real: _Set, drawn: _Set, seed: int) -> list[Measure]:
-    """Precision, recall, density and coverage."""
-    found = (neighbourhoods(reference.features, s.features) for s in (drawn, real))
-    return [
-        Measure(name, x, y, "higher")
-        for a, b in zip(*found, strict=True)
-        for name, x, y in zip(a._fields, a, b, strict=True)
-    ]
-
-
-def _classes(reference: _Set, real: _Set, drawn: _Set, seed: int) -> list[Measure]:
-    """Inception Score, balance of the classes, accuracy of the labels."""
-    a, b = (inception_score(s.p, seed=seed) for s in (drawn, real))
-    x, y = class_balance(drawn.p), class_balance(real.p)
-    measures = [
-        Measure("Inception Score", a.mean, b.mean, "higher", a.std, b.std),
-        Measure("KL of classes to even", x.kl, y.kl, "real"),
-        Measure("rare classes", len(x.rare), len(y.rare), "real"),
-    ]
-    if drawn.labels is not None:
-        accuracy = label_accuracy(drawn.p, drawn.labels)
-        usual = None if real.labels is None else label_accuracy(real.p, real.labels)
-        measures.append(Measure("label accuracy", accuracy, usual, "higher"))
-    return measures
-
-
-def _pixels(train: Images, test: Images, real: Images, drawn: Images) -> list[Measure]:
-    """Variety among the images, and how near they come to training images."""
-    a, b = nearest(drawn, train).distance, nearest(test, train).distance
-    x, y = (pairwise_distance(images) / 255 for images in (drawn, real))
-    p, q = (float(np.median(d)) / 255 for d in (a, b))
-    held_out_copies = float((b == 0).mean()) * len(a)  # as if there were as many of them
-    return [
-        Measure("pairwise distance", x, y, "real"),
-        Measure("nearest training image", p, q, "real"),
-        Measure("training copies", float((a == 0).sum()), held_out_copies, "lower"),
-        Measure("duplicates", duplicates(drawn), duplicates(real), "lower"),
-    ]

@@ -14,7 +14,7 @@ from ..data import Dataset
 from ..data.dataset import scaled
 from ..graph import no_grad
 from ..images import to_uint8
-from ..metrics import Quality, measure
+from ..metrics import Quality, Reference
 from ..models import VAE, Classifier, Model
 from ..random import Generator
 from ..tensor import Tensor
@@ -177,16 +177,19 @@ def quality(
     real: int | None = None,
     seed: int = 0,
     report: Report | None = None,
+    reference: Reference | None = None,
 ) -> Quality:
     """All measures of n images that the model draws, each beside the same of real ones.
 
     n: None for 10,000, or as many as there are held-out or training images if those are fewer.
     real: how many images of each split to compare with, None for all.  seed: of the codes, and of
     the measures' choices.  A conditional model draws the labels of so many training images.
+    reference: of an earlier call with the same arguments but for the model's weights, made by
+    `quality_reference`; None makes one.
     Raises ValueError for a model that draws nothing, data without held-out images, and too few
     images of some kind for the covariance of the extractor's features.
     """
-    train, test, n = check_quality(model, data, extractor, n, real)
+    _, _, n = check_quality(model, data, extractor, n, real)
     rng = model.rng(seed).stream("evaluation", 2)
     labels = None
     if model.conditional:
@@ -198,10 +201,30 @@ def quality(
         parts.append(to_uint8(draw(model, codes[i : i + 500], y), model.value_range))
         if report is not None:
             report("drawing", min(i + 500, n), n)
-    return measure(
-        extractor, data.images[train], data.test.images[test], np.concatenate(parts),  # type: ignore[union-attr]
-        labels=labels, train_labels=None if labels is None else data.labels[train],  # type: ignore[index]
-        seed=seed, progress=report,
+    if reference is None:
+        reference = quality_reference(
+            model, data, extractor, n, real=real, seed=seed, report=report
+        )
+    return reference.measure(np.concatenate(parts), labels=labels, progress=report)
+
+
+def quality_reference(
+    model: Model,
+    data: Dataset,
+    extractor: ClassifierExtractor,
+    n: int | None = None,
+    *,
+    real: int | None = None,
+    seed: int = 0,
+    report: Report | None = None,
+) -> Reference:
+    """The real images of the data and their figures, for several calls of `quality`."""
+    train, test, n = check_quality(model, data, extractor, n, real)
+    assert data.test is not None
+    labels = data.labels[train] if model.conditional and data.labels is not None else None
+    return Reference(
+        extractor, data.images[train], data.test.images[test], n, train_labels=labels, seed=seed,
+        progress=report,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from ..data import Batch, Dataset
 from ..data.dataset import scaled
 from ..graph import no_grad
 from ..io import Arrays
-from ..metrics import Quality, collapsed
+from ..metrics import Quality, Reference, collapsed
 from ..models import VAE, Classifier, Model
 from ..models.prior import PICTURES
 from ..plan import compile
@@ -33,7 +33,7 @@ from ..testing import finite_checks
 from ..version import __version__
 from . import pictures
 from .checkpoint import FORMAT, Position, State, describe_model, save_model
-from .evaluate import check_quality, quality
+from .evaluate import check_quality, quality, quality_reference
 from .extractor import find_extractor
 from .folder import RunFolder
 from .progress import Silent, choose
@@ -137,6 +137,7 @@ class Training:
         _check_fit(model, data)
         self.model, self.data, self.settings = model, data, settings
         self.extractor = None
+        self.reference: Reference | None = None  # of real images, once they are measured
         if settings.evaluate_every:  # what is missing is told before the training, not after it
             self.extractor = find_extractor(data, settings.classifier)
             check_quality(model, data, self.extractor, None, QUALITY_IMAGES)
@@ -256,9 +257,11 @@ class Training:
         if self.extractor is None or epoch % every:
             return None
         with self.drawing_weights():
-            return quality(
-                self.model, self.data, self.extractor, real=QUALITY_IMAGES, seed=self.settings.seed
-            )
+            arguments: Any = (self.model, self.data, self.extractor)
+            options: Any = {"real": QUALITY_IMAGES, "seed": self.settings.seed}
+            if self.reference is None:
+                self.reference = quality_reference(*arguments, **options)
+            return quality(*arguments, **options, reference=self.reference)
 
     def rank(self, validation: float | None, measured: Quality | None) -> float | None:
         """What the best epoch has least of: KID if it is measured, else the held-out figure."""
