@@ -110,14 +110,14 @@ CONVOLUTIONAL = [
 
 def test_convolutional_models_take_their_options(tinygen):
     code, out, err = tinygen(
-        "train", "cdcgan", *CONVOLUTIONAL, "--loss", "wasserstein", "--projection", "--latent", 7,
+        "train", "cdcgan", *CONVOLUTIONAL, "--loss", "wasserstein", "--planes", "--latent", 7,
         "--spectral-norm", "--critic-steps", 2, "--d-lr", "0.0004", "--ema", "0.5", "--out", "r",
         "--dropout", "0.1", "--gradient-penalty", 1, "--r1", "0.5",
     )  # fmt: skip
     assert code == 0, err
     config = RunFolder("r").read_config()
     assert config["model"]["options"] == {
-        "width": 0.05, "dropout": 0.1, "projection": True, "latent": 7, "prior": "normal",
+        "width": 0.05, "dropout": 0.1, "projection": False, "latent": 7, "prior": "normal",
         "loss": "wasserstein", "r1": 0.5, "gradient_penalty": 1.0, "spectral_norm": True,
         "critic_steps": 2, "optimizer": "adam", "lr": 0.0005, "d_lr": 0.0004, "betas": [0.5, 0.999],
     }  # fmt: skip
@@ -127,7 +127,7 @@ def test_convolutional_models_take_their_options(tinygen):
     assert tinygen("sample", "r", "--label", 3, "--n", 4, "--out", "threes.png")[0] == 0
     code, out, _ = tinygen("info", "r")
     assert code == 0
-    assert "Projection" in out
+    assert "Conv2d" in out
     assert "step 6" in out
 
 

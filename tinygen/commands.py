@@ -305,7 +305,7 @@ def train_command(
     dropout: Annotated[
         float | None,
         typer.Option(
-            help="Dropout of the discriminator (0.3), or of the classifier (0.4).",
+            help="Dropout of the discriminator (gan 0.3, dcgan 0) or of the classifier (0.4).",
             rich_help_panel=GANS,
         ),
     ] = None,
@@ -313,7 +313,7 @@ def train_command(
         bool | None,
         typer.Option(
             "--projection/--planes",
-            help="cdcgan: how the discriminator is told the label (planes).",
+            help="cdcgan: how the discriminator is told the label (projection).",
             rich_help_panel=GANS,
         ),
     ] = None,

@@ -1,12 +1,13 @@
 """The conditional DCGAN: both players of dcgan.py are told the label, as in cgan.py.
 
-The generator has the one-hot label beside its noise. The discriminator has it as one plane a class
-beside the image's channels, 1 in that of the label, or takes it by projection (Miyato and Koyama,
-2018, arXiv 1802.05637, equation 3): with h the features of the image x,
+The generator has the one-hot label beside its noise. The discriminator takes it by projection
+(Miyato and Koyama, 2018, arXiv 1802.05637, equation 3): with h the features of the image x,
 
     D(x, y) = a . h + b + V[y] . h,
 
-one score for any real image, and one for an image of y.
+one score for any real image, and one for an image of y. Or it has the label as one plane a class
+beside the image's channels, 1 in that of the label: then only the first layer sees it, and more of
+what is drawn shows something else.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class CDCGAN(Adversarial):
 
     Args:
         width, dropout: as of DCGAN.
-        projection: whether the discriminator takes the label by projection instead of as planes.
+        projection: whether the discriminator takes the label by projection or, False, as planes.
         game: the other arguments, those of Adversarial.
     """
 
@@ -52,7 +53,7 @@ class CDCGAN(Adversarial):
 
     def __init__(
         self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.0,
-        projection: bool = False, lr: float = 5e-4, **game: Any,
+        projection: bool = True, lr: float = 5e-4, **game: Any,
     ) -> None:  # fmt: skip
         own = {"width": width, "dropout": dropout, "projection": projection}
         super().__init__(shape, own, lr=lr, **game)
