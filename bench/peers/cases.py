@@ -29,6 +29,11 @@ DRAWS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 CONVOLUTIONS, KERNEL = ("conv2d_nd", "conv2d_dx", "conv2d_dw"), 5
 CONVOLVED = 64  # images
+POOLED = 2  # rows and columns of a window of the poolings, which lie side by side
+POOLINGS = {
+    "max_pool2d_nd": "max pool", "max_pool2d_dx": "max pool, dx", "max_pool2d_pick": "max pool, dg",
+    "avg_pool2d_nd": "average pool", "avg_pool2d_dx": "average pool, dx",
+}  # fmt: skip
 PASSES = {"sgd_step": 3, "sgd_momentum_step": 5, "adam_step": 7, "ema_step": 3}  # reads and writes
 
 
@@ -97,6 +102,9 @@ class Case:
             return "GB/s", 4e-9 * PASSES[self.op] * sizes[0]
         if self.op == "gather_images":
             return "GB/s", 5e-9 * sizes[0]
+        if self.op in POOLINGS:  # read all, and write as much as its way down or up makes
+            up = self.op.endswith("dx")
+            return "GB/s", 4e-9 * (sum(sizes) + sizes[0] * (POOLED**2 if up else POOLED**-2))
         if self.op in ("fused", "softmax", "log_softmax", "dropout", *ELEMENTWISE):
             return "GB/s", 4e-9 * (sum(sizes) + sizes[0])
         return "GB/s", 4e-9 * sizes[0]  # a reduction, whose result is small; numbers that are drawn
@@ -139,6 +147,10 @@ def cases() -> list[Case]:
     for low, high in ((0.0, 1.0), (-1.0, 1.0)):
         add("gather_images", f"gather to ({low:g},{high:g})",
             ((256, 28, 28, 1), (10_000, 28, 28, 1)), {"low": low, "high": high})  # fmt: skip
+    x, y = (CONVOLVED, 28, 28, 64), (CONVOLVED, 28 // POOLED, 28 // POOLED, 64)
+    pooled = {"avg_pool2d_nd": (x,), "avg_pool2d_dx": (y,), "max_pool2d_nd": (x,)}
+    for op, title in POOLINGS.items():  # the gradients of a maximum need what it was taken of
+        add(op, title, pooled.get(op) or (y if op == "max_pool2d_dx" else x, x))
     return out
 
 

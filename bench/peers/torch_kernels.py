@@ -30,6 +30,8 @@ from cases import (
     KERNEL,
     LR,
     MOMENTUM,
+    POOLED,
+    POOLINGS,
     SLOPE,
     Case,
     P,
@@ -130,6 +132,28 @@ def convolution(case: Case) -> Callable[[], Any]:
     return lambda: back(images[1], padded, w, *args, mask)[1].permute(2, 3, 1, 0)
 
 
+def pooling(case: Case) -> Callable[[], Any]:
+    """In channels_last; the places of the maxima are those of a pooling done before."""
+    arrays = [torch.from_numpy(a).permute(0, 3, 1, 2) for a in case.arrays()]
+    x, side, aten = arrays[0], [POOLED, POOLED], torch.ops.aten
+    if case.op == "max_pool2d_nd":
+        return lambda: images_last(F.max_pool2d(x, POOLED))
+    if case.op == "avg_pool2d_nd":
+        return lambda: images_last(F.avg_pool2d(x, POOLED))
+    if case.op == "avg_pool2d_dx":
+        n, c, rows, columns = x.shape
+        given = torch.zeros(n, c, POOLED * rows, POOLED * columns)
+        given = given.contiguous(memory_format=torch.channels_last)
+        args = (side, side, [0, 0], False, True, None)
+        return lambda: images_last(aten.avg_pool2d_backward(x, given, *args))
+    _, places = F.max_pool2d(arrays[1], POOLED, return_indices=True)
+    if case.op == "max_pool2d_pick":
+        return lambda: images_last(x.flatten(2).gather(2, places.flatten(2)).view(places.shape))
+    args = (side, side, [0, 0], [1, 1], False, places)
+    back = aten.max_pool2d_with_indices_backward
+    return lambda: images_last(back(x, arrays[1], *args))
+
+
 def images_last(x: torch.Tensor) -> torch.Tensor:
     """(n, c, h, w) as (n, h, w, c)."""
     return x.permute(0, 2, 3, 1)
@@ -138,6 +162,8 @@ def images_last(x: torch.Tensor) -> torch.Tensor:
 def prepared(case: Case) -> Made:
     if case.op in CONVOLUTIONS:
         return convolution(case), None
+    if case.op in POOLINGS:
+        return pooling(case), None
     if case.op in DRAWN:
         return lambda: DRAWN[case.op](case.shapes[0]), None
     tensors = [torch.from_numpy(a) for a in case.arrays()[: len(case.shapes)]]
