@@ -40,13 +40,13 @@ def _window(args, i, j):  # type: ignore[no-untyped-def]
 
 @inline
 def _find(x, best, at, a0, a1, b0, b1, h, w, across):  # type: ignore[no-untyped-def]
-    """The largest of each channel, NaN if any is, and the number of its first tap."""
-    kind = best.dtype.type
+    """The largest of each channel, NaN if any is, and the number of its first tap; 0 for -inf."""
+    kind, first = best.dtype.type, x[h + a0, w + b0]
     for c in range(best.size):
-        best[c] = kind(-math.inf)
-        at[c] = kind(0)
+        best[c] = first[c]
+        at[c] = kind(0) if first[c] == -math.inf else kind(a0 * across + b0)
     for a in range(a0, a1):
-        for b in range(b0, b1):
+        for b in range(b0 + 1 if a == a0 else b0, b1):
             number, pixel = kind(a * across + b), x[h + a, w + b]
             for c in range(best.size):
                 value = pixel[c]
@@ -68,7 +68,7 @@ def _image(args, form, out, x, v, best, at):  # type: ignore[no-untyped-def]
                 _find(x, best, at, a0, a1, b0, b1, h, w, across)
             if form >= PICK:
                 best[:] = kind(0)
-            share = kind((a1 - a0) * (b1 - b0))
+            share = kind(1) / kind((a1 - a0) * (b1 - b0))
             for a in range(a0, a1):
                 for b in range(b0, b1):
                     number = kind(a * across + b)
@@ -87,11 +87,13 @@ def _image(args, form, out, x, v, best, at):  # type: ignore[no-untyped-def]
                     elif form == MEAN_DX:
                         target, source = out[h + a, w + b], x[i, j]
                         for c in range(best.size):
-                            target[c] += source[c] / share
+                            target[c] += source[c] * share
             if form in (LARGEST, PICK):
                 out[i, j] = best
             elif form == MEAN:
-                out[i, j] = best / share
+                target = out[i, j]
+                for c in range(best.size):
+                    target[c] = best[c] * share
 
 
 @inline
