@@ -269,3 +269,33 @@ def test_import_is_quick():
         if medians[-1] < 0.1:
             return
     pytest.fail(f"import tinygen takes {min(medians):.3f} s on top of NumPy; expected under 0.1 s")
+
+
+USES = """
+import tinygen as tg
+
+x = tg.tensor([[1.0, 2.0]])
+y: tg.Tensor = tg.matmul(x, tg.tanh(x).T)
+images = tg.conv2d(x.reshape(1, 1, 2, 1), tg.ones((1, 1, 1, 3)))
+distance: float = tg.metrics.fid(x, x)
+model: tg.models.Model = tg.models.VAE((8, 8, 1))
+step = tg.compile(lambda x: tg.losses.mse(x, x))
+wrong: str = tg.matmul(x, x)
+"""
+
+
+def test_type_checkers_see_what_users_call(tmp_path):
+    """All but the last line is right, the operations, too, whose list is made at import."""
+    pytest.importorskip("mypy")
+    (tmp_path / "uses.py").write_text(USES)
+    command = ["mypy", "--strict", "--follow-imports=silent", "--cache-dir=cache", "uses.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env={**os.environ, "MYPYPATH": str(ROOT)},
+    )  # fmt: skip
+    wrong = [x for x in done.stdout.splitlines() if x.startswith("uses.py")]
+    last = len(USES.splitlines())
+    assert len(wrong) == 1, done.stdout + done.stderr
+    assert wrong[0].startswith(
+        f"uses.py:{last}: error: Incompatible types in assignment (expression"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from . import data, images, losses, nn, ops, optim, random, testing
 from .backend import DeviceError, show_config, use_backend
@@ -16,6 +17,11 @@ from .primitive import fused, primitive
 from .random import manual_seed
 from .tensor import Tensor, arange, full, ones, tensor, zeros
 from .version import __version__
+
+if TYPE_CHECKING:
+    from . import metrics as metrics
+    from . import models as models
+    from . import train as train
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -33,8 +39,8 @@ __all__ = [
     "compile",
     "conventions",
     "data",
-    "fused",
     "full",
+    "fused",
     "grad",
     "images",
     "load",
@@ -53,5 +59,5 @@ __all__ = [
     "testing",
     "use_backend",
     "zeros",
-    *ops.__all__,
 ]
+__all__ += vars(ops)["__all__"]

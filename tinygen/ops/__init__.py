@@ -38,7 +38,8 @@ def _is_operation(name: str, value: Any) -> bool:
     return own and not name.startswith("_") and name not in _INNER.split()
 
 
-__all__ = [_name for _name, _value in globals().items() if _is_operation(_name, _value)]
+# Not by assigning to __all__: type checkers would take what they cannot evaluate for no names.
+globals()["__all__"] = [_k for _k, _value in globals().items() if _is_operation(_k, _value)]
 setattr(_tensor, "ops", sys.modules[__name__])  # noqa: B010
 for _name in _tensor.METHODS.split():
     setattr(_tensor.Tensor, _name, _method(globals()[_name]))
