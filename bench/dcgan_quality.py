@@ -14,7 +14,8 @@ One that is already there with the same settings is left as it is.
 
 All images are then measured with the classifier of MNIST that comes with tinygen, beside the same
 number of training images (the floor): every seed is printed, none is left out, and the medians are
-compared. `--also NAME=FOLDER` measures another images.npz along with them.
+compared. `--also NAME=FOLDER` measures another images.npz along with them. All of it goes into
+OUT/quality.json.
 """
 
 from __future__ import annotations
@@ -151,10 +152,14 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    print(report.describe(report.machine()))
+    machine = report.machine()
+    print(report.describe(machine))
     data = tg.data.load(options.data)
     extractor = find_extractor(data)  # missing ones are told before hours of training
-    rows, folders, peers = [], {}, {}
+    rows: list[list[str]] = []
+    folders: dict[str, Path] = {}
+    peers: dict[str, list[str]] = {}
+    trainings: dict[str, Any] = {}
     for seed in options.seeds:  # the peers in turn
         for peer in options.peers:
             try:
@@ -165,6 +170,8 @@ def main() -> int:
             name = f"{peer}, seed {seed}"
             folders[name] = options.out / f"{peer}-{seed}"
             peers.setdefault(peer, []).append(name)
+            kept = ("seconds", "steps", "bytes", "version")
+            trainings[name] = {key: found[key] for key in kept}
             ms = 1e3 * found["seconds"] / found["steps"]
             rows.append([
                 name, f"{found['seconds']:.0f} s", f"{ms:.0f}",
@@ -175,7 +182,12 @@ def main() -> int:
         name, _, folder = other.partition("=")
         folders[name] = Path(folder)
     if folders:
-        report.write(options.out / "quality.json", quality(folders, peers, data, extractor))
+        about = {
+            "format": 1, "machine": machine, "data": data.fingerprint, "trainings": trainings,
+            "settings": {name: getattr(options, name) for name in SETTINGS},
+        }  # fmt: skip
+        found = quality(folders, peers, data, extractor)
+        report.write(options.out / "quality.json", {**about, **found})
     return 0
 
 
