@@ -47,7 +47,7 @@ from .runtime import (
     word,
     workspace,
 )
-from .tile import ROWS, ROWS_4, VECTOR_BYTES, pointer_of, tile_of_pieces
+from .tile import ROWS, ROWS_4, SHORT, VECTOR_BYTES, pointer_of, tile_of_pieces
 from .windows import Walk, gather
 
 FEW = 4  # output channels up to which dot products take less time than a tile
@@ -115,7 +115,8 @@ def tiles(
         if vectors == DOTS:
             _dots(kind, size, a, a_row, rows, panel, to, c_row, pieces, count, onto)
             continue
-        direct = rows == high and here * size == row and c_lane == size
+        whole = rows == high or (rows == SHORT and vectors == 4 and not packed_a)
+        direct = whole and here * size == row and c_lane == size
         tile_c, tile_row = (to, c_row) if direct else (scratch, row)
         adds = onto if direct else 0
         last = (high if packed_a else rows) - 1

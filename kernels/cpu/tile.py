@@ -23,6 +23,7 @@ VECTOR_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx2" in _FEATURES els
 WIDE = VECTOR_BYTES == 64  # and then there are 32 registers, else 16
 ROWS = 8 if WIDE else 4  # of a tile of one, two or three vectors
 ROWS_4 = 6 if WIDE else 3  # of a tile of four vectors
+SHORT = 4 if WIDE else 1  # of one for what a power of two leaves over
 TURN = 2  # steps of k in a turn of the loop, which share what is not arithmetic
 
 
@@ -215,14 +216,20 @@ def _of_pieces(packed: bool) -> tuple[Any, ...]:
 
 
 _pieces_1, _pieces_2, _pieces_3, _pieces_4 = _of_pieces(packed=False)
+_short_pieces_4 = _make_tile(SHORT, 4, 1, True)
 _packed_pieces_1, _packed_pieces_2, _packed_pieces_3, _packed_pieces_4 = _of_pieces(packed=True)
 
 
 @inline
 def tile_of_pieces(kind, vectors, packed, a, a_row, last, panel, c, c_row, pieces, count, onto):  # type: ignore[no-untyped-def]
-    """The tile with k in so many pieces; the numbers of a row of A are side by side, or packed."""
+    """The tile with k in so many pieces; the numbers of a row of A are side by side, or packed.
+
+    Of four vectors it has SHORT rows where no more are asked for.
+    """
     if vectors == 4 and packed:
         _packed_pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
+    elif vectors == 4 and last < SHORT:
+        _short_pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
     elif vectors == 4:
         _pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
     elif vectors == 3 and packed:
