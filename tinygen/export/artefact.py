@@ -204,6 +204,7 @@ def prepare(
 
 
 def _self_test(decoder: Network, encoder: Network | None, model: Model) -> SelfTest:
+    """Code 0 of seed 0 with label 0, what it draws, and the mean code of that; in float64."""
     code = codes_of_seed(model.prior, 1, model.latent, seed=0)
     flat = decoder(conditioned(code.astype(np.float64), 0, model.classes)).reshape(1, -1)
     image = to_uint8(flat, model.value_range)

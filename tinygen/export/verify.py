@@ -101,7 +101,7 @@ class Question:
     codes: NDArray[np.float32]
 
     def inputs(self, n: int | None = None) -> NDArray[np.float32]:
-        """The decoder's inputs (n, k) for the first n; for all."""
+        """The decoder's inputs (n, k) for the first n seeds, or for all."""
         return self.made.conditioned(self.codes[:n], np.array(self.labels[:n]))
 
     def pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
