@@ -100,9 +100,10 @@ def test_any_window(n, size, kernel, stride, dilation, sides, channels, transpos
 
 
 @pytest.mark.parametrize("name", KERNELS)
-def test_images_and_results_may_have_gaps(name):
+@pytest.mark.parametrize("transposed", [False, True])
+def test_images_and_results_may_have_gaps(name, transposed):
     """Views of larger arrays: whatever lies between the numbers is neither read nor written."""
-    arrays, options = operands(CASES["a last tile in part"])[name]
+    arrays, options = operands(CASES["a last tile in part"], transposed=transposed)[name]
     wide = lambda a: np.full([3 * n for n in a.shape[:3]] + [a.shape[3]], np.nan, a.dtype)
     views = [wide(a)[::3, ::3, ::3] for a in arrays]
     for view, a in zip(views, arrays, strict=True):
@@ -116,8 +117,9 @@ def test_images_and_results_may_have_gaps(name):
 
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("case", ["images as rows", "one image, long runs", "dot products"])
-def test_results_are_the_same_for_any_number_of_workers(case, name, monkeypatch):
-    arrays, options = operands(CASES[case])[name]
+@pytest.mark.parametrize("transposed", [False, True])
+def test_results_are_the_same_for_any_number_of_workers(case, name, transposed, monkeypatch):
+    arrays, options = operands(CASES[case], transposed=transposed)[name]
     found = []
     for workers in (1, 2, 5):
         for module in (conv, conv_dw):

@@ -237,11 +237,11 @@ class Panels(NamedTuple):
         """Bytes that a worker needs for a tile and the panels of a group."""
         return lines((self.high + self.group * depth) * self.row)
 
-    def head(self, depth: int, share: int, groups: int) -> list[Any]:
-        """The first entries of the table of arguments."""
+    def head(self, depth: int, share: int, groups: int, beyond: int = 0) -> list[Any]:
+        """The first entries of the table of arguments; `beyond`: bytes behind what workers need."""
         return [
             self.lanes, self.high, self.high * self.row, len(self.lefts) - 1, self.table(depth),
-            self.group, workspace(threads() * share // 4), share, groups,
+            self.group, workspace((threads() * share + beyond) // 4), share, groups,
         ]  # fmt: skip
 
 

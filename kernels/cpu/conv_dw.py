@@ -2,18 +2,19 @@
 
     w[a, b, c, o] = sum_nij x[n, i SH + a DH - PT, j SW + b DW - PL, c] y[n, i, j, o]
 
-Rows are channels of x and lanes channels of y, or the other way around, as w is kept. From plain to
-fast:
+Rows are channels of x and lanes channels of y. From plain to fast:
 
 1. Seven loops: a multiply-add at a time.
 2. A product a tap: the pixels that it meets are copied into a matrix, for each tap anew.
 3. Packed once for all taps: a block of images of y by panels, place after place, and of x eight
    channels at a time, pixel after pixel. A tap then selects pieces of both that lie side by side: a
    row of places of these images. Columns of x a stride apart are packed next to each other, so that
-   this holds for any stride. Pixels of the padding are no pieces. For the kernel of a transposed
-   convolution x and y change roles, or its tiles would be stored a number at a time.
+   this holds for any stride. Pixels of the padding are no pieces.
 4. The tile (tile.py) sums all pieces in registers. Cores share taps and channels.
-5. Few channels (an image has one or three) would leave most rows of a tile empty: then its rows are
+5. The kernel of a transposed convolution keeps its channels the other way around, so that its tiles
+   would be stored a number at a time, and again for each block: it is summed elsewhere and turned
+   around at the end. (If x and y changed roles instead, each core would pack all of x.)
+6. Few channels (an image has one or three) would leave most rows of a tile empty: then its rows are
    taps and channels together, and x is packed window by window, with zeros for the padding.
 
 Blocks are such that the packed panels of y stay in the core's cache (windows.py has the pieces).
@@ -31,6 +32,7 @@ from .conv import (
     GROUPS,
     HERE,
     HIGH,
+    LANES,
     LEFT,
     OFFSET,
     PANELS,
@@ -47,49 +49,58 @@ from .conv import (
     walks,
 )
 from .panels import pack, pack_rows
-from .runtime import Call, flush_subnormals, inline, lines, native, restore, threads, word
-from .tile import ROWS, pointer_of
+from .runtime import (
+    Call,
+    address_of,
+    flush_subnormals,
+    inline,
+    lines,
+    native,
+    restore,
+    threads,
+    word,
+)
+from .tile import ROWS, VECTOR_BYTES, pointer_of
 from .windows import Walk, correlate
 
-# The table of arguments goes on after what it shares with conv.py. The sides A and B of the product
-# (x and y, or y and x) have SIDE words each: first where it is, then the step to the next group,
-# strides, how many columns and where each is packed, and which words of BLOCKS are its rows.
-# TOGETHER: images of a block. TAPS_AT: where taps are in w. PIECES for TOGETHER images, PIECES_LAST
-# for what is left of them. BLOCKS, STARTS: see windows.Correlate. With few channels there is one
-# tap, whose channels are the rows of TAKEN: see _taken.
-NEXT_GROUP, NEXT_IMAGE, NEXT_ROW, NEXT_COLUMN, WIDTH, COLUMNS, RANGE, SIDE = range(1, 9)
+# The table of arguments goes on after what it shares with conv.py. The sides A and B of the
+# product, x and y, have SIDE words each: first where it is, then the step to the next group,
+# strides, and how many columns. COLUMNS: where each of x is packed. TOGETHER: images of a block.
+# TAPS_AT: where taps are in w. PIECES for TOGETHER images, PIECES_LAST for what is left of them.
+# BLOCKS, STARTS: see windows.Correlate. With few channels there is one tap, whose channels are the
+# rows of TAKEN: see _taken. OUT: where w of OUT_CHANNELS goes in the other order, see _turn.
+NEXT_GROUP, NEXT_IMAGE, NEXT_ROW, NEXT_COLUMN, WIDTH, SIDE = range(1, 7)
 A, B = GROUPS + 1, GROUPS + 1 + SIDE
 (
     W, W_GROUP, W_ROW, W_LANE, IMAGES, TOGETHER, CHANNELS, N_BLOCKS, BLOCKS, TAPS, TAPS_AT, STARTS,
-    PIECES, PIECES_LAST, PACKED_A, FEW_CHANNELS, TAKEN, DOWN, ACROSS, HEIGHT,
-) = range(B + SIDE, B + SIDE + 20)  # fmt: skip
+    PIECES, PIECES_LAST, PACKED_A, FEW_CHANNELS, TAKEN, DOWN, ACROSS, HEIGHT, COLUMNS, OUT,
+    OUT_CHANNELS,
+) = range(B + SIDE, B + SIDE + 23)  # fmt: skip
 
 
 @inline
 def _pack_panels(args, kind, size, packed, b, q0, q1, block, count):  # type: ignore[no-untyped-def]
-    """The panels q0:q1 of what a block has of side B: a row for each pixel and image."""
-    first = entry(args, BLOCKS, 4 * block + word(args, B + RANGE))
-    end = entry(args, BLOCKS, 4 * block + word(args, B + RANGE) + 1)
+    """The panels q0:q1 of what a block has of y: a row for each place and image."""
+    first, end = entry(args, BLOCKS, 4 * block), entry(args, BLOCKS, 4 * block + 1)
     for q in range(q0, q1):
         here, row = of(args, q, HERE), of(args, q, ROW)
         for i in range(first, end):
             for j in range(word(args, B + WIDTH)):
                 at = b + i * word(args, B + NEXT_ROW) + j * word(args, B + NEXT_COLUMN)
                 at += of(args, q, LEFT) * size
-                pixel = (i - first) * word(args, B + WIDTH) + entry(args, B + COLUMNS, j)
-                to = packed + of(args, q, OFFSET) + pixel * count * row
+                place = (i - first) * word(args, B + WIDTH) + j
+                to = packed + of(args, q, OFFSET) + place * count * row
                 pack(kind, size, to, row // size, at, word(args, B + NEXT_IMAGE), size, count, here)
 
 
 @inline
 def _pack_channels(args, kind, size, to, a, rows, block, count):  # type: ignore[no-untyped-def]
-    """Some channels of what a block has of side A: as many as a tile has rows a pixel and image."""
+    """Some channels of what a block has of x: as many as a tile has rows, each pixel and image."""
     high = word(args, HIGH)
-    first = entry(args, BLOCKS, 4 * block + word(args, A + RANGE))
-    end = entry(args, BLOCKS, 4 * block + word(args, A + RANGE) + 1)
+    first, end = entry(args, BLOCKS, 4 * block + 2), entry(args, BLOCKS, 4 * block + 3)
     for i in range(first, end):
         for j in range(word(args, A + WIDTH)):
-            pixel = (i - first) * word(args, A + WIDTH) + entry(args, A + COLUMNS, j)
+            pixel = (i - first) * word(args, A + WIDTH) + entry(args, COLUMNS, j)
             at = a + i * word(args, A + NEXT_ROW) + j * word(args, A + NEXT_COLUMN)
             here = to + pixel * count * high * size
             pack_rows(kind, size, here, high, at, size, word(args, A + NEXT_IMAGE), count, rows)
@@ -166,13 +177,35 @@ def _correlate64(worker, workers, args):  # type: ignore[no-untyped-def]
     restore(before)
 
 
+@inline
+def _turn(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
+    """w in the other order: a tap's lanes, a vector of them at a time, are the rows there."""
+    n, channels = VECTOR_BYTES // size, word(args, OUT_CHANNELS)
+    lanes, row = word(args, GROUPS) * word(args, LANES), channels * size
+    strips = (lanes + n - 1) // n
+    items = word(args, TAPS) * word(args, CHANNELS) // channels * strips
+    for item in range(items * worker // workers, items * (worker + 1) // workers):
+        tap, lane = item // strips * row * lanes, item % strips * n
+        to, w = word(args, OUT) + tap + lane * row, word(args, W) + tap + lane * size
+        pack(kind, size, to, channels, w, size, word(args, W_ROW), min(n, lanes - lane), channels)
+
+
+@native
+def _turn32(worker, workers, args):  # type: ignore[no-untyped-def]
+    _turn(worker, workers, args, np.float32(0), 4)
+
+
+@native
+def _turn64(worker, workers, args):  # type: ignore[no-untyped-def]
+    _turn(worker, workers, args, np.float64(0), 8)
+
+
 # ---- binding -------------------------------------------------------------------------------------
 
 
-def _side(x: Any, groups: int, columns: Any, of_blocks: int) -> list[Any]:
+def _side(x: Any, groups: int) -> list[Any]:
     """The words of a side."""
-    group = x.shape[3] // groups * x.itemsize
-    return [x, group, *x.strides[:3], x.shape[2], columns, of_blocks]
+    return [x, x.shape[3] // groups * x.itemsize, *x.strides[:3], x.shape[2]]
 
 
 def _taken(down: Walk, across: Walk, channels: int, size: int, beyond: int) -> Any:
@@ -194,41 +227,43 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
     if not (served(x) and served(y) and served(out, lanes=False)):
         return NotImplemented
     w = out.swapaxes(2, 3) if window.transposed else out
+    strides = w.strides
+    turned = window.transposed and channels > 1 and out.flags.c_contiguous
+    if turned:  # summed in the order (KH, KW, C, O), behind what the workers need
+        row = w.shape[3] * size
+        strides = (kernel[1] * channels * row, channels * row, row, size)
     down, across = walks(y.shape[1:3], x.shape[1:3], kernel, window)
-    n_taps, w_group = kernel[0] * kernel[1], lanes * w.strides[3]
+    n_taps = kernel[0] * kernel[1]
     # Few channels: w as a matrix, (taps and channels, lanes), if its rows are equally far apart.
-    w_row = w.strides[2] if channels > 1 else w.strides[1]
-    few = channels < ROWS and w.strides[:2] == (kernel[1] * w.strides[1], channels * w_row)
-    turned = not few and w.strides[2] == size and channels > 1
-    if turned:
-        w, channels, lanes = w.swapaxes(2, 3), lanes, channels
+    w_row = strides[2] if channels > 1 else strides[1]
+    few = channels < ROWS and strides[:2] == (kernel[1] * strides[1], channels * w_row)
     rows_of_tile = n_taps * channels if few else channels
 
     panels = panels_for(rows_of_tile, lanes, size)
-    in_a_row = across.inputs * down.stride if turned else across.outputs
-    rows = max(1, min(down.outputs, panels.deepest // in_a_row))  # of places, in a block
+    rows = max(1, min(down.outputs, panels.deepest // across.outputs))  # of places, in a block
     t = correlate(down, across, rows)
-    pixels, places = t.pixels * across.inputs, rows * across.outputs
-    of_a, of_b = (places, pixels) if turned else (places if few else pixels, places)
-    together = min(images, max(1, panels.deepest // max(1, of_b)))
+    places = rows * across.outputs
+    together = min(images, max(1, panels.deepest // places))
     together = -(-images // -(-images // together))  # equal parts
     if few:
         one = [(0, 0, (i1 - i0) * across.outputs) for i0, i1, _, _ in t.blocks]
         t = t._replace(starts=np.arange(len(one) + 1), pieces=np.array(one))
-    pieces = np.ascontiguousarray(t.pieces[:, [1, 0, 2]]) if turned else t.pieces
     unit = np.array([panels.high * size, 1, 1])
-    pieces, last = (pieces * n * unit for n in (together, images % together or together))
-    tap = np.arange(1 if few else n_taps)
-    taps = tap // kernel[1] * w.strides[0] + tap % kernel[1] * w.strides[1]
-    of_x, of_y = _side(x, groups, t.columns, 2), _side(y, groups, np.arange(across.outputs), 0)
+    pieces, last = (t.pieces * n * unit for n in (together, images % together or together))
     workers = threads() if x.size * y.shape[3] // groups * n_taps > SERIAL else 1
-    packed_a = panels.share(of_b * together)
+    packed_a = panels.share(places * together)
+    of_a = places if few else t.pixels * across.inputs
     share = packed_a + lines(of_a * together * panels.high * size)
+    head = panels.head(places * together, share, groups, beyond=out.nbytes if turned else 0)
+    at = address_of(head[WORKSPACE]) + threads() * share if turned else w
+    tap = np.arange(1 if few else n_taps)
+    taps = tap // kernel[1] * strides[0] + tap % kernel[1] * strides[1]
     table = [
-        *panels.head(of_b * together, share, groups), *(of_y if turned else of_x),
-        *(of_x if turned else of_y), w, w_group, w_row if few else w.strides[2], w.strides[3],
+        *head, *_side(x, groups), *_side(y, groups), at, lanes * strides[3], w_row, strides[3],
         images, together, rows_of_tile, len(t.blocks), t.blocks, len(taps), taps, t.starts, pieces,
         last, packed_a, few, _taken(down, across, channels, size, panels.high), down.stride,
-        across.stride, down.inputs,
+        across.stride, down.inputs, t.columns, out, channels,
     ]  # fmt: skip
-    return Call(_correlate32 if size == 4 else _correlate64, table, out=out, workers=workers)
+    correlate_, turn = (_correlate32, _turn32) if size == 4 else (_correlate64, _turn64)
+    then = [(turn, workers)] if turned else []
+    return Call(correlate_, table, out=out, workers=workers, then=then)
