@@ -59,8 +59,8 @@ def test_quality_is_what_metrics_measure_says_of_the_drawn_images(strokes, judge
     assert measured.extractor_sha256 == extractor.sha256
     other = train.quality(model, strokes, extractor, seed=4)
     assert other["FID"].value != measured["FID"].value
-    reference = train.quality_reference(model, strokes, extractor, seed=3)
-    assert train.quality(model, strokes, extractor, seed=3, reference=reference) == by_hand
+    gauge = train.Gauge(model, strokes, extractor, seed=3)
+    assert gauge.measure() == gauge.measure() == by_hand
     fewer = train.quality(model, strokes, extractor, 40, real=60)
     assert (fewer.count, fewer.reference, fewer.training) == (40, 60, 60)
 
@@ -96,6 +96,9 @@ def test_what_cannot_be_measured_is_said(strokes, judge):
         train.quality(model, alone, extractor)
     with pytest.raises(ValueError, match="classifier draws no images"):
         train.quality(extractor.model, strokes, extractor)
+    unlabelled = data.Dataset("strokes", strokes.images, test=strokes.test)
+    with pytest.raises(ValueError, match="cgan draws by label, and 'strokes' has none"):
+        train.quality(build("cgan", strokes), unlabelled, extractor)
 
 
 # ---- while it trains -----------------------------------------------------------------------------

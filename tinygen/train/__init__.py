@@ -1,12 +1,12 @@
 """Training: the loop, checkpoints, the run folder, pictures, evaluation."""
 
-from .evaluate import Figure, evaluate, has_figures, quality, quality_reference
+from .evaluate import Figure, Gauge, evaluate, has_figures, quality
 from .extractor import ClassifierExtractor, find_extractor
 from .folder import RunFolder
 from .loop import Diverged, Settings, fit
 from .run import Run, open_run
 
 __all__ = [
-    "ClassifierExtractor", "Diverged", "Figure", "Run", "RunFolder", "Settings", "evaluate",
-    "find_extractor", "fit", "has_figures", "open_run", "quality", "quality_reference",
+    "ClassifierExtractor", "Diverged", "Figure", "Gauge", "Run", "RunFolder", "Settings",
+    "evaluate", "find_extractor", "fit", "has_figures", "open_run", "quality",
 ]  # fmt: skip

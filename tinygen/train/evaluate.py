@@ -168,6 +168,85 @@ def _figure(
 # ---- what it draws -------------------------------------------------------------------------------
 
 
+class Gauge:
+    """Measures what a model draws, as often as its weights change, beside the same real images.
+
+    n: how many images to draw; None for 10,000, or as many as there are held-out or training images
+    if those are fewer.  real: how many images of each split to compare with, None for all.
+    seed: of the codes, and of the measures' choices.  A conditional model draws the labels of so
+    many training images.
+    Raises ValueError for a model that draws nothing, data without held-out images or without the
+    labels that the model draws by, and too few images of some kind for the covariance of the
+    extractor's features.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: Dataset,
+        extractor: ClassifierExtractor,
+        n: int | None = None,
+        *,
+        real: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not model.generates:
+            raise ValueError(f"quality: {model.name} draws no images; measure a generator with it")
+        if data.test is None:
+            raise ValueError(
+                f"quality: {data.name!r} has no held-out images to compare with; give data with "
+                "some"
+            )
+        if model.conditional and data.labels is None:
+            raise ValueError(
+                f"quality: {model.name} draws by label, and {data.name!r} has none; give data with "
+                "labels"
+            )
+        self.train, self.test = (
+            some(part, len(part) if real is None else real) for part in (data, data.test)
+        )
+        self.n = min(IMAGES, len(self.train), len(self.test)) if n is None else n
+        least = extractor.model.features + 1
+        counts = {"drawn": self.n, "training": len(self.train), "held-out": len(self.test)}
+        for what, count in counts.items():
+            if count < least:
+                raise ValueError(
+                    f"quality: {count} {what} images, too few for the covariance of the "
+                    f"{least - 1} features of {extractor.name}; expected {least} or more, and many "
+                    "times that for steady figures"
+                )
+        self.model, self.data, self.extractor, self.seed = model, data, extractor, seed
+        self._reference: Reference | None = None  # the real images, once they are measured
+
+    def measure(self, report: Report | None = None) -> Quality:
+        """All measures of what it draws with its weights of now, and the same of real images."""
+        rng = self.model.rng(self.seed).stream("evaluation", 2)
+        labels = self._labels(some(self.data, self.n))
+        labels = None if labels is None else np.resize(labels, self.n)
+        codes, parts = self.model.noise(self.n, rng).numpy(), []
+        for i in range(0, self.n, 500):
+            y = None if labels is None else labels[i : i + 500]
+            drawn = draw(self.model, codes[i : i + 500], y)
+            parts.append(to_uint8(drawn, self.model.value_range))
+            if report is not None:
+                report("drawing", min(i + 500, self.n), self.n)
+        if self._reference is None:
+            assert self.data.test is not None
+            self._reference = Reference(
+                self.extractor, self.data.images[self.train], self.data.test.images[self.test],
+                self.n, train_labels=self._labels(self.train), seed=self.seed, progress=report,
+            )  # fmt: skip
+        return self._reference.measure(np.concatenate(parts), labels=labels, progress=report)
+
+    def _labels(self, places: NDArray[Any]) -> NDArray[Any] | None:
+        """Those of some training images, where the model draws by label."""
+        if not self.model.conditional:
+            return None
+        assert self.data.labels is not None
+        chosen: NDArray[Any] = self.data.labels[places]
+        return chosen
+
+
 def quality(
     model: Model,
     data: Dataset,
@@ -177,79 +256,9 @@ def quality(
     real: int | None = None,
     seed: int = 0,
     report: Report | None = None,
-    reference: Reference | None = None,
 ) -> Quality:
     """All measures of n images that the model draws, each beside the same of real ones.
 
-    n: None for 10,000, or as many as there are held-out or training images if those are fewer.
-    real: how many images of each split to compare with, None for all.  seed: of the codes, and of
-    the measures' choices.  A conditional model draws the labels of so many training images.
-    reference: of an earlier call with the same arguments but for the model's weights, made by
-    `quality_reference`; None makes one.
-    Raises ValueError for a model that draws nothing, data without held-out images, and too few
-    images of some kind for the covariance of the extractor's features.
+    Arguments and errors are those of `Gauge`, which measures the real images once for many calls.
     """
-    _, _, n = check_quality(model, data, extractor, n, real)
-    rng = model.rng(seed).stream("evaluation", 2)
-    labels = None
-    if model.conditional:
-        assert data.labels is not None
-        labels = np.resize(data.labels[some(data, n)], n)
-    codes, parts = model.noise(n, rng).numpy(), []
-    for i in range(0, n, 500):
-        y = None if labels is None else labels[i : i + 500]
-        parts.append(to_uint8(draw(model, codes[i : i + 500], y), model.value_range))
-        if report is not None:
-            report("drawing", min(i + 500, n), n)
-    if reference is None:
-        reference = quality_reference(
-            model, data, extractor, n, real=real, seed=seed, report=report
-        )
-    return reference.measure(np.concatenate(parts), labels=labels, progress=report)
-
-
-def quality_reference(
-    model: Model,
-    data: Dataset,
-    extractor: ClassifierExtractor,
-    n: int | None = None,
-    *,
-    real: int | None = None,
-    seed: int = 0,
-    report: Report | None = None,
-) -> Reference:
-    """The real images of the data and their figures, for several calls of `quality`."""
-    train, test, n = check_quality(model, data, extractor, n, real)
-    assert data.test is not None
-    labels = data.labels[train] if model.conditional and data.labels is not None else None
-    return Reference(
-        extractor, data.images[train], data.test.images[test], n, train_labels=labels, seed=seed,
-        progress=report,
-    )  # fmt: skip
-
-
-def check_quality(
-    model: Model, data: Dataset, extractor: ClassifierExtractor, n: int | None, real: int | None
-) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Places of training and of held-out images, and how many to draw.
-
-    Raises ValueError as `quality` does, which takes the same arguments.
-    """
-    if not model.generates:
-        raise ValueError(f"quality: {model.name} draws no images; measure a generator with it")
-    if data.test is None:
-        raise ValueError(
-            f"quality: {data.name!r} has no held-out images to compare with; give data with some"
-        )
-    splits = data, data.test
-    train, test = (some(part, len(part) if real is None else real) for part in splits)
-    n = min(IMAGES, len(train), len(test)) if n is None else n
-    least = extractor.model.features + 1
-    for what, count in (("drawn", n), ("training", len(train)), ("held-out", len(test))):
-        if count < least:
-            raise ValueError(
-                f"quality: {count} {what} images, too few for the covariance of the "
-                f"{least - 1} features of {extractor.name}; expected {least} or more, and many "
-                "times that for steady figures"
-            )
-    return train, test, n
+    return Gauge(model, data, extractor, n, real=real, seed=seed).measure(report)

@@ -23,7 +23,7 @@ from ..data import Batch, Dataset
 from ..data.dataset import scaled
 from ..graph import no_grad
 from ..io import Arrays
-from ..metrics import Quality, Reference, collapsed
+from ..metrics import Quality, collapsed
 from ..models import VAE, Classifier, Model
 from ..models.prior import PICTURES
 from ..plan import compile
@@ -33,7 +33,7 @@ from ..testing import finite_checks
 from ..version import __version__
 from . import pictures
 from .checkpoint import FORMAT, Position, State, describe_model, save_model
-from .evaluate import check_quality, quality, quality_reference
+from .evaluate import Gauge
 from .extractor import find_extractor
 from .folder import RunFolder
 from .progress import Silent, choose
@@ -136,11 +136,10 @@ class Training:
     def __init__(self, model: Model, data: Dataset, settings: Settings) -> None:
         _check_fit(model, data)
         self.model, self.data, self.settings = model, data, settings
-        self.extractor = None
-        self.reference: Reference | None = None  # of real images, once they are measured
+        self.gauge = None
         if settings.evaluate_every:  # what is missing is told before the training, not after it
-            self.extractor = find_extractor(data, settings.classifier)
-            check_quality(model, data, self.extractor, None, QUALITY_IMAGES)
+            extractor = find_extractor(data, settings.classifier)
+            self.gauge = Gauge(model, data, extractor, real=QUALITY_IMAGES, seed=settings.seed)
         self.step_size = settings.batch_size * model.batches_per_step  # images
         self.batches = len(data) // self.step_size  # an epoch
         root = Generator(settings.seed)
@@ -254,18 +253,14 @@ class Training:
         The same codes and the same real images every time.
         """
         every, epoch = self.settings.evaluate_every, self.state.position.epoch
-        if self.extractor is None or epoch % every:
+        if self.gauge is None or epoch % every:
             return None
         with self.drawing_weights():
-            arguments: Any = (self.model, self.data, self.extractor)
-            options: Any = {"real": QUALITY_IMAGES, "seed": self.settings.seed}
-            if self.reference is None:
-                self.reference = quality_reference(*arguments, **options)
-            return quality(*arguments, **options, reference=self.reference)
+            return self.gauge.measure()
 
     def rank(self, validation: float | None, measured: Quality | None) -> float | None:
         """What the best epoch has least of: KID if it is measured, else the held-out figure."""
-        if self.extractor is not None:
+        if self.gauge is not None:
             return None if measured is None else measured["KID"].value
         if validation is None:
             return None
