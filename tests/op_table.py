@@ -195,7 +195,10 @@ pointwise(
         np.maximum(x, -np.inf if low is None else low), np.inf if high is None else high), _ENDS,
     options={"low": st.sampled_from([None, -1.0, -1]), "high": st.sampled_from([None, 0.5])},
     extremes=EXTREME,
-    errors=(Bad((VEC,), ValueError, r"clip: low 1.0 is above high 0", {"low": 1.0, "high": 0}),),
+    errors=(
+        Bad((VEC,), ValueError, r"clip: low 1.0 is above high 0", {"low": 1.0, "high": 0}),
+        Bad((INT,), TypeError, r"clip: x \(3,\) int64, low = 0.5; expected an int", {"low": 0.5}),
+    ),
 )  # fmt: skip
 pointwise("abs", lambda x: np.where(x < 0, -x, x) + 0.0, NOT_ZERO, extremes=EXTREME)
 pointwise("relu", lambda x: np.where(x < 0, 0.0, x), NOT_ZERO, extremes=EXTREME)
@@ -548,6 +551,7 @@ add(
         Bad((MAT, ((1, 1),)), ValueError, r"pad: pad_width .* for each of the 2 axes"),
         Bad((VEC, ((-1, 1),)), ValueError, r"pad: pad_width .* counts >= 0"),
         Bad((VEC, 1), ValueError, r"pad: pad_width 1 for shape \(3,\)"),
+        Bad((INT, ((1, 1),)), TypeError, r"pad: .* value = 0.5; expected an int", {"value": 0.5}),
     ),
 )  # fmt: skip
 
@@ -1010,6 +1014,7 @@ add(
             {"output_padding": 2, "stride": 2}),
         Bad((_IMAGE, _KERNEL), ValueError, r"output_padding \(1, 1\); .* 0 with 'same'",
             {"output_padding": 1, "stride": 2, "padding": "same"}),
+        Bad((_IMAGE[:, :0], _KERNEL), ValueError, r"conv_transpose2d: .* expected H >= 1"),
         Bad((_IMAGE, _KERNEL), ValueError, r"conv_transpose2d: .* leave an output of 0 x 1",
             {"padding": 3}),
     ),

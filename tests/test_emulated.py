@@ -53,6 +53,21 @@ def test_host_arrays_do_not_mix(device: Any) -> None:
 
 
 @pytest.mark.quick
+def test_state_goes_back_to_where_the_weights_are(device: Any) -> None:
+    """Whatever backend is current: a state is NumPy's, and each tensor stays where it is."""
+    net = nn.Sequential(nn.Dense(2, 3), nn.Dropout(0.5))
+    optimizer, average = optim.Adam(net.parameters()), optim.EMA(net, 0.9)
+    with tg.use_backend("numpy"):
+        net.load_state_dict(net.state_dict())
+        optimizer.load_state_dict(optimizer.state_dict())
+        average.load_state_dict(average.state_dict())
+        average.copy_to_model()
+        for generator in net.named_generators().values():
+            generator.load_state_dict(generator.state_dict())
+        assert net(tg.Tensor(device.asarray(HOST[:, :2].copy()))).backend.name == "emulated"
+
+
+@pytest.mark.quick
 def test_reading_is_counted(device: Any) -> None:
     x = tg.full((3,), 2.0)
     before = device.synchronizations

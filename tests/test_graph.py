@@ -603,6 +603,17 @@ def test_a_branch_not_taken_leaks_no_nan(name: str) -> None:
     np.testing.assert_allclose(h.numpy(), second, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["log", "sqrt", "div", "div by 0", "power", "power xy"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_nor_does_it_at_the_third_and_fourth_order(name: str) -> None:
+    x = leaf(AT)
+    g = BRANCHES[name][0](x)
+    for _ in range(4):
+        (g,) = tg.grad(tg.sum(g), [x], create_graph=True)
+    assert (g.numpy()[[0, 2]] == 0).all()
+    assert np.isfinite(g.numpy()).all()
+
+
 def test_overflow_not_taken_leaks_no_nan() -> None:
     x = leaf([1000.0, 1.0])
     y = tg.where(x < 100, tg.exp(x), 1.0)

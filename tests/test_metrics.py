@@ -549,6 +549,10 @@ def test_duplicates(small_blocks):
     assert metrics.duplicates(near) == 2
     assert metrics.duplicates(near, within=1) == 3
     assert metrics.duplicates(near, within=1e9) == 29
+    floats = np.random.default_rng(0).uniform(0, 255, (50, 784)).astype("f")
+    twice = np.concatenate([floats, floats])
+    assert {metrics.duplicates(twice, within=w) for w in (0, 1e-9, 1e-5, 1e-3)} == {50}
+    assert metrics.duplicates(np.array([[0.0], [-0.0]])) == 1  # their distance is 0
     with pytest.raises(ValueError, match="within is -1, expected a distance"):
         metrics.duplicates(x, within=-1)
 

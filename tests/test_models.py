@@ -6,6 +6,7 @@ import pytest
 import tinygen as tg
 from tinygen import data, losses, models, nn, train
 from tinygen.models import CDCGAN, CGAN, CVAE, DCGAN, GAN, VAE, ConvGAN, ConvVAE
+from tinygen.random import Generator
 from tinygen.tensor import Tensor
 
 SHAPE = (6, 5, 1)
@@ -548,6 +549,20 @@ def test_images_in_another_range_or_shape_are_refused(kind):
 
 
 @pytest.mark.quick
+def test_no_images_are_no_error():
+    nothing = tg.zeros((0, *SHAPE))
+    assert small(VAE).encode(nothing)[0].shape[0] == 0
+    assert small(GAN).judge(nothing).shape == (0, 1)
+
+
+def test_labels_may_be_a_list():
+    model = small(CVAE)
+    z = model.noise(2, Generator(0))
+    np.testing.assert_array_equal(
+        model.generate(z, [0, 2]).numpy(), model.generate(z, tg.tensor([0, 2])).numpy()
+    )
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -576,10 +591,12 @@ def test_images_in_another_range_or_shape_are_refused(kind):
         (lambda: DCGAN((28, 28, 1), critic_steps=0), "critic_steps 0"),
         (lambda: DCGAN((30, 32, 1)), r"--size 32\)"),
         (lambda: DCGAN((28, 28, 1), betas=(0.5,)), r"betas \(0.5,\), expected two numbers"),
+        (lambda: DCGAN((28, 28, 1), betas=0.5), "betas 0.5, expected two numbers"),
         (lambda: DCGAN((28, 28, 1), betas=(0.5, 2.0)), "betas"),
         (lambda: GAN(SHAPE, critic_steps=1.5), "critic_steps 1.5"),
         (lambda: GAN(SHAPE, d_lr=-1.0), "d_lr -1.0"),
         (lambda: GAN(SHAPE, lr=0.0), "lr 0.0"),
+        (lambda: VAE(SHAPE, lr=-1.0), "lr -1.0, expected above 0"),
         (lambda: DCGAN((28, 28, 1), dropout=1.0), "p is 1.0"),
         (lambda: small(CGAN).generate(Tensor(np.zeros((2, 5), np.float32))), "give labels"),
     ],

@@ -253,7 +253,7 @@ def test_embedding() -> None:
     y.sum().backward()
     assert layer.weight.grad is not None
     np.testing.assert_array_equal(layer.weight.grad.numpy()[[0, 1, 2, 9], 0], [1, 2, 0, 1])
-    with pytest.raises(TypeError, match=r"Embedding\(10, 3\): labels \(1,\) float32"):
+    with pytest.raises(TypeError, match="indices have dtype float32, expected integers"):
         layer(tg.ones(1))
     with pytest.raises(IndexError):
         layer(np.array([10]))
@@ -314,6 +314,14 @@ def test_initialisers_of_kernels_and_functions() -> None:
         nn.init.glorot_uniform((3,))
     layer = nn.Dense(2, 2, init=lambda shape, rng: tg.full(shape, 0.5))
     np.testing.assert_array_equal(layer.weight.numpy(), 0.5)
+    layer = nn.Dense(2, 2, init=lambda shape, rng: np.zeros(shape))  # float64
+    assert layer.weight.dtype == np.float32
+    for new in (
+        lambda init: nn.Conv2d(1, 1, 3, init=init),
+        lambda init: nn.Dense(2, 3, init=init),
+    ):
+        with pytest.raises(ValueError, match=r"gave a weight \(5, 5, 1, 1\); expected \("):
+            new(lambda shape, rng: tg.ones((5, 5, 1, 1)))
 
 
 def test_default_generator_is_used_without_rng() -> None:
@@ -374,6 +382,15 @@ def test_batch_norm_over_images_and_its_errors() -> None:
         layer(tg.zeros((2, 4)))
     with pytest.raises(ValueError, match="momentum is 2"):
         nn.BatchNorm(3, momentum=2)
+    for new in (
+        lambda eps: nn.BatchNorm(4, eps=eps),
+        lambda eps: nn.LayerNorm(4, eps=eps),
+        lambda eps: nn.GroupNorm(2, 4, eps=eps),
+        lambda eps: nn.InstanceNorm(4, eps=eps),
+    ):
+        for eps in (0.0, -1.0, math.nan):
+            with pytest.raises(ValueError, match=f"eps is {eps}; expected a finite number > 0"):
+                new(eps)
 
 
 def test_layer_norm() -> None:

@@ -426,6 +426,20 @@ def test_kernel_takes_calls_and_agrees(
     assert target.hits[row.name] > before, "the kernel declined every sample"
 
 
+def test_numpy_numbers_are_as_good_as_those_of_python() -> None:
+    x = tg.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    for base in (2.0, np.float64(2.0), np.float32(2.0), np.int64(2)):
+        y = base**x
+        (g,) = tg.grad(y.sum(), [x])
+        np.testing.assert_allclose(g.numpy(), 2.0 ** x.numpy() * np.log(2))
+
+
+def test_products_over_nothing_are_zeros() -> None:
+    np.testing.assert_array_equal(
+        tg.linear(tg.zeros((2, 3, 0)), tg.zeros((0, 4))).numpy(), np.zeros((2, 3, 4))
+    )
+
+
 def test_samples_reach_the_corners() -> None:
     assert Domain(avoid=(0.0,), margin=0.25).fill(np.random.default_rng(0), (500,)).min() < -1
     values = Domain(avoid=(0.0,), margin=0.25).fill(np.random.default_rng(0), (5000,))

@@ -246,6 +246,7 @@ def test_two_optimizers_share_no_state() -> None:
         (lambda p: optim.SGD(p, 0.1, nesterov=True), "nesterov is True; expected momentum > 0"),
         (lambda p: optim.SGD(p, 0.1, weight_decay=-1), "weight_decay is -1"),
         (lambda p: optim.Adam(p, betas=(0.9, 1.0)), r"Adam: betas is \(0.9, 1.0\)"),
+        (lambda p: optim.Adam(p, betas=0.9), "Adam: betas is 0.9; expected two numbers"),
         (lambda p: optim.AdamW(p, eps=-1e-8), "AdamW: eps is -1e-08"),
         (lambda p: optim.SGD([], 0.1), "SGD: no parameters"),
         (lambda p: optim.SGD(nn.ReLU(), 0.1), "SGD: no parameters"),
@@ -382,6 +383,9 @@ def test_clip_grad_norm() -> None:
     assert (a.grad.dtype, b.grad.dtype) == (np.float64, np.float32)
     with pytest.raises(RuntimeError, match="clip_grad_norm: no parameter has a gradient"):
         optim.clip_grad_norm([c], 1.0)
+    b.grad = tg.tensor([1e20, 0.0])  # its square is beyond float32
+    assert float(optim.clip_grad_norm([b], 1.0)) == pytest.approx(1e20)
+    np.testing.assert_allclose(b.grad.numpy(), [1, 0])
 
 
 def test_clip_grad_value() -> None:
@@ -436,6 +440,24 @@ def test_ema_of_a_module_averages_its_running_statistics() -> None:
     with ema.swapped():
         np.testing.assert_array_equal(net[1].running_mean.numpy(), averages["1.running_mean"])
     np.testing.assert_array_equal(net[1].running_mean.numpy(), after["1.running_mean"])
+
+
+def test_ema_leaves_integers_and_booleans_as_they_are() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            self.weight = nn.Parameter(np.ones(2, np.float32))
+            self.count = nn.Buffer(np.array(3))
+            self.seen = nn.Buffer(np.array([True, False]))
+
+    net = Counting()
+    ema = optim.EMA(net, 0.5)
+    nn.module.assign(net.count, tg.tensor(np.array(100)))
+    ema.update()
+    assert list(ema.state_dict()) == ["weight"]
+    with ema.swapped():
+        assert net.count.item() == 100
+    ema.copy_to_model()
+    assert (net.count.item(), net.seen.tolist()) == (100, [True, False])
 
 
 def test_swapping_restores_exactly_and_in_place() -> None:

@@ -157,6 +157,10 @@ def test_lists_among_options_are_made_hashable() -> None:
     for _ in range(2):
         assert tg.pad(x, [[1, 1], [0, 2]]).shape == (4, 5)
         assert tg.broadcast_to(x, [4, 2, 3]).shape == (4, 2, 3)
+        assert tg.reshape(x, np.array([3, 2])).shape == (3, 2)
+        assert tg.pad(x, pad_width=np.array([[1, 1], [0, 2]])).shape == (4, 5)
+    with pytest.raises(TypeError, match=r"sum: axis is \{.*\}; expected a number or a tuple"):
+        tg.sum(x, axis={0, 1})
 
 
 def test_the_check_cache_starts_over_when_full(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -419,6 +419,24 @@ def test_divergence_by_a_huge_learning_rate_is_explained(strokes):
 
 
 @pytest.mark.quick
+def test_options_may_be_numpy_numbers(strokes, tmp_path):
+    options = {"latent": np.int64(2), "hidden": np.array([6]), "lr": np.float32(1e-3)}
+    first = fit("vae", strokes, tmp_path / "run", epochs=1, options=options)
+    again = fit("vae", strokes, tmp_path / "run", epochs=2, options=options, resume=True)
+    assert again.model.options == first.model.options
+    assert train.open_run(tmp_path / "run").model.latent == 2
+
+
+@pytest.mark.quick
+def test_options_that_no_file_can_hold_leave_no_folder(strokes, tmp_path):
+    model = build("vae", strokes)
+    model.options["extra"] = {1, 2}
+    with pytest.raises(TypeError, match=r"\{1, 2\} is set, expected a number, text or a list"):
+        train.fit(model, strokes, 1, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.quick
 def test_a_folder_with_something_in_it_is_refused(strokes, tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(FileExistsError, match=r"--resume, or name another folder"):

@@ -105,6 +105,16 @@ def by_position(p: Primitive, extra: tuple[Any, ...], static: dict[str, Any]) ->
     return {**named, **static}
 
 
+def frozen(p: Primitive, name: str, value: Any) -> Any:
+    """A static argument as a key of what was checked: lists and arrays as tuples."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, (list, tuple)):
+        return tuple(frozen(p, name, v) for v in value)
+    if value.__hash__ is None:
+        raise TypeError(f"{p.name}: {name} is {value!r}; expected a number or a tuple")
+    return value
+
+
 def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Backend:
     """Everything that is checked about a call, once a signature; returns the backend it runs on."""
     if not p.variadic and len(args) < p.required:
@@ -403,8 +413,17 @@ def _(condition: Array) -> None:
         )
 
 
+def _whole(name: str, x: Array, **options: float | None) -> None:
+    """Refuse to mix integers with a number that is none."""
+    for option, value in options.items():
+        if x.dtype.kind in "iu" and isinstance(value, (float, np.floating)):
+            what = f"x {x.shape} {x.dtype}, {option} = {value!r}"
+            raise TypeError(f"{name}: {what}; expected an integer, or x.astype('float32')")
+
+
 @_of("clip")
-def _(low: float | None, high: float | None) -> None:
+def _(x: Array, low: float | None, high: float | None) -> None:
+    _whole("clip", x, low=low, high=high)
     if low is not None and high is not None and low > high:
         raise ValueError(f"clip: low {low} is above high {high}; expected low <= high")
 
@@ -461,7 +480,8 @@ def _(x: Array, axis: int | tuple[int, ...] | None) -> None:
 
 
 @_of("pad")
-def _(x: Array, pad_width: tuple[tuple[int, int], ...]) -> None:
+def _(x: Array, pad_width: tuple[tuple[int, int], ...], value: float) -> None:
+    _whole("pad", x, value=value or None)  # 0.0 is the default
     pairs = isinstance(pad_width, tuple) and all(
         isinstance(p, tuple) and len(p) == 2 and min(p) >= 0 for p in pad_width
     )

@@ -56,7 +56,7 @@ class _Conventions(tuple[Convention, ...]):
         lines = ["  ".join(v.ljust(w) for v, w in zip(r, widths, strict=True)) for r in rows]
         lines += [
             "",
-            "Where the cotangent is exactly 0 the gradient is 0, even if the slope is infinite.",
+            "Where the cotangent is 0, so is the gradient of sqrt, log, exp, a power, a division.",
             "A NaN argument makes the value NaN.",
         ]
         return "\n".join(line.rstrip() for line in lines)

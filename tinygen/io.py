@@ -72,6 +72,13 @@ def save(
             file.write(piece)
 
 
+def plain(value: Any) -> Any:
+    """What json.dumps(default=...) makes of NumPy's numbers and arrays: Python's."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{value!r:.60} is {type(value).__name__}, expected a number, text or a list")
+
+
 def to_bytes(arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> bytes:
     """The bytes of the file that `save` writes; raises TypeError as it does."""
     return b"".join(_pieces(arrays, metadata))
@@ -86,7 +93,7 @@ def _pieces(
     header: dict[str, Any] = {}
     if metadata is not None:
         try:
-            text = json.dumps(dict(metadata), sort_keys=True)
+            text = json.dumps(dict(metadata), sort_keys=True, default=plain)
         except (TypeError, ValueError) as error:
             raise TypeError(f"save: metadata must be JSON-able: {error}") from error
         header["__metadata__"] = {"tinygen": text}

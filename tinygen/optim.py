@@ -318,7 +318,7 @@ class Adam(Optimizer):
         eps: float = 1e-8, weight_decay: float = 0.0,
     ) -> None:  # fmt: skip
         who = type(self).__name__
-        valid = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
+        valid = np.shape(betas) == (2,) and all(0 <= beta < 1 for beta in betas)
         _require(who, "betas", betas, valid, "two numbers, each 0 <= beta < 1")
         _at_least_0(who, eps=eps, weight_decay=weight_decay)
         super().__init__(
@@ -419,7 +419,7 @@ def clip_grad_norm(params: Params, max_norm: float) -> Tensor:
     _require("clip_grad_norm", "max_norm", max_norm, max_norm > 0, "a number > 0")
     clipped = _with_grads("clip_grad_norm", params)
     with no_grad():
-        squares = [ops.astype(ops.sum(ops.square(g)), "float64") for _, g in clipped]
+        squares = [ops.sum(ops.square(ops.astype(g, "float64"))) for _, g in clipped]
         norm = ops.sqrt(ops.sum(ops.stack(squares)))
         scale = ops.minimum(max_norm / (norm + 1e-6), 1.0)
         for p, g in clipped:
@@ -462,7 +462,7 @@ class EMA:
 
     The average starts at the current weights; `set_decay` before an update changes how fast it
     forgets them. Of a module, the buffers are averaged as well: running statistics belong to the
-    weights that they were met with.
+    weights that they were met with. Integers and booleans stay as they are: they have no mean.
 
     Args:
         params: a module, net.parameters(), or a dict of parameters (and buffers).
@@ -476,7 +476,8 @@ class EMA:
     """
 
     def __init__(self, params: Params | Mapping[str, Tensor], decay: float) -> None:
-        self._named = _named("EMA", params, Parameter, Buffer)
+        found = _named("EMA", params, Parameter, Buffer)
+        self._named = {name: p for name, p in found.items() if p.dtype.kind == "f"}
         self._averages = {name: p.copy() for name, p in self._named.items()}
         self._rate = _scalar_like(next(iter(self._averages.values())), 0, "float64")
         self._inside = False

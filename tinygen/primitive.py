@@ -151,7 +151,7 @@ class Primitive:
         try:
             backend = self._backends.get(key)
         except TypeError:  # a list among the static arguments
-            return self(*args, **{k: _frozen(v) for k, v in static.items()})
+            return self(*args, **{k: checks.frozen(self, k, v) for k, v in static.items()})
         if backend is None:
             if not any(isinstance(x, Tensor) for x in args) and any(x is not None for x in args):
                 return self(*(x if x is None else as_tensor(x) for x in args), **static)
@@ -344,10 +344,6 @@ class _Pick:
 
 
 pick: Any = _Pick()
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _tensor_or_weak(x: Any) -> Any:

@@ -365,10 +365,10 @@ class Generator:
     """
 
     def __init__(self, seed: int) -> None:
-        self._place(_whole("Generator", "seed", seed, 0, 2**64, "0 <= seed < 2**64"), 0)
+        key = _whole("Generator", "seed", seed, 0, 2**64, "0 <= seed < 2**64")
+        self._place(key, 0, backends.current().asarray)
 
-    def _place(self, key: int, draws: int) -> None:
-        asarray = backends.current().asarray
+    def _place(self, key: int, draws: int, asarray: Callable[[Any], Any]) -> None:
         self._key = key
         self.key = Tensor(asarray(np.array([key], dtype=np.uint64)))
         self.base = Tensor(asarray(np.array([draws], dtype=np.uint64)))
@@ -531,7 +531,7 @@ class Generator:
                 "for example '0x000000000000002a'"
             )
         draws = _whole(where, "draws", state["draws"], 0, 2**64, "0 <= draws < 2**64")
-        self._place(key, draws)
+        self._place(key, draws, self.key.backend.asarray)
 
     def __repr__(self) -> str:
         return f"Generator(key={self._key:#018x}, draws={self.draws})"

@@ -140,18 +140,19 @@ def nearest(queries: Any, references: Any) -> Nearest:
 def duplicates(x: Any, *, within: float = 0.0) -> int:
     """How many of the images (n, ...) have an earlier one at a distance of `within` or less.
 
-    0 counts exact copies only, which says more of images in grey levels than of floats.
+    0 counts exact copies only, which says more of images in grey levels than of floats; above it,
+    up to rounding: an exact copy always counts.
     """
     array = images("duplicates", "x", x)
     if not within >= 0:
         raise ValueError(f"duplicates: within is {within!r}, expected a distance, 0 or more")
     if within == 0:
-        return len(array) - len({row.tobytes() for row in array})
-    repeated = np.zeros(len(array), bool)
+        return len(array) - len({row.tobytes() for row in array + 0})  # -0 + 0 is 0
+    repeated, limit = np.zeros(len(array), bool), within * within + _slack(array, array)
     for rows, columns, d2 in squared_distances(array, array):
         later = np.arange(rows.start, rows.stop)[:, None]
         earlier = np.arange(columns.start, columns.stop) < later
-        repeated[rows] |= ((d2 <= within * within) & earlier).any(axis=1)
+        repeated[rows] |= ((d2 <= limit) & earlier).any(axis=1)
     return int(repeated.sum())
 
 

@@ -235,6 +235,8 @@ class Reference:
         self.extractor, self.value_range, self.seed = extractor, value_range, seed
         self.train, self.test = to_uint8(train, value_range), to_uint8(test, value_range)
         _check(train=self.train, test=self.test)
+        if count < 10:
+            raise ValueError(f"measure: count {count}, expected 10 images or more")
         self.count = min(count, len(self.train))
         report = progress or _silent
         if train_labels is not None:

@@ -16,6 +16,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .. import losses, nn, optim
 from ..graph import no_grad
 from ..optim import Optimizer
@@ -81,7 +83,7 @@ class Adversarial(Model):
              "a finite number >= 0"),
             ("critic_steps", critic_steps, type(critic_steps) is int and critic_steps >= 1,
              "an integer of 1 or more"),
-            ("betas", betas, len(betas) == 2 and all(0 <= b < 1 for b in betas),
+            ("betas", betas, np.shape(betas) == (2,) and all(0 <= b < 1 for b in betas),
              "two numbers in [0, 1)"),
             ("lr", lr, 0 < lr < math.inf, "above 0"),
             ("d_lr", d_lr, d_lr is None or 0 < d_lr < math.inf, "above 0, or None"),

@@ -14,7 +14,7 @@ from ..nn.init import Initialiser
 from ..ops import concatenate, one_hot
 from ..optim import Optimizer
 from ..random import Generator, resolve
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from .prior import codes
 
 Shape = tuple[int, int, int]  # height, width, channels of one image
@@ -64,8 +64,7 @@ class Model(nn.Module):
                 f"{self.name}: it is conditioned on labels and needs to know how many there are; "
                 f"classes is {classes}, expected 2 or more (data with labels, or classes=10)"
             )
-        height, width, channels = (int(n) for n in shape)
-        self.shape: Shape = (height, width, channels)
+        self.shape: Shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.classes = int(classes or 0) if self.conditional else 0
         self.latent = latent
         self.options = options
@@ -175,6 +174,7 @@ class Model(nn.Module):
         """The labels as rows of zeros and a 1, one for each entry of x: (B, classes)."""
         if labels is None:
             raise ValueError(f"{self.name} draws what a label says; give labels (one an image)")
+        labels = as_tensor(labels)
         if labels.shape != x.shape[:1] or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"{self.name}: labels {labels.shape} {labels.dtype}, expected integers, one for "

@@ -100,6 +100,7 @@ class Classifier(Model):
     @no_grad()
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:
         """The accuracy: percent of the images whose likeliest class is their label."""
-        assert labels is not None
+        if labels is None:
+            raise ValueError(f"{self.name}: no labels to compare with; give one an image")
         right = self.logits(x).numpy().argmax(axis=1) == labels.numpy()
         return 100 * float(right.mean())

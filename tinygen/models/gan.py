@@ -44,6 +44,6 @@ class GAN(Adversarial):
         )  # fmt: skip
 
     def judge(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        flat = x.reshape(x.shape[0], -1)
+        flat = x.reshape(x.shape[0], self.pixels)
         logits: Tensor = self.discriminator(self.condition(flat, labels))
         return logits

@@ -66,6 +66,8 @@ class VAE(Model):
             raise ValueError(
                 f"{self.name}: beta {beta} and sigma {sigma}, expected finite numbers >= 0 and > 0"
             )
+        if not 0 < lr < math.inf:
+            raise ValueError(f"{self.name}: lr {lr!r}, expected above 0")
         options = {
             "hidden": list(sizes), "latent": latent, "beta": beta, "likelihood": likelihood,
             "sigma": sigma, "lr": lr,
@@ -97,7 +99,7 @@ class VAE(Model):
 
     def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (B, latent), for images (B, H, W, C)."""
-        flat = self.check_images(x).reshape(x.shape[0], -1)
+        flat = self.check_images(x).reshape(x.shape[0], self.pixels)
         hidden = self.encoder(self.condition(flat, labels))
         return self.to_mu(hidden), self.to_logvar(hidden)
 
@@ -152,6 +154,8 @@ class VAE(Model):
         """
         if self.likelihood == "mse":
             raise ValueError("log_likelihood: 'mse' is no likelihood; train with 'gaussian'")
+        if samples < 1:
+            raise ValueError(f"log_likelihood: samples {samples}, expected 1 or more")
         mu, logvar = self.encode(x, labels)
         rows = []
         for _ in range(samples):

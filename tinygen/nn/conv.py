@@ -12,7 +12,7 @@ from ..random import Generator
 from ..tensor import Tensor, ones, zeros
 from . import init as initialisers
 from .init import Initialiser
-from .layers import normalise, size, with_features
+from .layers import above_0, normalise, size, with_features
 from .module import Buffer, Module, Parameter, assign
 
 __all__ = [
@@ -50,8 +50,8 @@ class _Convolution(Module):
                 "both divisible by groups"
             )
         shape = (*self.kernel_size, in_channels // groups, out_channels // groups)
-        first = initialisers.get(init)  # each group is a convolution with fans of its own
-        weights = [first(shape, rng) for _ in range(groups)]
+        # each group is a convolution with fans of its own
+        weights = [initialisers.start(init, shape, rng) for _ in range(groups)]
         self.weight = Parameter(ops.concatenate(weights, axis=self.joined))
         self.bias = Parameter(zeros(out_channels)) if bias else None
 
@@ -217,7 +217,7 @@ class GroupNorm(Module):
         self.features, self.groups = size(who, "features", features), size(who, "groups", groups)
         if features % groups:
             raise ValueError(f"{who}: {features} features in {groups} groups; expected a divisor")
-        self.eps = eps
+        self.eps = above_0(who, "eps", eps)
         self.weight = Parameter(ones(features))
         self.bias = Parameter(zeros(features))
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from .. import random
 from ..random import Generator
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from ..tensor import zeros as tensor_of_zeros
 
 Shape = tuple[int, ...]
@@ -71,11 +71,16 @@ INITIALISERS: dict[str, Initialiser] = {
 }
 
 
-def get(init: str | Initialiser) -> Initialiser:
-    """An initialiser by its name, or `init` itself if it is a function of (shape, rng)."""
-    if callable(init):
-        return init
-    if init not in INITIALISERS:
+def start(init: str | Initialiser, shape: Shape, rng: Generator | None) -> Tensor:
+    """The first values of a weight, by an initialiser's name or a function of (shape, rng).
+
+    Raises ValueError for an unknown name, and for a function whose result has another shape.
+    """
+    if not callable(init) and init not in INITIALISERS:
         known = ", ".join(INITIALISERS)
         raise ValueError(f"init: {init!r}; expected a function of (shape, rng) or one of {known}")
-    return INITIALISERS[init]
+    made = as_tensor((init if callable(init) else INITIALISERS[init])(shape, rng))
+    if made.shape != shape:
+        raise ValueError(f"init: {init!r} gave a weight {made.shape}; expected {shape}")
+    weight: Tensor = made.astype("float32")
+    return weight

@@ -29,6 +29,12 @@ def size(layer: str, name: str, value: Any) -> int:
     return int(value)
 
 
+def above_0(layer: str, name: str, value: float) -> float:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{layer}: {name} is {value!r}; expected a finite number > 0")
+    return value
+
+
 def with_features(layer: Module, data: Any, features: int, weight: Tensor) -> Tensor:
     """The input as a tensor, with `features` on its last axis and the dtype of the weight."""
     x: Tensor = as_tensor(data)
@@ -124,7 +130,7 @@ class Reshape(Module):
         if x.ndim < 1 or (have % want if -1 in self.shape else have != want):
             who = self.label()
             raise ValueError(f"{who}: input {x.shape}; expected {want} elements a sample")
-        return ops.reshape(x, (x.shape[0], *self.shape))
+        return ops.reshape(x, (len(x), *(have // want if n < 0 else n for n in self.shape)))
 
 
 # ---- layers with weights -------------------------------------------------------------------------
@@ -154,7 +160,7 @@ class Dense(Module):
     ) -> None:  # fmt: skip
         self.in_features = size("Dense", "in_features", in_features)
         self.out_features = size("Dense", "out_features", out_features)
-        self.weight = Parameter(initialisers.get(init)((in_features, out_features), rng))
+        self.weight = Parameter(initialisers.start(init, (in_features, out_features), rng))
         self.bias = Parameter(zeros(out_features)) if bias else None
 
     def forward(self, inputs: Any) -> Tensor:
@@ -171,9 +177,11 @@ class Embedding(Module):
         std: W starts as N(0, std^2).
         rng: generator of the initial vectors; the default generator if None.
 
+    A negative label counts from the end, as an index does.
+
     Raises:
         TypeError: labels that are not integers.
-        IndexError: a label of `count` or more.
+        IndexError: a label outside [-count, count).
     """
 
     shown = ("count", "features")
@@ -186,10 +194,6 @@ class Embedding(Module):
         self.weight = Parameter(initialisers.normal((count, features), rng, std=std))
 
     def forward(self, labels: Any) -> Tensor:
-        labels = as_tensor(labels)
-        if labels.dtype.kind not in "iu":
-            what = f"{self.label()}: labels {labels.shape} {labels.dtype}"
-            raise TypeError(f"{what}; expected integers; convert with .astype('int64')")
         return ops.take(self.weight, labels, axis=0)
 
 
@@ -237,13 +241,10 @@ class BatchNorm(Module):
 
     def __init__(self, features: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
         self.features = size("BatchNorm", "features", features)
-        if not 0 <= momentum <= 1 or not eps > 0:
-            raise ValueError(
-                f"BatchNorm: momentum is {momentum!r} and eps {eps!r}; expected 0 <= momentum <= 1 "
-                "and eps > 0"
-            )
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"BatchNorm: momentum is {momentum!r}; expected from 0 to 1")
         self.momentum = momentum
-        self.eps = eps
+        self.eps = above_0("BatchNorm", "eps", eps)
         self.weight = Parameter(ones(features))
         self.bias = Parameter(zeros(features))
         self.running_mean = Buffer(zeros(features))
@@ -282,7 +283,7 @@ class LayerNorm(Module):
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
         self.features = size("LayerNorm", "features", features)
-        self.eps = eps
+        self.eps = above_0("LayerNorm", "eps", eps)
         self.weight = Parameter(ones(features))
         self.bias = Parameter(zeros(features))
 

@@ -12,7 +12,7 @@ from ..checks import watch
 from ..graph import no_grad
 from ..primitive import primitive
 from ..random import Generator
-from ..tensor import Tensor, as_array, as_tensor
+from ..tensor import Tensor, as_array
 
 T = TypeVar("T")
 
@@ -99,7 +99,7 @@ def restore(who: str, held: Mapping[str, Tensor], state: Mapping[str, Any], stri
         )
     with no_grad():
         for name in both:
-            assign(held[name], as_tensor(given[name]))
+            assign(held[name], Tensor(held[name].backend.asarray(given[name])))
 
 
 # ---- modules -------------------------------------------------------------------------------------

@@ -321,10 +321,11 @@ def conv_transpose2d(
     )
     if padding == "same":
         height, width = x.shape[1] * stride[0], x.shape[2] * stride[1]
-    if height < 1 or width < 1:
+    if height < 1 or width < 1 or 0 in x.shape[1:3]:
         raise ValueError(
             f"{who}: x {x.shape}, w {w.shape}, {window} leave an output of {height} x {width}; "
-            "expected (H - 1) stride + dilation (KH - 1) + 1 - padding + output_padding >= 1"
+            "expected H >= 1 and (H - 1) stride + dilation (KH - 1) + 1 - padding + output_padding "
+            ">= 1, and so for W"
         )
     y = conv2d_dx(x, w, size=(height, width), window=window)
     return y if b is None else y + b

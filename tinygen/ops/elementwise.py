@@ -1,8 +1,10 @@
 """Elementwise operations: the reference and the rule of calculus of each, side by side.
 
-In a rule `g` is the cotangent of the output and `ans` the output itself. Where a slope or a value
-may be infinite the rule goes through `guarded_mul` or `guarded_div`, which are 0 wherever the
-cotangent is exactly 0, so a branch that `where` did not take leaks no NaN.
+In a rule `g` is the cotangent of the output and `ans` the output itself. Where a function's own
+slope or value may be infinite the rule goes through `guarded_mul` or `guarded_div`, which are 0
+wherever the cotangent is exactly 0. So a branch that `where` did not take leaks no NaN from log,
+sqrt, a division, a power or exp. A plain product has no such guard: x log x at 0 needs an argument
+that is chosen as well, log(where(x > 0, x, 1)).
 """
 
 from __future__ import annotations
@@ -62,36 +64,6 @@ def mul(xp: XP, x: Array, y: Array) -> Array:
 
 
 mul.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)
-
-
-@primitive(broadcasts=True, floats=True)
-def guarded_mul(xp: XP, c: Array, slope: Array) -> Array:
-    """c slope, and exactly 0 where c is exactly 0, even if slope is infinite or NaN."""
-    return xp.where(xp.equal(c, 0), 0, xp.multiply(c, slope))
-
-
-guarded_mul.vjp(c=lambda g, slope: guarded_mul(g, slope), slope=lambda g, c: guarded_mul(g, c))
-
-
-@primitive(broadcasts=True, floats=True)
-def guarded_div(xp: XP, c: Array, y: Array) -> Array:
-    """c / y, and exactly 0 where c is exactly 0, even if y is 0."""
-    return xp.where(xp.equal(c, 0), 0, xp.divide(c, y))
-
-
-guarded_div.vjp(
-    c=lambda g, y: guarded_div(g, y),
-    y=lambda g, y, ans: guarded_mul(g, -guarded_div(ans, y)),
-)
-
-
-@primitive(broadcasts=True, floats=True)
-def div(xp: XP, x: Array, y: Array) -> Array:
-    """x / y."""
-    return xp.divide(x, y)
-
-
-div.vjp(x=lambda g, y: guarded_div(g, y), y=lambda g, y, ans: guarded_mul(g, -(ans / y)))
 
 # ---- comparisons: booleans, no gradient ----------------------------------------------------------
 
@@ -210,6 +182,38 @@ def sign(xp: XP, x: Array) -> Array:
 
 abs.vjp(x=lambda g, x: g * sign(x))
 
+# ---- products that are 0 where nothing flows, and division ---------------------------------------
+
+
+@primitive(broadcasts=True, floats=True)
+def guarded_mul(xp: XP, c: Array, slope: Array) -> Array:
+    """c slope, and exactly 0 where c is exactly 0, even if slope is infinite or NaN."""
+    return xp.where(xp.equal(c, 0), 0, xp.multiply(c, slope))
+
+
+guarded_mul.vjp(c=lambda g, slope: guarded_mul(g, slope), slope=lambda g, c: guarded_mul(g, c))
+
+
+@primitive(broadcasts=True, floats=True)
+def guarded_div(xp: XP, c: Array, y: Array) -> Array:
+    """c / y, and exactly 0 where c is exactly 0, even if y is 0."""
+    return xp.where(xp.equal(c, 0), 0, xp.divide(c, y))
+
+
+guarded_div.vjp(
+    c=lambda g, y: guarded_div(g, y),
+    y=lambda g, y, ans: where(ans == 0, 0.0, guarded_mul(g, -guarded_div(ans, y))),
+)
+
+
+@primitive(broadcasts=True, floats=True)
+def div(xp: XP, x: Array, y: Array) -> Array:
+    """x / y."""
+    return xp.divide(x, y)
+
+
+div.vjp(x=lambda g, y: guarded_div(g, y), y=lambda g, y, ans: guarded_mul(g, -(ans / y)))
+
 # ---- exponentials, roots, waves ------------------------------------------------------------------
 
 
@@ -302,8 +306,7 @@ def power(x: Any, y: Any) -> Tensor:
 
     d/dx = y x^(y-1), d/dy = x^y log x, and 0 at x = 0.
     """
-    if isinstance(y, np.generic):
-        y = y.item()
+    x, y = (v.item() if isinstance(v, np.generic) else v for v in (x, y))
     if y.__class__ not in SCALARS:
         y = as_tensor(y)
         return power_xy(full_like(y, x) if x.__class__ in SCALARS else x, y)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .. import checks
@@ -52,6 +53,6 @@ def linear(x: Any, w: Any, b: Any = None) -> Tensor:
     """x @ w + b: (..., k), (k, m), (m,) -> (..., m). The map of a dense layer; b may be None."""
     x, w, b = as_tensor(x), as_tensor(w), b if b is None else as_tensor(b)
     checks.linear(x, w, b)
-    rows = x if x.ndim == 2 else reshape(x, (-1, x.shape[-1]))
+    rows = x if x.ndim == 2 else reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
     out = matmul_nd(rows, w) if b is None else linear_fused(rows, w, b)
     return out if x.ndim == 2 else reshape(out, (*x.shape[:-1], w.shape[1]))

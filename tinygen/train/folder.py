@@ -18,7 +18,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..io import Arrays, save, write_text
+from ..io import Arrays, plain, save, write_text
 from .checkpoint import check_format, read
 
 KEEP = 2  # rolling checkpoints
@@ -36,20 +36,25 @@ class RunFolder:
         self.history = self.path / "history"
         self.evaluation = self.path / "evaluation.json"
 
-    def create(self) -> None:
-        """Make the folder; raises FileExistsError if it holds anything."""
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the folder, with its configuration; FileExistsError if it holds anything.
+
+        Raises TypeError for a configuration that has no form in JSON; nothing is made then.
+        """
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise FileExistsError(
                 f"{self.path} exists and is not empty; continue that run with --resume, or name "
                 "another folder with --out"
             )
+        text = _text(config)
         for folder in (self.path, self.checkpoints, self.history):
             folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.config, text)
 
     # ---- configuration and log ---------------------------------------------------------------
 
     def write_config(self, config: dict[str, Any]) -> None:
-        write_text(self.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        write_text(self.config, _text(config))
 
     def read_config(self) -> dict[str, Any]:
         """config.json; raises ValueError if this is no run folder."""
@@ -141,3 +146,7 @@ class RunFolder:
         if damaged:
             raise ValueError(f"no checkpoint of {self.path} can be read: {'; '.join(damaged)}")
         return None
+
+
+def _text(config: dict[str, Any]) -> str:
+    return json.dumps(config, indent=2, ensure_ascii=False, default=plain) + "\n"

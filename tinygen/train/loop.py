@@ -418,9 +418,9 @@ def _fit(
             elsewhere = _resume(training, folder, config)
             if elsewhere:
                 show.say(f"resuming with other {', '.join(elsewhere)}: the bits may differ")
+            folder.write_config(config)
         else:
-            folder.create()
-        folder.write_config(config)
+            folder.create(config)
     began = time.perf_counter()
     with np.errstate(all="ignore"), Interrupt() as interrupt, show:
         interrupted = not _run(training, folder, interrupt, show)
