@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tinygen as tg
 from tinygen.train import RunFolder
@@ -20,6 +21,17 @@ def idx(path, array, labels=False):
     opened = gzip.open if path.suffix == ".gz" else open
     with opened(path, "wb") as file:
         file.write(header + array.astype(np.uint8).tobytes())
+
+
+def photos(folder, size=12, **classes):
+    """A folder of images, so many for each class, with noise around a grey of the class's own."""
+    rng = np.random.default_rng(0)
+    for name, (grey, count) in classes.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = np.clip(rng.normal(grey, 10, (size, size)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{i}.png")
+    return folder
 
 
 # ---- the main job --------------------------------------------------------------------------------
@@ -72,6 +84,61 @@ def test_pictures_of_every_kind(tinygen, tmp_path):
         code, _, err = tinygen("sample", run, *words, "--out", name)
         assert code == 0, err
         assert (tmp_path / name).stat().st_size > 500
+
+
+def test_other_data_are_scaled_and_matched_by_the_names_of_classes(tinygen, tmp_path):
+    photos(tmp_path / "photos", day=(200, 40), night=(40, 40))
+    words = ["--size", 8, "--width", 0.5, "--features", 8, "--epochs", 10, "--batch-size", 18]
+    words += ["--lr", 0.01, "--dropout", 0, "--ema", 0]
+    assert tinygen("train", "classifier", "--data", "photos", *words, "--out", "judge")[0] == 0
+    photos(tmp_path / "more", size=20, night=(40, 30))
+    code, out, err = tinygen("evaluate", "judge", "--data", "more", "--json")
+    assert code == 0, err
+    assert [f["value"] for f in json.loads(out)["figures"]] == [100, 100]  # night is label 1 there
+    photos(tmp_path / "dusk", dusk=(100, 12), night=(40, 12))
+    code, _, err = tinygen("evaluate", "judge", "--data", "dusk")
+    assert code == 2
+    assert "the run knows day, night, and not dusk" in err
+    photos(tmp_path / "bare" / "x", all=(40, 12))
+    code, _, err = tinygen("evaluate", "judge", "--data", tmp_path / "bare" / "x" / "all")
+    assert code == 2
+    assert "goes by labels, which 'all' lacks; expected a sub-folder for each class: day" in err
+
+    assert "classes   0 day, 1 night" in tinygen("info", "judge")[1]
+    assert tinygen("train", "cgan", "--data", "photos", "--size", 8, "--epochs", 1)[0] == 0
+    drawn = []
+    for label in ("night", 1):
+        code, _, err = tinygen("sample", "runs/cgan-photos", "--label", label, "--out", "a.png")
+        assert code == 0, err
+        drawn.append((tmp_path / "a.png").read_bytes())
+    assert drawn[0] == drawn[1]
+    code, _, err = tinygen("sample", "runs/cgan-photos", "--label", "noon", "--out", "a.png")
+    assert code == 2
+    assert "--label 'noon', expected a number, or one of day, night" in err
+
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    code, _, err = tinygen("evaluate", "judge")
+    assert code == 2
+    assert "is not there any more; if it was moved, name it with --data" in err
+    resume = ["train", "cgan", "--out", "runs/cgan-photos", "--resume", "--epochs", 2]
+    code, _, err = tinygen(*resume, "--data", "moved", "--size", 10)
+    assert code == 2
+    assert "was trained with --size [8, 8]; a run is resumed with the same data" in err
+    code, _, err = tinygen(*resume, "--data", "moved")
+    assert code == 0, err
+
+
+def test_models_that_go_by_labels_need_some(tinygen, tmp_path):
+    photos(tmp_path, all=(40, 12))
+    for model, more in (("cgan", "or train gan"), ("classifier", "")):
+        code, _, err = tinygen("train", model, "--data", "all")
+        assert code == 2
+        assert "and 'all' has none; use a folder with a sub-folder for each class" in err
+        assert more in err
+    assert not (tmp_path / "runs").exists()
+    code, _, err = tinygen("train", "vae", "--data", "all", "--hidden", "16 16")
+    assert code == 2
+    assert "--hidden '16 16', expected widths separated by commas" in err
 
 
 def test_the_same_seed_draws_the_same_picture(tinygen, tmp_path):

@@ -400,6 +400,60 @@ def test_folder_with_classes(tmp_path):
     assert data.name == root.name
 
 
+def test_kinds_of_image_files(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 256, (3, 6, 5, 3), np.uint8)
+    for k, ending in enumerate(("bmp", "webp", "TIFF")):
+        (tmp_path / "ab"[k % 2]).mkdir(exist_ok=True)
+        Image.fromarray(whole[k]).save(tmp_path / "ab"[k % 2] / f"{k}.{ending}", lossless=True)
+    Image.fromarray(whole[0]).save(tmp_path / "b" / "9.gif")
+    found = load(tmp_path)
+    assert found.classes == ("a", "b")
+    assert found.images.shape == (4, 6, 5, 3)
+    np.testing.assert_array_equal(found.images[[0, 1, 2]], whole[[0, 2, 1]])  # a/0, a/2, b/1
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "1.HEIC").write_bytes(b"what phones write")
+    with pytest.raises(DataError, match=r"1.HEIC: images of this kind are not read; convert them"):
+        load(tmp_path)
+
+
+def test_runs_among_the_images_are_no_data(tmp_path):
+    for name in "ab":
+        write_png(tmp_path / name / "0.png", np.zeros((4, 4)))
+    before = load(tmp_path).fingerprint
+    run = tmp_path / "runs" / "vae-photos"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    write_png(run / "samples.png", np.zeros((9, 9)))
+    assert load(tmp_path).fingerprint == before
+    assert load(tmp_path).classes == ("a", "b")
+
+
+def test_a_folder_is_called_by_its_own_name(tmp_path, monkeypatch):
+    write_png(tmp_path / "cats" / "0.png", np.zeros((4, 4)))
+    monkeypatch.chdir(tmp_path / "cats")
+    assert load(".").name == "cats"
+
+
+def test_labels_counted_in_other_classes():
+    images = np.zeros((3, 2, 2, 1), np.uint8)
+    held_out = Dataset("x", images[:1], np.array([1]), ("day", "night"))
+    data = Dataset("x", images, np.array([0, 1, 1]), ("day", "night"), test=held_out)
+    more = data.with_classes(("dawn", "night", "day"))
+    assert more.labels.tolist() == [2, 1, 1]
+    assert more.test.labels.tolist() == [1]
+    assert more.classes == more.test.classes == ("dawn", "night", "day")
+
+
+@pytest.mark.parametrize("split", ["val", "valid", "validation"])
+def test_folder_with_train_and_validation(tmp_path, split):
+    for part, count in (("train", 3), (split, 1)):
+        for i in range(count):
+            write_png(tmp_path / part / "cat" / f"{i}.png", np.full((4, 4), i))
+    data = load(tmp_path)
+    assert (data.classes, len(data), len(data.test)) == (("cat",), 3, 1)
+
+
 def test_folder_with_train_and_test(tmp_path):
     for split, count in (("train", 3), ("test", 2)):
         for name in ("cat", "dog"):

@@ -56,6 +56,36 @@ def test_parts_and_precisions_are_chosen(tinygen, run, tmp_path):
     assert sizes == sorted(sizes, reverse=True)
 
 
+def test_no_file_is_lost(tinygen, run, tmp_path):
+    shutil.copytree(run("vae"), tmp_path / "model")
+    weights = (tmp_path / "model" / "model.safetensors").read_bytes()
+    inside = tmp_path / "model" / "model.safetensors"
+    code, _, err = tinygen("export", "model", "--to", "safetensors", "--out", inside)
+    assert code == 2
+    assert "has the weights of a run, which would be lost" in err
+    assert inside.read_bytes() == weights
+    (tmp_path / "NOTES.md").write_text("mine")
+    code, _, err = tinygen("export", "model", "--to", "safetensors", "--out", "NOTES.safetensors")
+    assert code == 2
+    assert "NOTES.md exists, and would be written beside NOTES.safetensors" in err
+    assert (tmp_path / "NOTES.md").read_text() == "mine"
+    assert not (tmp_path / "NOTES.safetensors").exists()
+
+
+def test_what_it_says_to_do_next_can_be_done(tinygen, run, tmp_path):
+    _, out, _ = tinygen("export", run("vae"), "--to", "safetensors", "--out", "a.safetensors")
+    assert "next  a.md says how to load it" in out
+    assert '"a.safetensors"' in (tmp_path / "a.md").read_text()
+    (tmp_path / "my out").mkdir()
+    _, out, _ = tinygen("export", run("vae"), "--to", "python", "--out", "my out/vae.py")
+    assert "next  python3 'my out/vae.py' --n 16" in out
+    (tmp_path / "vae").mkdir()  # where the compiler's result would go
+    _, out, _ = tinygen("export", run("vae"), "--to", "c", "--out", "vae.c")
+    assert "-o vae_draw && ./vae_draw --n 16" in out
+    _, out, _ = tinygen("export", run("vae"), "--to", "c", "--part", "encoder", "--out", "e.c")
+    assert "the first lines of e.c say what to call" in out
+
+
 def test_a_hostile_name_is_only_a_name(tinygen, run, tmp_path):
     path = tmp_path / HOSTILE.replace("/", "")
     shutil.copytree(run("vae"), path)

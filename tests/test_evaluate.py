@@ -1,6 +1,7 @@
 """Measuring what a model draws: after training by `tinygen evaluate`, and while it trains."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -226,6 +227,64 @@ def test_evaluate_command(tinygen, judge, tmp_path):
     code, _, err = tinygen("evaluate", "run", "--classifier", judge)
     assert code == 2
     assert "no model.safetensors yet" in err
+
+
+def test_figures_are_kept_for_each_set_of_weights(tinygen, judge, tmp_path):
+    words = ["--epochs", 2, "--hidden", 12, "--lr", 0.3, "--out", "run"]  # the second is worse
+    assert tinygen("train", "vae", *DATA, *words)[0] == 0
+    fast = ["--n", 0, "--samples", 2, "--nll-images", 10]
+    assert tinygen("evaluate", "run", *fast)[0] == 0
+    told = tinygen("info", "run")[1]
+    assert "importance-sampled NLL" in told
+    folder = train.RunFolder(tmp_path / "run")
+    last, best = (
+        train.pictures.fingerprint(train.open_run(folder.path, best=which).model)
+        for which in (False, True)
+    )
+    assert tinygen("evaluate", "run", *fast, "--best")[0] == 0
+    assert tinygen("info", "run")[1] == told
+    assert len(folder.read_evaluation(last)["figures"]) == 4
+    assert len(folder.read_evaluation(best)["figures"]) == 4
+
+    folder.evaluation.write_text('{"weights"')
+    with pytest.raises(ValueError, match=r"evaluation.json is damaged; `tinygen evaluate` writes"):
+        folder.read_evaluation(last)
+    assert tinygen("export", "run", "--to", "python")[0] == 0
+    assert tinygen("evaluate", "run", *fast)[0] == 0
+    assert len(folder.read_evaluation(last)["figures"]) == 4
+
+
+def test_figures_that_cannot_be_kept_are_shown(tinygen, judge, tmp_path, monkeypatch):
+    assert tinygen("train", "vae", *DATA, "--epochs", 1, "--hidden", 12, "--out", "run")[0] == 0
+
+    def full(self, kept):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train.RunFolder, "write_evaluation", full)
+    fast = ["--n", 0, "--samples", 2, "--nll-images", 10]
+    code, out, err = tinygen("evaluate", "run", *fast)
+    assert code == 0
+    assert "negative ELBO" in out
+    assert "the figures were not kept" in err
+
+
+def test_a_run_is_resumed_with_its_classifier_wherever_it_lies(tinygen, judge, tmp_path):
+    shutil.copytree(judge, tmp_path / "judge")
+    words = ["--batch-size", 30, "--hidden", 12, "--evaluate-every", 1, "--out", "run"]
+    first = tinygen("train", "gan", *DATA, *words, "--epochs", 1, "--classifier", "judge")
+    assert first[0] == 0, first[2]
+    (tmp_path / "judge").rename(tmp_path / "moved")
+    resume = ["train", "gan", "--out", "run", "--resume", "--epochs", 2]
+    code, _, err = tinygen(*resume)
+    assert code == 2
+    assert "judge holds no trained classifier" in err
+    code, _, err = tinygen(*resume, "--classifier", "moved")
+    assert code == 0, err
+    other = ["--epochs", 1, "--batch-size", 30, "--width", 0.25, "--features", 8, "--out", "other"]
+    assert tinygen("train", "classifier", *DATA, *other)[0] == 0
+    code, _, err = tinygen(*resume[:-1], 3, "--classifier", "other")
+    assert code == 2
+    assert "a run is resumed with the same one" in one_line(err)
 
 
 def test_a_vae_has_its_own_figures_besides(tinygen, judge, tmp_path):

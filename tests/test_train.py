@@ -415,6 +415,12 @@ def test_divergence_by_a_huge_learning_rate_is_explained(strokes):
         train.fit(model, strokes, 20, lr=1e6, batch_size=20, progress=False)
 
 
+def test_a_held_out_figure_that_is_not_finite_is_divergence(strokes, monkeypatch):
+    monkeypatch.setattr(models.VAE, "validate", lambda *_: float("nan"))
+    with pytest.raises(train.Diverged, match=r"diverged in epoch 1, step 5: held out = nan"):
+        fit("vae", strokes)
+
+
 # ---- what is refused -----------------------------------------------------------------------------
 
 

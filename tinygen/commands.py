@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -358,8 +360,8 @@ def train_command(
         asked = {k for k in context.params if _source(context, k) not in default}
         options = {**config["model"]["options"], **options}
         how = {k: v if k in asked else config["training"].get(k, v) for k, v in how.items()}
-        if "data" not in asked and config["data"]["source"] is not None:
-            source = {"source": config["data"]["source"], **config["data"]["options"]}
+        if config["data"]["source"] is not None:
+            source = _same_source(out, source, config["data"], asked)
     make: Any = models.find(model)
     _refuse_foreign(make, options)
     if backend != BackendName("cupy") and not resume:
@@ -368,6 +370,7 @@ def train_command(
     dataset = load(source.pop("source"), **source)
     if out is None:
         out = _new_folder(model, dataset)
+    train.loop.check_labels(make, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
     show = console()
     with use_backend(str(backend), str(precision)):
@@ -389,6 +392,21 @@ def train_command(
     show.print(f"next     tinygen sample {_quoted(out)} --n 64 --out grid.png", markup=False)
 
 
+def _same_source(
+    out: Path, given: dict[str, Any], data: dict[str, Any], asked: set[str]
+) -> dict[str, Any]:
+    """What the data of a run are loaded with; they may lie elsewhere now (--data)."""
+    options = data["options"]
+    for name in ("size", "channels", "n"):
+        had, wanted = options.get(name), given[name]
+        if name in asked and wanted != had and [wanted, wanted] != had:
+            raise ValueError(
+                f"{out} was trained with --{name} {had or 'as the images are'}; a run is resumed "
+                "with the same data"
+            )
+    return {**options, "source": given["source"] if "data" in asked else data["source"]}
+
+
 def _quoted(path: Path) -> str:
     """A path as it is typed in a shell."""
     return shlex.quote(str(path))
@@ -401,7 +419,7 @@ def _source(context: typer.Context, name: str) -> str:
 
 
 def _widths(text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"\d+(,\d+)*", text.replace(" ", "")):
+    if not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", text):
         raise ValueError(f"--hidden {text!r}, expected widths separated by commas: 512,256")
     return tuple(int(n) for n in text.split(","))
 
@@ -448,7 +466,8 @@ def sample_command(
     n: Annotated[int, typer.Option("--n", help="How many images.", min=1)] = 64,
     out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
     label: Annotated[
-        int | None, typer.Option(help="Draw this class (models trained with labels).")
+        str | None,
+        typer.Option(help="Draw this class, by its number or name (models trained with labels)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.", min=0)] = 0,
     interpolate: Annotated[
@@ -476,22 +495,35 @@ def sample_command(
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as PNG; name a file ending in .png")
     rows = max(1, n // 10)
+    number = None if label is None else _number(label, result.data.get("classes") or ())
     if interpolate:
         columns = min(n, 10)
-        images = result.interpolate(rows, columns, label, seed)
+        images = result.interpolate(rows, columns, number, seed)
     elif traverse:
         columns = min(n, 10)
-        images = result.traverse(rows, columns, label, seed)
+        images = result.traverse(rows, columns, number, seed)
     elif around is not None:
         height, width, channels = result.model.shape
         image = load_image(around, (height, width), channels)
-        images = result.around(image, n, spread, label, seed)
+        images = result.around(image, n, spread, number, seed)
     else:
-        images = result.sample(n, label, seed)
+        images = result.sample(n, number, seed)
         columns = pictures.COLUMNS if result.model.conditional and label is None else None
     text = pictures.note(result.model, seed)
     result.picture(images, columns).save(out, text)
     console().print(f"{len(images)} images in {out}", markup=False)
+
+
+def _number(label: str, classes: Sequence[str]) -> int:
+    """A label as a number: itself, or the place of a class of that name."""
+    if re.fullmatch(r"[+-]?\d+", label.strip()):
+        return int(label)
+    if label not in classes:
+        raise ValueError(
+            f"--label {label!r}, expected a number"
+            + (f", or one of {', '.join(classes)}" if classes else "")
+        )
+    return list(classes).index(label)
 
 
 def load_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[Any]:
@@ -577,34 +609,40 @@ def info_command(
     table = Table(show_header=False, box=None, pad_edge=False)
     data = config["data"]
     shape = " x ".join(str(v) for v in data["shape"])
-    table.add_row("options", ", ".join(f"{k} {v}" for k, v in model.options.items()))
+
+    def row(name: str, text: str) -> None:
+        table.add_row(name, escape(text))
+
+    row("options", ", ".join(f"{k} {v}" for k, v in model.options.items()))
+    if model.classes and data.get("classes"):
+        row("classes", ", ".join(f"{k} {name}" for k, name in enumerate(data["classes"])))
     held_out = f"{data['test_n']:,} held out, hash {data['fingerprint'][:12]}"
-    table.add_row("data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}")
-    table.add_row("training", ", ".join(f"{k} {v}" for k, v in config["training"].items()))
-    table.add_row("versions", ", ".join(f"{k} {v}" for k, v in config["versions"].items()))
-    table.add_row("weights", f"hash {pictures.fingerprint(model)}")
+    row("data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}")
+    row("training", ", ".join(f"{k} {v}" for k, v in config["training"].items()))
+    row("versions", ", ".join(f"{k} {v}" for k, v in config["versions"].items()))
+    row("weights", f"hash {pictures.fingerprint(model)}")
     if result.epochs:
         last = result.epochs[-1]
         figures = ", ".join(f"{k} {v:.4g}" for k, v in last["losses"].items())
         if last.get("validation") is not None:
             figures += f", held out {last['validation']:.2f}"
         done = f"epoch {last['epoch']} of {config['training']['epochs']}, step {last['step']}"
-        table.add_row("results", f"{done}: {figures}")
+        row("results", f"{done}: {figures}")
     kept = train.RunFolder(run_folder).read_evaluation(pictures.fingerprint(model))
     for f in kept["figures"]:
         unit = f.get("unit", train.Figure.unit)
         figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} {unit}"
-        table.add_row("", f"{figure} ({f['protocol']})")
+        row("", f"{figure} ({f['protocol']})")
     if kept["quality"] is not None:
         measured = (
             f"{m['name']} {m['value']:.4g} (real {m['floor']:.4g})"
             for m in kept["quality"]["measures"]
             if m["name"] in train.loop.TOLD
         )
-        table.add_row("", f"{', '.join(measured)} ({kept['quality']['protocol']})")
+        row("", f"{', '.join(measured)} ({kept['quality']['protocol']})")
     if result.interrupted:
         command = f"tinygen train {model.name} --out {_quoted(run_folder)} --resume"
-        table.add_row("state", f"not finished; go on with `{command}`")
+        row("state", f"not finished; go on with `{command}`")
     show.print(table)
 
 
@@ -615,7 +653,11 @@ def info_command(
 def evaluate_command(
     run_folder: RunArgument,
     data: Annotated[
-        str | None, typer.Option(help="Other data than it was trained on.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Other data than it was trained on; scaled to the size of its images.",
+            show_default=False,
+        ),
     ] = None,
     n: Annotated[
         int | None,
@@ -640,9 +682,7 @@ def evaluate_command(
     ] = 1000,
     seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
     best: BestOption = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print evaluation.json instead of tables.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure what a model draws against held-out images, beside real training images (floor).
 
@@ -683,20 +723,36 @@ def evaluate_command(
         "figures": [dataclasses.asdict(f) for f in figures],
         "quality": None if quality is None else quality.describe(),
     }
-    if data is None:  # what was not measured now stays as it was, for the same weights
-        folder = train.RunFolder(run_folder)
-        earlier = folder.read_evaluation(kept["weights"])
-        folder.write_evaluation({**earlier, **{k: v for k, v in kept.items() if v}})
     if as_json:
         print(json.dumps(kept, indent=2))
-        return
-    show = console()
-    if figures:
-        _show_figures(show, figures)
-    if quality is not None and extractor is not None:
-        _show_quality(show, quality, extractor)
-    if why:
-        show.print(f"what it draws was not measured: {why}", markup=False)
+    else:
+        show = console()
+        if figures:
+            _show_figures(show, figures)
+        if quality is not None and extractor is not None:
+            _show_quality(show, quality, extractor)
+        if why:
+            show.print(f"what it draws was not measured: {why}", markup=False)
+    if data is None:
+        _keep(train.RunFolder(run_folder), kept)
+
+
+def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> None:
+    """Keep figures in the run; those that were not measured now stay, for the same weights.
+
+    They are on the screen already, so that a folder without room for them is no more than told.
+    """
+    try:
+        earlier = folder.read_evaluation(kept["weights"])
+    except ValueError:  # damaged: written anew
+        earlier = {}
+    try:
+        folder.write_evaluation({**kept, **earlier, **{k: v for k, v in kept.items() if v}})
+    except OSError as error:
+        Console(stderr=True).print(
+            f"warning: the figures were not kept: {error}", markup=False, soft_wrap=True,
+            style="yellow",
+        )  # fmt: skip
 
 
 def _show_figures(show: Console, figures: list[train.Figure]) -> None:

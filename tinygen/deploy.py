@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 import webbrowser
 from enum import StrEnum
 from pathlib import Path
@@ -41,12 +43,13 @@ LicenceOption = Annotated[
 SIZES = {"float32": 1, "float16": 2, "int8": 4}
 TOLD = {  # what to do with a file
     "python": "python3 {file} --n 16 --out grid.png      (needs Python and nothing else)",
-    "c": "cc -O3 -D{upper}_MAIN {file} -lm -o {name} && ./{name} --n 16 --out grid.png",
+    "c": "cc -O3 -D{upper}_MAIN {file} -lm -o {program} && ./{program} --n 16 --out grid.png",
     "html": "open {file} in a browser",
-    "js": 'import {{ generate }} from "./{file}"',
+    "js": 'import {{ generate }} from "./{base}"',
     "onnx": "any ONNX runtime: inputs and outputs are named in its metadata",
-    "safetensors": "{name}.md says how to load it",
+    "safetensors": "{card} says how to load it",
 }
+CALLED = ("python", "c", "js")  # an encoder of these is called by other code
 
 
 def made_from(
@@ -62,7 +65,10 @@ def made_from(
         "data hash": str(data.get("fingerprint", ""))[:16], "epochs": len(run.epochs),
         "seed": run.seed,
     }  # fmt: skip
-    quality = None if folder is None else folder.read_evaluation(weights)["quality"]
+    quality = None
+    if folder is not None:
+        with contextlib.suppress(ValueError):  # a damaged file of figures is no reason to stop
+            quality = folder.read_evaluation(weights)["quality"]
     if quality is not None:
         told = [m for m in quality["measures"] if m["name"] in train.loop.TOLD]
         about |= {m["name"]: m["value"] for m in told}
@@ -106,7 +112,13 @@ def export_command(
     path = Path(f"{made.name}{suffix}") if out is None else out
     if path.suffix != suffix:
         raise ValueError(f"--out {path}: {to} is written as {suffix}; name a file ending so")
-    options = {"lower_conv_transpose": True} if lower_conv_transpose else {}
+    if path.name == "model.safetensors" and (path.parent / "config.json").exists():
+        raise ValueError(
+            f"{path} has the weights of a run, which would be lost; name another file with --out"
+        )
+    options: dict[str, Any] = {"lower_conv_transpose": True} if lower_conv_transpose else {}
+    if to == "safetensors":
+        options = {"file": path.name}
     paths = export.write(str(to), made, path, **options)
     show = console()
     for written in paths:
@@ -115,7 +127,13 @@ def export_command(
         f"{made.model}, {made.nbytes:,} bytes of {precision} weights; terms of weights and data: "
         f"{licence}", markup=False,
     )  # fmt: skip
-    told = TOLD[to].format(file=path.name, name=made.name, upper=made.name.upper())
+    program = f"{made.name}_draw" if Path(made.name).exists() else made.name
+    told = TOLD[to].format(
+        file=shlex.quote(str(path)), base=path.name, card=path.with_suffix(".md"), program=program,
+        upper=made.name.upper(),
+    )  # fmt: skip
+    if part == "encoder" and to in CALLED:
+        told = f"the first lines of {path} say what to call"
     show.print(f"next  {told}", markup=False)
 
 
@@ -153,6 +171,14 @@ def verify_command(
     n: Annotated[
         int, typer.Option("--n", help="float16, int8: images for their cost in KID.", min=0)
     ] = 2000,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            help="float16, int8: run of a classifier for the KID, for other data than mnist and "
+            "strokes.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     best: BestOption = False,
 ) -> None:
@@ -179,7 +205,7 @@ def verify_command(
         cost = None
         if precision != "float32" and n:
             status.update("measuring the cost in KID")
-            cost = kid_cost(run, made, n)
+            cost = kid_cost(run, made, n, classifier)
     if as_json:
         kept = {"rows": [vars(row) for row in rows], "kid": cost, "precision": str(precision)}
         print(json.dumps(kept, indent=2))
@@ -189,14 +215,16 @@ def verify_command(
         raise typer.Exit(1)
 
 
-def kid_cost(run: train.Run, made: export.Artefact, n: int) -> dict[str, Any]:
+def kid_cost(
+    run: train.Run, made: export.Artefact, n: int, classifier: Path | None = None
+) -> dict[str, Any]:
     """KID of n images drawn with the checkpoint's weights and with the exported ones.
 
     Keys: checkpoint, exported, images, classifier; or why, where it could not be measured.
     """
     try:
         data = run.load_data()
-        extractor = train.find_extractor(data)
+        extractor = train.find_extractor(data, classifier)
         real = (data.test or data).images[:n]
         z = made.codes(n, seed=1)
         labels = None

@@ -118,6 +118,15 @@ class Dataset:
             "test_n": 0 if self.test is None else len(self.test),
         }
 
+    def with_classes(self, classes: Sequence[str]) -> Dataset:
+        """The same images, their labels counted in other classes, among which are all of theirs."""
+        places = np.array([list(classes).index(name) for name in self.classes or ()], np.int64)
+        labels = None if self.labels is None else places[self.labels]
+        test = None if self.test is None else self.test.with_classes(classes)
+        return Dataset(
+            self.name, self.images, labels, classes, self.table, test, self.source, self.options
+        )
+
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """The places of all images in the order of an epoch: a function of (seed, epoch) alone."""
         with use_backend("numpy"):

@@ -122,7 +122,7 @@ def decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
         raise
     except Exception as error:  # broken files raise nearly every exception there is
         raise DataError(
-            f"{path}: cannot be read as an image ({error}); expected a whole PNG or JPEG file; "
+            f"{path}: cannot be read as an image ({error}); expected a whole image file; "
             "remove or replace it"
         ) from error
     return array.reshape(*array.shape[:2], -1)

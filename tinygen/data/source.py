@@ -21,7 +21,9 @@ from .strokes import DIGIT_WORDS, strokes
 __all__ = ["NAMES", "load"]
 
 NAMES = ("strokes", "mnist", "fashion-mnist")
-ENDINGS = (".png", ".jpg", ".jpeg")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FOREIGN = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".psd", ".svg", ".raw", ".dng", ".cr2")
+HELD_OUT = ("test", "val", "valid", "validation")  # folders beside "train", the first there is
 # (images, labels) of the training and of the test split in .npz files: Keras, MedMNIST
 KEYS = (
     (("x_train", "y_train"), ("x_test", "y_test")),
@@ -47,10 +49,11 @@ def load(
     """Load images to train on, with held-out ones in `.test`.
 
     source: "strokes" (drawn here; n = 20,000 unless given), "mnist" or "fashion-mnist" (downloaded
-    once), or the path of a folder with IDX files, a folder of PNG or JPEG files (sub-folders are
-    classes, or the splits "train" and "test"), a .npy file (N, H, W), (N, H, W, C) or (N, C, H, W),
-    a .npz file with the keys of Keras or MedMNIST; or an array of images, with `labels`.  A path
-    that has one of the three names is written with a separator: "./mnist".
+    once), or the path of a folder with IDX files, a folder of PNG, JPEG, WebP, TIFF, BMP or GIF
+    files (sub-folders are classes, or the splits "train" and "test" or "val"), a .npy file
+    (N, H, W), (N, H, W, C) or (N, C, H, W), a .npz file with the keys of Keras or MedMNIST; or an
+    array of images, with `labels`.  A path that has one of the three names is written with a
+    separator: "./mnist".
 
     size: height and width in pixels, or (height, width); images are scaled, not cropped.
     channels: 1 or 3, converting.  n: take only so many training images, chosen by the seed.
@@ -101,7 +104,14 @@ def load(
         )
     read = _read_path(path, extent, bounds)
     return _finish(
-        path.name or name, os.path.abspath(path), read, extent, channels, n, seed, options
+        os.path.basename(os.path.abspath(path)),
+        os.path.abspath(path),
+        read,
+        extent,
+        channels,
+        n,
+        seed,
+        options,
     )
 
 
@@ -295,15 +305,17 @@ def _npz_split(
 
 
 def _image_folder(folder: Path, extent: tuple[int, int] | None) -> Read:
-    """PNG and JPEG files, in the order of their names; hidden files and folders are ignored."""
+    """Image files, in the order of their names; hidden files and folders, and runs, are ignored."""
     inner = [entry for entry in _visible(folder) if entry.is_dir()]
     by_name = {entry.name: entry for entry in inner}
-    if "train" in by_name and "test" in by_name:
+    held_out = [by_name[name] for name in HELD_OUT if name in by_name]
+    if "train" in by_name and held_out:
         names, files, numbers = _files(by_name["train"])
-        test_names, test_files, test_numbers = _files(by_name["test"])
+        test_names, test_files, test_numbers = _files(held_out[0])
         if test_names != names:
             raise DataError(
-                f"{folder}: train has the classes {names}, test {test_names}; expected the same"
+                f"{folder}: train has the classes {names}, {held_out[0].name} {test_names}; "
+                "expected the same"
             )
         pictures = _decode([*files, *test_files], extent)
         cut = len(files)
@@ -343,15 +355,29 @@ def _files(folder: Path) -> tuple[tuple[str, ...] | None, list[Path], NDArray[np
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, sorted by name, without hidden entries and archive droppings."""
+    """What a folder holds, by name, without hidden entries, archive droppings and runs in it."""
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
-    return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
+    return [
+        entry for entry in entries
+        if not entry.name.startswith((".", "__MACOSX")) and not _is_run(entry)
+    ]  # fmt: skip
+
+
+def _is_run(path: Path) -> bool:
+    """Whether it is the folder of a training, whose pictures are no data."""
+    return (path / "config.json").is_file() and (path / "checkpoints").is_dir()
 
 
 def _is_image(path: Path) -> bool:
+    """Whether it is an image by its name; DataError for a kind that cannot be read."""
+    if path.suffix.lower() in FOREIGN:
+        raise DataError(
+            f"{path}: images of this kind are not read; convert them to PNG or JPEG, or move them "
+            "elsewhere"
+        )
     return path.suffix.lower() in ENDINGS
 
 

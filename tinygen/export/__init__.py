@@ -51,11 +51,17 @@ def render(form: str, made: Artefact, **options: Any) -> dict[str, bytes]:
 def write(form: str, made: Artefact, out: Path, **options: Any) -> list[Path]:
     """Write a form's file to `out`, and others that it has beside it; each whole or not at all.
 
-    Raises OSError naming the path where it cannot be written.
+    Raises OSError naming the path where it cannot be written, FileExistsError where a file that it
+    would write beside `out` is there already, and is none of an earlier export.
     """
     suffix = FORMS[form][1] if form in FORMS else ""
     files = render(form, made, **options)
     paths = {k: out if k == suffix else out.with_suffix(k) for k in files}
+    taken = [path for path in paths.values() if path != out and path.exists()]
+    if taken and not out.exists():  # not an earlier export, which is replaced
+        raise FileExistsError(
+            f"{taken[0]} exists, and would be written beside {out}; name another file"
+        )
     for k, path in paths.items():
         write_bytes(path, files[k])
     return list(paths.values())

@@ -10,6 +10,7 @@ model collections read; its code is runtime/load_numpy.py and runtime/load_torch
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -33,8 +34,11 @@ PRIORS = {"normal": "standard normal", "uniform": "uniform from -1 to 1"}
 MARKUP = re.compile(r"[\\`*{}\[\]<>#|&~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
 
-def render(artefact: Artefact) -> dict[str, bytes]:
-    """{".safetensors": the weights, ".md": the model card}."""
+def render(artefact: Artefact, *, file: str | None = None) -> dict[str, bytes]:
+    """{".safetensors": the weights, ".md": the model card}.
+
+    file: what the card calls the file of the weights, by default as the artefact is called.
+    """
     arrays = {}
     for part, network in artefact.networks.items():
         for k, layer in enumerate(network.layers):
@@ -44,11 +48,11 @@ def render(artefact: Artefact) -> dict[str, bytes]:
                 arrays[f"{part}.{k}.scale"] = layer.stored.scale
     return {
         ".safetensors": to_bytes(arrays, spec.description(artefact)),
-        ".md": card(artefact).encode(),
+        ".md": card(artefact, file or f"{artefact.name}.safetensors").encode(),
     }
 
 
-def card(artefact: Artefact) -> str:
+def card(artefact: Artefact, file: str) -> str:
     """The model card. No text of the model can become markup, or end the front matter."""
     height, width, channels = artefact.shape
     colour = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
@@ -92,13 +96,13 @@ def card(artefact: Artefact) -> str:
         "The code on this page and tinygen: MIT. The weights, and the data that they come from: "
         f"{plain(artefact.licence)}",
         "## Loading it",
-        f"With this file beside it as `{artefact.name}.safetensors`, each of these draws the "
+        f"With this file beside it as {code_span(file)}, each of these draws the "
         "picture of the self-test in the file's metadata and compares. `pip install safetensors` "
         "and NumPy or PyTorch are all they need.",
         "In NumPy:",
-        code("load_numpy.py", artefact),
+        code("load_numpy.py", file),
         "In PyTorch:",
-        code("load_torch.py", artefact),
+        code("load_torch.py", file),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -116,10 +120,16 @@ def front_matter(artefact: Artefact) -> str:
     return "\n".join(["---", *lines, "---"])
 
 
-def code(name: str, artefact: Artefact) -> str:
-    """A file of runtime/ as a block of code."""
+def code_span(text: str) -> str:
+    """Text as code in the midst of a line."""
+    return f"`{text.replace('`', ' ')}`"
+
+
+def code(name: str, file: str) -> str:
+    """A file of runtime/ as a block of code that reads the weights from `file`."""
     source = Path(__file__).with_name("runtime").joinpath(name).read_text("utf-8")
-    return f"```python\n{source.replace('model.safetensors', f'{artefact.name}.safetensors')}```"
+    source = source.replace('"model.safetensors"', json.dumps(file))
+    return f"```python\n{source}```"
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -22,6 +22,7 @@ from ..io import Arrays, plain, save, write_text
 from .checkpoint import check_format, read
 
 KEEP = 2  # rolling checkpoints
+KEEP_FIGURES = 8  # sets of weights whose figures stay in evaluation.json
 
 
 class RunFolder:
@@ -60,7 +61,7 @@ class RunFolder:
         """config.json; raises ValueError if this is no run folder."""
         try:
             config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise ValueError(
                 f"{self.path} is not the folder of a run: it has no config.json; expected the "
                 "folder that `tinygen train` wrote, for example runs/vae-strokes"
@@ -69,31 +70,46 @@ class RunFolder:
             raise ValueError(f"{self.config} is damaged: {error}") from None
         wanted = {"model": ("name", "shape", "options"), "data": ("fingerprint",), "training": ()}
         for part, keys in wanted.items():
-            if not isinstance(config, dict) or any(k not in config.get(part, {}) for k in keys):
+            held = config.get(part) if isinstance(config, dict) else None
+            if not isinstance(held, dict) or any(k not in held for k in keys):
                 raise ValueError(f"{self.config} does not describe a run: its {part!r} is damaged")
         check_format(self.config, config)
         return config
 
     def write_evaluation(self, kept: dict[str, Any]) -> None:
-        """Keep measured figures.
+        """Keep measured figures, beside those of other weights.
 
         Keys: weights, the hash of those that were measured; figures, the model's own; quality,
-        what was measured of the images that it draws, or None.
+        what was measured of the images that it draws, or None. A damaged file is replaced.
         """
-        write_text(self.evaluation, json.dumps(kept, indent=2) + "\n")
+        try:
+            earlier = self._evaluations()
+        except ValueError:
+            earlier = []
+        others = [e for e in earlier if e["weights"] != kept["weights"]][: KEEP_FIGURES - 1]
+        text = {**kept, "others": others} if others else kept
+        write_text(self.evaluation, json.dumps(text, indent=2) + "\n")
 
     def read_evaluation(self, weights: str) -> dict[str, Any]:
         """What was measured of these weights; no figures if others were measured."""
         nothing: dict[str, Any] = {"weights": weights, "figures": [], "quality": None}
+        found = [e for e in self._evaluations() if e["weights"] == weights]
+        return {**nothing, **found[0]} if found else nothing
+
+    def _evaluations(self) -> list[dict[str, Any]]:
+        """What was measured, the newest first; ValueError for a damaged file."""
         if not self.evaluation.exists():
-            return nothing
+            return []
         try:
-            kept = json.loads(self.evaluation.read_text(encoding="utf-8"))
-            return {**nothing, **kept} if kept["weights"] == weights else nothing
-        except (ValueError, KeyError, TypeError):
+            newest = json.loads(self.evaluation.read_text(encoding="utf-8"))
+            found: list[dict[str, Any]] = [newest, *newest.pop("others", [])]
+            if not all(isinstance(e["weights"], str) for e in found):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(
-                f"{self.evaluation} is damaged; delete it and run `tinygen evaluate` again"
+                f"{self.evaluation} is damaged; `tinygen evaluate` writes it anew"
             ) from None
+        return found
 
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""

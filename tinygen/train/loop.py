@@ -303,13 +303,9 @@ def _check_fit(model: Model, data: Dataset) -> None:
             f"{data.name!r} has {data.shape}; build the model with data.shape, or load the data "
             "with size= and channels="
         )
+    check_labels(type(model), data)
     if model.conditional:
-        if data.labels is None:
-            raise ValueError(
-                f"{model.name} is {'conditioned on' if model.generates else 'trained with'} "
-                f"labels, and {data.name!r} has none; use a folder with a sub-folder for each class"
-                + (f", or train {model.name.removeprefix('c')}" if model.generates else "")
-            )
+        assert data.labels is not None
         if data.test is not None and data.test.labels is None:
             raise ValueError(
                 f"the held-out images of {data.name!r} have no labels, which {model.name} needs; "
@@ -323,13 +319,26 @@ def _check_fit(model: Model, data: Dataset) -> None:
             )
 
 
-def configuration(model: Model, data: Dataset, settings: Settings) -> dict[str, Any]:
+def check_labels(kind: type[Model], data: Dataset) -> None:
+    """Refuse data without labels for a model that goes by them."""
+    if kind.conditional and data.labels is None:
+        raise ValueError(
+            f"{kind.name} is {'conditioned on' if kind.generates else 'trained with'} "
+            f"labels, and {data.name!r} has none; use a folder with a sub-folder for each class"
+            + (f", or train {kind.name.removeprefix('c')}" if kind.generates else "")
+        )
+
+
+def configuration(training: Training) -> dict[str, Any]:
     """What config.json says."""
+    model, data, settings = training.model, training.data, training.settings
+    sha256 = None if training.gauge is None else training.gauge.extractor.sha256
     return {
         "format": FORMAT,
         "model": describe_model(model),
         "data": data.describe(),
         "training": asdict(settings),
+        "classifier": sha256,
         "versions": {
             "tinygen": __version__,
             "python": platform.python_version(),
@@ -413,7 +422,7 @@ def _fit(
 ) -> Run:  # fmt: skip
     training = Training(model, data, settings)
     if folder is not None:
-        config = configuration(model, data, settings)
+        config = configuration(training)
         if resume:
             elsewhere = _resume(training, folder, config)
             if elsewhere:
@@ -474,6 +483,8 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
         averages = training.averages()
         with training.drawing_weights():
             validation = training.validation()
+        if validation is not None and not np.isfinite(validation):
+            raise _diverged(training, good, {"held out": validation}, position.step)
         position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
         entry = {"kind": "epoch", "losses": averages, "validation": validation}
         _log(training, folder, entry)
@@ -619,7 +630,16 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
             f"{folder.path} was trained on {config['data']['name']!r} "
             f"({config['data']['n']} images); the data given now differ; resume with the same data"
         )
-    settings = {k: v for k, v in asdict(training.settings).items() if k != "epochs"}
+    free = {"epochs"}
+    if config.get("classifier") is not None:  # it may lie elsewhere now
+        if config["classifier"] != new["classifier"]:
+            raise ValueError(
+                f"{folder.path} was measured with the classifier {config['classifier'][:12]}, and "
+                f"{training.settings.classifier} is {str(new['classifier'])[:12]}; a run is "
+                "resumed with the same one"
+            )
+        free.add("classifier")
+    settings = {k: v for k, v in asdict(training.settings).items() if k not in free}
     # a run of an older version lacks what came later, and had its default
     changed = [
         k for k, v in settings.items() if config["training"].get(k, getattr(Settings, k, None)) != v

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..data import Dataset, load
 from ..data.dataset import scaled
+from ..data.source import NAMES
 from ..images import Picture, grid
 from ..models import VAE, Model
 from ..models.prior import codes_of_seed
@@ -62,27 +63,51 @@ class Run:
         return f"Run({self.model.name}{where}: {len(self.epochs)} epochs, {state}{figures})"
 
     def load_data(self, other: str | None = None) -> Dataset:
-        """The data that it was trained on, or other data of the same shape, loaded by name or path.
+        """The data that it was trained on, or other data, loaded by name or path and made to fit.
 
-        Raises ValueError where the data have changed since, or were arrays in memory.
+        Other images are scaled to the size of the model's and get its channels; a label means the
+        class of the same name. Raises ValueError where the data that it was trained on are gone,
+        have changed since, or were arrays in memory; and where other data lack the labels that the
+        model needs, or have classes that it does not know.
         """
         if other is not None:
-            dataset = load(other)
-        elif self.data.get("source") is not None:
-            dataset = load(self.data["source"], **self.data["options"])
-            if dataset.fingerprint != self.data["fingerprint"]:
-                raise ValueError(
-                    f"{self.data['source']} has changed since the training; name the data to "
-                    "measure on with --data"
-                )
-        else:
+            height, width, channels = self.model.shape
+            return self._by_class(load(other, size=(height, width), channels=channels))
+        source = self.data.get("source")
+        if source is None:
             raise ValueError("the run was trained on arrays from memory; name the data with --data")
-        if tuple(dataset.shape) != tuple(self.model.shape):
+        if source not in NAMES and not os.path.exists(source):
             raise ValueError(
-                f"the model is for images of shape {self.model.shape}, the data have "
-                f"{dataset.shape}"
+                f"{source}, which the run was trained on, is not there any more; if it was moved, "
+                "name it with --data"
+            )
+        dataset = load(source, **self.data["options"])
+        if dataset.fingerprint != self.data["fingerprint"]:
+            raise ValueError(
+                f"{source} has changed since the training; name the data to measure on with --data"
             )
         return dataset
+
+    def _by_class(self, data: Dataset) -> Dataset:
+        """Other data with the labels of this run's classes, by their names."""
+        known = self.data.get("classes")
+        if not self.model.conditional or known is None:
+            return data
+        if data.classes is None:
+            raise ValueError(
+                f"{self.model.name} goes by labels, which {data.name!r} lacks; expected a "
+                f"sub-folder for each class: {', '.join(known)}"
+            )
+        counted = tuple(str(k) for k in range(self.model.classes))
+        if data.classes == counted[: len(data.classes)]:  # numbers, which name no class
+            return data
+        foreign = [name for name in data.classes if name not in known]
+        if foreign:
+            raise ValueError(
+                f"{data.name!r} has the classes {', '.join(data.classes)}; the run knows "
+                f"{', '.join(known)}, and not {', '.join(foreign)}"
+            )
+        return data.with_classes(known)
 
     # ---- drawing -----------------------------------------------------------------------------
 
@@ -242,8 +267,9 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         kept = folder.checkpoints / "best.safetensors"
         if not kept.exists():
             raise ValueError(
-                f"{folder.path} has no best weights: {model.name} has no figure to rank by; train "
-                "with --evaluate-every to rank by KID"
+                f"{folder.path} has no best weights: no epoch was ranked. VAEs and classifiers are "
+                "ranked after each by their figure on held-out images, others by KID where it is "
+                "measured (--evaluate-every)"
             )
         model.load_state_dict(weights_of(read(kept, "checkpoint")))
     else:
