@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import tinygen as tg
+from tinygen import commands
 from tinygen.train import RunFolder
 
 FAST = ["--n", "60", "--size", "10", "--batch-size", "20", "--epochs", "1", "--hidden", "12"]
@@ -126,6 +127,18 @@ def test_other_data_are_scaled_and_matched_by_the_names_of_classes(tinygen, tmp_
     assert "was trained with --size [8, 8]; a run is resumed with the same data" in err
     code, _, err = tinygen(*resume, "--data", "moved")
     assert code == 0, err
+
+
+def test_a_numba_that_does_not_work_is_told_in_a_line(monkeypatch, capsys):
+    def broken(**_):
+        raise ImportError("Numba needs NumPy 2.4 or less. Got NumPy 2.5.")
+
+    monkeypatch.setattr(commands, "app", broken)
+    with pytest.raises(SystemExit) as ended:
+        commands.run()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Got NumPy 2.5.; install a Numba that fits (`pip install -U numba`)" in said
 
 
 def test_models_that_go_by_labels_need_some(tinygen, tmp_path):

@@ -62,6 +62,14 @@ def run() -> None:
         _fail(error, 1)
     except (ValueError, OSError, DeviceError) as error:
         _fail(error, 2)
+    except ImportError as error:
+        if "numba" not in str(error).lower():
+            raise
+        _fail(
+            f"{error}; install a Numba that fits (`pip install -U numba`), or do without it: "
+            "`pip uninstall numba`",
+            2,
+        )
 
 
 def _fail(error: object, code: int) -> None:

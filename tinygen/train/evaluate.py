@@ -213,7 +213,8 @@ class Gauge:
                 raise ValueError(
                     f"quality: {count} {what} images, too few for the covariance of the "
                     f"{least - 1} features of {extractor.name}; expected {least} or more, and many "
-                    "times that for steady figures"
+                    "times that for steady figures; a classifier of fewer features (`tinygen train "
+                    "classifier --features`) needs fewer"
                 )
         self.model, self.data, self.extractor, self.seed = model, data, extractor, seed
         self._reference: Reference | None = None  # the real images, once they are measured
