@@ -100,6 +100,10 @@ def test_other_data_are_scaled_and_matched_by_the_names_of_classes(tinygen, tmp_
     code, _, err = tinygen("evaluate", "judge", "--data", "dusk")
     assert code == 2
     assert "the run knows day, night, and not dusk" in err
+    photos(tmp_path / "numbers", **{"0": (200, 12), "1": (40, 12)})
+    code, out, err = tinygen("evaluate", "judge", "--data", "numbers", "--json")
+    assert code == 0, err
+    assert [f["value"] for f in json.loads(out)["figures"]] == [100, 100]
     photos(tmp_path / "bare" / "x", all=(40, 12))
     code, _, err = tinygen("evaluate", "judge", "--data", tmp_path / "bare" / "x" / "all")
     assert code == 2
@@ -124,7 +128,7 @@ def test_other_data_are_scaled_and_matched_by_the_names_of_classes(tinygen, tmp_
     resume = ["train", "cgan", "--out", "runs/cgan-photos", "--resume", "--epochs", 2]
     code, _, err = tinygen(*resume, "--data", "moved", "--size", 10)
     assert code == 2
-    assert "was trained with --size [8, 8]; a run is resumed with the same data" in err
+    assert "was trained with --size 8; a run is resumed with the same data" in err
     code, _, err = tinygen(*resume, "--data", "moved")
     assert code == 0, err
 

@@ -407,11 +407,10 @@ def _same_source(
     options = data["options"]
     for name in ("size", "channels", "n"):
         had, wanted = options.get(name), given[name]
-        if name in asked and wanted != had and [wanted, wanted] != had:
-            raise ValueError(
-                f"{out} was trained with --{name} {had or 'as the images are'}; a run is resumed "
-                "with the same data"
-            )
+        had = had[0] if isinstance(had, list) and had[0] == had[1] else had
+        if name in asked and wanted != had:
+            was = f"without --{name}" if had is None else f"with --{name} {had}"
+            raise ValueError(f"{out} was trained {was}; a run is resumed with the same data")
     return {**options, "source": given["source"] if "data" in asked else data["source"]}
 
 

@@ -103,16 +103,8 @@ def load(
             "with images or IDX files, or of a .npy or .npz file"
         )
     read = _read_path(path, extent, bounds)
-    return _finish(
-        os.path.basename(os.path.abspath(path)),
-        os.path.abspath(path),
-        read,
-        extent,
-        channels,
-        n,
-        seed,
-        options,
-    )
+    whole = os.path.abspath(path)
+    return _finish(os.path.basename(whole), whole, read, extent, channels, n, seed, options)
 
 
 def _size(size: int | Sequence[int] | None) -> tuple[int, int] | None:

@@ -66,9 +66,10 @@ class Run:
         """The data that it was trained on, or other data, loaded by name or path and made to fit.
 
         Other images are scaled to the size of the model's and get its channels; a label means the
-        class of the same name. Raises ValueError where the data that it was trained on are gone,
-        have changed since, or were arrays in memory; and where other data lack the labels that the
-        model needs, or have classes that it does not know.
+        class of the same name, or of its number where classes have none. Raises ValueError where
+        the data that it was trained on are gone, have changed since, or were arrays in memory; and
+        where other data lack the labels that the model needs, or have classes that it does not
+        know.
         """
         if other is not None:
             height, width, channels = self.model.shape
@@ -98,9 +99,9 @@ class Run:
                 f"{self.model.name} goes by labels, which {data.name!r} lacks; expected a "
                 f"sub-folder for each class: {', '.join(known)}"
             )
-        counted = tuple(str(k) for k in range(self.model.classes))
-        if data.classes == counted[: len(data.classes)]:  # numbers, which name no class
-            return data
+        numbers, count = tuple(map(str, range(len(known)))), len(data.classes)
+        if data.classes == numbers[:count] or (tuple(known) == numbers and count == len(known)):
+            return data  # one of them has numbers, which go for any names
         foreign = [name for name in data.classes if name not in known]
         if foreign:
             raise ValueError(
