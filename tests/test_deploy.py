@@ -83,7 +83,10 @@ def test_what_it_says_to_do_next_can_be_done(tinygen, run, tmp_path):
     _, out, _ = tinygen("export", run("vae"), "--to", "c", "--out", "vae.c")
     assert "-o vae_draw && ./vae_draw --n 16" in out
     _, out, _ = tinygen("export", run("vae"), "--to", "c", "--part", "encoder", "--out", "e.c")
-    assert "the first lines of e.c say what to call" in out
+    assert "vae_encode(pixels, label, mean, logvar, workspace), declared in e.c" in out
+    assert "int vae_encode(const unsigned char *pixels" in (tmp_path / "e.c").read_text()
+    _, out, _ = tinygen("export", run("vae"), "--to", "python", "--part", "encoder")
+    assert "next  from vae import encode" in out
 
 
 def test_a_hostile_name_is_only_a_name(tinygen, run, tmp_path):

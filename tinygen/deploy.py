@@ -49,7 +49,11 @@ TOLD = {  # what to do with a file
     "onnx": "any ONNX runtime: inputs and outputs are named in its metadata",
     "safetensors": "{card} says how to load it",
 }
-CALLED = ("python", "c", "js")  # an encoder of these is called by other code
+TOLD_ENCODER = TOLD | {
+    "python": "from {module} import encode      (the mean and log-variance of an image's code)",
+    "c": "{name}_encode(pixels, label, mean, logvar, workspace), declared in {file}",
+    "js": 'import {{ encode }} from "./{base}"',
+}
 
 
 def made_from(
@@ -128,12 +132,10 @@ def export_command(
         f"{licence}", markup=False,
     )  # fmt: skip
     program = f"{made.name}_draw" if Path(made.name).exists() else made.name
-    told = TOLD[to].format(
-        file=shlex.quote(str(path)), base=path.name, card=path.with_suffix(".md"), program=program,
-        upper=made.name.upper(),
+    told = (TOLD_ENCODER if part == "encoder" else TOLD)[to].format(
+        file=shlex.quote(str(path)), base=path.name, module=path.stem, name=made.name,
+        upper=made.name.upper(), program=program, card=path.with_suffix(".md"),
     )  # fmt: skip
-    if part == "encoder" and to in CALLED:
-        told = f"the first lines of {path} say what to call"
     show.print(f"next  {told}", markup=False)
 
 
