@@ -51,18 +51,18 @@ def one_line(*texts):
 def test_quality_is_what_metrics_measure_says_of_the_drawn_images(strokes, judge):
     extractor = train.find_extractor(strokes, judge)
     model = fit("vae", strokes).model
-    measured = train.quality(model, strokes, extractor, seed=3)
+    measured = train.Gauge(model, strokes, extractor, seed=3).measure()
     assert (measured.count, measured.reference, measured.training) == (100, 100, N)
     codes = model.noise(100, tg.random.Generator(3).stream("evaluation", 2)).numpy()
     images = tg.images.to_uint8(train.pictures.draw(model, codes))
     by_hand = metrics.measure(extractor, strokes.images, strokes.test.images, images, seed=3)
     assert measured == by_hand
     assert measured.extractor_sha256 == extractor.sha256
-    other = train.quality(model, strokes, extractor, seed=4)
+    other = train.Gauge(model, strokes, extractor, seed=4).measure()
     assert other["FID"].value != measured["FID"].value
     gauge = train.Gauge(model, strokes, extractor, seed=3)
     assert gauge.measure() == gauge.measure() == by_hand
-    fewer = train.quality(model, strokes, extractor, 40, real=60)
+    fewer = train.Gauge(model, strokes, extractor, 40, real=60).measure()
     assert (fewer.count, fewer.reference, fewer.training) == (40, 60, 60)
 
 
@@ -77,7 +77,7 @@ def test_quality_asks_a_conditional_model_for_the_labels_of_the_data(strokes, ju
         return whole(self, z, labels)
 
     monkeypatch.setattr(models.CVAE, "generate", generate)
-    measured = train.quality(model, strokes, extractor, 350)
+    measured = train.Gauge(model, strokes, extractor, 350).measure()
     counts = np.bincount(np.concatenate(asked), minlength=10)
     assert counts.sum() == 350
     assert abs(counts / 350 - np.bincount(strokes.labels) / N).max() < 0.02
@@ -89,17 +89,17 @@ def test_what_cannot_be_measured_is_said(strokes, judge):
     extractor = train.find_extractor(strokes, judge)
     model = build("gan", strokes)
     with pytest.raises(ValueError, match=r"8 drawn images, too few.*8 features.*expected 9"):
-        train.quality(model, strokes, extractor, 8)
+        train.Gauge(model, strokes, extractor, 8).measure()
     with pytest.raises(ValueError, match=r"5 training images, too few"):
-        train.quality(model, strokes, extractor, 20, real=5)
+        train.Gauge(model, strokes, extractor, 20, real=5).measure()
     alone = data.Dataset("strokes", strokes.images, strokes.labels, strokes.classes)
     with pytest.raises(ValueError, match="no held-out images"):
-        train.quality(model, alone, extractor)
+        train.Gauge(model, alone, extractor).measure()
     with pytest.raises(ValueError, match="classifier draws no images"):
-        train.quality(extractor.model, strokes, extractor)
+        train.Gauge(extractor.model, strokes, extractor).measure()
     unlabelled = data.Dataset("strokes", strokes.images, test=strokes.test)
     with pytest.raises(ValueError, match="cgan draws by label, and 'strokes' has none"):
-        train.quality(build("cgan", strokes), unlabelled, extractor)
+        train.Gauge(build("cgan", strokes), unlabelled, extractor).measure()
 
 
 # ---- while it trains -----------------------------------------------------------------------------
@@ -118,7 +118,7 @@ def test_training_logs_the_measures_and_keeps_the_lowest_kid(strokes, judge, tmp
     assert best.metadata["position"]["epoch"] == logged[int(np.argmin(kids))]["epoch"]
     drawn = train.open_run(out, best=True)
     extractor = train.find_extractor(strokes, judge)
-    again = train.quality(drawn.model, strokes, extractor, real=loop.QUALITY_IMAGES)
+    again = train.Gauge(drawn.model, strokes, extractor, real=loop.QUALITY_IMAGES).measure()
     assert again["KID"].value == min(kids)  # what was kept is what was measured
 
 

@@ -716,7 +716,7 @@ def evaluate_command(
         if classifier is not None or (n != 0 and model.generates):
             try:
                 extractor = train.find_extractor(dataset, classifier)
-                quality = train.quality(model, dataset, extractor, n, seed=seed, report=report)
+                quality = train.Gauge(model, dataset, extractor, n, seed=seed).measure(report)
             except ValueError as error:
                 if classifier is not None or not own:
                     raise
@@ -745,16 +745,9 @@ def evaluate_command(
 
 
 def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> None:
-    """Keep figures in the run; those that were not measured now stay, for the same weights.
-
-    They are on the screen already, so that a folder without room for them is no more than told.
-    """
+    """Keep figures in the run; they are on the screen already, so that no room is only told."""
     try:
-        earlier = folder.read_evaluation(kept["weights"])
-    except ValueError:  # damaged: written anew
-        earlier = {}
-    try:
-        folder.write_evaluation({**kept, **earlier, **{k: v for k, v in kept.items() if v}})
+        folder.write_evaluation(kept)
     except OSError as error:
         Console(stderr=True).print(
             f"warning: the figures were not kept: {error}", markup=False, soft_wrap=True,

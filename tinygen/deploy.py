@@ -116,7 +116,8 @@ def export_command(
     path = Path(f"{made.name}{suffix}") if out is None else out
     if path.suffix != suffix:
         raise ValueError(f"--out {path}: {to} is written as {suffix}; name a file ending so")
-    if path.name == "model.safetensors" and (path.parent / "config.json").exists():
+    beside = train.RunFolder(path.parent)
+    if path.name == beside.model.name and beside.config.exists():
         raise ValueError(
             f"{path} has the weights of a run, which would be lost; name another file with --out"
         )

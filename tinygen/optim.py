@@ -17,7 +17,7 @@ import numpy as np
 from . import ops
 from .backend import XP, Array
 from .graph import no_grad
-from .nn.module import Buffer, Module, Parameter, arrays_of, assign, restore
+from .nn.module import Buffer, Module, Parameter, arrays_of, assign, require, restore
 from .primitive import primitive
 from .tensor import Tensor
 
@@ -109,14 +109,9 @@ def adam_step(
 # ---- optimizers ----------------------------------------------------------------------------------
 
 
-def _require(who: str, name: str, value: Any, holds: bool, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"{who}: {name} is {value!r}; expected {expected}")
-
-
 def _at_least_0(who: str, **values: float) -> None:
     for name, value in values.items():
-        _require(who, name, value, 0 <= value < math.inf, "a finite number >= 0")
+        require(who, name, value, 0 <= value < math.inf, "a finite number >= 0")
 
 
 def _named(who: str, params: Any, *kinds: Any) -> dict[str, Any]:
@@ -277,8 +272,8 @@ class SGD(Optimizer):
         self, params: Params, lr: float, momentum: float = 0.0, nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:  # fmt: skip
-        _require("SGD", "momentum", momentum, 0 <= momentum < 1, "0 <= momentum < 1")
-        _require("SGD", "nesterov", nesterov, momentum > 0 or not nesterov, "momentum > 0 with it")
+        require("SGD", "momentum", momentum, 0 <= momentum < 1, "0 <= momentum < 1")
+        require("SGD", "nesterov", nesterov, momentum > 0 or not nesterov, "momentum > 0 with it")
         _at_least_0("SGD", weight_decay=weight_decay)
         options = {"momentum": momentum, "nesterov": bool(nesterov)} if momentum else {}
         super().__init__(params, lr, weight_decay=weight_decay, **options)
@@ -319,7 +314,7 @@ class Adam(Optimizer):
     ) -> None:  # fmt: skip
         who = type(self).__name__
         valid = np.shape(betas) == (2,) and all(0 <= beta < 1 for beta in betas)
-        _require(who, "betas", betas, valid, "two numbers, each 0 <= beta < 1")
+        require(who, "betas", betas, valid, "two numbers, each 0 <= beta < 1")
         _at_least_0(who, eps=eps, weight_decay=weight_decay)
         super().__init__(
             params, lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay,
@@ -376,10 +371,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         known = ("constant", "linear", "cosine")
-        _require("Schedule", "kind", self.kind, self.kind in known, f"one of {', '.join(known)}")
+        require("Schedule", "kind", self.kind, self.kind in known, f"one of {', '.join(known)}")
         _at_least_0("Schedule", lr=self.lr, warmup=self.warmup, final=self.final)
         ends = self.steps is not None and self.steps > self.warmup
-        _require("Schedule", "steps", self.steps, ends or self.kind == "constant",
+        require("Schedule", "steps", self.steps, ends or self.kind == "constant",
                  f"more than the warm-up of {self.warmup} for a {self.kind} decay")  # fmt: skip
 
     def lr_at(self, step: int) -> float:
@@ -416,7 +411,7 @@ def clip_grad_norm(params: Params, max_norm: float) -> Tensor:
 
     Source: Pascanu, Mikolov and Bengio, 2013, algorithm 1.
     """
-    _require("clip_grad_norm", "max_norm", max_norm, max_norm > 0, "a number > 0")
+    require("clip_grad_norm", "max_norm", max_norm, max_norm > 0, "a number > 0")
     clipped = _with_grads("clip_grad_norm", params)
     with no_grad():
         squares = [ops.sum(ops.square(ops.astype(g, "float64"))) for _, g in clipped]
@@ -432,7 +427,7 @@ def clip_grad_value(params: Params, value: float) -> None:
 
     Raises RuntimeError if no parameter has a gradient, ValueError if value is not above 0.
     """
-    _require("clip_grad_value", "value", value, value > 0, "a number > 0")
+    require("clip_grad_value", "value", value, value > 0, "a number > 0")
     clipped = _with_grads("clip_grad_value", params)
     with no_grad():
         for p, g in clipped:
@@ -485,7 +480,7 @@ class EMA:
 
     def set_decay(self, decay: float) -> None:
         """How much of the average the next updates keep, in [0, 1]."""
-        _require("EMA", "decay", decay, 0 <= decay <= 1, "0 <= decay <= 1")
+        require("EMA", "decay", decay, 0 <= decay <= 1, "0 <= decay <= 1")
         assign(self._rate, _scalar_like(self._rate, 1 - decay, "float64"))
 
     def _refuse_inside(self, what: str) -> None:

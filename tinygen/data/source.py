@@ -347,15 +347,12 @@ def _files(folder: Path) -> tuple[tuple[str, ...] | None, list[Path], NDArray[np
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, by name, without hidden entries, archive droppings and runs in it."""
+    """What a folder holds, sorted by name, without hidden entries and archive droppings."""
     try:
         entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
-    return [
-        entry for entry in entries
-        if not entry.name.startswith((".", "__MACOSX")) and not _is_run(entry)
-    ]  # fmt: skip
+    return [entry for entry in entries if not entry.name.startswith((".", "__MACOSX"))]
 
 
 def _is_run(path: Path) -> bool:
@@ -374,8 +371,10 @@ def _is_image(path: Path) -> bool:
 
 
 def _all_images(folder: Path) -> list[Path]:
-    """Every image below a folder, links to folders not followed."""
+    """Every image below a folder, links to folders not followed; none of a run."""
     found: list[Path] = []
+    if _is_run(folder):
+        return found
     for entry in _visible(folder):
         if entry.is_dir() and not entry.is_symlink():
             found += _all_images(entry)

@@ -12,8 +12,8 @@ from ..random import Generator
 from ..tensor import Tensor, ones, zeros
 from . import init as initialisers
 from .init import Initialiser
-from .layers import above_0, normalise, size, with_features
-from .module import Buffer, Module, Parameter, assign
+from .layers import normalise, size, with_features
+from .module import Buffer, Module, Parameter, assign, require
 
 __all__ = [
     "AvgPool2d", "Conv2d", "ConvTranspose2d", "GroupNorm", "InstanceNorm", "MaxPool2d",
@@ -217,7 +217,8 @@ class GroupNorm(Module):
         self.features, self.groups = size(who, "features", features), size(who, "groups", groups)
         if features % groups:
             raise ValueError(f"{who}: {features} features in {groups} groups; expected a divisor")
-        self.eps = above_0(who, "eps", eps)
+        require(who, "eps", eps, 0 < eps < math.inf, "a finite number > 0")
+        self.eps = eps
         self.weight = Parameter(ones(features))
         self.bias = Parameter(zeros(features))
 

@@ -15,7 +15,7 @@ from ..random import Generator
 from ..tensor import Tensor, as_tensor, ones, zeros
 from . import init as initialisers
 from .init import Initialiser
-from .module import Buffer, Module, Parameter
+from .module import Buffer, Module, Parameter, require
 
 __all__ = [
     "GELU", "BatchNorm", "Dense", "Dropout", "Embedding", "Flatten", "Identity", "LayerNorm",
@@ -24,15 +24,9 @@ __all__ = [
 
 
 def size(layer: str, name: str, value: Any) -> int:
-    if not isinstance(value, INTEGER) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{layer}: {name} is {value!r}; expected an int >= 1")
+    whole = isinstance(value, INTEGER) and not isinstance(value, bool)
+    require(layer, name, value, whole and value >= 1, "an int >= 1")
     return int(value)
-
-
-def above_0(layer: str, name: str, value: float) -> float:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{layer}: {name} is {value!r}; expected a finite number > 0")
-    return value
 
 
 def with_features(layer: Module, data: Any, features: int, weight: Tensor) -> Tensor:
@@ -194,6 +188,10 @@ class Embedding(Module):
         self.weight = Parameter(initialisers.normal((count, features), rng, std=std))
 
     def forward(self, labels: Any) -> Tensor:
+        labels = as_tensor(labels)
+        if labels.dtype.kind not in "iu":
+            what = f"{self.label()}: labels {labels.shape} {labels.dtype}"
+            raise TypeError(f"{what}; expected integers; convert with .astype('int64')")
         return ops.take(self.weight, labels, axis=0)
 
 
@@ -241,10 +239,10 @@ class BatchNorm(Module):
 
     def __init__(self, features: int, momentum: float = 0.1, eps: float = 1e-5) -> None:
         self.features = size("BatchNorm", "features", features)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"BatchNorm: momentum is {momentum!r}; expected from 0 to 1")
+        require("BatchNorm", "momentum", momentum, 0 <= momentum <= 1, "from 0 to 1")
+        require("BatchNorm", "eps", eps, 0 < eps < math.inf, "a finite number > 0")
         self.momentum = momentum
-        self.eps = above_0("BatchNorm", "eps", eps)
+        self.eps = eps
         self.weight = Parameter(ones(features))
         self.bias = Parameter(zeros(features))
         self.running_mean = Buffer(zeros(features))
@@ -283,7 +281,8 @@ class LayerNorm(Module):
 
     def __init__(self, features: int, eps: float = 1e-5) -> None:
         self.features = size("LayerNorm", "features", features)
-        self.eps = above_0("LayerNorm", "eps", eps)
+        require("LayerNorm", "eps", eps, 0 < eps < math.inf, "a finite number > 0")
+        self.eps = eps
         self.weight = Parameter(ones(features))
         self.bias = Parameter(zeros(features))
 
@@ -312,8 +311,7 @@ class Dropout(Module):
     shown = ("p",)
 
     def __init__(self, p: float, rng: Generator | None = None) -> None:
-        if not 0 <= p < 1:
-            raise ValueError(f"Dropout: p is {p!r}; expected the probability of a zero, 0 <= p < 1")
+        require("Dropout", "p", p, 0 <= p < 1, "the probability of a zero, 0 <= p < 1")
         self.p = p
         if rng is None:
             default = random.default_generator()

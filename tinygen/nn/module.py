@@ -58,6 +58,12 @@ class Buffer(Tensor):
 # ---- named arrays: saving and loading ------------------------------------------------------------
 
 
+def require(who: str, name: str, value: Any, holds: bool, expected: str) -> None:
+    """ValueError for a value out of its range."""
+    if not holds:
+        raise ValueError(f"{who}: {name} is {value!r}; expected {expected}")
+
+
 @primitive(mutates=("target",))
 def assign(xp: XP, target: Array, source: Array) -> Array:
     """target = source, in place."""

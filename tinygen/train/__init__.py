@@ -1,6 +1,6 @@
 """Training: the loop, checkpoints, the run folder, pictures, evaluation."""
 
-from .evaluate import Figure, Gauge, evaluate, has_figures, quality
+from .evaluate import Figure, Gauge, evaluate, has_figures
 from .extractor import ClassifierExtractor, find_extractor
 from .folder import RunFolder
 from .loop import Diverged, Settings, fit
@@ -8,5 +8,5 @@ from .run import Run, open_run
 
 __all__ = [
     "ClassifierExtractor", "Diverged", "Figure", "Gauge", "Run", "RunFolder", "Settings",
-    "evaluate", "find_extractor", "fit", "has_figures", "open_run", "quality",
+    "evaluate", "find_extractor", "fit", "has_figures", "open_run",
 ]  # fmt: skip

@@ -56,7 +56,7 @@ def evaluate(
     seed: int = 0,
     report: Report | None = None,
 ) -> list[Figure]:
-    """The model's own figures on training and test images; `quality` measures what it draws.
+    """The model's own figures on training and test images; `Gauge` measures what it draws.
 
     Of a VAE the negative ELBO and the importance-sampled NLL. ELBO: one code an image, all images.
     NLL: `samples` codes an image, on `nll_images` images from all over each split. Both in nats an
@@ -246,20 +246,3 @@ class Gauge:
         assert self.data.labels is not None
         chosen: NDArray[Any] = self.data.labels[places]
         return chosen
-
-
-def quality(
-    model: Model,
-    data: Dataset,
-    extractor: ClassifierExtractor,
-    n: int | None = None,
-    *,
-    real: int | None = None,
-    seed: int = 0,
-    report: Report | None = None,
-) -> Quality:
-    """All measures of n images that the model draws, each beside the same of real ones.
-
-    Arguments and errors are those of `Gauge`, which measures the real images once for many calls.
-    """
-    return Gauge(model, data, extractor, n, real=real, seed=seed).measure(report)

@@ -77,7 +77,7 @@ class RunFolder:
         return config
 
     def write_evaluation(self, kept: dict[str, Any]) -> None:
-        """Keep measured figures, beside those of other weights.
+        """Keep measured figures, beside those of other weights; what is not measured now stays.
 
         Keys: weights, the hash of those that were measured; figures, the model's own; quality,
         what was measured of the images that it draws, or None. A damaged file is replaced.
@@ -86,6 +86,8 @@ class RunFolder:
             earlier = self._evaluations()
         except ValueError:
             earlier = []
+        known = next((e for e in earlier if e["weights"] == kept["weights"]), {})
+        kept = {**kept, **known, **{k: v for k, v in kept.items() if v}}
         others = [e for e in earlier if e["weights"] != kept["weights"]][: KEEP_FIGURES - 1]
         text = {**kept, "others": others} if others else kept
         write_text(self.evaluation, json.dumps(text, indent=2) + "\n")
