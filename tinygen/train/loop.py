@@ -544,19 +544,25 @@ def _tell_quality(
 def _save(training: Training, folder: RunFolder | None, *, best: bool) -> Arrays:
     """Capture the state; write the checkpoint and the weights to draw with."""
     captured = training.state.capture()
-    captured.metadata["data"] = training.data.describe()
-    captured.metadata["training"] = asdict(training.settings)
+    captured.metadata["data"] = _without_paths(training.data.describe())
+    captured.metadata["training"] = _without_paths(asdict(training.settings))
     if folder is not None:
         folder.write_checkpoint(captured, best=best)
         _save_weights(training, folder)
     return captured
 
 
+def _without_paths(described: dict[str, Any]) -> dict[str, Any]:
+    """What a file of weights says: others may get it, and config.json keeps where things lie."""
+    return {k: v for k, v in described.items() if k not in ("source", "classifier")}
+
+
 def _save_weights(training: Training, folder: RunFolder) -> None:
     """model.safetensors: the weights to draw with."""
     position = training.state.position
     more = {
-        "data": training.data.describe(), "epoch": position.epoch, "step": position.step,
+        "data": _without_paths(training.data.describe()), "epoch": position.epoch,
+        "step": position.step,
     }  # fmt: skip
     with training.drawing_weights():
         save_model(folder.model, training.model, more)

@@ -277,7 +277,8 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         model.load_state_dict(saved)
     model.eval()
     done = epoch >= config["training"]["epochs"]
+    data = {**saved.metadata["data"], "source": config["data"].get("source")}
     return Run(
-        model, folder=folder, history=folder.read_log(), data=saved.metadata["data"],
+        model, folder=folder, history=folder.read_log(), data=data,
         interrupted=not done, seed=config["training"]["seed"],
     )  # fmt: skip
