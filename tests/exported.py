@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygen import nn
-from tinygen.export import Artefact, prepare
+from tinygen.export import Artefact, prepare, spec
 from tinygen.models import GAN, Model, find
 from tinygen.random import Generator
 from tinygen.tensor import zeros
@@ -134,6 +135,24 @@ def hostile(kind: str = "cvae") -> Artefact:
         small(kind), HOSTILE, "0123456789abcdef", classes=(HOSTILE, '"""', "\\"), part=part,
         licence=HOSTILE, about={HOSTILE: HOSTILE, "list": [HOSTILE, {"'''": None}]},
     )  # fmt: skip
+
+
+# Of each text form: how its description, and the SHA-256 of that, stand in the file.
+SEALS = {
+    "python": r'(?s)MODEL = described\(r"""(.*?)""", "()(\w{64})"',
+    "js": r'(?s)String\.raw`(.*?)`;\nconst SHA256 = "()(\w{64})"',
+    "html": r'(?s)data-sha256="(\w{64})">(.*?)()</script>',
+}
+
+
+def sealed(form: str, source: str) -> str:
+    """The file with the SHA-256 of its description put right after an edit of it."""
+    found = re.search(SEALS[form], source)
+    assert found is not None
+    text = found[2] if form == "html" else found[1]
+    old = found[1] if form == "html" else found[3]
+    assert source.count(old) == 1
+    return source.replace(old, spec.sha256(text))
 
 
 def labels(artefact: Artefact, n: int) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, made, varied, windowed
+from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, made, small, varied, windowed
 from numpy.typing import NDArray
 
 from tinygen import export, nn
@@ -43,10 +43,12 @@ def compiled(compiler: str, *words: object) -> None:
 
 def source(artefact: Artefact, folder: Path, edit: tuple[str, str] = ("", "")) -> Path:
     """The file in a folder, with a text in it replaced."""
-    text = render("c", artefact)[".c"].decode("ascii")
+    files = render("c", artefact)
+    text = files[".c"].decode("ascii")
     assert edit[0] in text
     path = folder / f"{artefact.name}.c"
     path.write_text(text.replace(*edit, 1))
+    path.with_suffix(".h").write_bytes(files[".h"])
     return path
 
 
@@ -352,6 +354,56 @@ def test_says_what_it_is_and_tests_itself(program: Path, tmp_path: Path) -> None
     assert [x.name for x in tmp_path.iterdir()] == ["samples.png"]
 
 
+def test_a_picture_is_as_small_as_others_make_it(tmp_path: Path) -> None:
+    """With the fixed codes, at most a half more than with those that zlib chooses."""
+    artefact = replace(named("vae"), name="small")
+    program = tmp_path / "small"
+    compiled(
+        "gcc", "-std=c99", *STRICT, "-DSMALL_MAIN", source(artefact, tmp_path), "-o", program, "-lm"
+    )
+    assert run(program, tmp_path, "--n", 64, "--out", "a.png", "--raw", "a.raw").returncode == 0
+    drawn = np.fromfile(tmp_path / "a.raw", np.uint8).reshape(64, *artefact.shape)
+    picture = grid(drawn, 8)
+    packed = (tmp_path / "a.png").stat().st_size
+    assert packed < 1.5 * len(picture.png()) < picture.array.nbytes / 3
+
+
+def test_labels_have_names(tmp_path: Path) -> None:
+    """A name goes before a number; what else is in a name means nothing to C."""
+    classes = ("2", "10", 'c\u00e2t "?\\')
+    model = small("cgan")
+    artefact = replace(export.prepare(model, "x", "0", classes=classes), name="names")
+    program = tmp_path / "names"
+    compiled(
+        "gcc", "-std=c99", *STRICT, "-DNAMES_MAIN", source(artefact, tmp_path), "-o", program, "-lm"
+    )
+    x = artefact.codes(3, 4)
+    network = artefact.decoder
+    assert network is not None
+    for text, label in (*zip(classes, range(3), strict=True), ("0", 0), ("1", 1)):
+        done = run(program, tmp_path, "--n", 3, "--seed", 4, "--label", text, "--raw", "a.raw")
+        assert done.returncode == 0
+        levels = to_uint8(network(artefact.conditioned(x, label)), artefact.value_range)
+        drawn = np.fromfile(tmp_path / "a.raw", np.uint8)
+        assert np.abs(drawn.astype(int) - levels.ravel()).max() <= 1
+    for text in ("3", "c\u00e2t", "02x"):
+        assert run(program, tmp_path, "--label", text).returncode == 2
+
+
+def test_a_damaged_program_draws_nothing(tmp_path: Path) -> None:
+    text = render("c", made("cvae"))[".c"].decode()
+    weights = re.search(r"decoder_0_weight\[\d+\] = {\n(-?\.\d+f),", text)
+    assert weights is not None
+    path = source(made("cvae"), tmp_path, (weights[0], weights[0].replace(weights[1], ".5f")))
+    program = tmp_path / "damaged"
+    compiled("gcc", "-std=c99", "-DCVAE_TEST_MAIN", path, "-o", program, "-lm")
+    for words in (["--out", "a.png"], ["--about"], ["--trace", "a"], ["--self-test"]):
+        done = run(program, tmp_path, *words)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert b"the file is damaged or was changed" in done.stderr
+    assert not list(tmp_path.glob("a*"))
+
+
 def test_traces_layers(program: Path, tmp_path: Path) -> None:
     done = run(program, tmp_path, "--seed", 3, "--label", 1, "--trace", "-")
     assert done.returncode == 0
@@ -376,7 +428,10 @@ def test_traces_layers(program: Path, tmp_path: Path) -> None:
         (["--seed", ""], "expected a whole number"),
         (["--n", "0"], "--n 0: expected a whole number from 1 to 1000000"),
         (["--columns", "101"], "expected a whole number from 1 to 100"),
-        (["--label", "2"], "--label 2: expected a whole number from 0 to 1"),
+        (["--label", "2"], "--label 2: expected a whole number from 0 to 1, or the name of a"),
+        (["--label", "bird"], "--label bird: expected a whole number from 0 to 1, or the name of"),
+        (["--label", ""], "--label : expected a whole number from 0 to 1, or the name of a class"),
+        (["--label"], "--label needs a value"),
     ],
 )
 def test_wrong_options(words: list[str], says: str, program: Path, tmp_path: Path) -> None:
@@ -436,14 +491,17 @@ def test_is_cpp_too(compiler: str, tmp_path: Path) -> None:
         compiled(compiler, *flags, main, source(artefact, tmp_path))
 
 
-def test_is_called_from_cpp(tmp_path: Path) -> None:
-    path = source(replace(made("gan"), name="model"), tmp_path)
+@pytest.mark.parametrize(
+    "header", ['#include "model.h"', '#define MODEL_HEADER\n#include "model.c"']
+)
+def test_is_called_from_cpp(header: str, tmp_path: Path) -> None:
+    path = source(replace(made("cgan"), name="model"), tmp_path)
     compiled("gcc", "-std=c99", *STRICT, "-c", path, "-o", tmp_path / "model.o")
     caller = tmp_path / "caller.cpp"
     caller.write_text(
-        '#define MODEL_HEADER\n#include "model.c"\n'
+        f"{header}\n{header}\n"  # a second time is no harm
         "int main() {\n    float workspace[MODEL_WORKSPACE];\n"
-        "    return model_self_test(workspace);\n}\n"
+        '    return model_self_test(workspace) + model_label("cat") + 1 - model_label("dog");\n}\n'
     )
     program = tmp_path / "caller"
     compiled("g++", "-std=c++11", *STRICT, caller, tmp_path / "model.o", "-o", program, "-lm")
@@ -464,7 +522,7 @@ def test_keeps_and_allocates_nothing(tmp_path: Path) -> None:
     listed = subprocess.run(["nm", tmp_path / "a.o"], capture_output=True, text=True, check=True)
     symbols = [line.split()[-2:] for line in listed.stdout.splitlines()]
     assert {kind for kind, _ in symbols} <= {"T", "t", "R", "r", "U"}  # code and constants
-    allowed = {"memcpy", "memset", "memcmp", "frexp", "sqrt", "rint", "copysign", "sqrtf"}
+    allowed = {"memcpy", "memset", "memcmp", "strcmp", "frexp", "sqrt", "rint", "copysign", "sqrtf"}
     assert {name for kind, name in symbols if kind == "U"} <= allowed
     public = {name for kind, name in symbols if kind in "TR"}
     assert all(name.startswith("cvae_test_") for name in public)
@@ -501,14 +559,16 @@ def test_what_numbers_become(tmp_path: Path) -> None:
 
 def test_the_same_bytes_in_lines_that_fit() -> None:
     for artefact in (made("cvae"), made("odd", "int8"), hostile()):
-        file = render("c", artefact)[".c"]
-        assert file == render("c", artefact)[".c"]
-        text = file.decode("ascii")
-        assert "toy" not in text.lower()
-        assert "HAS_" not in text
-        assert re.search(r"@\w+@", text) is None
-    both = (render("c", replace(made(kind), name="digits")) for kind in ("cvae", "odd"))
-    lines = [line for files in both for line in files[".c"].decode().splitlines()]
+        files = render("c", artefact)
+        assert files == render("c", artefact)
+        for file in files.values():
+            text = file.decode("ascii")
+            assert "toy" not in text.lower()
+            assert "HAS_" not in text
+            assert re.search(r"@\w+@", text) is None
+    both = [render("c", replace(made(kind), name="digits")) for kind in ("cvae", "odd")]
+    texts = [file.decode() for files in both for file in files.values()]
+    lines = [line for text in texts for line in text.splitlines()]
     assert max(map(len, lines)) <= 100
     assert not any(line != line.rstrip() for line in lines)
 

@@ -2,7 +2,7 @@
 
 The runtime is written for a model called "toy" that has every kind of layer. An export gives it the
 model's own name, leaves out what the model does not have (`#if HAS_...`), fills the places `@so@`
-in, and puts weights and layers at the end.
+in, and puts weights and layers at the end. The header beside it is the file's declarations.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHORT = {ord("\n"): "\\n", ord('"'): '\\"', ord("\\"): "\\\\"}  # of letters in 
 
 
 def render(artefact: Artefact) -> dict[str, bytes]:
-    """The file as {".c": bytes}, in ASCII."""
+    """The file ".c" and its header ".h", in ASCII."""
     text = _selected(RUNTIME.read_text(encoding="ascii"), _features(artefact))
     name = artefact.name
     text = re.sub(r"\btoy(?![a-z])", name, text)
@@ -42,7 +42,19 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     for place, filling in places.items():
         before, after = re.split(rf"(?:/\* )?@{place}@(?: \*/)?", text)
         text = before + filling + after
-    return {".c": text.encode("ascii")}
+    return {".c": text.encode("ascii"), ".h": _header(text, name).encode("ascii")}
+
+
+def _header(text: str, name: str) -> str:
+    """What the file declares, as a file of its own."""
+    declared = text[text.index(f"#ifndef {name.upper()}_DECLARED") :]
+    declared = declared[: declared.index(f"#ifndef {name.upper()}_HEADER")].rstrip()
+    return (
+        f"/* {name}.h: what {name}.c declares, which says how it is used. Made by tinygen.\n\n"
+        "   SPDX-License-Identifier: MIT\n"
+        "   Copyright (c) 2026 The tinygen authors. */\n\n"
+        f"{declared}\n"
+    )
 
 
 # ---- what a model needs of the runtime -----------------------------------------------------------
@@ -185,6 +197,12 @@ def _model(artefact: Artefact, name: str) -> Iterator[str]:
         yield "\n"
         yield from _array(kind, f"{what}_numbers", array)
         yield f"\nstatic const {kind} *{what}_expected(void) {{\n    return {what}_numbers;\n}}\n"
+    if artefact.classes:
+        yield f"\nconst char *const {name}_classes[] = {{\n"
+        for label in artefact.classes:
+            pieces = [label[i : i + 60] for i in range(0, len(label), 60)] or [""]
+            yield "    " + "\n    ".join(map(_string, pieces)) + ",\n"
+        yield "    0};\n"
     yield f"\nconst char *const {name}_about[] = {{\n"
     for line in json.dumps(artefact.describe(), indent=2, allow_nan=False).splitlines(True):
         for i in range(0, len(line), 80):

@@ -3,10 +3,8 @@
        cc -O3 -march=native -DTOY_MAIN toy.c -o toy -lm
        ./toy --n 16 --seed 1 --out grid.png            ./toy --self-test
 
-   As a part of a program, compile this file with the rest, and take the declarations below with
-
-       #define TOY_HEADER
-       #include "toy.c"
+   As a part of a program, compile this file with the rest, and take its declarations from toy.h
+   beside it. (Without that file: define TOY_HEADER, then include "toy.c".)
 
    Nothing is allocated and nothing is kept between calls: threads may draw at the same time, each
    with a workspace of its own.
@@ -63,6 +61,15 @@ int toy_decode(const float *code, int label, unsigned char *pixels, float *works
 /* The code of image `index` of a seed. */
 int toy_code(uint64_t seed, uint64_t index, float *code);
 
+#if HAS_LABELS
+/* The label of the class with this name (UTF-8), or TOY_CLASSES, which is no label, if there is
+   none. */
+int toy_label(const char *name);
+
+/* The names of the classes, TOY_CLASSES of them. */
+extern const char *const toy_classes[];
+
+#endif
 #if HAS_ENCODER
 /* The mean and the log-variance of an image's code, TOY_LATENT numbers each. */
 int toy_encode(const unsigned char *pixels, int label, float *mean, float *logvar,
@@ -549,6 +556,13 @@ static void add_label(float *x, int n, int label) {
 static int is_label(int label) {
     return label >= 0 && label < TOY_CLASSES;
 }
+
+int toy_label(const char *name) {
+    int label = 0;
+    while (label < TOY_CLASSES && strcmp(name, toy_classes[label]) != 0)
+        label++;
+    return label;
+}
 #else
 /* This model has no labels. */
 static void add_label(float *x, int n, int label) {
@@ -679,18 +693,25 @@ static uint32_t check_weights(const Layer *layer, int layers) {
     return check.sum;
 }
 
+/* Whether the weights are those of the model. */
+static int is_whole(void) {
+#if HAS_DECODER
+    if (check_weights(decoder(), DECODER_LAYERS) != DECODER_CHECK)
+        return 0;
+#endif
+#if HAS_ENCODER
+    if (check_weights(encoder(), ENCODER_LAYERS) != ENCODER_CHECK)
+        return 0;
+#endif
+    return 1;
+}
+
 int toy_self_test(float *workspace) {
     const unsigned char *image = image_expected();
     const float *y;
     int k;
-#if HAS_DECODER
-    if (check_weights(decoder(), DECODER_LAYERS) != DECODER_CHECK)
+    if (!is_whole())
         return TOY_TEST_WEIGHTS;
-#endif
-#if HAS_ENCODER
-    if (check_weights(encoder(), ENCODER_LAYERS) != ENCODER_CHECK)
-        return TOY_TEST_WEIGHTS;
-#endif
     toy_code(TEST_SEED, 0, workspace);
     if (memcmp(workspace, code_expected(), TOY_LATENT * sizeof *workspace) != 0)
         return TOY_TEST_CODE;
@@ -759,7 +780,7 @@ static const char usage[] =
     "  --n N          how many images (16)\n"
     "  --seed SEED    image i of a seed is always the same (0)\n"
 #if HAS_LABELS
-    "  --label K      draw this class only; without, rows of ten of each\n"
+    "  --label NAME   draw this class only, by name or number; without, rows of ten of each\n"
 #endif
     "  --out FILE     write the images as one PNG picture (samples.png)\n"
     "  --columns N    how many are in a row of it\n"
@@ -831,12 +852,23 @@ static int close_output(Output *output, int wanted) {
 }
 
 #if HAS_DECODER
-/* ---- PNG: chunks, each with a checksum; the pixels in zlib's format, but not compressed */
+/* ---- PNG: chunks, each with a checksum. The pixels are one block of deflate (RFC 1951) with its
+   fixed codes: a byte, or how many bytes are as those of the pixel before, or of the row above. */
+
+#define ROW_BYTES (1 + (PAD + MOST_COLUMNS * (TOY_WIDTH + PAD)) * 4 * TOY_CHANNELS)
+#define MOST_ALIKE 257   /* bytes of a match */
+#define MOST_BACK 32768u /* bytes that a match can go back */
 
 typedef struct {
     FILE *file;
     uint32_t crc;  /* of the chunk so far */
     uint32_t a, b; /* Adler-32 of the pixels so far */
+    uint32_t bits; /* of a byte that is not whole yet */
+    int waiting;   /* how many they are */
+    size_t used;   /* bytes of the next chunk */
+    unsigned char packed[4096];
+    unsigned char rows[2][ROW_BYTES]; /* the newest and the one above, each after its filter, 0 */
+    int newest, above;                /* the second is -1 where there is no row above */
 } Png;
 
 static void put(Png *png, const void *data, size_t n) {
@@ -874,6 +906,91 @@ static void put_text(Png *png, const char *key, const char *text) {
     end_chunk(png);
 }
 
+/* The bytes that are packed so far, as a chunk. */
+static void put_packed(Png *png) {
+    begin_chunk(png, "IDAT", png->used);
+    put(png, png->packed, png->used);
+    end_chunk(png);
+    png->used = 0;
+}
+
+/* n bits, at most 16, the lowest first. */
+static void put_bits(Png *png, uint32_t bits, int n) {
+    png->bits |= bits << png->waiting;
+    for (png->waiting += n; png->waiting >= 8; png->waiting -= 8) {
+        if (png->used == sizeof png->packed)
+            put_packed(png);
+        png->packed[png->used++] = (unsigned char)(png->bits & 255);
+        png->bits >>= 8;
+    }
+}
+
+/* A code of n bits, the highest first. */
+static void put_code(Png *png, uint32_t code, int n) {
+    while (n-- > 0)
+        put_bits(png, code >> n & 1, 1);
+}
+
+/* A byte (0 to 255), the end (256), or the class of a length. */
+static void put_symbol(Png *png, uint32_t symbol) {
+    if (symbol < 144)
+        put_code(png, 48 + symbol, 8);
+    else if (symbol < 256)
+        put_code(png, 256 + symbol, 9);
+    else if (symbol < 280)
+        put_code(png, symbol - 256, 7);
+    else
+        put_code(png, symbol - 88, 8);
+}
+
+/* The next `length` bytes, 3 to MOST_ALIKE, are those of `distance` before. Lengths and distances
+   come in classes, four (two) to each power of two, and as bits that say which of its class. */
+static void put_match(Png *png, uint32_t length, uint32_t distance) {
+    int more = 0;
+    length -= 3;
+    distance -= 1;
+    while (length >> more >= 8)
+        more++;
+    put_symbol(png, 257 + 4 * (uint32_t)more + (length >> more));
+    put_bits(png, length & ((1u << more) - 1), more);
+    for (more = 0; distance >> more >= 4; more++)
+        ;
+    put_code(png, 2 * (uint32_t)more + (distance >> more), 5);
+    put_bits(png, distance & ((1u << more) - 1), more);
+}
+
+/* How many bytes, at most n, are the same. */
+static size_t alike(const unsigned char *x, const unsigned char *y, size_t n) {
+    size_t k = 0;
+    while (k < n && x[k] == y[k])
+        k++;
+    return k;
+}
+
+/* The newest row, of n bytes. */
+static void put_row(Png *png, size_t n) {
+    const unsigned char *row = png->rows[png->newest];
+    const unsigned char *above = png->above < 0 || n > MOST_BACK ? NULL : png->rows[png->above];
+    size_t i;
+    for (i = 0; i < n; i++) {
+        png->a = (png->a + row[i]) % 65521;
+        png->b = (png->b + png->a) % 65521;
+    }
+    for (i = 0; i < n;) {
+        const size_t most = n - i < MOST_ALIKE ? n - i : MOST_ALIKE, pixel = TOY_CHANNELS;
+        const size_t left = i < pixel ? 0 : alike(row + i, row + i - pixel, most);
+        const size_t up = above ? alike(row + i, above + i, most) : 0;
+        const size_t length = up > left ? up : left;
+        if (length < 3) {
+            put_symbol(png, row[i++]);
+        } else {
+            put_match(png, (uint32_t)length, (uint32_t)(up > left ? n : pixel));
+            i += length;
+        }
+    }
+    png->above = png->newest;
+}
+
 static void begin_png(Png *png, uint32_t width, uint32_t height, uint64_t seed) {
     const unsigned char rest[5] = {8, TOY_CHANNELS == 1 ? 0 : 2, 0, 0, 0}; /* grey or RGB */
     char text[24];
@@ -888,37 +1005,21 @@ static void begin_png(Png *png, uint32_t width, uint32_t height, uint64_t seed) 
     put_text(png, "Model", TEXT_MODEL);
     snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
     put_text(png, "Seed", text);
-    begin_chunk(png, "IDAT", 2);
-    put(png, "\x78\x01", 2);
-    end_chunk(png);
-}
-
-/* A row of pixels after its filter byte 0, as a chunk of blocks of at most 65,535 bytes. */
-static void put_row(Png *png, const unsigned char *row, size_t n) {
-    size_t i;
-    begin_chunk(png, "IDAT", n + (n + 65534) / 65535 * 5);
-    while (n > 0) {
-        const size_t size = n < 65535 ? n : 65535;
-        const unsigned char head[5] = {0, (unsigned char)(size & 255), (unsigned char)(size >> 8),
-                                       (unsigned char)(~size & 255),
-                                       (unsigned char)(~size >> 8 & 255)};
-        put(png, head, 5);
-        put(png, row, size);
-        for (i = 0; i < size; i++) {
-            png->a = (png->a + row[i]) % 65521;
-            png->b = (png->b + png->a) % 65521;
-        }
-        row += size;
-        n -= size;
-    }
-    end_chunk(png);
+    put_bits(png, 0x78, 8); /* zlib's header */
+    put_bits(png, 0x01, 8);
+    put_bits(png, 1, 1); /* the last block, */
+    put_bits(png, 1, 2); /* with the fixed codes */
 }
 
 static void end_png(Png *png) {
-    begin_chunk(png, "IDAT", 9);
-    put(png, "\x01\0\0\xff\xff", 5); /* a last block, empty */
-    put_number(png, png->b << 16 | png->a);
-    end_chunk(png);
+    const uint32_t sum = png->b << 16 | png->a;
+    put_symbol(png, 256);
+    put_bits(png, 0, -png->waiting & 7);
+    put_bits(png, sum >> 24, 8);
+    put_bits(png, sum >> 16 & 255, 8);
+    put_bits(png, sum >> 8 & 255, 8);
+    put_bits(png, sum & 255, 8);
+    put_packed(png);
     begin_chunk(png, "IEND", 0);
     end_chunk(png);
 }
@@ -926,11 +1027,12 @@ static void end_png(Png *png) {
 /* Rows `top` to `bottom` of `count` images side by side, each pixel scale x scale. */
 static void put_images(Png *png, const unsigned char *images, int count, int columns, int scale,
                        int top, int bottom) {
-    static unsigned char row[1 + (PAD + MOST_COLUMNS * (TOY_WIDTH + PAD)) * 4 * TOY_CHANNELS];
     const int width = PAD + columns * (TOY_WIDTH + PAD);
     int y, x, c, k;
     for (y = top; y < bottom; y++) {
-        unsigned char *to = row + 1;
+        unsigned char *to;
+        png->newest = !png->newest;
+        to = png->rows[png->newest] + 1;
         for (x = 0; x < width; x++) {
             const int image = (x - PAD) / (TOY_WIDTH + PAD);
             const int inner = x - PAD - image * (TOY_WIDTH + PAD);
@@ -941,7 +1043,7 @@ static void put_images(Png *png, const unsigned char *images, int count, int col
                     *to++ = paper ? PAPER : images[from + c];
         }
         for (k = 0; k < scale; k++)
-            put_row(png, row, (size_t)(to - row));
+            put_row(png, (size_t)(to - png->rows[png->newest]));
     }
 }
 
@@ -951,10 +1053,13 @@ static void draw_images(int n, uint64_t seed, int label, int columns, FILE *pict
     const int width = PAD + columns * (TOY_WIDTH + PAD);
     const int rows = (n + columns - 1) / columns;
     const int wide = (width + 599) / width, scale = wide < 4 ? wide : 4; /* at least 600 pixels */
-    Png png = {picture, 0, 1, 0};
+    static Png png;
     int first, k;
     if (picture) {
         const int height = PAD + rows * (TOY_HEIGHT + PAD);
+        png.file = picture;
+        png.a = 1;
+        png.above = -1;
         begin_png(&png, (uint32_t)(width * scale), (uint32_t)(height * scale), seed);
         put_images(&png, images, 0, columns, scale, -PAD, 0);
     }
@@ -1005,14 +1110,19 @@ static void trace(uint64_t seed, int label, FILE *file) {
     }
 }
 
-/* Reads a number from `least` to `most`. Returns 0, or 2 after a message. */
-static int read_number(const char *option, const char *text, uint64_t least, uint64_t most,
-                       uint64_t *number) {
+/* Whether a text is a number from `least` to `most`, which it puts there. */
+static int is_number(const char *text, uint64_t least, uint64_t most, uint64_t *number) {
     char *end;
     errno = 0;
     *number = strtoull(text, &end, 10);
-    if (*text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *number >= least &&
-        *number <= most)
+    return *text >= '0' && *text <= '9' && *end == '\0' && errno == 0 && *number >= least &&
+           *number <= most;
+}
+
+/* Reads a number from `least` to `most`. Returns 0, or 2 after a message. */
+static int read_number(const char *option, const char *text, uint64_t least, uint64_t most,
+                       uint64_t *number) {
+    if (is_number(text, least, most, number))
         return 0;
     fprintf(stderr, "toy: %s %s: expected a whole number from %llu to %llu\n", option, text,
             (unsigned long long)least, (unsigned long long)most);
@@ -1029,7 +1139,8 @@ int main(int argc, char **argv) {
     const char *out = NULL, *raw = NULL;
     uint64_t n = 16, columns = 0;
 #if HAS_LABELS
-    uint64_t given = 0;
+    const char *chosen = NULL;
+    uint64_t given;
 #endif
 #endif
     for (i = 1; i < argc; i++) {
@@ -1061,9 +1172,7 @@ int main(int argc, char **argv) {
 #endif
 #if HAS_DECODER && HAS_LABELS
         } else if (is(option, "--label")) {
-            number = &given;
-            least = 0;
-            most = TOY_CLASSES - 1;
+            path = &chosen;
 #else
         } else if (is(option, "--label")) {
             return complain("--label: ", "this has no labels to draw");
@@ -1079,11 +1188,22 @@ int main(int argc, char **argv) {
             *path = argv[i];
         else if (read_number(option, argv[i], least, most, number))
             return 2;
-#if HAS_DECODER && HAS_LABELS
-        if (number == &given)
-            label = (int)given;
-#endif
     }
+#if HAS_DECODER && HAS_LABELS
+    if (chosen) {
+        label = toy_label(chosen);
+        if (label == TOY_CLASSES && is_number(chosen, 0, TOY_CLASSES - 1, &given))
+            label = (int)given;
+        if (label == TOY_CLASSES) {
+            fprintf(stderr, "toy: --label %s: ", chosen);
+            fprintf(stderr,
+                    "expected a whole number from 0 to %d, or the name of a class; --about lists "
+                    "them\n",
+                    TOY_CLASSES - 1);
+            return 2;
+        }
+    }
+#endif
 #if HAS_DECODER
     if (!about && !test && !out && !raw && !trace_to)
         out = "samples.png";
@@ -1101,6 +1221,10 @@ int main(int argc, char **argv) {
         return 2;
     }
 #endif
+    if (!test && !is_whole()) {
+        complain("", toy_message(TOY_TEST_WEIGHTS));
+        return 1;
+    }
     for (i = 0; about && toy_about[i]; i++)
         fputs(toy_about[i], stdout);
     if (test) {
