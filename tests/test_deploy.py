@@ -4,9 +4,11 @@ import json
 import shutil
 import webbrowser
 
+import numpy as np
 import pytest
 
-from tinygen import export
+from tinygen import export, train
+from tinygen.data.strokes import strokes
 from tinygen.export import verify
 
 FAST = ["--n", 60, "--size", 12, "--batch-size", 20, "--epochs", 1, "--no-compile"]
@@ -46,6 +48,30 @@ def test_a_run_becomes_a_file_the_same_each_time(tinygen, run, tmp_path, form):
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == first
     for text in (str(run("cvae")), str(tmp_path)):  # nothing of this machine
         assert not any(text.encode() in blob for blob in first.values())
+
+
+def test_files_that_are_handed_on_hold_no_path(tinygen, tmp_path):
+    """Data from a folder, measured with a classifier from another: neither path is in a file."""
+    private = tmp_path / "private folder"
+    private.mkdir()
+    images, table = strokes(200, 0, 12)
+    np.savez(private / "digits.npz", x_train=images, y_train=table["digit"])
+    judge, run = private / "judge", tmp_path / "run"
+    words = ["--data", private / "digits.npz", *FAST[4:]]
+    assert tinygen("train", "classifier", *words, "--features", 3, "--out", judge)[0] == 0
+    measured = ["--evaluate-every", 1, "--classifier", judge]
+    code, _, err = tinygen("train", "cvae", *words, "--hidden", 9, *measured, "--out", run)
+    assert code == 0, err
+    for form in export.FORMS:
+        assert tinygen("export", run, "--to", form, "--out", f"a{export.FORMS[form][1]}")[0] == 0
+    files = [*tmp_path.glob("a.*"), *run.rglob("*.safetensors"), *run.rglob("*.png")]
+    assert len(files) > 12
+    for path in files:
+        assert b"private folder" not in path.read_bytes(), path
+        assert str(tmp_path).encode() not in path.read_bytes(), path
+    assert train.open_run(run).load_data().fingerprint  # which lie where config.json says
+    code, _, err = tinygen("train", "cvae", "--out", run, "--resume", "--epochs", 2)
+    assert code == 0, err
 
 
 def test_parts_and_precisions_are_chosen(tinygen, run, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import re
 import shutil
@@ -12,9 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import AUTOENCODERS, HOSTILE, SMALL, WINDOWS, hostile, images, made, windowed
+from exported import (
+    AUTOENCODERS,
+    HOSTILE,
+    SMALL,
+    WINDOWS,
+    hostile,
+    images,
+    made,
+    sealed,
+    small,
+    windowed,
+)
 
-from tinygen.export import Artefact, render, write
+from tinygen.export import Artefact, js, prepare, render, spec, write
 from tinygen.images import to_uint8
 from tinygen.tensor import Tensor
 
@@ -142,7 +154,7 @@ def test_seeds_labels_and_counts(tmp_path):
         """
         const seeds = [-1, 1.5, 2 ** 53, 2n ** 64n, -1n, "", "1.5", "-1", " 1", "1e3", NaN, null,
           [1], {}, true, "18446744073709551616", "0x10"];
-        const labels = [-1, 3, 1.5, "1", NaN, {}];
+        const labels = [-1, 3, 1.5, "3", "-1", "", "cats", "9".repeat(99), NaN, {}];
         show({
           seeds: seeds.map((seed) => refused(() => g.generate({ seed, label: 0 }))),
           labels: labels.map((label) => refused(() => g.generate({ label }))),
@@ -193,25 +205,125 @@ def test_damage_is_found(tmp_path):
     assert self_test(saved(artefact, tmp_path)).returncode == 0
     source = render("js", artefact)[".js"].decode()
     text = re.search(r'const WEIGHTS = "(.*)"', source)[1]
-    whole = base64.b64decode(text)
-    floats = np.frombuffer(whole, "<f4").copy()
-    floats[: floats.size // 2] *= 1.5
-    nan = np.frombuffer(whole, "<f4").copy()
-    nan[:50] = np.nan
-    for broken in (floats.tobytes(), nan.tobytes(), whole[:-4], whole + b"abcd"):
-        done = self_test(saved(artefact, tmp_path, (text, base64.b64encode(broken).decode())))
+    letter = "B" if text[-9] == "A" else "A"
+    for broken in (text[:-4], text + "AAAA", f"{text[:-9]}{letter}{text[-8:]}", "%" + text, ""):
+        done = self_test(saved(artefact, tmp_path, (text, broken)))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(
+            "self-test FAILED: this file is damaged: the SHA-256 of its w"
+        )
+    for old, new in (
+        ('"latent":4', '"latent":5'),
+        ('{"about":', '{about":'),
+        ('"model":"cvae"', '"model":"cva\u00e9"'),
+    ):
+        done = self_test(saved(made("cvae"), tmp_path, (old, new)))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "the SHA-256 of its description" in done.stderr
+    file = saved(artefact, tmp_path, (text, text[:-4]))
+    assert "damaged" in node(
+        saved(artefact, tmp_path, name="whole"),
+        f"""
+        let said = "";
+        await import({json.dumps(file.as_uri())}).catch((error) => {{ said = `${{error}}`; }});
+        show(said);""",
+    )
+
+
+@needs_node
+def test_what_the_arithmetic_gives_is_tested_too(tmp_path):
+    def edited(artefact, old, new):
+        file = saved(artefact, tmp_path, (old, new))
+        file.write_text(sealed("js", file.read_text()))
+        done = self_test(file)
         assert done.returncode == 1
-        assert re.search("FAILED|damaged weights", done.stderr)
-        assert "passed" not in done.stdout
-    assert self_test(saved(artefact, tmp_path, (text, "%" + text))).returncode == 1
-    code = re.search(r'"code":"(.*?)"', source)[1]
-    done = self_test(saved(artefact, tmp_path, (code, base64.b64encode(bytes(20)).decode())))
-    assert done.returncode == 1
-    assert "the code is off by" in done.stderr
-    encoder = saved(made("vae", "float32", "encoder"), tmp_path)
-    mean = re.search(r'"mean":"(.*?)"', encoder.read_text())[1]
-    encoder.write_text(encoder.read_text().replace(mean, base64.b64encode(bytes(16)).decode()))
-    assert "the mean code is off by" in self_test(encoder).stderr
+        return done.stderr
+
+    artefact = made("vae")
+    zeros = base64.b64encode(bytes(16)).decode()
+    assert "the code is off by" in edited(artefact, spec.encoded(artefact.test.code), zeros)
+    sigmoid, relu = '"activation":"sigmoid"', '"activation":"relu"'
+    assert "the picture is off by" in edited(artefact, sigmoid, relu)
+    encoder = made("vae", "float32", "encoder")
+    assert "the mean code is off by" in edited(encoder, spec.encoded(encoder.test.mean), zeros)
+
+
+@needs_node
+def test_every_changed_letter_is_found(tmp_path):
+    """Of weights and description, in one go: the file's own functions on changed texts."""
+    found = node(
+        saved(made("cvae", "int8"), tmp_path),
+        f"""
+        const {{ readFileSync, writeFileSync }} = await import("node:fs");
+        const source = readFileSync({json.dumps(str(tmp_path / "m.mjs"))}, "utf-8"), missed = [];
+        for (const [before, after] of [["String.raw`", "`"], ['WEIGHTS = "', '"']]) {{
+          const from = source.indexOf(before) + before.length, to = source.indexOf(after, from);
+          for (let at = from; at < to; at += Math.ceil((to - from) / 30)) {{
+            const letter = source[at] === "A" ? "B" : "A";
+            const file = {json.dumps(str(tmp_path))} + `/${{at}}.mjs`;
+            writeFileSync(file, source.slice(0, at) + letter + source.slice(at + 1));
+            try {{ await import(file); missed.push(at); }} catch (error) {{
+              if (!/file is damaged/.test(error.message)) missed.push(error.message);
+            }}
+          }}
+        }}
+        show(missed);""",
+    )
+    assert found == []
+
+
+@needs_node
+def test_sha256_is_that_of_others(tmp_path):
+    source = (Path(js.RUNTIME) / "generator.js").read_text()
+    lengths = [*range(130), 1000, 4096]
+    file = tmp_path / "sha.mjs"
+    file.write_text(f"{source}\nexport {{ sha256 }};")
+    found = node(
+        file, f"show({lengths}.map((n) => g.sha256(new Uint8Array(n).map((_, i) => i * n))))"
+    )
+    for n, digits in zip(lengths, found, strict=True):
+        data = bytes((i * n) & 255 for i in range(n))
+        assert hashlib.sha256(data).hexdigest() == digits
+
+
+@needs_node
+def test_labels_have_names(tmp_path):
+    tens = prepare(small("cgan"), "tens", "0", classes=("2", "10", "a cat"))
+    found = node(
+        saved(tens, tmp_path),
+        """show(["2", "10", "a cat", "0", "1", 0, 1, 2].map((label) =>
+          g.generate({ label, seed: 4 })[0].data))""",
+    )
+    assert found[0] == found[3] == found[5] != found[1] == found[4] == found[6]
+    assert found[2] == found[7] != found[0]
+
+
+@needs_node
+def test_the_classic_script_is_the_same_object(tmp_path):
+    """Two of them side by side, in strict mode or not; names that mean something to JavaScript."""
+    for kind, title in (("cgan", "class"), ("vae", "location")):
+        made_of = prepare(small(kind), title, "0")
+        (tmp_path / f"{title}.js").write_bytes(render("js", made_of)[".classic.js"])
+    program = """
+    const vm = require("node:vm"), fs = require("node:fs");
+    const here = vm.createContext({ atob, TextEncoder, console });
+    for (const name of ["class", "location"]) {
+      vm.runInContext(fs.readFileSync(name + ".js", "utf-8"), here);
+    }
+    console.log(vm.runInContext(`JSON.stringify([
+      Object.keys(tinygen), tinygen.class.selfTest(), tinygen.location.selfTest(),
+      Object.keys(tinygen.class), Array.from(tinygen.location.generate({ seed: 3 })[0].data)])`,
+      here));"""
+    command = [NODE or "node", "-e", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names, *wrong, keys, drawn = json.loads(done.stdout)
+    assert names == ["class", "location"]
+    assert wrong == [[], []]
+    assert "generate" in keys
+    artefact = prepare(small("vae"), "location", "0")
+    expected = to_uint8(images(artefact, 1, 3), artefact.value_range).astype(int)
+    assert np.abs(np.array(drawn)[::4] - expected.ravel()).max() <= 1
 
 
 @needs_node
@@ -242,7 +354,7 @@ def test_the_files(tmp_path):
     first, again = (render("js", made("cvae")) for _ in range(2))
     assert first == again
     paths = write("js", made("cvae"), tmp_path / "digits.js")
-    assert [path.name for path in paths] == ["digits.js", "digits.d.ts"]
+    assert [path.name for path in paths] == ["digits.js", "digits.d.ts", "digits.classic.js"]
     types = first[".d.ts"].decode()
     exported = re.search(r"export const \{ (.*?) \}", first[".js"].decode())[1].split(", ")
     assert set(exported) == set(re.findall(r"export (?:function|const) (\w+)", types))

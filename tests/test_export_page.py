@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -120,18 +121,24 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Page]]:
         context.close()
 
 
+def first(artefact: Artefact) -> Any:
+    """The code that a page opens with."""
+    return artefact.codes(html.SAMPLES, 0)[html.clearest(artefact)].copy()
+
+
 def test_every_kind_draws_its_pictures(opened):
     for kind in ("vae", "cgan", "odd"):  # test_export_js.py has the others
         artefact = made(kind)
         page = opened(artefact)
-        z = artefact.codes(1, 0)
-        page.draws(z[0])
+        page.draws(first(artefact))
         page.tab.get_by_label("Seed", exact=True).fill(str(2**64 - 1))
         page.settle()
         last = artefact.codes(2, 2**64 - 1)
         page.draws(last[0])
         assert page.tab.get_by_role("button", name="Next seed").is_disabled()
-        page.changes(lambda page=page: page.tab.get_by_label("Sample 2 of").check(force=True))
+        page.changes(
+            lambda page=page: page.tab.get_by_role("radio", name="Sample 2 of").check(force=True)
+        )
         page.draws(last[1])
         page.changes(page.tab.get_by_role("button", name="Previous seed").click)
         page.draws(artefact.codes(1, 2**64 - 2)[0])
@@ -154,11 +161,12 @@ def test_wrong_seeds_are_said(opened):
 def test_label_truncation_and_sliders(opened):
     artefact = made("cvae")
     page = opened(artefact)
-    z = artefact.codes(1, 0)[0]
+    z = first(artefact)
     page.changes(lambda: page.tab.get_by_label("digit 3").check(force=True))
     page.draws(z, label=2)
     assert (
-        "Sample 1 of seed 0, label digit 3" in page.tab.get_by_role("status").first.text_content()
+        f"Sample {html.clearest(artefact) + 1} of seed 0, label digit 3"
+        in page.tab.get_by_role("status").first.text_content()
     )
     page.changes(lambda: page.tab.get_by_label("Truncation").fill("0.5"))
     page.draws(z / 2, label=2)
@@ -169,13 +177,13 @@ def test_label_truncation_and_sliders(opened):
     page.draws(z, label=2)
     page.changes(lambda: slider.press("ArrowRight"))
     page.changes(page.tab.get_by_role("button", name="Reset").click)
-    page.draws(artefact.codes(1, 0)[0], label=2)
+    page.draws(first(artefact), label=2)
 
 
 def test_map(opened):
     artefact = made("gan")  # a uniform prior: the map goes from -1 to 1
     page = opened(artefact)
-    z = artefact.codes(1, 0)[0]
+    z = first(artefact)
     page.tab.get_by_label("Across").select_option("4")
     page.tab.get_by_label("Up").select_option("1")
     page.settle()
@@ -255,6 +263,7 @@ def test_samples_and_files(opened):
 def test_animation(opened):
     artefact = made("vae")
     page = opened(artefact)
+    page.changes(lambda: page.tab.get_by_role("radio", name="Sample 1 of").check(force=True))
     page.changes(lambda: page.tab.get_by_role("button", name="Play").click() or page.settle())
     page.until("state.number === 1")
     page.tab.get_by_role("button", name="Pause").click()
@@ -322,7 +331,7 @@ def test_drawing(opened):
         page.tab.get_by_role("button", name="Clear").click()
         page.settle()
         assert page.pixels("ink").max() == 0
-        page.draws(artefact.codes(1, 0)[0])
+        page.draws(first(artefact))
 
 
 def test_words(opened):
@@ -381,18 +390,105 @@ def test_damage_is_said(opened):
     file = Path(page.tab.evaluate("decodeURIComponent(location.pathname)"))
     whole = file.read_bytes()
     moved = numbers[0][len(numbers[0]) // 2 & ~3 :] + numbers[0][: len(numbers[0]) // 2 & ~3]
-    for damaged in (numbers[1], b"%" + numbers[0], b"", moved):
+    letter = b"B" if numbers[0][900:901] == b"A" else b"A"
+    one = numbers[0][:900] + letter + numbers[0][901:]  # of the weights of a pixel at the edge
+    for damaged in (numbers[1], b"%" + numbers[0], b"", moved, one):
         file.write_bytes(whole.replace(numbers[0], damaged))
         page.tab.reload()
         assert "file is damaged" in page.tab.get_by_role("alert").first.text_content()
         page.tab.get_by_role("button", name="中文").click()
         assert "文件已损坏" in page.tab.get_by_role("alert").first.text_content()
+    description = whole.split(b'id="model" ')[1].split(b"</script>")[0]
+    for old, new in (
+        (b'"latent":4', b'"latent":3'), (b'"about"', b'"abaut"'), (b"{", b"("),
+        (b'"title":"vae test"', b'"title":"vae tesd"'), (b'data-sha256="', b'data-sha256="0'),
+    ):  # fmt: skip
+        assert old in description
+        file.write_bytes(whole.replace(description, description.replace(old, new, 1)))
+        page.tab.reload()
+        said = page.tab.get_by_role("alert").first.text_content()
+        assert "file is damaged" in said
+        assert "SHA-256 of its description" in said
+    assert page.tab.locator("#old").is_hidden()
+    assert not [text for text in page.trouble if "Error" in text]
+
+
+def test_a_page_opens_on_the_clearest_of_its_samples(opened):
+    artefact = made("cgan")
+    page = opened(artefact)
+    low, high = artefact.value_range
+    x = artefact.decoder(artefact.conditioned(artefact.codes(32, 0), 0)).reshape(32, -1)
+    v = ((x - low) / (high - low)).astype(np.float64)
+    doubt = (v * (1 - v)).sum(1) / np.minimum(v.sum(1), (1 - v).sum(1))
+    best = int(doubt.argmin())
+    assert best == html.clearest(artefact) != 0
+    page.draws(artefact.codes(32, 0)[best])
+    assert page.tab.get_by_role("radio", name=f"Sample {best + 1} of").is_checked()
+    assert f"Sample {best + 1} of seed 0" in page.tab.locator("#status").text_content()
+    page.tab.get_by_role("button", name="Next seed").click()
+    page.tab.get_by_role("button", name="Previous seed").click()
+    page.settle()
+    page.draws(artefact.codes(1, 0)[0])  # a seed that is asked for begins with its first
+
+
+def test_labels_have_names(opened):
+    page = opened(made("cgan"))
+    draw = "(label) => Array.from(tinygen.generate({ label })[0].data)"
+    by_name = [page.tab.evaluate(draw, name) for name in ("cat", "dog", "digit 3")]
+    assert by_name == [page.tab.evaluate(draw, number) for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "delete Array.prototype.at; delete Object.getPrototypeOf(Int8Array).prototype.at;",
+        "Object.defineProperty(window, 'TextEncoder', { value: undefined });",
+        "Object.defineProperty(window, 'BigInt', { value: undefined });",
+        "",  # a script that the browser does not understand: none of it runs
+    ],
+)
+def test_old_browsers_are_told(browser, tmp_path, missing):
+    file = tmp_path / "page.html"
+    text = render("html", made("cvae"))[".html"].decode()
+    if not missing:
+        text = text.replace('"use strict";', '"use strict"; ', 1)  # not what the policy lets run
+    file.write_text(text, encoding="utf-8")
+    tab = browser.new_page()
+    tab.add_init_script(missing)
+    tab.goto(file.as_uri())
+    said = tab.locator("#old").inner_text()
+    assert "It needs a browser of 2022 or newer (Chrome or Edge 92, Firefox 90" in said
+    assert "需要 2022 年或更新的浏览器" in said
+    assert tab.locator("#old").is_visible()
+    assert tab.locator("#alert").is_hidden()  # nothing is damaged
+    tab.close()
+
+
+def test_the_classic_script_works_in_a_page_opened_from_a_file(browser, tmp_path):
+    artefact = made("cgan")
+    export.write("js", artefact, tmp_path / "digits.js")
+    (tmp_path / "page.html").write_text(
+        '<!DOCTYPE html><script src="digits.classic.js"></script>'
+        '<script type="module">import { about } from "./digits.js"; window.it = about;</script>'
+    )
+    tab = browser.new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    tab.wait_for_timeout(100)
+    data = tab.evaluate("Array.from(tinygen.cgan_test.generate({ seed: 3, label: 'dog' })[0].data)")
+    x = artefact.decoder(artefact.conditioned(artefact.codes(1, 3), 1))
+    expected = to_uint8(x, artefact.value_range).ravel().astype(int)
+    assert np.abs(np.array(data)[::4] - expected).max() <= 1
+    assert tab.evaluate("tinygen.cgan_test.selfTest()") == []
+    assert tab.evaluate("window.it") is None  # which is why the script is there
+    tab.close()
 
 
 def test_nothing_from_outside_may_run(opened):
     page = opened(made("gan"), clean=False)
     policy = page.tab.locator("meta[http-equiv]").get_attribute("content")
-    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert re.match(
+        "default-src 'none'; script-src 'sha256-[^']+' 'sha256-[^']+'; style-src 'sha256-", policy
+    )
     assert "unsafe" not in policy
     page.tab.evaluate("""() => {
         const script = document.createElement("script");
@@ -502,7 +598,7 @@ def test_a_long_code_is_shown_in_pages(opened):
     slider = page.tab.locator("#sliders input").first
     slider.fill("2.4")
     page.settle()
-    z = artefact.codes(1, 0)[0]
+    z = first(artefact)
     z[last[0]] = 2.4
     page.draws(z)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import base64
 import contextlib
 import os
 import subprocess
@@ -24,10 +23,12 @@ from exported import (
     images,
     labels,
     made,
+    sealed,
+    small,
     windowed,
 )
 
-from tinygen.export import Artefact, prepare, render, write
+from tinygen.export import Artefact, prepare, render, spec, write
 from tinygen.images import grid, read_text, to_uint8
 from tinygen.models import GAN
 from tinygen.random import Generator
@@ -36,11 +37,15 @@ SEED = 2**64 - 1
 
 
 def imported(artefact: Artefact, edit: tuple[str, str] = ("", "")) -> Any:
-    """The file as a module, with a text in it replaced."""
+    """The file as a module, with a text of its description replaced."""
     source = render("python", artefact)[".py"].decode()
     assert edit[0] in source
+    return module_of(sealed("python", source.replace(*edit, 1)))
+
+
+def module_of(source: str) -> Any:
     module = ModuleType("exported_generator")
-    exec(compile(source.replace(*edit, 1), "generator.py", "exec"), module.__dict__)
+    exec(compile(source, "generator.py", "exec"), module.__dict__)
     return module
 
 
@@ -191,6 +196,9 @@ def test_command_line(digits: Path) -> None:
     (("--seed", -1), "seed is -1, expected 0 to 18446744073709551615"),
     (("--seed", 2**64), "expected 0 to 18446744073709551615"),
     (("--label", 3), "label is 3, expected 0 to 2 (0: 'cat', 1: 'dog', 2: 'digit 3')"),
+    (("--label", "cats"), "label is 'cats', expected the name or number of a class (0: 'cat', 1:"),
+    (("--label", -1), "label is '-1', expected the name or number of a class (0: 'cat', 1: 'dog'"),
+    (("--label", ""), "label is '', expected the name or number of a class (0: 'cat', 1: 'dog'"),
     (("--columns", 0), "columns is 0, expected 1 to"),
     (("--out", "missing/grid.png"), "cannot write the file, nothing was changed"),
 ])  # fmt: skip
@@ -228,24 +236,74 @@ def test_sixteen_images_of_a_dense_gan_take_seconds(tmp_path: Path) -> None:
 # ---- damage, hostile text, size ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("damage", ["value", "short", "infinite"])
-def test_damage_is_found(damage: str, tmp_path: Path) -> None:
-    text = render("python", made("vae"))[".py"].decode()
-    head, weights = text.split('WEIGHTS = """\n')
-    weights, tail = weights.split('\n"""', 1)
-    data = bytearray(base64.b64decode(weights))
-    if damage == "short":
-        del data[-3:]
-    else:
-        stray = np.float32(9 if damage == "value" else np.inf).tobytes()
-        data[: 4 * 40] = stray * 40
-    path = tmp_path / "damaged.py"
-    whole = f'{head}WEIGHTS = """\n{base64.b64encode(data).decode()}\n"""{tail}'
-    path.write_text(whole, "utf-8")
-    done = run(path, "--self-test")
-    assert done.returncode == 1
-    assert "self-test FAILED: " in done.stderr
-    assert "Traceback" not in done.stderr
+def damaged(source: str, n: int) -> dict[str, str]:
+    """The file with a letter of its weights or description changed in n places, and cut short."""
+    start = source.index('WEIGHTS = r"""') + 14
+    end = source.index('"""', start)
+    random = np.random.default_rng(0)
+    faults = {"short": source[: end - 4] + source[end:], "none": source[:start] + source[end:]}
+    faults["longer"] = source[:end] + "AAAA" + source[end:]
+    first = source.index("MODEL = described(") + 21
+    last = source.index('"""', first)
+    for _ in range(n):
+        for what, low, high in (("weights", start + 1, end - 2), ("description", first, last)):
+            at = int(random.integers(low, high))
+            while source[at] in '="\\\n':  # what base64 ends with, and what Python itself refuses
+                at -= 1
+            letter = "B" if source[at] == "A" else "A"
+            faults[f"{what} {at}"] = source[:at] + letter + source[at + 1 :]
+    return faults
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_every_changed_letter_is_found(precision: str) -> None:
+    source = render("python", made("cvae", precision))[".py"].decode()
+    for what, file in damaged(source, 25).items():
+        with pytest.raises(ValueError, match=r"damaged: the SHA-256 of its .* expected"):
+            module_of(file).generate(1)
+        if not what.startswith("description"):
+            (fault,) = module_of(file).self_test()
+            assert "damaged" in fault
+
+
+def test_damage_ends_the_program_with_a_message(tmp_path: Path) -> None:
+    source = render("python", made("vae"))[".py"].decode()
+    for file in damaged(source, 1).values():
+        path = tmp_path / "damaged.py"
+        path.write_text(file, "utf-8")
+        for words in (("--self-test",), ("--out", "a.png")):
+            done = run(path, *words)
+            assert done.returncode == 1
+            assert done.stderr.startswith("self-test FAILED: " if len(words) == 1 else "this file")
+            assert "another copy" in done.stderr
+            assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["damaged.py"]
+
+
+def test_what_the_arithmetic_gives_is_tested_too(tmp_path: Path) -> None:
+    artefact = made("vae")
+    code = spec.encoded(artefact.test.code)
+    module = imported(artefact, (code, spec.encoded(np.zeros(4, np.float32))))
+    assert any("code 0 of seed 0 is not" in fault for fault in module.self_test())
+    module = imported(artefact, ('"activation":"sigmoid"', '"activation":"relu"'))
+    assert any("grey levels off" in fault for fault in module.self_test())
+
+
+def test_labels_have_names() -> None:
+    module = imported(made("cgan"))
+    for number, name in enumerate(("cat", "dog", "digit 3")):
+        assert module.generate(2, 4, name) == module.generate(2, 4, number)
+        assert module.generate(2, 4, str(number)) == module.generate(2, 4, number)
+    tens = prepare(small("cgan"), "tens", "0", classes=("2", "10", "1"))
+    module = imported(tens)  # a name goes before a number
+    assert module.generate(1, 4, "2") == module.generate(1, 4, 0)
+    assert module.generate(1, 4, "1") == module.generate(1, 4, 2)
+    assert module.generate(1, 4, "0") == module.generate(1, 4, 0)
+    assert module.generate(1, 4, 1) == module.generate(1, 4, "10")
+    said = r"label is .*, expected .*\(0: '2', 1: '10', 2: '1'\)"
+    for wrong in ("3", "bird", "", " 1", "1.0", "\u0662", 1.5, -1, 3, "9" * 5000):
+        with pytest.raises(ValueError, match=said):
+            module.generate(1, 0, wrong)
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
 import re
 
@@ -17,11 +16,14 @@ import numpy as np
 from .artefact import Artefact
 from .js import RUNTIME, parts
 from .network import ExportError
-from .spec import as_json
+from .spec import as_json, sha256
 
+SAMPLES = 32  # small pictures
 _SCRIPT = ("generator.js", "words.js", "page.js")
+# For every browser: an old one does not understand the script before it, and runs none of it.
+_STARTED = 'if (!window.started) document.getElementById("old").removeAttribute("hidden");'
 _POLICY = (
-    "default-src 'none'; script-src {script}; style-src {style}; img-src data: blob:; "
+    "default-src 'none'; script-src {script} {started}; style-src {style}; img-src data: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
 
@@ -36,13 +38,20 @@ def render(artefact: Artefact) -> dict[str, bytes]:
         raise ExportError(
             "the page draws pictures, which takes the decoder; export the part decoder or both"
         )
-    model, numbers = parts(artefact)
-    page = {**json.loads(model), "name": artefact.name, "order": order(artefact)}
+    described, numbers = parts(artefact)
+    page = {
+        **described, "name": artefact.name, "order": order(artefact), "samples": SAMPLES,
+        "start": clearest(artefact),
+    }  # fmt: skip
+    model = as_json(page)
     style = _source("page.css")
     script = '\n"use strict";\n' + "".join(map(_source, _SCRIPT))
     pieces = {
-        "policy": _POLICY.format(script=_hash(script), style=_hash(style)),
-        "style": style, "script": script, "model": as_json(page), "weights": numbers,
+        "policy": _POLICY.format(
+            script=_hash(script), started=_hash(_STARTED), style=_hash(style)
+        ),
+        "style": style, "script": script, "started": _STARTED, "model": model,
+        "sha256": sha256(model), "weights": numbers,
     }  # fmt: skip
     text = re.sub(r"\{\{(\w+)\}\}", lambda found: pieces[found[1]], _source("page.html").strip())
     return {".html": f"{text}\n".encode()}
@@ -57,6 +66,18 @@ def order(artefact: Artefact) -> list[int]:
         return list(range(artefact.latent))
     rows = np.square(first.weight.astype(np.float64)).sum(axis=(*range(first.weight.ndim - 2), -1))
     return [int(k) for k in np.argsort(-rows[: artefact.latent], kind="stable")]
+
+
+def clearest(artefact: Artefact) -> int:
+    """Which of the samples of seed 0, label 0, to begin with: the one with the fewest doubtful
+    pixels, sum v (1 - v), for its drawing, the lesser of sum v and sum 1 - v (v from 0 to 1)."""
+    assert artefact.decoder is not None
+    codes = artefact.codes(SAMPLES, seed=0)
+    low, high = artefact.value_range
+    x = artefact.decoder(artefact.conditioned(codes, 0)).reshape(SAMPLES, -1)
+    v = ((x - low) / (high - low)).clip(0, 1).astype(np.float64)
+    drawing = np.minimum(v.sum(axis=1), (1 - v).sum(axis=1))
+    return int(np.argmin((v * (1 - v)).sum(axis=1) / np.maximum(drawing, 1e-9)))
 
 
 def _source(name: str) -> str:

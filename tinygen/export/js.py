@@ -1,74 +1,112 @@
-"""The model as an ES module for browsers and node, with types.
+"""The model as an ES module for browsers and node, with types, and as a classic script.
 
     import { generate } from "./digits.js";
-    const [picture] = generate({ seed: 1, label: 7 }); // new ImageData(picture.data, 28, 28)
+    const [picture] = generate({ seed: 1, label: "cat" }); // new ImageData(picture.data, 28, 28)
 
-runtime/generator.js is its code; the description and the weights follow it.
+runtime/generator.js is its code; the description and the weights follow it. Browsers load modules
+from a server only: a page that is opened from a file takes the script, which is the same as an
+object, tinygen.digits.
 """
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
+from typing import Any
 
 from ..version import __version__
 from .artefact import Artefact
 from .network import ExportError
-from .spec import as_json, description, weights
+from .spec import as_json, carried, sha256
 
 RUNTIME = Path(__file__).parent / "runtime"
 
 _HEAD = """\
-// {name}: a trained image generator as an ES module, made by tinygen {version}.
+// {name}: a trained image generator, made by tinygen {version}: {what}.
 //
-//     import {{ generate }} from "./{name}.js";
-//     const [picture] = generate({{ seed: 1 }}); // width, height, and data as ImageData takes it
+//     {load}
+//     const [picture] = {generate}({{ seed: 1 }}); // width, height, and data as ImageData takes it
 //
-// Pictures are synthetic. In node: package.json with "type": "module", or the suffix .mjs; then
-// `node {name}.mjs --self-test` checks the file. The code's licence is MIT; the terms of weights
-// and data are apart from it, see `about`.
+// {where}
+// Pictures are synthetic. The code's licence is MIT; the terms of weights and data are apart from
+// it, see `about`. The data are checked by their SHA-256 when the file is loaded.
 
 """
+_MODULE = """\
+Browsers load modules from a server only (`python3 -m http.server` is one); a page that is opened
+// from a file takes {name}.classic.js. In node: package.json with "type": "module", or the suffix
+// .mjs; then `node {name}.mjs --self-test` checks the file."""
+_SCRIPT = """\
+It works in a page that is opened from a file, too. {name}.js is the same as an ES module."""
 
 _TAIL = """
 // ---- the model ---------------------------------------------------------------------------------
 
-const MODEL = {model};
+const MODEL = String.raw`{model}`;
+const SHA256 = "{sha256}";
 const WEIGHTS = "{weights}";
 
-export const {{ about, generate, codes, decode, encode, trace, selfTest }} =
-  generator(MODEL, WEIGHTS);
-
+"""
+_MODULE_TAIL = """\
 const [, program = "", option] = globalThis.process?.argv ?? [];
 const run = decodeURIComponent(import.meta.url).endsWith(program.split(/[\\\\/]/).pop());
-if (run && option === "--self-test") {{
+const tested = run && option === "--self-test";
+
+function made() {
+  try {
+    return generator(described(MODEL, SHA256), WEIGHTS);
+  } catch (error) {
+    if (!tested) throw error;
+    console.error(`self-test FAILED: ${error.message}`);
+    return globalThis.process.exit(1);
+  }
+}
+
+export const { about, generate, codes, decode, encode, trace, selfTest } = made();
+
+if (tested) {
   const wrong = selfTest();
-  if (wrong.length) console.error(`self-test FAILED: ${{wrong.join("; ")}}`);
+  if (wrong.length) console.error(`self-test FAILED: ${wrong.join("; ")}`);
   else console.log("self-test passed");
   globalThis.process.exitCode = wrong.length ? 1 : 0;
-}}
+}
 """
 
 
 def render(artefact: Artefact) -> dict[str, bytes]:
-    """The module ".js" and its types ".d.ts".
+    """The module ".js", its types ".d.ts", and the classic script ".classic.js".
 
     Raises:
         ExportError: images that are neither grey nor red, green and blue.
     """
-    model, numbers = parts(artefact)
-    head = _HEAD.format(name=artefact.name, version=__version__)
+    described, numbers = parts(artefact)
+    # As the text between the backticks of a raw template: JSON needs neither of these letters.
+    model = as_json(described).replace("`", "\\u0060").replace("$", "\\u0024")
     code = (RUNTIME / "generator.js").read_text("utf-8")
-    tail = _TAIL.format(model=model, weights=numbers)
-    types = (RUNTIME / "generator.d.ts").read_bytes()
-    return {".js": (head + code + tail).encode(), ".d.ts": types}
+    code += _TAIL.format(model=model, sha256=sha256(model), weights=numbers)
+    name = artefact.name
+    module = _HEAD.format(
+        name=name, version=__version__, what="an ES module", generate="generate",
+        load=f'import {{ generate }} from "./{name}.js";', where=_MODULE.format(name=name),
+    )  # fmt: skip
+    script = _HEAD.format(
+        name=name, version=__version__, what="a classic script",
+        generate=f"tinygen.{name}.generate",
+        load=f'<script src="{name}.classic.js"></script>', where=_SCRIPT.format(name=name),
+    )  # fmt: skip
+    script += f'(globalThis.tinygen ??= {{}}).{name} = (() => {{\n"use strict";\n\n{code}'
+    script += "return generator(described(MODEL, SHA256), WEIGHTS);\n})();\n"
+    return {
+        ".js": (module + code + _MODULE_TAIL).encode(),
+        ".d.ts": (RUNTIME / "generator.d.ts").read_bytes(),
+        ".classic.js": script.encode(),
+    }
 
 
-def parts(artefact: Artefact) -> tuple[str, str]:
-    """(description as JSON, weights in base64), both ASCII."""
+def parts(artefact: Artefact) -> tuple[dict[str, Any], str]:
+    """(description, weights in base64)."""
     if artefact.shape[2] not in (1, 3):
         raise ExportError(
             f"{artefact.model}: images of {artefact.shape[2]} channels; JavaScript shows 1 (grey) "
             "or 3 (colour). Export to python, c or onnx instead"
         )
-    return as_json(description(artefact)), base64.b64encode(weights(artefact)).decode()
+    return carried(artefact)

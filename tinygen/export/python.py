@@ -5,7 +5,6 @@ It is runtime/generator.py with the model in its last lines (see spec.py).
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 
 from . import spec
@@ -17,14 +16,14 @@ WIDTH = 96  # characters of base64 in a line: 72 bytes
 def render(artefact: Artefact) -> dict[str, bytes]:
     """{".py": the file}, at most 1.4 times the bytes of the weights plus 40 KB."""
     source = Path(__file__).with_name("runtime").joinpath("generator.py").read_text("utf-8")
+    described, text = spec.carried(artefact)
     # In a raw string \" does not end it, and JSON writes every quote of a text so.
-    described = spec.description(artefact).items()
-    model = ",\n".join(f'"{key}": {spec.as_json(value)}' for key, value in described)
-    text = base64.b64encode(spec.weights(artefact)).decode()
+    rows = ",\n".join(f'"{key}": {spec.as_json(value)}' for key, value in described.items())
+    model = f"{{\n{rows}\n}}"
     lines = (text[i : i + WIDTH] for i in range(0, len(text), WIDTH))
     for empty, full in (
-        ('r"""{}"""', f'r"""{{\n{model}\n}}"""'),
-        ('WEIGHTS = """"""', 'WEIGHTS = """\n' + "\n".join(lines) + '\n"""'),
+        ('r"""{}""", "SHA256"', f'r"""{model}""", "{spec.sha256(model)}"'),
+        ('WEIGHTS = r""""""', 'WEIGHTS = r"""\n' + "\n".join(lines) + '\n"""'),
     ):
         before, after = source.split(empty)
         source = before + full + after

@@ -2,11 +2,14 @@
 
 The description is JSON. The weights are bytes in base64: layer after layer, part after part, the
 values, for int8 the scale of each output (float32), and the bias (float32), all little endian.
+A file holds the SHA-256 of the text of the description, and this the one of the text of the
+weights: both are checked when they are read.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from typing import Any
 
@@ -26,6 +29,17 @@ def weights(artefact: Artefact) -> bytes:
                 parts.append(layer.stored.scale.astype("<f4").tobytes())
             parts.append(layer.bias.astype("<f4").tobytes())
     return b"".join(parts)
+
+
+def carried(artefact: Artefact) -> tuple[dict[str, Any], str]:
+    """(the description with the "sha256" of the text of the weights, that text)."""
+    text = base64.b64encode(weights(artefact)).decode()
+    return {**description(artefact), "sha256": sha256(text)}, text
+
+
+def sha256(text: str) -> str:
+    """64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def description(artefact: Artefact) -> dict[str, Any]:

@@ -11,11 +11,14 @@ export interface Picture {
 /** A whole number, 0 to 2^64 - 1; from 2^53 on as a bigint or as decimal digits. */
 export type Seed = number | bigint | string;
 
+/** A number, 0 and on, or a name (of `about.classes`); a text that is no name is read as a number. */
+export type Label = number | string;
+
 export interface Options {
   /** 0 unless given. The same seed gives the same pictures in every exported form. */
   seed?: Seed;
-  /** 0 and on, of a model that has labels; rows of ten of each label unless given. */
-  label?: number | null;
+  /** A class, of a model that has labels; rows of ten of each unless given. */
+  label?: Label | null;
   /** How many pictures; 1 unless given. Picture i does not depend on n. */
   n?: number;
   /** What codes are multiplied with; 1 unless given. Below 1: more alike, often cleaner. */
@@ -39,25 +42,25 @@ export function generate(options?: Options): Picture[];
 export function codes(n?: number, seed?: Seed): Float32Array[];
 
 /** The picture that a code stands for; a model with labels needs one. */
-export function decode(code: ArrayLike<number>, label?: number | null): Picture;
+export function decode(code: ArrayLike<number>, label?: Label | null): Picture;
 
 /** Mean and log-variance of the code of a picture; throws Error where the file has no encoder. */
 export function encode(
   image: { width: number; height: number; data: ArrayLike<number> },
-  label?: number | null,
+  label?: Label | null,
 ): { mean: Float64Array; logvar: Float64Array };
 
 /** What each layer gives for a code. */
 export function trace(
   part: "decoder",
   code: ArrayLike<number>,
-  label?: number | null,
+  label?: Label | null,
 ): Activation[];
 /** What each layer gives for a picture. */
 export function trace(
   part: "encoder",
   image: { width: number; height: number; data: ArrayLike<number> },
-  label?: number | null,
+  label?: Label | null,
 ): Activation[];
 
 /** What differs from what the model gave when the file was made: nothing, if all is well. */

@@ -1,5 +1,6 @@
 // A trained model in plain JavaScript: random numbers, layers, pictures. No dependency; the same in
-// a browser and in node. `model` describes the networks, `base64` holds their weights.
+// a browser and in node. `model` describes the networks, `base64` holds their weights; both are
+// checked.
 function generator(model, base64) {
   const [height, width, channels] = model.image;
   const [low, high] = model.range;
@@ -72,13 +73,26 @@ function generator(model, base64) {
       if (label != null) throw new RangeError(`label is ${label}; this model has no labels`);
       return x;
     }
-    if (!Number.isInteger(label) || label < 0 || label >= classes) {
-      throw new RangeError(`label is ${label}; expected a whole number, 0 to ${classes - 1}`);
-    }
     const both = new Float64Array(x.length + classes);
     both.set(x);
-    both[x.length + label] = Math.sqrt(x.length);
+    both[x.length + known(label)] = Math.sqrt(x.length);
     return both;
+  }
+
+  // The number of a label. A text is the name of a class or, where none is called so, a number.
+  function known(label) {
+    let number = label;
+    if (typeof label === "string") {
+      number = model.classes.indexOf(label);
+      if (number < 0 && /^\d+$/.test(label)) number = Number(label);
+    }
+    if (!Number.isInteger(number) || number < 0 || number >= classes) {
+      const names = model.classes.slice(0, 20).map((name) => JSON.stringify(name)).join(", ");
+      throw new RangeError(`label is ${typeof label === "string" ? JSON.stringify(label) : label}; ` +
+        `expected a whole number, 0 to ${classes - 1}, or a name: ${names}` +
+        (classes > 20 ? ", ..." : ""));
+    }
+    return number;
   }
 
   function picture(values) {
@@ -86,7 +100,7 @@ function generator(model, base64) {
     for (let i = 0; i < height * width; i++) {
       for (let c = 0; c < 3; c++) {
         const value = values[i * channels + (channels === 3 ? c : 0)];
-        if (!Number.isFinite(value)) throw new Error("damaged weights: a pixel is no number");
+        if (!Number.isFinite(value)) throw new DamagedError("a pixel is no number");
         data[4 * i + c] = ((value - low) / (high - low)) * 255;
       }
     }
@@ -119,6 +133,7 @@ function generator(model, base64) {
       if (parts.decoder) expect("the picture", decode(floats(code), hot).data, right.data, 1);
       if (parts.encoder) expect("the mean code", encode(right, hot).mean, floats(mean), 1e-3);
     } catch (error) {
+      if (!(error instanceof DamagedError)) throw error;
       wrong.push(error.message);
     }
     return wrong;
@@ -252,14 +267,74 @@ function bytesOf(base64) {
   return bytes;
 }
 
+// What the text of a description says, whose SHA-256 is `digits`.
+function described(text, digits) {
+  check("description", text, digits);
+  return JSON.parse(text);
+}
+
+class DamagedError extends Error {}
+
+// Throws DamagedError if a text has another SHA-256 than when the file was made.
+function check(what, text, expected) {
+  const found = sha256(new TextEncoder().encode(text));
+  if (found !== expected) {
+    throw new DamagedError(`this file is damaged: the SHA-256 of its ${what} is ${found.slice(0, 12)}..., ` +
+      `expected ${`${expected}`.slice(0, 12)}...; take another copy of the file`);
+  }
+}
+
+// SHA-256 (FIPS 180-4) in hexadecimal digits. Its constants are the first 32 bits behind the point
+// of the square and cube roots of the first primes. Browsers have it too, but not at once.
+function sha256(bytes) {
+  const primes = [];
+  for (let n = 2; primes.length < 64; n++) if (primes.every((p) => n % p)) primes.push(n);
+  const fraction = (x) => ((x % 1) * 2 ** 32) | 0;
+  const constants = Int32Array.from(primes, (p) => fraction(Math.cbrt(p)));
+  const hash = Int32Array.from(primes.slice(0, 8), (p) => fraction(Math.sqrt(p)));
+  const length = bytes.length, whole = length & ~63;
+  const end = new Uint8Array(length - whole < 56 ? 64 : 128); // the rest, 1 bit, the length in bits
+  end.set(bytes.subarray(whole));
+  end[length - whole] = 128;
+  new DataView(end.buffer).setUint32(end.length - 8, Math.floor(length / 2 ** 29));
+  new DataView(end.buffer).setUint32(end.length - 4, length << 3);
+  const w = new Int32Array(64);
+  const turn = (x, n) => (x >>> n) | (x << (32 - n));
+  const blocks = (data, count) => {
+    for (let at = 0; at < count; at += 64) {
+      for (let i = 0, k = at; i < 16; i++, k += 4) {
+        w[i] = (data[k] << 24) | (data[k + 1] << 16) | (data[k + 2] << 8) | data[k + 3];
+      }
+      for (let i = 16; i < 64; i++) {
+        const x = w[i - 15], y = w[i - 2];
+        w[i] = w[i - 16] + w[i - 7] + (turn(x, 7) ^ turn(x, 18) ^ (x >>> 3)) +
+          (turn(y, 17) ^ turn(y, 19) ^ (y >>> 10));
+      }
+      let a = hash[0], b = hash[1], c = hash[2], d = hash[3];
+      let e = hash[4], f = hash[5], g = hash[6], h = hash[7];
+      for (let i = 0; i < 64; i++) {
+        const t = (h + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + (g ^ (e & (f ^ g))) +
+          constants[i] + w[i]) | 0;
+        const u = (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) | (c & (a | b)));
+        h = g; g = f; f = e; e = (d + t) | 0; d = c; c = b; b = a; a = (t + u) | 0;
+      }
+      hash[0] += a; hash[1] += b; hash[2] += c; hash[3] += d;
+      hash[4] += e; hash[5] += f; hash[6] += g; hash[7] += h;
+    }
+  };
+  blocks(bytes, whole);
+  blocks(end, end.length);
+  return Array.from(hash, (x) => (x >>> 0).toString(16).padStart(8, "0")).join("");
+}
+
 // The layers of each part with their numbers: layer after layer the weight, for int8 the scale of
 // each output, and the bias. Little endian, as is every machine that runs JavaScript.
-function unpack({ parts, precision }, base64) {
+function unpack({ parts, precision, sha256: digits }, base64) {
+  check("weights", base64, digits);
   const bytes = bytesOf(base64);
   let at = 0;
   const take = (Type, count) => { // a copy, because numbers may not begin anywhere
     const part = bytes.slice(at, (at += count * Type.BYTES_PER_ELEMENT));
-    if (at > bytes.length) throw new Error(`damaged weights: only ${bytes.length} bytes`);
     return new Type(part.buffer);
   };
   const weights = (count, out) => {
@@ -281,7 +356,6 @@ function unpack({ parts, precision }, base64) {
   };
   const read = {};
   for (const [name, layers] of Object.entries(parts)) read[name] = layers.map(layer);
-  if (at < bytes.length) throw new Error(`damaged weights: ${bytes.length} bytes, not ${at}`);
   return read;
 }
 

@@ -1,6 +1,7 @@
 """A trained image generator in one file of plain Python, 3.8 or newer: there is nothing to install.
 
-    python3 digits.py --n 16 --seed 1 --out grid.png        # --label 7 where there are labels
+    python3 digits.py --n 16 --seed 1 --out grid.png
+    python3 digits.py --label cat                           # where there are labels: name or number
     python3 digits.py --about
 
 or, with the file's own name in place of `digits`,
@@ -22,6 +23,7 @@ import argparse
 import base64
 import contextlib
 import functools
+import hashlib
 import io
 import itertools
 import json
@@ -215,12 +217,40 @@ class Layer:
 # ---- the weights ---------------------------------------------------------------------------------
 
 
+class DamagedError(ValueError):
+    """This file is not as it was made."""
+
+
+def check(what: str, data: bytes, sha256: str) -> None:
+    """Raises DamagedError if the data have another SHA-256 than when the file was made."""
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise DamagedError(
+            f"this file is damaged: the SHA-256 of its {what} is {found[:12]}..., expected "
+            f"{sha256[:12]}...; take another copy of the file"
+        )
+
+
+def described(text: str, sha256: str) -> dict[str, Any]:
+    """The description of the model, checked; a damaged one ends the program."""
+    try:
+        check("description", text.encode("utf-8", "replace"), sha256)
+    except DamagedError as error:
+        if __name__ == "__main__":
+            sys.exit(f"self-test FAILED: {error}" if "--self-test" in sys.argv else str(error))
+        raise
+    model: dict[str, Any] = json.loads(text)
+    return model
+
+
 @functools.lru_cache(maxsize=None)
 def network(part: str) -> list[Layer]:
     """The layers of the "decoder" or "encoder"."""
     if part not in MODEL["parts"]:
         raise ValueError(f"this file has no {part}; the model can be exported with --part both")
-    data = io.BytesIO(base64.b64decode(WEIGHTS))
+    text = "".join(WEIGHTS.split()).encode("utf-8", "replace")
+    check("weights", text, MODEL["sha256"])
+    data = io.BytesIO(base64.b64decode(text))
     for name, layers in MODEL["parts"].items():
         loaded = [load(about, data) for about in layers]
         if name == part:
@@ -249,8 +279,6 @@ def read(data: io.BytesIO, count: int, kind: str) -> array[Any]:
     """The next numbers, little endian."""
     letter, size = {"float32": ("f", 4), "float16": ("e", 2), "int8": ("b", 1)}[kind]
     piece = data.read(count * size)
-    if len(piece) != count * size:
-        raise ValueError("the weights in this file are not whole; take another copy")
     if letter == "e":  # which arrays do not know
         return array("f", struct.unpack(f"<{count}e", piece))
     numbers = array(letter)
@@ -301,18 +329,26 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     return number
 
 
-def known(label: int | None) -> int:
-    """The label, if this model knows it; 0 for None."""
-    classes = MODEL["classes"]
+def known(label: int | str | None) -> int:
+    """The number of a label, which is given as number or name, if this model knows it; 0 for None.
+
+    A text is the name of a class or, where none is called so, a number.
+    """
+    classes: list[str] = MODEL["classes"]
     if label is None:
         return 0
     if not classes:
         raise ValueError("this model was trained without labels and cannot draw a chosen one")
+    if isinstance(label, str) and label in classes:
+        return classes.index(label)
+    number = isinstance(label, str) and label.isascii() and label.isdigit() and len(label) < 20
     try:
-        return whole("label", label, 0, len(classes))
+        return whole("label", int(label) if number else label, 0, len(classes))
     except ValueError as error:
-        names = ", ".join(f"{k}: {name!r}" for k, name in enumerate(classes))
-        raise ValueError(f"{error} ({names})") from None
+        names = ", ".join(f"{k}: {name!r}" for k, name in enumerate(classes[:20]))
+        more = ", ..." if len(classes) > 20 else ""
+        said = str(error).replace("a whole number", "the name or number of a class")
+        raise ValueError(f"{said} ({names}{more})") from None
 
 
 def codes(n: int = 1, seed: int = 0) -> list[list[float]]:
@@ -321,7 +357,7 @@ def codes(n: int = 1, seed: int = 0) -> list[list[float]]:
     return [code(i, seed) for i in range(whole("n", n, 0, 2**31))]
 
 
-def decode(code: Iterable[float], label: int | None = None) -> bytes:
+def decode(code: Iterable[float], label: int | str | None = None) -> bytes:
     """The image of a code, any `latent` numbers; label 0 where none is given."""
     values = [float(v) for v in code]
     if len(values) != MODEL["latent"]:
@@ -329,10 +365,11 @@ def decode(code: Iterable[float], label: int | None = None) -> bytes:
     return drawn([values], [known(label)])[0]
 
 
-def generate(n: int = 1, seed: int = 0, label: int | None = None) -> list[bytes]:
+def generate(n: int = 1, seed: int = 0, label: int | str | None = None) -> list[bytes]:
     """n new images of a seed; image i does not depend on n.
 
-    label: what all of them show; None draws ten of each label in turn, where there are labels.
+    label: what all of them show, by name or number; None draws ten of each label in turn, where
+    there are labels.
     """
     n, seed, chosen = whole("n", n, 0, 2**31), whole("seed", seed, 0, 2**64), known(label)
     mixed = label is None and len(MODEL["classes"])
@@ -345,7 +382,9 @@ def generate(n: int = 1, seed: int = 0, label: int | None = None) -> list[bytes]
     return images
 
 
-def encode(pixels: Iterable[int], label: int | None = None) -> tuple[list[float], list[float]]:
+def encode(
+    pixels: Iterable[int], label: int | str | None = None
+) -> tuple[list[float], list[float]]:
     """(mean, log-variance) of the code of an image, which is given by its grey levels."""
     levels = list(pixels)
     if len(levels) != math.prod(MODEL["image"]) or not all(0 <= v <= 255 for v in levels):
@@ -452,11 +491,11 @@ def self_test() -> list[str]:
 
 
 def main() -> int:
-    """Run the command line; the exit code is 0, 1 for a failed self-test, 2 for wrong input."""
+    """Run the command line; the exit code is 0, 1 for a damaged file, 2 for wrong input."""
     parser = argparse.ArgumentParser(description="Draw images with a trained model.")
     parser.add_argument("--n", type=int, default=16, help="how many images (16)")
     parser.add_argument("--seed", type=int, default=0, help="0 up to 2^64 - 1 (0)")
-    parser.add_argument("--label", type=int, help="number of what they show, see --about")
+    parser.add_argument("--label", help="what they show: name or number of a class, see --about")
     parser.add_argument("--columns", type=int, help="images in a row")
     parser.add_argument("--out", metavar="FILE", help="the picture to write (samples.png)")
     parser.add_argument("--raw", metavar="FILE", help="the pixels of all images, a byte a number")
@@ -485,6 +524,9 @@ def main() -> int:
             save(args.raw, b"".join(images))
         if out:
             save(out, png(images, columns, {"Seed": args.seed}))
+    except DamagedError as error:
+        print(error, file=sys.stderr)
+        return 1
     except ValueError as error:
         parser.error(str(error))
     except OSError as error:
@@ -495,9 +537,9 @@ def main() -> int:
 
 # ---- the model -----------------------------------------------------------------------------------
 
-MODEL = json.loads(r"""{}""")
-ABOUT = MODEL.get("about", {})
-WEIGHTS = """"""
+MODEL = described(r"""{}""", "SHA256")
+ABOUT = MODEL["about"]
+WEIGHTS = r""""""
 
 if __name__ == "__main__":
     try:

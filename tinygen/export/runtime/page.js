@@ -7,24 +7,34 @@ const $ = (id) => document.getElementById(id);
 const all = (selector) => document.querySelectorAll(selector);
 const make = (tag, values = {}) => Object.assign(document.createElement(tag), values);
 
+// What a part of the file holds; null where it is damaged.
+function whole(read) {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof DamagedError)) throw error; // of a browser that lacks something
+    wrong = [error.message];
+    return null;
+  }
+}
+
 // ---- what is shown -----------------------------------------------------------------------------
 
-const SAMPLES = 32, CELLS = 9; // small pictures; cells along a side of the map
-const model = JSON.parse($("model").textContent);
+const CELLS = 9; // along a side of the map
+let wrong = []; // why the file is damaged
+const model = whole(() => described($("model").textContent, $("model").dataset.sha256)) ?? {
+  about: { title: "tinygen", model: "" }, image: [1, 1, 1], parts: {}, classes: [], order: [0, 0],
+  samples: 0, start: 0,
+};
+const SAMPLES = model.samples; // small pictures
 const [height, width, channels] = model.image;
 const reach = model.prior === "normal" ? 3 : 1; // the map and the sliders go from -reach to reach
 const encodes = "encoder" in model.parts;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-let net;
-let wrong;
-try {
-  net = generator(model, $("weights").textContent);
-  wrong = net.selfTest();
-  globalThis.tinygen = net; // to try in the console: tinygen.generate({ seed: 1 })
-} catch (error) {
-  wrong = [error.message];
-}
+const net = wrong.length ? null : whole(() => generator(model, $("weights").textContent));
+if (net) wrong = net.selfTest();
+globalThis.tinygen = net; // to try in the console: tinygen.generate({ seed: 1 })
 
 const state = {
   seed: 0n, number: 0, label: model.classes.length ? 0 : undefined, truncation: 1,
@@ -128,14 +138,14 @@ function track(slider, zero, value) {
 
 // ---- what can be changed -----------------------------------------------------------------------
 
-function setSeed(seed) {
+function setSeed(seed, number = 0) {
   samples = net.codes(SAMPLES, seed);
   state.seed = seed;
   $("previous").disabled = seed === 0n;
   $("next").disabled = seed === 2n ** 64n - 1n;
   call();
   changed({ samples: SAMPLES });
-  choose(0);
+  choose(number);
 }
 
 function choose(number) {
@@ -495,7 +505,7 @@ function begin() {
   else $("picture-card").after($("map-card"));
   for (const element of all("[for=colour], #colour")) element.hidden = channels === 1;
   track($("truncation"), 0, 1);
-  setSeed(0n);
+  setSeed(0n, model.start);
   frame(performance.now());
   $("icon").href = $("picture").toDataURL();
   new IntersectionObserver(([seen]) => {
@@ -504,3 +514,4 @@ function begin() {
 }
 
 begin();
+window.started = true;
