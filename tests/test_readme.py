@@ -5,8 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from strategies import AVAILABLE
+
+from tinygen.train.extractor import included
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,6 +30,21 @@ def test_python_blocks_run(number, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
+    if "drawn.png" in PYTHON[number]:
+        assert_digits(tmp_path / "drawn.png")
+
+
+def assert_digits(path):
+    """What a VAE drew can be read: many kinds of digits, most of them clear, in ink on paper."""
+    pillow = pytest.importorskip("PIL.Image")
+    sheet = np.asarray(pillow.open(path))
+    scale = len(sheet) // (8 * 30 + 2)
+    small = sheet[scale // 2 :: scale, scale // 2 :: scale]
+    images = [small[y : y + 28, x : x + 28] for y in range(2, 242, 30) for x in range(2, 242, 30)]
+    _, p = included("strokes")(np.stack(images)[..., None])
+    assert len(np.unique(p.argmax(axis=1))) >= 8
+    assert p.max(axis=1).mean() > 0.75
+    assert np.mean([image.max() for image in images]) > 200
 
 
 @pytest.mark.quick
