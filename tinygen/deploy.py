@@ -45,13 +45,14 @@ TOLD = {  # what to do with a file
     "python": "python3 {file} --n 16 --out grid.png      (needs Python and nothing else)",
     "c": "cc -O3 -D{upper}_MAIN {file} -lm -o {program} && ./{program} --n 16 --out grid.png",
     "html": "open {file} in a browser",
-    "js": 'import {{ generate }} from "./{base}"',
+    "js": 'import {{ generate }} from "./{base}", in a page from a server; in one that is opened '
+    'from a file <script src="{stem}.classic.js"></script> and tinygen.{name}.generate()',
     "onnx": "any ONNX runtime: inputs and outputs are named in its metadata",
     "safetensors": "{card} says how to load it",
 }
 TOLD_ENCODER = TOLD | {
     "python": "from {module} import encode      (the mean and log-variance of an image's code)",
-    "c": "{name}_encode(pixels, label, mean, logvar, workspace), declared in {file}",
+    "c": "{name}_encode(pixels, label, mean, logvar, workspace), declared in {header}",
     "js": 'import {{ encode }} from "./{base}"',
 }
 
@@ -135,7 +136,8 @@ def export_command(
     program = f"{made.name}_draw" if Path(made.name).exists() else made.name
     told = (TOLD_ENCODER if part == "encoder" else TOLD)[to].format(
         file=shlex.quote(str(path)), base=path.name, module=path.stem, name=made.name,
-        upper=made.name.upper(), program=program, card=path.with_suffix(".md"),
+        upper=made.name.upper(), program=program, card=path.with_suffix(".md"), stem=path.stem,
+        header=path.with_suffix(".h"),
     )  # fmt: skip
     show.print(f"next  {told}", markup=False)
 

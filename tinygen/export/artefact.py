@@ -108,6 +108,11 @@ class Artefact:
         """Inputs (n, k) with the label beside them, (n, k + classes); as they are without."""
         return conditioned(x, labels, len(self.classes))
 
+    def label_text(self, label: int) -> str:
+        """What a program is asked for to draw a label: its number, or its name where a class has
+        that number for a name. A name goes before a number."""
+        return self.classes[label] if str(label) in self.classes else str(label)
+
     def codes(self, n: int, seed: int) -> NDArray[np.float32]:
         """n codes (n, latent) of a seed, as every form draws them."""
         return codes_of_seed(self.prior, n, self.latent, seed)

@@ -379,7 +379,7 @@ def _c(asked: Question, path: Path) -> Drawn:
 
     def draw(n: int, seed: int, label: int, *more: object) -> float:
         began = time.perf_counter()
-        chosen = ["--label", label] if asked.made.classes else []
+        chosen = ["--label", asked.made.label_text(label)] if asked.made.classes else []
         _run([program, "--n", n, "--seed", seed, *chosen, "--raw", raw, *more])
         return time.perf_counter() - began
 
