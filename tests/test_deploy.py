@@ -96,6 +96,13 @@ def test_no_file_is_lost(tinygen, run, tmp_path):
     assert "NOTES.md exists, and would be written beside NOTES.safetensors" in err
     assert (tmp_path / "NOTES.md").read_text() == "mine"
     assert not (tmp_path / "NOTES.safetensors").exists()
+    assert tinygen("export", "model", "--to", "c", "--out", "vae.c")[0] == 0
+    assert tinygen("export", "model", "--to", "c", "--out", "vae.c", "--part", "both")[0] == 0
+    (tmp_path / "vae.h").write_text("#define MINE\n")
+    code, _, err = tinygen("export", "model", "--to", "c", "--out", "vae.c")
+    assert code == 2
+    assert "vae.h exists, and would be written beside vae.c; name another file" in err
+    assert (tmp_path / "vae.h").read_text() == "#define MINE\n"
 
 
 def test_what_it_says_to_do_next_can_be_done(tinygen, run, tmp_path):

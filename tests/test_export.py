@@ -185,6 +185,12 @@ def test_the_self_test_is_what_the_model_draws():
     assert made("cvae").encoder is None
 
 
+def test_a_label_is_asked_for_by_number_unless_another_class_has_that_name():
+    chain = made("cgan", classes=("2", "cat", "1"))
+    assert [chain.label_text(k) for k in range(3)] == ["0", "cat", "1"]
+    assert [made("cgan").label_text(k) for k in range(3)] == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize(
     ("title", "name"),
     [

@@ -57,8 +57,12 @@ def write(form: str, made: Artefact, out: Path, **options: Any) -> list[Path]:
     suffix = FORMS[form][1] if form in FORMS else ""
     files = render(form, made, **options)
     paths = {k: out if k == suffix else out.with_suffix(k) for k in files}
-    taken = [path for path in paths.values() if path != out and path.exists()]
-    if taken and not out.exists():  # not an earlier export, which is replaced
+    beside = [(k, path) for k, path in paths.items() if path != out and path.exists()]
+    earlier = out.exists()  # an earlier export is replaced; its files begin as the new ones do
+    taken = [
+        path for k, path in beside if not (earlier and path.read_bytes()[:12] == files[k][:12])
+    ]
+    if taken:
         raise FileExistsError(
             f"{taken[0]} exists, and would be written beside {out}; name another file"
         )
