@@ -67,6 +67,13 @@ def test_the_losses_of_several_steps_are_one_reading(kind: str, ran: Any) -> Non
     assert (step["read"]["downloads"], step["read"]["stream_waits"]) == (1, 1)
 
 
+@pytest.mark.parametrize("kind", ["GAN", "VAE", "CGAN", "CVAE"])
+def test_the_emulated_device_makes_the_same_plan(kind: str, ran: Any) -> None:
+    """The same calls, launches and memory: what is tried there is what a GPU runs."""
+    found = ran("plans")[kind]
+    assert found["emulated"] == found["cupy"]
+
+
 def test_the_memory_of_the_recording_is_given_back(ran: Any) -> None:
     """Recording keeps every temporary; a plan uses their memory many times."""
     memory = ran("memory")

@@ -70,6 +70,31 @@ def zoo(*names: str) -> Any:
     return found
 
 
+def plans() -> Any:
+    """The plan of a step on the emulated device, and here."""
+    rng = np.random.default_rng(0)
+    images = rng.random((6, 12, 12, 1), dtype=np.float32)
+    labels = np.arange(6) % 3
+    found: dict[str, dict[str, Any]] = {}
+    for kind in ("GAN", "VAE", "CGAN", "CVAE"):
+        for name in ("emulated", "cupy"):
+            with tg.use_backend(name):
+                model = getattr(models, kind)((12, 12, 1), hidden=(24, 16), classes=3)
+                model.check_images = lambda x: x
+                updates = model.optimizers(1e-3)
+                x, y = tg.tensor(images), tg.tensor(labels) if model.conditional else None
+                step = tg.compile(lambda x, y, m=model, u=updates: m.train_step(x, y, u))
+                step(x, y)
+            bound = step.plan.bound
+            launches = [b.kernel.launches if b.kernel else () for b in bound]
+            found.setdefault(kind, {})[name] = {
+                "calls": [b.call.name for b in bound],
+                "launches": [[(one.name, one.grid) for one in each] for each in launches],
+                "arena": step.plan.arena_bytes,
+            }
+    return found
+
+
 def memory() -> Any:
     """What a compiled step keeps of the GPU's memory, in bytes."""
     made, batches = training("DCGAN", width=1.0)
@@ -322,5 +347,5 @@ def operations() -> Any:
 
 SCENARIOS: dict[str, Callable[..., Any]] = {
     f.__name__: f
-    for f in (zoo, memory, out_of_memory, joins, products, streams, devices, operations)
+    for f in (zoo, plans, memory, out_of_memory, joins, products, streams, devices, operations)
 }
