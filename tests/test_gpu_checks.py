@@ -1,5 +1,4 @@
-"""The checks of bench/gpu.py, which is to be right on the first GPU that it meets: they find what is
-wrong, and nothing where nothing is, on the emulated device."""
+"""The checks of bench/gpu.py: on the emulated device they find what is wrong, and nothing else."""
 
 from __future__ import annotations
 
