@@ -3,8 +3,9 @@
     python bench/cuda_registers.py [--only FAMILY] [--arch 80,90] [--json FILE]
 
 Compiles each family of kernels/cuda with nvcc, no GPU needed, once for all architectures, and
-reads what the assembler tells of each kernel. Exits with 1 if one spills registers to memory or
-does not compile. Kernels on tensor cores are empty below sm_80, where the launcher declines.
+reads what the assembler tells of each kernel. Exits with 1 if one spills registers to memory, has
+a stack there, or does not compile. Kernels on tensor cores are empty below sm_80, where the
+launcher declines.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 import report
 
 import tinygen_kernels
+from tinygen_kernels.cuda import epilogue, matmul
 from tinygen_kernels.cuda.runtime import GeneratedSource, Source
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 120)
@@ -59,7 +61,21 @@ def families() -> dict[str, tuple[Source, tuple[str, ...]]]:
             code = "\n".join(source.code for source, _ in pairs)
             source = GeneratedSource(f"{name}.cuh", code=code)
             found[name] = (source, tuple(kernel for _, kernel in pairs))
+    found["epilogue"] = hosted()
     return found
+
+
+def hosted() -> tuple[Source, tuple[str, ...]]:
+    """Products with a generated end: a bias, an activation and dropout, as after a layer."""
+    program = (
+        ("add", (("in", 0), ("in", 1)), ()), ("leaky_relu", (("line", 0),), (("slope", 0.2),)),
+        ("dropout", (("line", 1), ("in", 2), ("in", 3)), (("offset", 3), ("p", 0.25))),
+    )  # fmt: skip
+    kinds, types = ("full", "row", "counter", "counter"), ("float32", "float32", "uint64", "uint64")
+    made = frozenset((0,))  # the first input is the product
+    source = epilogue.source_of(program, (2,), kinds, (*types, "float32"), made, 0, "")
+    names = [n for n in matmul.INSTANCES if "double" not in n and "false, " not in n]
+    return source, tuple(names)
 
 
 def compiled(source: Source, names: Iterable[str], archs: Sequence[int]) -> list[Usage]:
@@ -144,9 +160,9 @@ def main() -> int:
     print(table(usages))
     if options.json:
         options.json.write_text(json.dumps([asdict(u) for u in usages], indent=1) + "\n")
-    spilling = [u for u in usages if u.spills]
+    spilling = [u for u in usages if u.spills or u.stack]
     for u in spilling:
-        print(f"SPILLS  {u.kernel} on sm_{u.arch}: {u.spills} bytes")
+        print(f"SPILLS  {u.kernel} on sm_{u.arch}: {u.spills} bytes, a stack of {u.stack}")
     return 1 if spilling else 0
 
 

@@ -1,26 +1,37 @@
 """An NVIDIA GPU: are the results right, and how close are the kernels to what it can do?
 
-    pip install -e ".[cuda13,bench]"
-    python bench/gpu.py [--python-torch PATH] [--python-jax PATH]
+    pip install -e ".[cuda13,test,bench]"
+    python bench/gpu.py [--python-torch PATH] [--python-jax PATH] [--only NAMES]
 
-One run of under eight minutes, in this order; a section that fails is told and the others go on.
+The first program to run on a GPU that was not tried before: what would make the rest worthless
+comes first. About eleven minutes; a section that fails is told and the others go on.
 
-check     every kernel of the op table's families beside NumPy in float64; nothing is timed before
-launch    microseconds that the host needs for one operation: CuPy's own, ours, PyTorch's
-step      a training step of gan and vae at batch 64, 256 and 4096: tinygen as one CUDA graph and
-          eager, PyTorch eager, compiled (reduce-overhead) and as a CUDA graph, JAX jit; losses are
-          read every 25 steps by all, processes in turn, medians of rounds
-product   GFLOP/s of our products, float32, TF32 and bf16, beside cuBLAS in float32 and TF32
-memory    GB/s of Adam, activations and reductions beside a copy on the device
+config      driver, NVRTC, cuBLAS, compute capability                                     10 s
+operations  every operation, by kernels and by references, beside NumPy                  120 s
+replay      every model: a step is one graph, near the eager step, the same bits twice    90 s
+bits        random numbers are those of the processor                                      8 s
+library     a product by cuBLAS inside a graph                                             6 s
+precision   products in TF32 and bfloat16                                                  8 s
+memcheck    `operations` under compute-sanitizer: accesses                                90 s
+racecheck   `operations` under compute-sanitizer: barriers                                90 s
+launch      microseconds that the host needs for one operation: CuPy's own, ours           5 s
+memory      GB/s of Adam, activations and reductions beside a copy on the device          20 s
+product     GFLOP/s of our products, float32, TF32 and bf16, beside cuBLAS                40 s
+step        a training step of gan, vae and dcgan: tinygen as one CUDA graph and eager, PyTorch
+            eager, compiled (reduce-overhead) and as a CUDA graph, JAX jit; losses are read every
+            25 steps by all, processes in turn, medians of rounds                        120 s
+host        the GPU's time and the host's for a replay of each: which of them waits       20 s
 
-`--emulated` runs sections check and step, tiny, on the emulated device: a rehearsal without a GPU.
+`--emulated` runs the checks and a step, tiny, on the emulated device: a rehearsal without a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 import traceback
@@ -28,6 +39,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gpu_checks
 import numpy as np
 import report
 from report import Missing, PeerError, Worker
@@ -35,10 +47,11 @@ from report import Missing, PeerError, Worker
 sys.path.insert(0, str(report.PEERS))
 
 import tinygen as tg
-from tinygen import backend
-from tinygen.primitive import PRIMITIVES
+from tinygen import backend, models
 
 BATCHES = (64, 256, 4096)
+MODELS = ("gan", "vae", "dcgan")
+LARGEST = ("dcgan", 4096)  # says nothing that 256 images do not
 PEERS: dict[str, tuple[str, str]] = {  # name -> script, variant
     "tinygen": ("tinygen_step.py", ""),
     "tinygen-eager": ("tinygen_step.py", "eager"),
@@ -49,52 +62,6 @@ PEERS: dict[str, tuple[str, str]] = {  # name -> script, variant
 }
 SQUARES = (512, 1024, 2048, 4096)
 LAYERS = ((64, 784, 1024), (64, 1024, 512), (256, 784, 1024), (4096, 784, 400))
-EPS = float(np.finfo(np.float32).eps)
-
-# ---- are they right ------------------------------------------------------------------------------
-
-
-def _pairs() -> list[tuple[str, tuple[Any, ...], dict[str, Any]]]:
-    """Calls of every family, on arrays of sizes that are no multiple of anything."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((257, 301)).astype(np.float32)
-    y = rng.standard_normal((301, 129)).astype(np.float32)
-    calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
-        ("matmul_nd", (x, y), {}), ("sum", (x,), {"axis": 0}), ("sum", (x,), {"axis": 1}),
-        ("mean", (x,), {}), ("max", (x,), {"axis": 1}), ("min", (x,), {"axis": 0}),
-        ("sum_to", (x,), {"shape": (301,)}), ("softmax", (x,), {"axis": -1}),
-        ("log_softmax", (x,), {"axis": -1}), ("logsumexp", (x,), {"axis": -1}),
-    ]  # fmt: skip
-    for name in ["exp", "tanh", "erf", "sigmoid", "softplus", "relu", "silu", "gelu"]:
-        calls.append((name, (x,), {}))
-    calls += [("leaky_relu", (x,), {"slope": 0.2}), ("log", (np.abs(x) + 0.1,), {})]
-    return calls
-
-
-def check(place: Any) -> dict[str, Any]:
-    """Each kernel against its reference in float64: the error over what float32 allows."""
-    out: dict[str, Any] = {}
-    with np.errstate(all="ignore"), tg.use_backend(place.name):
-        for name, arrays, static in _pairs():
-            op: Any = PRIMITIVES[name]
-            before = place.hits[name]
-            got = op(*map(tg.tensor, arrays), **static).numpy()
-            wide = [a.astype(np.float64) for a in arrays]
-            host = backend.get("numpy").xp
-            want = np.asarray(
-                getattr(op, "reference", None)(host, *wide, **static)
-                if not hasattr(op, "body") else op(*map(tg.Tensor, wide), **static).numpy()
-            )  # fmt: skip
-            terms = 301 if name == "matmul_nd" else 16
-            error = float(np.max(np.abs(got - want)) / (terms * EPS * (1 + np.max(np.abs(want)))))
-            ran = place.hits[name] > before
-            out[f"{name} {static or ''}".strip()] = {"error": round(error, 3), "kernel": ran}
-            print(f"  {name:<12} {static!s:<16} {error:6.2f} of what is allowed"
-                  f"{'' if ran else '   (no kernel: reference)'}")  # fmt: skip
-            assert error <= 1, name
-    return out
-
-
 # ---- times on the device -------------------------------------------------------------------------
 
 
@@ -159,8 +126,8 @@ def product(cupy: Any) -> dict[str, Any]:
     out: dict[str, Any] = {}
     sizes = [*((n, n, n) for n in SQUARES), *LAYERS]
     for m, k, n in sizes:
-        rng = cupy.random.default_rng(0)
-        x, y = (rng.standard_normal(s, dtype=np.float32) for s in ((m, k), (k, n)))
+        rng = np.random.default_rng(0)
+        x, y = (cupy.asarray(rng.random(s, np.float32) - 0.5) for s in ((m, k), (k, n)))
         z, flop = cupy.empty((m, n), np.float32), 2e-9 * m * k * n
         row: dict[str, float] = {}
         for name in ("float32", "tf32", "bf16"):
@@ -214,33 +181,71 @@ def step(options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds of a training step, all peers in turn."""
     out: dict[str, Any] = {}
     pythons = {"torch": options.python_torch, "jax": options.python_jax}
-    peers, batches = dict(PEERS), BATCHES
+    peers, loads = dict(PEERS), [(m, b) for m in MODELS for b in BATCHES if (m, b) != LARGEST]
     if options.emulated:
-        peers, batches = {"tinygen": ("tinygen_step.py", "emulated")}, (2,)
-    for model in ("gan", "vae"):
-        for batch in batches:
-            workers: dict[str, Worker] = {}
-            for name, (script, variant) in peers.items():
-                python = pythons.get(name.split("-")[0]) or sys.executable
-                load = {"model": model, "batch": batch, "variant": variant, "device": "gpu"}
-                try:
-                    workers[name] = Worker(python, script, load)
-                except (Missing, PeerError) as error:
-                    print(f"  LEFT OUT {name}: {str(error).splitlines()[-1][:120]}")
+        peers = {"tinygen": ("tinygen_step.py", "emulated")}
+        loads = [("gan", 2), ("vae", 2)]
+    for model, batch in loads:
+        workers: dict[str, Worker] = {}
+        for name, (script, variant) in peers.items():
+            python = pythons.get(name.split("-")[0]) or sys.executable
+            load = {"model": model, "batch": batch, "variant": variant, "device": "gpu"}
             try:
-                taken = report.in_turn(workers, options.rounds, options.seconds)
-            finally:
-                for worker in workers.values():
-                    worker.close()
-            mine = statistics.median(taken["tinygen"]) if "tinygen" in taken else None
-            print(f"  {model}, batch {batch}")
-            for name, each in taken.items():
-                ms = statistics.median(each)
-                times = f"{ms / mine:6.2f}x" if mine else ""
-                print(f"    {name:<14} {ms:9.4f} ms {times}", flush=True)
-            out[f"{model}, batch {batch}"] = {
-                n: round(statistics.median(v), 5) for n, v in taken.items()
-            }
+                workers[name] = Worker(python, script, load)
+            except (Missing, PeerError) as error:
+                print(f"  LEFT OUT {name}: {str(error).splitlines()[-1][:120]}")
+        try:
+            taken = report.in_turn(workers, options.rounds, options.seconds)
+        finally:
+            for worker in workers.values():
+                worker.close()
+        mine = statistics.median(taken["tinygen"]) if "tinygen" in taken else None
+        print(f"  {model}, batch {batch}")
+        for name, each in taken.items():
+            ms = statistics.median(each)
+            times = f"{ms / mine:6.2f}x" if mine else ""
+            print(f"    {name:<14} {ms:9.4f} ms {times}", flush=True)
+        out[f"{model}, batch {batch}"] = {
+            n: round(statistics.median(v), 5) for n, v in taken.items()
+        }
+    return out
+
+
+# ---- what a GPU alone can tell ----------------------------------------------------------------
+
+
+def sanitized(tool: str) -> Any:
+    """The check `operations` under NVIDIA's compute-sanitizer."""
+    if shutil.which("compute-sanitizer") is None:
+        print("  LEFT OUT: compute-sanitizer is not on the PATH (it comes with the CUDA toolkit)")
+        return None
+    program = [sys.executable, gpu_checks.__file__, "operations", "--examples", "1"]
+    command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9", *program]
+    start = time.perf_counter()
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    print("\n".join(f"  {line}" for line in ran.stdout.splitlines()[-6:]))
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-2000:]
+    return round(time.perf_counter() - start, 1)
+
+
+def host(cupy: Any) -> dict[str, Any]:
+    """Microseconds of a training step: the GPU's for the graph, the host's to start it."""
+    out: dict[str, Any] = {}
+    for kind in ("GAN", "VAE", "DCGAN"):
+        training, batches = gpu_checks.training(kind, compiled=True, size=64)
+        assert isinstance(training.model, models.Model)
+        for batch in batches[:3]:
+            training.step(batch)
+        (graph,) = training._update.plan._steps
+
+        def step(training: Any = training, batch: Any = batches[0]) -> None:
+            training.step(batch)
+            training._unread.clear()
+
+        row = {"graph, GPU": on_device(cupy, graph), "graph, host": on_host(cupy, graph),
+               "step, GPU": on_device(cupy, step), "step, host": on_host(cupy, step)}  # fmt: skip
+        out[kind] = {name: round(1e6 * seconds, 1) for name, seconds in row.items()}
+        print(f"  {kind:<6} " + ", ".join(f"{name} {us:.1f} us" for name, us in out[kind].items()))
     return out
 
 
@@ -251,9 +256,9 @@ def main() -> int:
         parser.add_argument(
             f"--python-{name}", metavar="PATH", help=f"the interpreter that has {name}"
         )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.5, help="of a peer in a round")
-    parser.add_argument("--only", default="", help="some of check,launch,step,product,memory")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=0.3, help="of a peer in a round")
+    parser.add_argument("--only", default="", help="some of the sections, with commas")
     parser.add_argument("--emulated", action="store_true", help="a rehearsal without a GPU")
     parser.add_argument("--json", type=Path, default=report.RESULTS / "gpu.json")
     options = parser.parse_args()
@@ -263,28 +268,43 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     about = {**report.machine(), "device": place.describe(), "tinygen": tg.__version__}
-    print(place.describe())
-    sections: dict[str, Callable[[], Any]] = {"check": lambda: check(place)}
-    if not options.emulated:
+    sections: dict[str, Callable[[], Any]] = {
+        "config": lambda: print(tg.show_config()),
+        "operations": lambda: gpu_checks.operations(place, 1 if options.emulated else 3),
+        "replay": lambda: gpu_checks.replay(place),
+        "bits": lambda: gpu_checks.bits(place),
+        "library": lambda: gpu_checks.library(place),
+        "precision": lambda: gpu_checks.precision(place),
+    }
+    if options.emulated:
+        sections["replay"] = lambda: gpu_checks.replay(place, ("VAE",), 4)
+    else:
         import cupy
 
         tg.use_backend("cupy")
-        sections |= {
-            n: lambda f=f: f(cupy)
-            for n, f in (("launch", launch), ("product", product), ("memory", memory))
-        }
+        for tool in ("memcheck", "racecheck"):
+            sections[tool] = lambda tool=tool: sanitized(tool)
+        for f in (launch, memory, product):
+            sections[f.__name__] = lambda f=f: f(cupy)
     sections["step"] = lambda: step(options)
+    if not options.emulated:
+        sections["host"] = lambda: host(cupy)
+    unknown = set(filter(None, options.only.split(","))) - sections.keys()
+    if unknown:
+        parser.error(f"--only: no section {', '.join(sorted(unknown))}; {', '.join(sections)}")
     record: dict[str, Any] = {"machine": about}
     failed = []
     for name, run in sections.items():
         if options.only and name not in options.only.split(","):
             continue
-        print(name)
+        print(name, flush=True)
+        start = time.perf_counter()
         try:
             record[name] = run()
         except Exception:
             traceback.print_exc()
             failed.append(name)
+        print(f"  ({time.perf_counter() - start:.0f} s)", flush=True)
     if not options.emulated:
         report.write(options.json, record)
     if failed:

@@ -80,7 +80,7 @@ class Library:
 def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[Library]:
     with tg.use_backend("emulated") as place:
         found = Library()
-        blas = cublas.Blas(found, lambda: 77, 4096)
+        blas = cublas.Blas(found, lambda: 77, lambda stream: 4096)
         device = place.device
         monkeypatch.setattr(cublas, "LARGE", 500)
 

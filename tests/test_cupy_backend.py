@@ -206,7 +206,9 @@ def test_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
         notes.append(options)
         return types.SimpleNamespace(get_function=lambda name: Function(notes))
 
-    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(RawModule=module))
+    runtime_of = types.SimpleNamespace(getDevice=lambda: 0)
+    cuda = types.SimpleNamespace(runtime=runtime_of)
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(RawModule=module, cuda=cuda))
     monkeypatch.delitem(sys.modules, "tinygen_kernels.cuda.gpu", raising=False)
     device = importlib.import_module("tinygen_kernels.cuda.gpu").Gpu()
     del sys.modules["tinygen_kernels.cuda.gpu"]  # made with the stand-in for CuPy
@@ -224,42 +226,131 @@ def test_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     ]  # fmt: skip
 
 
-def test_large_products_go_to_cublas(monkeypatch: pytest.MonkeyPatch) -> None:
+class Library:
+    """cuBLAS that notes its calls, and answers each with a status."""
+
+    def __init__(self, **answers: int) -> None:
+        self.answers = answers
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., int]:
+        return lambda *arguments: self.calls.append(name) or self.answers.get(name, 0)
+
+
+class OnDevice(np.ndarray):
+    """An array that says on which GPU it is."""
+
+    data = types.SimpleNamespace(device_id=0, ptr=4096)  # type: ignore[assignment]
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of a GPU's device, with a stand-in for CuPy; every product is large enough."""
     from tinygen_kernels.cuda import cublas
 
-    stream = types.SimpleNamespace(ptr=77)
-    cupy = types.SimpleNamespace(
-        empty=lambda size, dtype: types.SimpleNamespace(data=types.SimpleNamespace(ptr=4096)),
-        cuda=types.SimpleNamespace(get_current_stream=lambda: stream),
+    cuda = types.SimpleNamespace(
+        get_current_stream=lambda: types.SimpleNamespace(ptr=77),
+        runtime=types.SimpleNamespace(getDevice=lambda: 0),
     )
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    empty = lambda size, dtype: types.SimpleNamespace(data=types.SimpleNamespace(ptr=4096))
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(empty=empty, cuda=cuda))
     monkeypatch.delitem(sys.modules, "tinygen_kernels.cuda.gpu", raising=False)
     module = importlib.import_module("tinygen_kernels.cuda.gpu")
     del sys.modules["tinygen_kernels.cuda.gpu"]  # made with the stand-in for CuPy
     monkeypatch.setattr(module.Gpu, "address", lambda self, array: 4096)
-    calls: list[str] = []
+    monkeypatch.setattr(cublas, "LARGE", 1)
+    return module
 
-    class Library:
-        def __getattr__(self, name: str) -> Callable[..., int]:
-            return lambda *arguments: calls.append(name) or 0
 
-    loads: list[Any] = []
-    monkeypatch.setattr(cublas, "load", lambda: loads.append(1) or Library())
-    device, x = module.Gpu(), np.ones((64, 64), np.float32)
-    assert device.library_product(x, x, x, "float32") is None
+ONCE = ["cublasSetStream_v2", "cublasSetWorkspace_v2", "cublasSetMathMode", "cublasSgemm_v2"]
+X = np.ones((64, 64), np.float32).view(OnDevice)
+
+
+def test_large_products_go_to_cublas(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tinygen_kernels.cuda import cublas
+
+    library, loads, device = Library(), [], gpu.Gpu()
+    monkeypatch.setattr(cublas, "load", lambda: loads.append(1) or library)
+    monkeypatch.setattr(cublas, "LARGE", 2**30)
+    assert device.library_product(X, X, X, "float32") is None
     assert loads == []
     monkeypatch.setattr(cublas, "LARGE", 1)
-    device.library_product(x, x, x, "float32")()
-    device.library_product(x, x, x, "tf32")()
+    for precision in ("float32", "tf32", "float32"):
+        device.library_product(X, X, X, precision)()
     assert loads == [1]
-    once = ["cublasSetStream_v2", "cublasSetWorkspace_v2", "cublasSetMathMode", "cublasSgemm_v2"]
-    assert calls == ["cublasCreate_v2", *once, *once]
+    # the first of each kind is tried where it is bound
+    assert library.calls == ["cublasCreate_v2", *2 * ONCE, *2 * ONCE, *ONCE]
+    assert device.products == "cuBLAS serves large products"
+
+
+@pytest.mark.parametrize("call", ["cublasCreate_v2", *ONCE])
+@pytest.mark.parametrize("status", [1, 3])
+def test_a_cublas_that_refuses_is_left_alone(
+    call: str, status: int, gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinygen_kernels.cuda import cublas
+
+    library, device = Library(**{call: status}), gpu.Gpu()
+    monkeypatch.setattr(cublas, "load", lambda: library)
+    assert device.library_product(X, X, X, "float32") is None
+    before = len(library.calls)
+    assert device.library_product(X, X, X, "float32") is None
+    assert len(library.calls) == before  # it is not asked again
+    assert f"as cuBLAS cannot (CublasError: {call} failed with status {status})" in device.products
+
+
+@pytest.mark.parametrize("error", [OSError, ImportError, RuntimeError, MemoryError, KeyError])
+def test_a_cublas_that_does_not_load(
+    error: type[Exception], gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tinygen_kernels.cuda import cublas
 
     def missing() -> Any:
-        raise OSError("no libcublas")
+        raise error("no libcublas")
 
     monkeypatch.setattr(cublas, "load", missing)
-    assert module.Gpu().library_product(x, x, x, "float32") is None
+    device = gpu.Gpu()
+    assert device.library_product(X, X, X, "float32") is None
+    assert f"as cuBLAS cannot ({error.__name__}: " in device.products
+
+
+def test_a_second_gpu_is_refused(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = gpu.Gpu(tg.DeviceError)
+    device.check((X,))
+    there = X.view(type("There", (OnDevice,), {"data": types.SimpleNamespace(device_id=1)}))
+    with pytest.raises(tg.DeviceError, match=r"an array \(64, 64\) float32 is on GPU 1, .*GPU 0"):
+        device.check((X, there))
+    monkeypatch.setattr(gpu.cupy.cuda.runtime, "getDevice", lambda: 2)
+    with pytest.raises(tg.DeviceError, match=r"this thread has chosen GPU 2, .*CUDA_VISIBLE_DEV"):
+        device.check()
+
+
+# ---- array functions -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 16, 17, 64, 65, 100])
+@pytest.mark.parametrize("join", ["concatenate", "stack"])
+def test_never_more_than_eight_arrays_are_joined_at_once(join: str, count: int) -> None:
+    """CuPy would upload a table of them, which no graph can hold."""
+    sizes: list[int] = []
+
+    class Counting:
+        """NumPy as CuPy, which notes how many arrays it joins."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(np, name)
+
+        def concatenate(self, arrays: Any, axis: int) -> Any:
+            sizes.append(len(arrays))
+            return np.concatenate(arrays, axis)
+
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((3, 2)) for _ in range(count)]
+    xp = backend.namespace(Counting())
+    for axis in (0, 1, -1):
+        wanted = getattr(np, join)(arrays, axis)
+        np.testing.assert_array_equal(getattr(xp, join)(tuple(arrays), axis), wanted)
+    assert max(sizes) <= 8
 
 
 # ---- a step as CUDA graphs -----------------------------------------------------------------------
@@ -334,14 +425,32 @@ class Stream:
         return types.SimpleNamespace(launch=launch, upload=upload)
 
 
-class Bound:
-    """A call of a plan: adds to its array, by a kernel or by a reference."""
+class Launches:
+    """A call that is nothing but launches of kernels."""
 
-    def __init__(self, cuda: Cuda, array: Any, name: str = "", captured: bool = True) -> None:
+    launches = ()
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self.run = run
+
+    def __call__(self) -> None:
+        self.run()
+
+
+class Bound:
+    """A call of a plan: adds to its array, by a kernel, a library, or a reference."""
+
+    def __init__(
+        self, cuda: Cuda, array: Any, name: str = "", captured: bool = True, library: bool = False
+    ) -> None:
         self.cuda, self.array, self.captured = cuda, array, captured
         self.changes = [array]
         self.call = types.SimpleNamespace(name=name)
-        self.kernel = None if name else self.reference
+        self.kernel: Any = None
+        if library:  # a function, as a library's product is
+            self.kernel = self.reference
+        elif not name:
+            self.kernel = Launches(self.reference)
 
     def reference(self) -> None:
         assert (self.cuda.current.name, self.cuda.pool) == ("own", "own")
@@ -372,10 +481,11 @@ def test_a_step_is_one_graph() -> None:
     assert (cuda.current, cuda.pool) == (user, "default")
 
 
-def test_what_cannot_be_captured_runs_between_graphs() -> None:
+@pytest.mark.parametrize("library", [False, True])
+def test_what_cannot_be_captured_runs_between_graphs(library: bool) -> None:
     cuda, array = Cuda(), np.zeros(())
     calls = [
-        Bound(cuda, array), Bound(cuda, array), Bound(cuda, array, "matmul_nd", captured=False),
+        Bound(cuda, array), Bound(cuda, array), Bound(cuda, array, "matmul_nd", False, library),
         Bound(cuda, array, "sum"),
     ]  # fmt: skip
     step = graph_of(cuda, calls)
@@ -387,6 +497,31 @@ def test_what_cannot_be_captured_runs_between_graphs() -> None:
     assert cuda.notes[-6:] == [*WAITS, "launches 2", "launches 1", *WAITED]
 
 
+def test_memory_is_given_back_before_and_after_a_step_is_captured() -> None:
+    cuda, array = Cuda(), np.zeros(3)
+    calls = [Bound(cuda, array)]
+    cupy = types.SimpleNamespace(cuda=cuda)
+    free = lambda: cuda.notes.append("frees")
+    step = backend.Graph(cupy, calls, [c.kernel for c in calls], free=free)
+    step()
+    assert cuda.notes == [*WAITS, "frees", "uploads 1", "frees", "launches 1", *WAITED]
+    step()
+    assert cuda.notes.count("frees") == 2
+
+
+def test_a_thread_on_another_gpu_changes_nothing() -> None:
+    cuda, array = Cuda(), np.zeros(3)
+
+    def check() -> None:
+        raise tg.DeviceError("another GPU")
+
+    cupy = types.SimpleNamespace(cuda=cuda)
+    step = backend.Graph(cupy, [Bound(cuda, array)], [], check=check)
+    with pytest.raises(tg.DeviceError):
+        step()
+    assert cuda.notes == []
+
+
 def test_a_step_that_fails_changes_nothing() -> None:
     cuda, array = Cuda(), np.zeros(2)
     user = cuda.current
@@ -395,7 +530,7 @@ def test_a_step_that_fails_changes_nothing() -> None:
         raise MemoryError("out of memory")
 
     last = Bound(cuda, array)
-    last.kernel = broken  # type: ignore[assignment]
+    last.kernel = Launches(broken)
     step = graph_of(cuda, [Bound(cuda, array), last])
     for _ in range(2):  # not as if it had been captured
         with pytest.raises(MemoryError):

@@ -96,6 +96,42 @@ def test_views_share_memory_and_know_their_owner(device: Any) -> None:
     assert device.owner(x.data + 1.0) is not x.data
 
 
+@pytest.mark.quick
+@pytest.mark.parametrize("count", [1, 100, 127, 128, 129, 1000])
+def test_memory_comes_in_blocks_as_from_a_gpu(count: int, device: Any) -> None:
+    made: dict[str, Any] = {
+        "empty": device.xp.empty(count, np.float32), "copied": device.asarray(np.ones(count, "f")),
+        "computed": device.xp.ones(count, np.float32) + 1.0,
+        "turned": device.xp.ones((count, 2), np.float16).T * 2.0,
+        "moved": device.xp.moveaxis(device.xp.zeros((2, count), np.int16), 0, 1),
+    }  # fmt: skip
+    for name, array in made.items():
+        start, end = device.extent(array)
+        assert (start % 512, end - start) == (0, -(-4 * count // 512) * 512), name
+        assert start <= device.address(array) < end, name
+
+
+@pytest.mark.quick
+def test_views_of_a_plans_memory_are_not_copied(device: Any) -> None:
+    whole = device.xp.zeros(300, np.float32)
+    part = device.view(whole, 40, (4, 5), (20, 4), np.dtype(np.float32))
+    for view in (part.reshape(20), part.T, part[1:], part.view(np.int32), part.reshape(2, 10)[1:]):
+        before = device.address(view)
+        assert device.owner(view) is whole
+        assert device.address(whole) + 40 <= before < device.address(whole) + 120
+    part.T[2:4] = 7.0
+    assert (whole.get()[10:30].reshape(4, 5)[:, 2:4] == 7).all()
+    assert device.extent(part) == device.extent(whole)
+
+
+def test_a_copy_of_a_temporary_is_dropped_whatever_its_size(device: Any) -> None:
+    """Also where its block is larger than the values."""
+    for size in (3, 128, 200):
+        step = tg.compile(lambda x: tg.exp(tg.exp(x).copy()), fuse=False)
+        step(tg.zeros(size))
+        assert [call.name for call in step.plan.calls] == ["exp", "exp"]
+
+
 # ---- training ------------------------------------------------------------------------------------
 
 

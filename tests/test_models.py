@@ -604,3 +604,34 @@ def test_labels_may_be_a_list():
 def test_wrong_arguments_say_what_was_expected(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("kind", SMALL)
+def test_a_model_knows_where_it_is_without_a_search(kind, monkeypatch):
+    """Each training step asks; a walk through all modules would take longer than a replay."""
+    model = small(kind)
+    assert {p.backend for p in model.parameters()} == {model.backend}
+
+    def walk(*_):
+        raise AssertionError("the modules are searched")
+
+    monkeypatch.setattr(nn.module, "_walk", walk)
+    assert model.backend.name == "numpy"
+    assert model.place(np.ones(3)).backend is model.backend
+
+
+@pytest.mark.parametrize("kind", [CGAN, VAE])
+def test_a_replayed_training_step_searches_no_modules(kind, monkeypatch):
+    model = small(kind)
+    images = np.zeros((32, *model.shape), np.uint8)
+    settings = train.loop.Settings(epochs=9, batch_size=8, ema=0.99, compiled=True)
+    noise = data.Dataset("noise", images, np.arange(32) % 4)
+    training = train.loop.Training(model, noise, settings)
+    with training.epoch_batches() as batches:
+        first, second, *_ = list(batches)
+    training.step(first)
+    walked = []
+    monkeypatch.setattr(nn.module, "_walk", lambda *_: walked.append(1) or iter(()))
+    training.step(second)
+    assert walked == []

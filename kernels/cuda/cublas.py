@@ -12,6 +12,7 @@ memory.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -35,12 +36,16 @@ class Blas:
     Args:
         library: cuBLAS, as ctypes loads it.
         stream: the address of the current stream, asked at every product.
-        workspace: the address of WORKSPACE bytes on the device, which live as long as this.
+        workspace: the address of WORKSPACE bytes on the device for the products of a stream, which
+            live as long as this.
     """
 
-    def __init__(self, library: Any, stream: Callable[[], int], workspace: int) -> None:
+    def __init__(
+        self, library: Any, stream: Callable[[], int], workspace: Callable[[int], int]
+    ) -> None:
         self._library, self._stream, self._workspace = library, stream, workspace
         self._handle = ctypes.c_void_p()
+        self._lock = threading.Lock()  # another thread would change the stream in between
         self._call("cublasCreate_v2", ctypes.byref(self._handle))
 
     def _call(self, name: str, *arguments: Any) -> None:
@@ -50,12 +55,14 @@ class Blas:
 
     def multiply(self, product: Product) -> None:
         """Enqueue a product on the current stream."""
-        handle = self._handle
-        self._call("cublasSetStream_v2", handle, ctypes.c_void_p(self._stream()))
+        handle, stream = self._handle, self._stream()
         size = ctypes.c_size_t(WORKSPACE)
-        self._call("cublasSetWorkspace_v2", handle, ctypes.c_void_p(self._workspace), size)
-        self._call("cublasSetMathMode", handle, ctypes.c_int(product.mode))
-        self._call(product.name, handle, *product.arguments)
+        with self._lock:
+            workspace = ctypes.c_void_p(self._workspace(stream))
+            self._call("cublasSetStream_v2", handle, ctypes.c_void_p(stream))
+            self._call("cublasSetWorkspace_v2", handle, workspace, size)
+            self._call("cublasSetMathMode", handle, ctypes.c_int(product.mode))
+            self._call(product.name, handle, *product.arguments)
 
 
 class Product:

@@ -54,7 +54,7 @@ def source_of(
             array = f"reinterpret_cast<const {ctype(t)}*>(at[{i}])"
             lines.append(f"{ctype(t)} x{i} = {array}[{_PLACES[kind]}];")
     for j in range(len(program)):
-        words, text = line_of(program, j, names, number, f"w{j}.at[i % 4]")
+        words, text = line_of(program, j, names, number, f"word_of(w{j}, i)")
         lines += [f"Words w{j} = philox(i / 4, {words});"] if words else []
         lines.append(text)
         names["line", j] = f"t{j}"

@@ -7,6 +7,8 @@ kernels and in ours, unlike on the processor and the emulator.
 from __future__ import annotations
 
 import functools
+import threading
+from collections.abc import Iterable
 from typing import Any
 
 import cupy
@@ -16,17 +18,46 @@ from .runtime import Device, Launch, Source
 
 
 class Gpu(Device):
-    """The device of CuPy's arrays.
+    """The device of CuPy's arrays: one GPU, the one that is current when this is made.
+
+    Args:
+        refusal: what is raised where an array, or a thread, is on another GPU.
 
     Attributes:
-        capability: of the current GPU, 10 times the version: 90 for sm_90.
+        number: of the GPU, as CUDA counts those that are visible.
+        capability: of the GPU, 10 times the version: 90 for sm_90.
+        without_library: why cuBLAS serves no product; "" where it does.
     """
 
     name = "cupy"
+    without_library = ""
+
+    def __init__(self, refusal: type[Exception] = RuntimeError) -> None:
+        self._refusal = refusal
+        self.number = int(cupy.cuda.runtime.getDevice())
+        self._lock = threading.RLock()
+        self._workspaces: dict[int, Any] = {}  # by the stream that works in it
+        self._proven: dict[tuple[str, int], bool] = {}  # whether cuBLAS serves a kind of product
 
     @functools.cached_property
     def capability(self) -> int:
-        return int(cupy.cuda.Device().compute_capability)
+        return int(cupy.cuda.Device(self.number).compute_capability)
+
+    def check(self, arrays: Iterable[Any] = ()) -> None:
+        """Refuse an array, or a thread, that is on another GPU."""
+        current = cupy.cuda.runtime.getDevice()
+        if current != self.number:
+            raise self._refusal(f"cupy: this thread has chosen GPU {current}, {self._cure()}")
+        for a in arrays:
+            if a.data.device_id != self.number:
+                where = f"an array {a.shape} {a.dtype} is on GPU {a.data.device_id}"
+                raise self._refusal(f"cupy: {where}, {self._cure()}")
+
+    def _cure(self) -> str:
+        return (
+            f"tinygen computes on GPU {self.number}, the first that it met; choose one GPU for the "
+            "whole program by the variable CUDA_VISIBLE_DEVICES"
+        )
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return cupy.empty(shape, dtype)
@@ -39,22 +70,55 @@ class Gpu(Device):
 
     @functools.cached_property
     def _blas(self) -> cublas.Blas | None:
-        """cuBLAS, where it can be loaded."""
-        try:
-            library = cublas.load()
-        except (ImportError, OSError, RuntimeError):
-            return None
-        self._workspace = cupy.empty(cublas.WORKSPACE, "uint8")
+        """cuBLAS, where it can be loaded and makes a handle."""
         stream = lambda: int(cupy.cuda.get_current_stream().ptr)
-        return cublas.Blas(library, stream, self.address(self._workspace))
+        try:
+            return cublas.Blas(cublas.load(), stream, self._workspace)
+        except Exception as error:  # an installation that is not whole fails in many ways
+            self.without_library = f"{type(error).__name__}: {error}".splitlines()[0]
+            return None
+
+    def _workspace(self, stream: int) -> int:
+        """The address of the memory in which the products of a stream work.
+
+        Each stream has its own: the products of two may run at the same time.
+        """
+        if stream not in self._workspaces:
+            self._workspaces[stream] = cupy.empty(cublas.WORKSPACE, "uint8")
+        return self.address(self._workspaces[stream])
+
+    @property
+    def products(self) -> str:
+        """What serves large products, in words."""
+        if self._blas is not None and not self.without_library:
+            return "cuBLAS serves large products"
+        return f"own kernels serve all products, as cuBLAS cannot ({self.without_library})"
 
     def library_product(self, x: Any, y: Any, out: Any, precision: str) -> Any:
-        if not cublas.serves(x, y, out, precision) or self._blas is None:
+        if not cublas.serves(x, y, out, precision):
             return None
-        return cublas.Product(self._blas, x, y, out, self.address, precision)
+        self.check((x, y, out))
+        with self._lock:
+            if self._blas is None:
+                return None
+            product = cublas.Product(self._blas, x, y, out, self.address, precision)
+            return product if self._proves(product) else None
+
+    def _proves(self, product: cublas.Product) -> bool:
+        """Whether cuBLAS serves products of this kind: the first is tried here, on its memory."""
+        kind = product.name, product.mode
+        if kind not in self._proven:
+            try:
+                product()
+                self._proven[kind] = True
+            except Exception as error:  # our kernels then tell what is wrong with the GPU, if it is
+                self._proven[kind] = False
+                self.without_library = f"{type(error).__name__}: {error}".splitlines()[0]
+        return self._proven[kind]
 
     def launch(self, what: Launch) -> None:
         """Enqueue one kernel on the current stream."""
+        self.check()
         function = self.prepare(what)
         function(what.grid, what.block, what.args, shared_mem=what.shared)
 

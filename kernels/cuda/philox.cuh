@@ -32,3 +32,10 @@ __device__ inline Words philox(unsigned long long block, unsigned long long draw
     }
     return {{x0, x1, x2, x3}};
 }
+
+// Word i % 4 of a block. Chosen by comparing: an array with a moving index has an address, and what
+// has an address lies in memory.
+__device__ inline unsigned word_of(const Words& words, long long i) {
+    int k = int(i & 3);
+    return k == 0 ? words.at[0] : k == 1 ? words.at[1] : k == 2 ? words.at[2] : words.at[3];
+}

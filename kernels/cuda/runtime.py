@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,9 @@ class Device:
         """Where an array starts, as a kernel sees it."""
         raise NotImplementedError
 
+    def check(self, arrays: Iterable[Any] = ()) -> None:
+        """Raises RuntimeError where an array, or the calling thread, is on another device."""
+
     def library_product(self, x: Any, y: Any, out: Any, precision: str) -> Any:
         """x @ y -> out by a library's faster product, as a call; None where there is none."""
         return None
@@ -179,6 +182,7 @@ class Call:
         self.keep = keep  # scratch arrays, which live as long as the call
         arrays = [a for one in launches for a in one.args if not isinstance(a, np.generic)]
         self.device = device_of(arrays[0])
+        self.device.check(arrays)
 
     def __call__(self) -> None:
         for one in self.launches:

@@ -10,8 +10,9 @@ import contextlib
 import importlib
 import importlib.util
 import itertools
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,10 +95,22 @@ def _version(number: int) -> str:
 
 # ---- the array functions -------------------------------------------------------------------------
 
+AT_ONCE = 8  # arrays: to join more, CuPy uploads a table of them, which no CUDA graph can hold
+
 
 def namespace(cupy: Any) -> Any:
     """The array functions that references may use, on CuPy."""
-    names = [*host_module.NAMES.split(), *host_module.SILENT.split()]
+    names = {*host_module.NAMES.split(), *host_module.SILENT.split()} - {"stack"}
+
+    def concatenate(arrays: Sequence[Array], axis: int = 0) -> Array:
+        joined = list(arrays)
+        while len(joined) > AT_ONCE:
+            groups = [joined[i : i + AT_ONCE] for i in range(0, len(joined), AT_ONCE)]
+            joined = [cupy.concatenate(g, axis) if len(g) > 1 else g[0] for g in groups]
+        return cupy.ascontiguousarray(cupy.concatenate(joined, axis))
+
+    def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
+        return concatenate([cupy.expand_dims(a, axis) for a in arrays], axis)
 
     def erf(x: Array) -> Array:
         return importlib.import_module("cupyx.scipy.special").erf(x)
@@ -107,7 +120,7 @@ def namespace(cupy: Any) -> Any:
         front = cupy.moveaxis(total, axis, 0)
         places = tuple(range(axis, axis + indices.ndim))
         moved = cupy.moveaxis(values, places, tuple(range(indices.ndim)))
-        importlib.import_module("cupyx").scatter_add(front, indices, moved)
+        cupy.add.at(front, indices, moved)
         return total
 
     return SimpleNamespace(
@@ -117,7 +130,8 @@ def namespace(cupy: Any) -> Any:
         scatter_add=scatter_add,
         mulhi=host_module.mulhi,
         where=cupy.where,
-        concatenate=lambda xs, axis=0: cupy.ascontiguousarray(cupy.concatenate(xs, axis)),
+        concatenate=concatenate,
+        stack=stack,
     )
 
 
@@ -125,7 +139,7 @@ def namespace(cupy: Any) -> Any:
 
 
 class CupyBackend(CudaBackend):
-    """CuPy on the current NVIDIA GPU."""
+    """CuPy on one NVIDIA GPU: the one that is current when the backend is first named."""
 
     name = "cupy"
 
@@ -135,12 +149,12 @@ class CupyBackend(CudaBackend):
         self._cupy = cupy
         self.xp = namespace(cupy)
         self.array_type = cupy.ndarray
-        self.device = importlib.import_module("tinygen_kernels.cuda.gpu").Gpu()
+        self.device = importlib.import_module("tinygen_kernels.cuda.gpu").Gpu(DeviceError)
         runtime.devices[cupy.ndarray] = self.device
 
     def describe(self) -> str:
         cuda = self._cupy.cuda
-        runtime, device = cuda.runtime, cuda.Device()
+        runtime, device = cuda.runtime, cuda.Device(self.device.number)
         name = runtime.getDeviceProperties(device.id)["name"].decode()
         free, total = device.mem_info
         built, driver = (
@@ -148,12 +162,14 @@ class CupyBackend(CudaBackend):
         )
         return (
             f"CuPy {self._cupy.__version__} for CUDA {built}, driver for {driver}; {name}, "
-            f"sm_{self.device.capability}, {total / 2**30:.1f} GiB ({free / 2**30:.1f} free)"
+            f"sm_{self.device.capability}, {total / 2**30:.1f} GiB ({free / 2**30:.1f} free); "
+            f"{self.device.products}"
         )
 
     def asarray(self, data: Any, dtype: Any = None) -> Array:
         if guard.refuse is not None:
             guard.refuse("make")
+        self.device.check()
         return self._cupy.array(data, dtype=dtype)
 
     def to_host(self, array: Array) -> Any:
@@ -178,8 +194,14 @@ class CupyBackend(CudaBackend):
         memory = cupy.cuda.MemoryPointer(owner.data.mem, offset)
         return cupy.ndarray(shape, dtype, memory, strides)
 
+    def adopt(self, data: Any) -> Array:
+        if isinstance(data, self.array_type):
+            self.device.check((data,))
+        return super().adopt(data)
+
     def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:
-        return [Graph(self._cupy, calls, super().sequence(calls))]
+        free = self._cupy.get_default_memory_pool().free_all_blocks
+        return [Graph(self._cupy, calls, super().sequence(calls), self.device.check, free)]
 
 
 class Graph:
@@ -189,12 +211,23 @@ class Graph:
     memory is the graph's as long as the graph lives. Before that, one run on the same stream and
     pool compiles all kernels; what it changes in place is put back.
 
-    What cannot be captured (CuPy refuses cuBLAS there, and copies from the host) splits the graph:
-    it runs between two, with a warning, since the host then has more to do.
+    What cannot be captured (CuPy refuses its cuBLAS there, and copies from the host) splits the
+    graph: it runs between two, with a warning, since the host then has more to do.
+
+    Args:
+        calls, steps: the bound calls of a plan, and what runs each.
+        check: called before each run; refuses a thread that has chosen another GPU.
+        free: gives memory that nobody uses back to the GPU. Recording kept every temporary, which
+            may be many times what the plan needs.
     """
 
-    def __init__(self, cupy: Any, calls: list[Any], steps: list[Callable[[], None]]) -> None:
+    def __init__(
+        self, cupy: Any, calls: list[Any], steps: list[Callable[[], None]],
+        check: Callable[[], None] = lambda: None, free: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._cupy = cupy
+        self._check, self._free = check, free
+        self._lock = threading.Lock()  # one stream and event: a thread after the other
         self._calls = calls
         self._steps = steps
         self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -203,6 +236,11 @@ class Graph:
         self._parts: list[Callable[[], None]] | None = None  # launches of graphs, and references
 
     def __call__(self) -> None:
+        self._check()
+        with self._lock:
+            self._run()
+
+    def _run(self) -> None:
         cuda, stream, event = self._cupy.cuda, self._stream, self._event
         outer = cuda.get_current_stream()
         outer.record(event)
@@ -220,6 +258,7 @@ class Graph:
 
     def _prepared(self) -> list[Callable[[], None]]:
         """What to run, after a run of the steps that changes nothing."""
+        self._free()
         changed = {id(a): a for call in self._calls for a in call.changes}
         before = [(a, a.copy()) for a in changed.values()]  # not in the pool, which would keep them
         with self._cupy.cuda.using_allocator(self._pool.malloc):
@@ -230,13 +269,15 @@ class Graph:
                 for array, was in before:
                     array[...] = was
             self._parts = self._captured()
+        del before
+        self._free()
         return self._parts
 
     def _captured(self) -> list[Callable[[], None]]:
         """The steps as graphs, and those that cannot be captured as they are."""
         refused: dict[int, str] = {}
         for i, (call, step) in enumerate(zip(self._calls, self._steps, strict=True)):
-            if call.kernel is None:
+            if not hasattr(call.kernel, "launches"):  # a reference, or a library's product
                 try:
                     self._capture([step])
                 except RuntimeError as error:  # CUDA's, and CuPy's NotImplementedError

@@ -2,8 +2,9 @@
 
 Its arrays lie in the host's memory but behave like a device's: they never mix with NumPy arrays or
 lists, reductions stay on the device, and every read by the host is counted. Fresh memory is full of
-NaN. The kernels are the CUDA sources, run by tinygen_kernels.cuda.emulator; an operation without
-one runs its reference through this file's array functions.
+NaN, and comes in blocks like CuPy's: a plan here is the plan of a GPU. The kernels are the CUDA
+sources, run by tinygen_kernels.cuda.emulator; an operation without one runs its reference through
+this file's array functions.
 
     with tg.use_backend("emulated") as device:
         ...
@@ -13,6 +14,7 @@ one runs its reference through this file's array functions.
 
 from __future__ import annotations
 
+import ctypes
 import operator
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -96,7 +98,7 @@ class DeviceArray:
         return _wrapped(self._host.reshape(*shape), (self,))
 
     def copy(self) -> DeviceArray:
-        return DeviceArray(self._host.copy())
+        return _made(self._host.copy())
 
     def view(self, dtype: Any) -> Any:
         return _wrapped(self._host.view(dtype), (self,))
@@ -163,16 +165,36 @@ def _wrapped(result: Any, args: tuple[Any, ...]) -> Any:
     if not isinstance(result, (np.ndarray, np.generic)):
         return result
     host = np.asarray(result)
-    root = host
-    while isinstance(root.base, np.ndarray):
-        root = root.base
+    root = _root(host)
     for arg in _arrays(args):
-        owner = arg if arg.base is None else arg.base
         if host is arg._host:
             return arg
-        if root is not host and root is _root(owner._host):
-            return DeviceArray(host, owner)
-    return DeviceArray(host)
+        if root is _root(arg._host):
+            return DeviceArray(host, arg if arg.base is None else arg.base)
+    return _made(host)
+
+
+BLOCK = 512  # bytes: CuPy's pool rounds up to it, and starts each array at a multiple
+
+
+def _block(nbytes: int) -> int:
+    """How much a device hands out for so many bytes."""
+    return -(-nbytes // BLOCK) * BLOCK
+
+
+def _made(host: Any) -> DeviceArray:
+    """New values as an array in a block of the device's memory."""
+    root = _root(host)
+    if not root.size:
+        return DeviceArray(host)
+    memory = np.empty(_block(root.nbytes) + BLOCK, np.uint8)
+    start = -_memory.address(memory) % BLOCK
+    owner = DeviceArray(np.ndarray(root.shape, root.dtype, memory, start, root.strides))
+    owner._host[...] = root
+    if host is root:
+        return owner
+    start += _memory.address(host) - _memory.address(root)
+    return DeviceArray(np.ndarray(host.shape, host.dtype, memory, start, host.strides), owner)
 
 
 def _root(host: Any) -> Any:
@@ -220,7 +242,7 @@ def _poisoned(shape: Any, dtype: Any = np.float64) -> DeviceArray:
     """Memory as a device hands it out, with whatever was there: here NaN, -1 or True."""
     host = np.empty(shape, dtype)
     host.reshape(-1).view(np.uint8)[...] = 1 if host.dtype == np.bool_ else 0xFF
-    return DeviceArray(host)
+    return _made(host)
 
 
 _operators()
@@ -267,8 +289,8 @@ class EmulatedBackend(CudaBackend):
         if guard.refuse is not None:
             guard.refuse("make")
         if type(data) is DeviceArray:
-            return DeviceArray(np.array(data._host, dtype=dtype))
-        return DeviceArray(np.array(data, dtype=dtype))
+            return _made(np.array(data._host, dtype=dtype))
+        return _made(np.array(data, dtype=dtype))
 
     def to_host(self, array: DeviceArray) -> Any:
         return array.get()
@@ -280,12 +302,16 @@ class EmulatedBackend(CudaBackend):
         return _memory.address(array._host)
 
     def extent(self, array: DeviceArray) -> tuple[int, int]:
-        return _memory.extent(array._host)
+        owner = array if array.base is None else array.base
+        start = self.address(owner)
+        return start, start + max(_block(owner.nbytes), 1)
 
     def view(
         self, owner: DeviceArray, offset: int, shape: Any, strides: Any, dtype: Any
     ) -> DeviceArray:
-        return DeviceArray(_memory.view(owner._host, offset, shape, strides, dtype), owner)
+        start, end = self.extent(owner)
+        memory: Any = (ctypes.c_uint8 * (end - start)).from_address(start)
+        return DeviceArray(np.ndarray(shape, dtype, memory, offset, strides), owner)
 
     def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:
         return [Graph(self.device, calls)]

@@ -94,8 +94,8 @@ class Model(nn.Module):
 
     @property
     def backend(self) -> Backend:
-        """Where the weights are."""
-        return self.parameters()[0].backend
+        """Where the weights are: with the generator that they were drawn from."""
+        return self.init_rng.key.backend
 
     def rng(self, seed: int) -> Generator:
         """A new generator whose numbers are where the weights are."""

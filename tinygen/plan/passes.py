@@ -60,12 +60,12 @@ def merge_equal(calls: list[Call]) -> tuple[list[Call], dict[Storage, Storage]]:
 
 
 def _copies(call: Call) -> bool:
-    """Whether a call only copies a whole temporary."""
+    """Whether a call only copies a temporary, from its start."""
     if call.primitive.name != "cast_discrete":
         return False
     x, out = call.args[0], call.outs[0]
-    whole = x.contiguous and not x.offset and x.storage.nbytes == x.size * x.dtype.itemsize
-    return bool(whole and x.storage.kind == "temporary" and x.dtype == out.dtype)
+    same = x.contiguous and not x.offset and out.contiguous and not out.offset
+    return bool(same and x.storage.kind == "temporary" and x.dtype == out.dtype)
 
 
 def rename(value: Any, renamed: dict[Storage, Storage]) -> Any:
