@@ -377,7 +377,7 @@ def _stacked(
     report: Report,
 ) -> NDArray[np.uint8]:
     """Levels of one meaning, on one paper, with the same channels."""
-    deep = [k for k, p in enumerate(pictures) if p.pixels.dtype != np.uint8 or bounds is not None]
+    deep = [k for k, p in enumerate(pictures) if p.deep or bounds is not None]
     images = pixels.on_paper(pictures, paper, report)
     count, (height, width) = len(pictures), images[0].shape[:2]
     pictures.clear()

@@ -112,7 +112,7 @@ def class_number(label: int | str, classes: Sequence[str]) -> int:
             return list(classes).index(same[0])
     elif whole and (not classes or 0 <= int(text) < len(classes)):
         return int(text)
-    wanted = f"one of {', '.join(classes)}" if classes else "a number"
-    if whole and classes and not numbers:
-        wanted = f"0 to {len(classes) - 1}, or {wanted}"
+    wanted = f"one of {', '.join(classes)}" if classes else "a number from 0"
+    if classes and not numbers:
+        wanted = f"a number from 0 to {len(classes) - 1}, or {wanted}"
     raise ValueError(f"label {printable(text)!r}, expected {wanted}")

@@ -26,6 +26,7 @@ PART = 1024
 # Those that ENDINGS of folder.py promise; none of them starts a program, as PostScript would.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 MOST_PIXELS = 100_000_000
+PAPERS = ("white", "black")
 CONTRAST = 64  # levels: a drawing that differs less from its paper is taken for lost
 
 
@@ -201,6 +202,7 @@ class Picture:
 
     @property
     def deep(self) -> bool:
+        """Whether the pixels are still to become levels."""
         return self.pixels.dtype != np.uint8
 
 
@@ -268,6 +270,16 @@ def _picture(pillow: Any, file: Image.Image, size: tuple[int, int] | None, frame
         ink = (np.asarray(drawn.convert("L")) * opacity).sum() / max(opacity.sum(), 1.0)
         return Picture(white, black, float(ink) if opacity.any() else None, frames)
     return Picture(array(picture.convert("L" if grey else "RGB")), frames=frames)
+
+
+def read_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+    """One image file as uint8 (H, W, C) of a size, read as `load` reads a folder of it alone."""
+    picture, report = decode(path, size), Report()
+    image = on_paper([picture], None, report)[0]
+    if picture.deep:
+        image = levels(str(path), [image], None, report)[0]
+    pixels: NDArray[np.uint8] = with_channels(image[None], channels)[0]
+    return pixels
 
 
 def on_paper(pictures: list[Picture], paper: str | None, report: Report) -> list[NDArray[Any]]:

@@ -24,7 +24,6 @@ __all__ = ["NAMES", "load"]
 
 NAMES = ("strokes", "mnist", "fashion-mnist")
 STROKES_N = 20_000
-PAPERS = (None, "white", "black")
 
 Split = tuple[NDArray[np.uint8], NDArray[Any] | None]  # images (N, H, W, C), labels (N,)
 Read = tuple[Split, Split | None, tuple[str, ...] | None]  # train, test, classes
@@ -124,7 +123,7 @@ def _checked(
         raise DataError(f"load: n={n}, expected at least 1 image")
     if value_range is not None and len(value_range) != 2:
         raise DataError(f"load: value_range={value_range!r}, expected (low, high)")
-    if paper not in PAPERS:
+    if paper not in (None, *pixels.PAPERS):
         raise DataError(f"load: paper={paper!r}, expected 'white' or 'black'")
     given = {
         "size": None if extent is None else list(extent),
