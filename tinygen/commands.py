@@ -557,7 +557,9 @@ def sample_command(
         images = result.traverse(rows, columns, label, seed)
     elif around is not None:
         height, width, channels = result.model.shape
-        image = load_image(around, (height, width), channels)
+        image = load_image(
+            around, (height, width), channels, result.data.get("options", {}).get("paper")
+        )
         images = result.around(image, n, spread, label, seed)
     else:
         images = result.sample(n, label, seed)
@@ -567,13 +569,15 @@ def sample_command(
     console().print(f"{len(images)} images in {out}", markup=False)
 
 
-def load_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[Any]:
+def load_image(
+    path: Path, size: tuple[int, int], channels: int, paper: str | None = None
+) -> NDArray[Any]:
     """One image file as uint8 (H, W, C) of the given size and channels."""
     from .data import pixels
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
-    image: NDArray[Any] = pixels.read_image(path, size, channels)
+    image: NDArray[Any] = pixels.read_image(path, size, channels, paper)
     return image
 
 
@@ -655,7 +659,7 @@ def info_command(
 
     row("options", ", ".join(f"{k} {v}" for k, v in model.options.items()))
     if model.classes and data.get("classes"):
-        row("classes", ", ".join(f"{k} {name}" for k, name in enumerate(data["classes"])))
+        row("classes", _numbered(data["classes"]))
     held_out = f"{data['test_n']:,} held out, hash {data['fingerprint'][:12]}"
     row("data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}")
     row("training", ", ".join(f"{k} {v}" for k, v in config["training"].items()))
@@ -684,6 +688,13 @@ def info_command(
         command = f"tinygen train {model.name} --out {_quoted(run_folder)} --resume"
         row("state", f"not finished; go on with `{command}`")
     show.print(table)
+
+
+def _numbered(classes: list[str]) -> str:
+    """The classes with their numbers, where no name is one itself."""
+    if any(name.isdecimal() for name in classes):
+        return ", ".join(classes)
+    return ", ".join(f"{k} {name}" for k, name in enumerate(classes))
 
 
 # ---- evaluate ------------------------------------------------------------------------------------

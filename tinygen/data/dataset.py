@@ -83,7 +83,8 @@ class Dataset:
             f"{height} x {width} {'grey' if channels == 1 else 'RGB'}",
         ]
         if self.classes is not None:
-            parts.append(f"{len(self.classes)} classes")
+            count = len(self.classes)
+            parts.append(f"{count} class" + ("es" if count != 1 else ""))
         if self.test is not None:
             parts.append(f"{len(self.test):,} held out")
         return f"Dataset({self.name}: {', '.join(parts)})"

@@ -116,8 +116,8 @@ def check_room(name: str, size: int, cure: str, packed: int | None = None) -> No
         )
     if packed is not None and size > MOST_UNPACKED * packed:
         raise DataError(
-            f"{name}: {amount(packed)} that unpack to {amount(size)}, which no images do; "
-            "take the file from a source that you trust"
+            f"{name}: {amount(packed)} that unpack to {amount(size)}; no images compress so "
+            "well; take the file from a source that you trust"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +25,11 @@ FOREIGN = (
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".svg", ".svgz", ".raw", ".dng",
     ".cr2", ".cr3", ".nef", ".arw", ".tga", ".ico", ".exr", ".hdr", ".eps", ".pcx", ".xcf",
 )  # fmt: skip
-TRAIN = ("train", "training", "train_set", "trainset", "train-set", "training_set", "trn", "train2")
-TEST = ("test", "testing", "test_set", "testset", "test-set", "tst")
-VALID = ("val", "valid", "validation", "validate", "dev", "eval", "evaluation", "holdout")
-HELD_OUT = (*TEST, *VALID)  # the first of these that there is
+TRAIN = ("train", "training", "trainset", "trn")
+HELD_OUT = (  # the first of these that there is
+    "test", "testing", "testset", "tst", "val", "valid", "validation", "validate", "valset", "dev",
+    "eval", "evaluation", "holdout",
+)  # fmt: skip
 PLAIN = ("images", "image", "imgs", "img", "pictures", "photos", "files", "data", "all")
 MOST_BROKEN = 20  # files named in one message
 
@@ -58,8 +60,12 @@ class Node:
 
     @property
     def word(self) -> str:
-        """The name as splits are looked for: "Train" is "train"."""
-        return self.path.name.casefold().replace(" ", "_")
+        return self.path.name.casefold()
+
+    @property
+    def words(self) -> set[str]:
+        """The words of a name: those of "seg_Train" are seg and train."""
+        return set(re.split(r"[\W_]+", self.word))
 
     def images(self) -> Iterator[Path]:
         """All images below."""
@@ -188,12 +194,11 @@ def _splits(tree: Node, report: Report) -> tuple[Side, Side | None]:
     """The training and the held-out files, wherever below the folder the splits begin."""
     source = tree
     while True:
-        train = [node for node in tree.folders if node.word in TRAIN]
-        held = [node for word in HELD_OUT for node in tree.folders if node.word == word]
+        train, held = _roles(tree.folders)
         if train and held:
             return _two_sides(tree, train, held, report)
         only = tree.folders[0] if len(tree.folders) == 1 and not tree.loose else None
-        if only is None or not (only.folders or only.word in (*TRAIN, *HELD_OUT, *PLAIN)):
+        if only is None or not _within(only, bool(train or held) or only.word in PLAIN):
             break
         split = "; there is no test folder beside it" if train else ""
         split = "; there is no train folder beside it" if held else split
@@ -212,7 +217,22 @@ def _splits(tree: Node, report: Report) -> tuple[Side, Side | None]:
             "classes into train and test"
         )
     _look_above(source, report)
-    return _side(tree, tree.path, report, ()), None
+    return _side(tree, tree.path, report, set()), None
+
+
+def _roles(folders: list[Node]) -> tuple[list[Node], list[Node]]:
+    """The folders to train on, and those held out, the one to take first.
+
+    They are called "train" and "test", in whatever case; or those words are among others in the
+    name (seg_train, Test Data), where all the folders are so called.
+    """
+    train = [node for node in folders if node.word in TRAIN]
+    held = [node for word in HELD_OUT for node in folders if node.word == word]
+    if not train and not held and all(node.words & {*TRAIN, *HELD_OUT} for node in folders):
+        train = [node for node in folders if node.words & set(TRAIN)]
+        rest = [node for node in folders if node not in train]
+        held = [node for word in HELD_OUT for node in rest if word in node.words]
+    return train, held
 
 
 def _two_sides(
@@ -230,17 +250,24 @@ def _two_sides(
     if tree.loose:
         report.left_out["images beside train"] = [path.name for path in tree.loose]
     report.note(f"split: {train[0].name} to train on, {held[0].name} held out")
-    sides = [_side(node, tree.path, report, (*TRAIN, *HELD_OUT)) for node in (train[0], held[0])]
+    sides = [_side(node, tree.path, report, {*TRAIN, *HELD_OUT}) for node in (train[0], held[0])]
     return sides[0], sides[1]
 
 
-def _side(node: Node, root: Path, report: Report, words: tuple[str, ...]) -> Side:
+def _within(only: Node, named: bool) -> bool:
+    """Whether an only folder is no class, but the place of the classes or of all images.
+
+    named: whether its name says so: images, data, train.
+    """
+    return not only.loose if only.folders else named
+
+
+def _side(node: Node, root: Path, report: Report, words: set[str]) -> Side:
     """The classes of a folder, each a sub-folder; or its images without classes."""
     while len(node.folders) == 1 and not node.loose:
         only = node.folders[0]
-        if not (only.folders and not only.loose) and only.word not in (*words, *PLAIN):
-            break
-        if only.folders and only.loose:
+        named = only.word in PLAIN or bool(only.words & words)
+        if not _within(only, named):
             break
         report.note(f"{node.path.relative_to(root)}: images read from {only.name}, its only folder")
         node = only
@@ -336,7 +363,6 @@ def _decode(
     pictures: list[pixels.Picture] = []
     whole = np.zeros(len(files), np.bool_)
     broken: list[DataError] = []
-    sizes: dict[tuple[int, int], Path] = {}
     for index, path in enumerate(files):
         try:
             picture = pixels.decode(path, extent)
@@ -351,18 +377,17 @@ def _decode(
                 len(files) * max(picture.pixels.nbytes, picture.pixels.size),
                 "give a smaller size, for example --size 64",
             )
-        sizes.setdefault(picture.pixels.shape[:2], path)
+        if pictures and picture.pixels.shape[:2] != pictures[0].pixels.shape[:2]:
+            (h0, w0), (h1, w1) = pictures[0].pixels.shape[:2], picture.pixels.shape[:2]
+            raise DataError(
+                f"images of different sizes: {files[int(whole.argmax())]} is {w0} x {h0} pixels, "
+                f"{path} is {w1} x {h1}; give one size for all, for example "
+                f"--size {min(h0, w0, h1, w1)}"
+            )
         whole[index] = True
         pictures.append(picture)
     if broken and not (skip_broken and pictures):
         raise _broken(folder, broken, len(files))
-    if len(sizes) > 1:
-        (first, one), (second, other) = list(sizes.items())[:2]
-        raise DataError(
-            f"images of {len(sizes)} different sizes: {one} is {first[1]} x {first[0]} pixels, "
-            f"{other} is {second[1]} x {second[0]}; give one size for all, for example "
-            f"--size {min(min(size) for size in sizes)}"
-        )
     moving = sum(picture.frames for picture in pictures)
     if moving:
         report.note(f"{moving:,} files have several frames; the first of each is read")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import DataError, check_plain, check_room, file_kind
+from .report import Report
 
 __all__ = ["CLASSES", "Set", "Split", "download", "find", "is_idx", "read", "read_split"]
 
@@ -87,6 +88,14 @@ class Set:
     def turned(self) -> bool:
         """Whether the images lie on their side, rows and columns exchanged, as EMNIST's do."""
         return self.prefix.startswith("emnist")
+
+    def tell_others(self, report: Report) -> None:
+        """Note the other files of the folder, but for second copies of the same."""
+        read = {path.name for path in self.files.values()} | {f"{self.prefix}-mapping.txt"}
+        for path in _entries(self.folder):
+            twin = {path.name, path.name.removesuffix(".gz")} & read
+            if path.is_file() and not twin and not path.name.startswith("."):
+                report.leave_out("other files", path.name)
 
     def names(self) -> tuple[str, ...] | None:
         """What the labels mean, where a mapping file says so: a line "label code [code]"."""

@@ -232,6 +232,8 @@ def decode(path: Path, size: tuple[int, int] | None) -> Picture:
 
 def _reason(path: Path, error: Exception) -> str:
     """Why a file cannot be read: what it really is, or what Pillow says."""
+    if type(error).__name__ == "DecompressionBombError":
+        return f"it declares more than {MOST_PIXELS // 10**6} million pixels"
     if type(error).__name__ != "UnidentifiedImageError":
         return str(error) or type(error).__name__
     kind = file_kind(path)
@@ -272,10 +274,12 @@ def _picture(pillow: Any, file: Image.Image, size: tuple[int, int] | None, frame
     return Picture(array(picture.convert("L" if grey else "RGB")), frames=frames)
 
 
-def read_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[np.uint8]:
+def read_image(
+    path: Path, size: tuple[int, int], channels: int, paper: str | None = None
+) -> NDArray[np.uint8]:
     """One image file as uint8 (H, W, C) of a size, read as `load` reads a folder of it alone."""
     picture, report = decode(path, size), Report()
-    image = on_paper([picture], None, report)[0]
+    image = on_paper([picture], paper, report)[0]
     if picture.deep:
         image = levels(str(path), [image], None, report)[0]
     pixels: NDArray[np.uint8] = with_channels(image[None], channels)[0]

@@ -75,7 +75,7 @@ class Report:
         """A few lines: levels and classes, how the data were read, what was left out."""
         first = f"darkest level {self.levels[0]}, lightest {self.levels[1]}"
         if self.classes:
-            named = [f"{name} {n:,}" for name, n in self.classes.items()]
+            named = [f"{name}: {n:,}" for name, n in self.classes.items()]
             first += f"; images by class: {listed(named, MOST_CLASSES)}"
         lines = [first, *self.notes]
         if self.left_out:

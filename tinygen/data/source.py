@@ -262,6 +262,7 @@ def _idx_set(path: Path, sets: list[idx.Set], report: Report) -> Read:
     found = sets[0]
     if path.is_dir() and found.folder != path:
         report.note(f"IDX files read from {found.folder.relative_to(path)}")
+    found.tell_others(report)
     train, test = idx.read_split(found, "train"), idx.read_split(found, "t10k")
     if found.turned:
         report.note("EMNIST: images turned upright, rows and columns exchanged")
