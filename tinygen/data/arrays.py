@@ -37,7 +37,7 @@ def read_npy(path: Path, bounds: tuple[float, float] | None, report: Report) -> 
             raise DataError(f"{path}: several arrays, not one; rename it to .npz")
         stream.seek(0)
         array = _array(str(path), stream, path.stat().st_size)
-    images = pixels.arrange(str(path), array)
+    images = pixels.arrange(str(path), array, report)
     return (pixels.levels(str(path), [images], bounds, report)[0], None), None, None
 
 
@@ -68,7 +68,7 @@ def read_npz(path: Path, bounds: tuple[float, float] | None, report: Report) -> 
                 with _told(path, f"{path}, {key}"), archive.open(info) as member:
                     arrays[key] = _array(f"{path}, {key}", member, info.file_size)
     splits = [pair for pair in keys if pair[0] in arrays]
-    images = [pixels.arrange(f"{path}, {key}", arrays[key]) for key, _ in splits]
+    images = [pixels.arrange(f"{path}, {key}", arrays[key], report) for key, _ in splits]
     levels = pixels.levels(str(path), images, bounds, report)
     read = [(part, _labels(f"{path}, {key}", arrays.get(answer), len(part), report))
             for part, (key, answer) in zip(levels, splits, strict=True)]  # fmt: skip

@@ -97,6 +97,11 @@ def read_folder(
 
     Hidden files, runs of a training and files of other kinds are left out, and the report says so.
     """
+    if _is_run(folder):
+        raise DataError(
+            f"{folder}: the folder of a training, whose pictures are no data; give the folder of "
+            "the images"
+        )
     foreign: list[Path] = []
     tree = _scan(folder, folder, report, foreign, [])
     if foreign and not skip_broken:
@@ -388,6 +393,9 @@ def _decode(
         pictures.append(picture)
     if broken and not (skip_broken and pictures):
         raise _broken(folder, broken, len(files))
+    bent = sum(picture.stretched for picture in pictures)
+    if bent and extent is not None:
+        report.note(f"{bent:,} images are stretched to {extent[1]} x {extent[0]}")
     moving = sum(picture.frames for picture in pictures)
     if moving:
         report.note(f"{moving:,} files have several frames; the first of each is read")

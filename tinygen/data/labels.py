@@ -101,6 +101,8 @@ def class_number(label: int | str, classes: Sequence[str]) -> int:
     A number that is the name of a class means that class; only where no class is called by a number
     is it counted from 0.  Raises ValueError naming the classes.
     """
+    if label in classes:
+        return list(classes).index(str(label))
     text = str(label).strip()
     if text in classes:
         return list(classes).index(text)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,13 +31,19 @@ PAPERS = ("white", "black")
 CONTRAST = 64  # levels: a drawing that differs less from its paper is taken for lost
 
 
-def arrange(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
     """Images as (N, H, W, C).
 
     (N, H, W) is grey.  With four axes the last one holds the channels if it is 1 or 3 long;
     otherwise the second one does, if it is 1 or 3 long.
     """
     if array.ndim == 3:
+        if array.shape[0] == 3 or array.shape[2] in (3, 4):
+            count, height, width = array.shape
+            report.warnings.append(
+                f"an array {array.shape} is read as {count} grey images of {height} x {width}; "
+                "one colour image is (1, H, W, 3)"
+            )
         return array[..., None]
     if array.ndim == 4 and array.shape[3] in (1, 3):
         return array
@@ -199,6 +206,7 @@ class Picture:
     on_black: NDArray[np.uint8] | None = None
     ink: float | None = None
     frames: bool = False  # more than the first, which is read
+    stretched: bool = False  # scaled to another form, by more than a twentieth
 
     @property
     def deep(self) -> bool:
@@ -209,6 +217,8 @@ class Picture:
 def decode(path: Path, size: tuple[int, int] | None) -> Picture:
     """One image file, upright, scaled to `size`; raises DataError where it cannot be read."""
     pillow = import_pillow(str(path))
+    from PIL import ImageOps
+
     check_plain(path)
     try:
         with warnings.catch_warnings():
@@ -221,7 +231,10 @@ def decode(path: Path, size: tuple[int, int] | None) -> Picture:
                         f"{MOST_PIXELS // 10**6} million are read"
                     )
                 frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))
-                return _picture(pillow, file, size, frames)
+                upright: Image.Image = ImageOps.exif_transpose(file)
+                form = 1.0 if size is None else upright.width * size[0] / upright.height / size[1]
+                picture = _picture(pillow, upright, size)
+                return replace(picture, frames=frames, stretched=abs(math.log(form)) > 0.05)
     except Exception as error:  # broken files raise nearly every exception there is
         reason = _reason(path, error)
         raise DataError(
@@ -241,10 +254,8 @@ def _reason(path: Path, error: Exception) -> str:
     return found or "it is no whole PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image"
 
 
-def _picture(pillow: Any, file: Image.Image, size: tuple[int, int] | None, frames: bool) -> Picture:
-    from PIL import ImageOps
-
-    picture: Image.Image = ImageOps.exif_transpose(file)
+def _picture(pillow: Any, picture: Image.Image, size: tuple[int, int] | None) -> Picture:
+    """The pixels of an upright image, grey or RGB."""
 
     def array(image: Image.Image) -> NDArray[Any]:
         values = np.asarray(image) if size is None else _scaled(pillow, image, size)
@@ -255,7 +266,7 @@ def _picture(pillow: Any, file: Image.Image, size: tuple[int, int] | None, frame
         if picture.mode != "F":
             counts = counts.astype(np.int32)
         if size is None:
-            return Picture(counts[..., None], frames=frames)
+            return Picture(counts[..., None])
         scaled = _scaled(pillow, pillow.fromarray(counts.astype(np.float32)), size)[..., None]
         return Picture(scaled if picture.mode == "F" else np.rint(scaled).astype(np.int32))
     grey = picture.mode in ("LA", "La", "L", "1")
@@ -268,10 +279,10 @@ def _picture(pillow: Any, file: Image.Image, size: tuple[int, int] | None, frame
         )  # fmt: skip
         opacity = np.asarray(drawn.getchannel("A"), np.float64)
         if opacity.min() == 255:
-            return Picture(white, frames=frames)
+            return Picture(white)
         ink = (np.asarray(drawn.convert("L")) * opacity).sum() / max(opacity.sum(), 1.0)
-        return Picture(white, black, float(ink) if opacity.any() else None, frames)
-    return Picture(array(picture.convert("L" if grey else "RGB")), frames=frames)
+        return Picture(white, black, float(ink) if opacity.any() else None)
+    return Picture(array(picture.convert("L" if grey else "RGB")))
 
 
 def read_image(

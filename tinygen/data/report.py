@@ -99,8 +99,10 @@ def _doubts(classes: dict[str, int], count: int) -> list[str]:
     missing = [name for name, n in classes.items() if n == 0]
     if missing:
         doubts.append(f"no training images of {listed(missing, MOST_CLASSES)}")
-    if len(classes) == count and count > 20:
-        doubts.append("each image has a class of its own, so the labels are hardly classes")
+    if len(classes) > max(20, count / 2):
+        doubts.append(
+            f"{len(classes):,} classes for {count:,} images: the labels are hardly classes"
+        )
     return doubts
 
 

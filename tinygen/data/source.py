@@ -76,7 +76,7 @@ def load(
     name, where = "array", None
     try:
         if isinstance(source, np.ndarray):
-            images = pixels.arrange(name, source)
+            images = pixels.arrange(name, source, report)
             read: Read = ((pixels.levels(name, [images], bounds, report)[0], labels), None, None)
         elif os.fspath(source) == "strokes":
             return _strokes(extent, channels, n or STROKES_N, seed, options)
