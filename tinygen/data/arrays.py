@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +42,8 @@ def read_npy(path: Path, bounds: tuple[float, float] | None, report: Report) -> 
 
 def read_npz(path: Path, bounds: tuple[float, float] | None, report: Report) -> Read:
     """The arrays of Keras' or MedMNIST's names; the training and test images share their range."""
+    import zipfile  # here, so that importing tinygen is quick
+
     check_plain(path)
     with _told(path, str(path)), open(path, "rb") as stream:
         if stream.read(6) == np.lib.format.MAGIC_PREFIX:

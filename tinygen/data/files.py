@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import unicodedata
 from pathlib import Path
 
 __all__ = ["DataError", "check_plain", "check_room", "file_kind", "natural", "printable"]
@@ -58,6 +57,8 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def _escaped(character: str) -> str:
+    import unicodedata  # here, as few names need it and importing tinygen shall be quick
+
     kind = unicodedata.category(character)
     if kind not in ("Cc", "Cf", "Cs", "Zl", "Zp") or character == "\u200d":  # joins emoji
         return character

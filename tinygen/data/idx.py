@@ -6,17 +6,19 @@ as a big-endian 32-bit integer, then the values in C order.  Often gzipped.
 
 from __future__ import annotations
 
-import gzip
 import math
 import re
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .files import DataError, check_plain, check_room, file_kind
 from .report import Report
+
+if TYPE_CHECKING:
+    from gzip import GzipFile
 
 __all__ = ["CLASSES", "Set", "Split", "download", "find", "is_idx", "read", "read_split"]
 
@@ -161,6 +163,8 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
     No more is unpacked than the file's header declares, and only if that fits in memory.
     """
+    import gzip  # here, so that importing tinygen is quick
+
     check_plain(path)
     try:
         with open(path, "rb") as stream:
@@ -182,7 +186,7 @@ def read(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 def _read(
     path: Path,
-    stream: IO[bytes] | gzip.GzipFile,
+    stream: IO[bytes] | GzipFile,
     dimensions: int,
     size: int | None,
     packed: int | None,

@@ -194,7 +194,7 @@ def resize(name: str, images: NDArray[np.uint8], size: tuple[int, int]) -> NDArr
     return out
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Picture:
     """A decoded file: pixels (H, W, C), uint8, or counts of more bits or floats where `deep`.
 
