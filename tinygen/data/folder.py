@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 
 from . import pixels
 from .files import DataError, check_room, natural, printable
+from .pixels import ENDINGS
 from .report import Report, listed
 
-__all__ = ["ENDINGS", "read_folder"]
+__all__ = ["read_folder"]
 
-ENDINGS = (
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".dib", ".gif",
-    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
-)  # fmt: skip
 FOREIGN = (
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".svg", ".svgz", ".raw", ".dng",
     ".cr2", ".cr3", ".nef", ".arw", ".tga", ".ico", ".exr", ".hdr", ".eps", ".pcx", ".xcf",

@@ -18,13 +18,27 @@ from .report import Report
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Picture", "arrange", "decode", "levels", "on_paper", "resize", "with_channels"]
+__all__ = [
+    "ENDINGS",
+    "Picture",
+    "arrange",
+    "decode",
+    "levels",
+    "on_paper",
+    "read_image",
+    "resize",
+    "with_channels",
+]
 
 RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 SLACK = 0.25  # of a range: so far may values overshoot that bicubic or Lanczos scaling made
 LOSS = 0.01  # of a range: so much may clipping them change the values, on average
 PART = 1024
-# Those that ENDINGS of folder.py promise; none of them starts a program, as PostScript would.
+ENDINGS = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".dib", ".gif",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+# None of them starts a program, as PostScript would.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 MOST_PIXELS = 100_000_000
 PAPERS = ("white", "black")

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from ..random import Generator
 from . import idx, pixels
 from . import labels as label_reading
-from .arrays import read_npy, read_npz
 from .dataset import Dataset
 from .files import DataError, check_plain, file_kind
-from .folder import ENDINGS, read_folder
 from .report import Report
 from .strokes import DIGIT_WORDS, strokes
 
@@ -232,6 +230,9 @@ def _read_path(
     skip_broken: bool,
     report: Report,
 ) -> Read:
+    from .arrays import read_npy, read_npz  # here, so that importing tinygen is quick
+    from .folder import read_folder
+
     if path.is_dir() or idx.is_idx(path):
         sets = idx.find(path)
         if sets:
@@ -244,7 +245,7 @@ def _read_path(
     if path.suffix.lower() == ".npz":
         return read_npz(path, bounds, report)
     kind = file_kind(path)
-    hint = "; give its folder" if path.suffix.lower() in ENDINGS else ""
+    hint = "; give its folder" if path.suffix.lower() in pixels.ENDINGS else ""
     raise DataError(
         f"{path}: a file of another kind{f' ({kind})' if kind and not hint else ''}; expected a "
         f"folder with images or IDX files, or a .npy or .npz file{hint}"
