@@ -123,6 +123,7 @@ def test_labels_of_every_kind(labels, classes):
         (np.ones((40, 3)), "not one-hot"),
         (np.zeros((40, 3, 1)), r"expected integers or names \(N,\)"),
         (np.zeros(40, complex), "expected integers or names"),
+        (np.array([None, "cat"] * 20, object), "some labels are missing"),
         (np.full(40, -1), "label -1, expected class numbers from 0"),
         (np.zeros(39, int), "39 labels for 40 images"),
     ],
@@ -194,6 +195,30 @@ def test_values_are_read_as_meant(values, said):
     plain[:, (3, 9), 4:8] = False
     assert np.abs(data.images[..., 0].astype(float) - expected)[plain].max() <= 6
     assert (data.images.min(), data.images.max() >= 249) == (0, True)
+
+
+@pytest.mark.parametrize("how", ["BICUBIC", "LANCZOS"])
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-1, 1), (0, 255)])
+def test_drawings_scaled_with_overshoot(how, low, high):
+    """Strokes of full contrast, the worst case: half the range beyond, and not turned grey."""
+    strokes = load("strokes", n=20).images[..., 0] > 127
+    values = np.stack(
+        [
+            Image.fromarray(np.where(image, high, low).astype(np.float32)).resize(
+                (40, 40), Image.Resampling[how]
+            )
+            for image in strokes
+        ]
+    )
+    assert values.min() < low - 0.1 * (high - low)
+    data = load(values)
+    assert f"read as {low} to {high}; what lies outside is clipped" in str(data.report)
+    assert np.median(data.images) == 0
+
+
+def test_masked_values_are_refused():
+    with pytest.raises(DataError, match="masked; fill them"):
+        load(np.ma.masked_greater(RAMP, 0.9))
 
 
 def test_black_and_white_of_zeros_and_ones():

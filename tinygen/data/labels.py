@@ -22,6 +22,8 @@ def clean(name: str, labels: Any, count: int) -> NDArray[Any]:
     Raises DataError for all else, saying why.
     """
     values = np.asarray(labels)
+    if values.dtype.kind == "O" and any(v is None or v != v for v in values.flat):
+        raise DataError(f"{name}: some labels are missing (None or NaN); {EXPECTED}")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if len(values.shape) and len(values) != count:

@@ -74,6 +74,8 @@ def load(
     name, where = "array", None
     try:
         if isinstance(source, np.ndarray):
+            if np.ma.is_masked(source):
+                raise DataError("array: some values are masked; fill them with .filled(level)")
             images = pixels.arrange(name, source, report)
             read: Read = ((pixels.levels(name, [images], bounds, report)[0], labels), None, None)
         elif os.fspath(source) == "strokes":
