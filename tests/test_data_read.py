@@ -528,6 +528,7 @@ def test_names_that_are_not_utf8_and_control_characters(tmp_path):
     assert (repr(data) + str(data.report)).replace("\n", "").isprintable()
     bare = load(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     assert bare.name == "caf\\xe9"
+    bare.describe()["source"].encode()
     assert load(bare.describe()["source"]).fingerprint == bare.fingerprint
     os.truncate(os.fsencode(tmp_path) + b"/red\x1b[31m/0\xff.png", 9)
     with pytest.raises(DataError) as caught:
@@ -545,6 +546,14 @@ def test_printable():
 
 
 # ---- IDX --------------------------------------------------------------------------------------
+
+
+def test_images_come_before_idx_files_below_them(tmp_path):
+    folders(tmp_path, "cat", "dog")
+    write_idx(tmp_path / "raw" / "train-images-idx3-ubyte", SMALL)
+    data = load(tmp_path)
+    assert data.classes == ("cat", "dog")
+    assert data.report.left_out["no ending"] == ["raw/train-images-idx3-ubyte"]
 
 
 def test_idx_files_in_the_folders_below(tmp_path):
@@ -782,6 +791,49 @@ def test_value_range_and_paper_by_option(tinygen, tmp_path):
         "train", "vae", "--data", "drawn", "--epochs", 1, "--paper", "white", "--no-compile"
     )
     assert (code, "images are blank" in out) == (0, True), err
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are UTF-8 there")
+def test_training_on_a_folder_whose_name_is_not_utf8(tinygen, tmp_path):
+    path = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(path)
+    for k in range(4):
+        with open(path + b"/%d.png" % k, "wb") as file:
+            Image.fromarray(SMALL[k]).save(file, "PNG")
+    words = ("train", "vae", "--hidden", 8, "--no-compile")
+    code, out, err = tinygen(*words, "--data", os.fsdecode(path), "--epochs", 1)
+    assert code == 0, err
+    assert "Dataset(caf\\xe9: 4 images" in out
+    code, _, err = tinygen("train", "vae", "--resume", "--epochs", 2, "--no-compile")
+    assert code == 0, err
+    code, _, err = tinygen("evaluate", "runs/vae-caf-xe9", "--n", 0, "--nll-images", 0)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("known", "classes", "expected"),
+    [
+        (["day", "night"], ("night", "day"), [1, 0]),
+        (["1", "2", "10"], ("10", "2"), [2, 1]),
+        (["zero", "one", "two"], ("0", "2"), [0, 2]),
+        (["0", "1"], ("zero", "one"), [0, 1]),
+        (["1", "2"], ("0", "1"), "not 0"),
+        (["cat", "7"], ("0", "7"), "not 0"),
+        (["0", "1", "2"], ("zero", "one"), "not zero, one"),
+    ],
+)
+def test_labels_of_other_data_are_matched_by_name(known, classes, expected):
+    from tinygen import models, train
+    from tinygen.random import Generator
+
+    model = models.find("cvae")((6, 6, 1), classes=len(known), hidden=(8,), rng=Generator(0))
+    run = train.Run(model, data={"classes": known})
+    other = Dataset("other", SMALL[:2, ..., None], np.array([0, 1]), classes)
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            run._by_class(other)
+    else:
+        assert run._by_class(other).labels.tolist() == expected
 
 
 def test_a_run_draws_the_class_of_a_number_or_name():

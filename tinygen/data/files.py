@@ -7,7 +7,10 @@ import os
 import re
 from pathlib import Path
 
-__all__ = ["DataError", "check_plain", "check_room", "file_kind", "natural", "printable"]
+__all__ = [
+    "DataError", "NoImagesError", "as_path", "as_text", "check_plain", "check_room", "file_kind",
+    "natural", "printable",
+]  # fmt: skip
 
 # How the files begin that people meet under another name, and what to say of them.
 BEGINNINGS = (
@@ -43,6 +46,28 @@ class DataError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, keep="\n"))
+
+
+class NoImagesError(DataError):
+    """A folder without a single image."""
+
+
+def as_text(path: str) -> str:
+    """An absolute path as JSON can keep it: itself, or a file: URI where it is not UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return Path(path).as_uri()
+    return path
+
+
+def as_path(text: str) -> str:
+    """The path of a text that `as_text` gave, or of a path."""
+    if not text.startswith("file://"):
+        return text
+    from urllib.parse import unquote_to_bytes
+
+    return os.fsdecode(unquote_to_bytes(text.removeprefix("file://")))
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import pixels
-from .files import DataError, check_room, natural, printable
+from .files import DataError, NoImagesError, check_room, natural, printable
 from .pixels import ENDINGS
 from .report import Report, listed
 
@@ -171,7 +171,7 @@ def _is_run(path: Path) -> bool:
     return (path / "config.json").is_file() and (path / "checkpoints").is_dir()
 
 
-def _nothing(folder: Path, report: Report) -> DataError:
+def _nothing(folder: Path, report: Report) -> NoImagesError:
     """There are no images: say what there is instead."""
     met = report.others()
     hint = ""
@@ -182,7 +182,7 @@ def _nothing(folder: Path, report: Report) -> DataError:
         hint = f"; to read an array, give its file: {folder / arrays[0]}"
     elif archives:
         hint = f"; unpack {archives[0]} first"
-    return DataError(
+    return NoImagesError(
         f"{folder}: no images found, {f'it has {met}' if met else 'it is empty'}; expected "
         f"{', '.join(ENDINGS)} files, sub-folders of them, or IDX files such as "
         f"train-images-idx3-ubyte.gz{hint}"

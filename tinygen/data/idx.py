@@ -20,7 +20,17 @@ from .report import Report
 if TYPE_CHECKING:
     from gzip import GzipFile
 
-__all__ = ["CLASSES", "Set", "Split", "download", "find", "is_idx", "read", "read_split"]
+__all__ = [
+    "CLASSES",
+    "Set",
+    "Split",
+    "download",
+    "find",
+    "find_below",
+    "is_idx",
+    "read",
+    "read_split",
+]
 
 Split = tuple[NDArray[np.uint8], NDArray[np.int64] | None]  # images (N, H, W, 1), labels (N,)
 
@@ -102,7 +112,7 @@ class Set:
     def names(self) -> tuple[str, ...] | None:
         """What the labels mean, where a mapping file says so: a line "label code [code]"."""
         path = self.folder / f"{self.prefix}-mapping.txt"
-        if not path.is_file():
+        if not path.is_file() or path.stat().st_size > 100_000:
             return None
         try:
             rows = [[int(v) for v in line.split()] for line in path.read_text().splitlines()]
@@ -124,18 +134,23 @@ def is_idx(path: Path) -> bool:
 
 
 def find(path: Path) -> list[Set]:
-    """The sets of IDX files in a folder, or in the folders below it; of a file, its own set."""
-    if not path.is_dir():
-        match = FILE.fullmatch(path.name)
-        prefix = match["set"] if match else ""
-        return [s for s in _find(path.parent) if s.prefix == prefix.rstrip("-_.").lower()]
-    level = [path]
+    """The sets of IDX files in a folder; of a file, the set that it belongs to."""
+    if path.is_dir():
+        return _find(path)
+    match = FILE.fullmatch(path.name)
+    prefix = match["set"] if match else ""
+    return [s for s in _find(path.parent) if s.prefix == prefix.rstrip("-_.").lower()]
+
+
+def find_below(folder: Path) -> list[Set]:
+    """The sets in the folders below one, the least deep."""
+    level = [folder]
     for _ in range(DEEPEST):
-        found = [s for folder in level for s in _find(folder)]
+        level = [e for above in level for e in _entries(above)
+                 if e.is_dir() and not e.name.startswith(".")]  # fmt: skip
+        found = [s for inner in level for s in _find(inner)]
         if found:
             return found
-        level = [e for folder in level for e in _entries(folder)
-                 if e.is_dir() and not e.name.startswith(".")]  # fmt: skip
     return []
 
 

@@ -14,7 +14,7 @@ from ..random import Generator
 from . import idx, pixels
 from . import labels as label_reading
 from .dataset import Dataset
-from .files import DataError, check_plain, file_kind
+from .files import DataError, NoImagesError, as_path, as_text, check_plain, file_kind
 from .report import Report
 from .strokes import DIGIT_WORDS, strokes
 
@@ -85,9 +85,9 @@ def load(
             folder = idx.download(name)
             read = (*_idx_set(folder, idx.find(folder), report)[:2], idx.CLASSES[name])
         else:
-            path = _existing(os.fspath(source))
-            where = os.path.abspath(path)
-            name = os.path.basename(where)
+            path = _existing(as_path(os.fspath(source)))
+            name = os.path.basename(os.path.abspath(path))
+            where = as_text(os.path.abspath(path))
             read = _read_path(path, extent, bounds, paper, skip_broken, report)
         return _finish(name, where, read, extent, channels, n, seed, options, report)
     except MemoryError as error:
@@ -239,17 +239,26 @@ def _read_path(
         sets = idx.find(path)
         if sets:
             return _idx_set(path, sets, report)
-        if path.is_dir():
+    if path.is_dir():
+        try:
             return read_folder(path, extent, bounds, paper, skip_broken, report)
+        except NoImagesError:
+            sets = idx.find_below(path)
+            if not sets:
+                raise
+            report.left_out.clear()
+            return _idx_set(path, sets, report)
     check_plain(path)
     if path.suffix.lower() == ".npy":
         return read_npy(path, bounds, report)
     if path.suffix.lower() == ".npz":
         return read_npz(path, bounds, report)
     kind = file_kind(path)
-    hint = "; give its folder" if path.suffix.lower() in pixels.ENDINGS else ""
+    image = path.suffix.lower() in pixels.ENDINGS and kind in ("", "it is a PNG image",
+                                                               "it is a JPEG image")  # fmt: skip
+    hint = "; give its folder" if image else ""
     raise DataError(
-        f"{path}: a file of another kind{f' ({kind})' if kind and not hint else ''}; expected a "
+        f"{path}: a file of another kind{f' ({kind})' if kind and not image else ''}; expected a "
         f"folder with images or IDX files, or a .npy or .npz file{hint}"
     )
 

@@ -21,6 +21,7 @@ from .. import optim
 from ..backend import use_backend
 from ..data import Batch, Dataset
 from ..data.dataset import scaled
+from ..data.files import printable
 from ..graph import no_grad
 from ..io import Arrays
 from ..metrics import Quality, collapsed
@@ -360,7 +361,7 @@ def configuration(training: Training) -> dict[str, Any]:
                 k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")
             },
         },
-        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+        "command": [printable(w) for w in (os.path.basename(sys.argv[0]), *sys.argv[1:])],
     }  # fmt: skip
 
 

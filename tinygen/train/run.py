@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..data import Dataset, load
 from ..data.dataset import scaled
+from ..data.files import as_path
 from ..data.labels import class_number
 from ..data.source import NAMES
 from ..images import Picture, grid
@@ -80,7 +81,7 @@ class Run:
         source = self.data.get("source")
         if source is None:
             raise ValueError("the run was trained on arrays from memory; name the data with --data")
-        if source not in NAMES and not os.path.exists(source):
+        if source not in NAMES and not os.path.exists(as_path(source)):
             raise ValueError(
                 f"{source}, which the run was trained on, is not there any more; if it was moved, "
                 "name it with --data"
