@@ -511,7 +511,7 @@ def test_folder_refusals(tmp_path):
     with pytest.raises(DataError, match="no images found, it is empty"):
         load(tmp_path)
     (tmp_path / "a.txt").write_text("a")
-    with pytest.raises(DataError, match=r"no images found, it has \.txt 1 \(a\.txt\); exp"):
+    with pytest.raises(DataError, match=r"no images found, it has 1 \.txt \(a\.txt\); exp"):
         load(tmp_path)
     with pytest.raises(DataError, match=r"a\.txt: a file of another kind"):
         load(tmp_path / "a.txt")

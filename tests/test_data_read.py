@@ -148,7 +148,7 @@ def test_classes_without_images(tmp_path):
     (tmp_path / "cow").mkdir()
     data = load(tmp_path)
     assert data.classes == ("cat", "dog")
-    assert data.report.left_out == {"no image within": ["cow"]}
+    assert data.report.left_out == {"without images": ["cow"]}
     alone = load(folders(tmp_path / "alone", "cat"))
     assert "one class only: 'cat'" in str(alone.report)
     lost = load(SMALL, labels=np.array([0, 1])[(np.arange(40) == 3).astype(int)], n=1)
@@ -262,7 +262,7 @@ def test_splits_of_a_file_share_their_range(tmp_path):
     data = load(tmp_path / "a.npz")
     assert set(np.unique(data.test.images)) == {128}
     np.savez(tmp_path / "a.npz", x_train=SMALL, val_images=SMALL, x_val=SMALL)
-    assert load(tmp_path / "a.npz").report.left_out == {"array": ["val_images", "x_val"]}
+    assert load(tmp_path / "a.npz").report.left_out == {"other": ["val_images", "x_val"]}
 
 
 @pytest.mark.parametrize(("top", "bits"), [(4000, 12), (1000, 10), (60000, 16), (200, 8)])
@@ -395,8 +395,7 @@ def test_what_lies_beside_the_splits_is_told(tmp_path):
     write_png(tmp_path / "cover.png")
     report = load(tmp_path).report
     assert report.left_out == {
-        "beside train": ["extra, 2 images", "val, 2 images"],
-        "images beside train": ["cover.png"],
+        "beside train": ["extra, 2 images", "val, 2 images", "cover.png"],
     }
     flat = load(folders(tmp_path / "flat", "train/cat", "train/dog", "test"))
     assert (flat.classes, flat.test.labels) == (("cat", "dog"), None)
@@ -404,6 +403,8 @@ def test_what_lies_beside_the_splits_is_told(tmp_path):
     fewer = load(folders(tmp_path / "fewer", "train/a", "train/b", "test/b"))
     assert fewer.test.labels.tolist() == [1, 1]
     assert "no held-out images of a" in str(fewer.report)
+    tools = load(folders(tmp_path / "tools", "train station", "test tube"))
+    assert tools.classes == ("test tube", "train station")
     vehicles = load(folders(tmp_path / "vehicles", "car", "train", "plane"))
     assert vehicles.classes == ("car", "plane", "train")
     assert "the folder 'train' counts as a class, beside car, plane" in str(vehicles.report)
@@ -436,8 +437,14 @@ def test_files_are_read_or_named(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     data = load(tmp_path)
     assert len(data) == 9
-    assert data.report.left_out.keys() == {".txt", ".csv", "hidden", "no ending", "pipe or device"}
-    assert ".txt 4 (notes.txt, x.txt, y.txt and 1 more)" in str(data.report)
+    assert data.report.left_out.keys() == {
+        ".txt",
+        ".csv",
+        "hidden",
+        "without ending",
+        "pipe or device",
+    }
+    assert "4 .txt (notes.txt, x.txt, y.txt and 1 more)" in str(data.report)
     (tmp_path / "b.heic").write_bytes(b"what phones write")
     (tmp_path / "c.avif").write_bytes(b"what phones write")
     with pytest.raises(DataError, match=r"b.heic: .*--skip-broken.*\(and c.avif\)"):
@@ -469,7 +476,7 @@ def test_all_broken_files_are_listed_at_once(tmp_path):
         assert sum(f"it is {kind}" in line for line in lines) == 1
     data = load(tmp_path, skip_broken=True)
     assert len(data) + len(data.test) == 24 - len(BROKEN)
-    assert f"broken {len(BROKEN)} (a/0.png, a/2.png, a/4.png and 4 more)" in str(data.report)
+    assert f"{len(BROKEN)} broken (a/0.png, a/2.png, a/4.png and 4 more)" in str(data.report)
     again = load(data.source, **data.options)
     assert again.fingerprint == data.fingerprint
     for path in (tmp_path / "b").iterdir():
@@ -553,7 +560,7 @@ def test_images_come_before_idx_files_below_them(tmp_path):
     write_idx(tmp_path / "raw" / "train-images-idx3-ubyte", SMALL)
     data = load(tmp_path)
     assert data.classes == ("cat", "dog")
-    assert data.report.left_out["no ending"] == ["raw/train-images-idx3-ubyte"]
+    assert data.report.left_out["without ending"] == ["raw/train-images-idx3-ubyte"]
 
 
 def test_idx_files_in_the_folders_below(tmp_path):
@@ -565,7 +572,7 @@ def test_idx_files_in_the_folders_below(tmp_path):
     for path in (tmp_path, tmp_path / "MNIST", raw, raw / "train-images-idx3-ubyte"):
         data = load(path)
         assert data.classes == tuple("0123456789")
-        assert data.report.left_out == {"other files": ["notes.txt"]}
+        assert data.report.left_out == {"other": ["notes.txt"]}
     assert "IDX files read from MNIST/raw" in str(load(tmp_path).report)
     write_idx(tmp_path / "FashionMNIST" / "raw" / "train-images-idx3-ubyte", SMALL)
     with pytest.raises(DataError, match=r"several sets of IDX files \(FashionMNIST/raw/train"):
@@ -755,7 +762,7 @@ def test_the_command_line_says_what_it_read(tinygen, tmp_path):
     code, out, err = tinygen(*words, "--skip-broken")
     assert code == 0, err
     assert "images by class: 1: " in out
-    assert "left out: .txt 1 (1/notes.txt); broken 1 (2/bad.png)" in out
+    assert "left out: 1 .txt (1/notes.txt); 1 broken (2/bad.png)" in out
     code, _, err = tinygen("sample", "runs/cvae-photos", "--label", 10, "--n", 1, "--out", "a.png")
     assert code == 0, err
     code, _, err = tinygen("sample", "runs/cvae-photos", "--label", 0, "--out", "a.png")

@@ -521,7 +521,7 @@ def sample_command(
     out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
     label: Annotated[
         str | None,
-        typer.Option(help="Draw this class, by its number or name (models trained with labels)."),
+        typer.Option(help="Draw this class, by its name or number (models trained with labels)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.", min=0)] = 0,
     interpolate: Annotated[

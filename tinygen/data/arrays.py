@@ -58,7 +58,7 @@ def read_npz(path: Path, bounds: tuple[float, float] | None, report: Report) -> 
                     "test_images, test_labels) as MedMNIST"
                 )
             others = [key for key in members if key not in (*keys[0], *keys[1])]
-            report.left_out |= {"array": others} if others else {}
+            report.left_out |= {"other": others} if others else {}
             found = {key: members[key] for pair in keys for key in pair if key in members}
             check_room(
                 str(path), sum(info.file_size for info in found.values()),

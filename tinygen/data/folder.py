@@ -143,7 +143,7 @@ def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: 
             report.leave_out("hidden", shown)
         elif entry.is_dir():
             if _is_run(entry):
-                report.leave_out("a training's run", shown)
+                report.leave_out("run of a training", shown)
             elif entry.is_symlink() and (len(above) > 2 or entry.resolve() in above):
                 report.leave_out("linked folder", shown)
             else:
@@ -151,7 +151,7 @@ def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: 
                 if inner.entries:
                     node.entries.append(inner)
                 else:
-                    report.leave_out("no image within", shown)
+                    report.leave_out("without images", shown)
         elif not entry.is_file():
             broken = entry.is_symlink() and not entry.exists()
             report.leave_out("broken link" if broken else "pipe or device", shown)
@@ -161,7 +161,7 @@ def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: 
             foreign.append(entry)
             report.leave_out(entry.suffix.lower(), shown)
         else:
-            report.leave_out(entry.suffix.lower() or "no ending", shown)
+            report.leave_out(entry.suffix.lower() or "without ending", shown)
     return node
 
 
@@ -224,12 +224,14 @@ def _splits(tree: Node, report: Report) -> tuple[Side, Side | None]:
 def _roles(folders: list[Node]) -> tuple[list[Node], list[Node]]:
     """The folders to train on, and those held out, the one to take first.
 
-    They are called "train" and "test", in whatever case; or those words are among others in the
-    name (seg_train, Test Data), where all the folders are so called.
+    They are called "train" and "test", in whatever case; or all folders are so called with one
+    more word, the same for all (seg_train, seg_test).
     """
     train = [node for node in folders if node.word in TRAIN]
     held = [node for word in HELD_OUT for node in folders if node.word == word]
-    if not train and not held and all(node.words & {*TRAIN, *HELD_OUT} for node in folders):
+    split = {*TRAIN, *HELD_OUT}
+    others = {frozenset(node.words - split) for node in folders}
+    if not train and not held and len(others) == 1 and all(n.words & split for n in folders):
         train = [node for node in folders if node.words & set(TRAIN)]
         rest = [node for node in folders if node not in train]
         held = [node for word in HELD_OUT for node in rest if word in node.words]
@@ -248,8 +250,8 @@ def _two_sides(
         if node is not train[0] and node is not held[0]:
             count = sum(1 for _ in node.images())
             report.leave_out("beside train", f"{node.name}, {count:,} images")
-    if tree.loose:
-        report.left_out["images beside train"] = [path.name for path in tree.loose]
+    for path in tree.loose:
+        report.leave_out("beside train", path.name)
     report.note(f"split: {train[0].name} to train on, {held[0].name} held out")
     sides = [_side(node, tree.path, report, {*TRAIN, *HELD_OUT}) for node in (train[0], held[0])]
     return sides[0], sides[1]

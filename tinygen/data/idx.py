@@ -107,7 +107,7 @@ class Set:
         for path in _entries(self.folder):
             twin = {path.name, path.name.removesuffix(".gz")} & read
             if path.is_file() and not twin and not path.name.startswith("."):
-                report.leave_out("other files", path.name)
+                report.leave_out("other", path.name)
 
     def names(self) -> tuple[str, ...] | None:
         """What the labels mean, where a mapping file says so: a line "label code [code]"."""

@@ -83,9 +83,9 @@ class Report:
         return [printable(line) for line in lines + [f"warning: {w}" for w in self.warnings]]
 
     def others(self) -> str:
-        """What was left out, by the reason: ".txt 3 (a.txt, b.txt, c.txt); hidden 1 (.x)"."""
+        """What was left out, by the reason: "3 .txt (a.txt, b.txt, c.txt); 1 hidden (.x)"."""
         return "; ".join(
-            f"{reason} {len(names):,} ({listed(names, MOST_NAMES)})"
+            f"{len(names):,} {reason} ({listed(names, MOST_NAMES)})"
             for reason, names in sorted(self.left_out.items())
         )
 

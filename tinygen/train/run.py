@@ -77,7 +77,9 @@ class Run:
         """
         if other is not None:
             height, width, channels = self.model.shape
-            return self._by_class(load(other, size=(height, width), channels=channels))
+            how = self.data.get("options", {})
+            kept = {k: how[k] for k in ("paper", "skip_broken") if k in how}
+            return self._by_class(load(other, size=(height, width), channels=channels, **kept))
         source = self.data.get("source")
         if source is None:
             raise ValueError("the run was trained on arrays from memory; name the data with --data")
