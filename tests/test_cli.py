@@ -119,7 +119,7 @@ def test_other_data_are_scaled_and_matched_by_the_names_of_classes(tinygen, tmp_
     assert drawn[0] == drawn[1]
     code, _, err = tinygen("sample", "runs/cgan-photos", "--label", "noon", "--out", "a.png")
     assert code == 2
-    assert "--label 'noon', expected a number, or one of day, night" in err
+    assert "label 'noon', expected a number from 0 to 1, or one of day, night" in err
 
     (tmp_path / "photos").rename(tmp_path / "moved")
     code, _, err = tinygen("evaluate", "judge")

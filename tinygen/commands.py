@@ -8,7 +8,6 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +23,8 @@ from . import deploy, losses, models, train
 from .backend import BACKENDS, PRECISIONS, DeviceError, show_config, use_backend
 from .backend import get as get_backend
 from .data import Dataset, load
+from .data.files import printable
+from .data.pixels import PAPERS
 from .metrics import Quality
 from .random import Generator
 from .terminal import BestOption, RunArgument, console
@@ -51,6 +52,7 @@ CONSTANT = Schedule("constant")
 BackendName = StrEnum("BackendName", BACKENDS)  # type: ignore[misc]
 NUMPY = BackendName("numpy")
 Precision = StrEnum("Precision", PRECISIONS)  # type: ignore[misc]
+Paper = StrEnum("Paper", PAPERS)  # type: ignore[misc]
 FLOAT32 = Precision("float32")
 
 
@@ -76,6 +78,7 @@ def _fail(error: object, code: int) -> None:
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = printable(text, keep="\n")
     Console(stderr=True, highlight=False).print(
         f"error: {text}", markup=False, soft_wrap=True, style="red"
     )
@@ -134,6 +137,29 @@ def train_command(
             "--n", help="How many training images (strokes 20,000).", rich_help_panel=DATA
         ),
     ] = None,
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="What is black and white in arrays and deep images (found in the values).",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    paper: Annotated[
+        Paper | None,
+        typer.Option(
+            help="What lies behind transparent images (that on which they show).",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    skip_broken: Annotated[
+        bool,
+        typer.Option(
+            "--skip-broken",
+            help="Leave out image files that cannot be read.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -355,7 +381,11 @@ def train_command(
         "warmup": warmup, "ema": ema, "seed": seed, "compiled": compiled,
         "evaluate_every": evaluate_every, "classifier": classifier,
     }  # fmt: skip
-    source: dict[str, Any] = {"source": data, "size": size, "channels": channels, "n": n}
+    source: dict[str, Any] = {
+        "source": data, "size": size, "channels": channels, "n": n,
+        "value_range": None if value_range is None else _range(value_range),
+        "paper": None if paper is None else str(paper), "skip_broken": skip_broken,
+    }  # fmt: skip
     if resume:
         out = out or _newest(model)
         config = train.RunFolder(out).read_config()
@@ -376,17 +406,17 @@ def train_command(
         options = {**make.on_processor, **options}
     get_backend(str(backend))  # a device that is missing is told before anything is read or written
     dataset = load(source.pop("source"), **source)
+    show = console()
+    _show_data(show, dataset)
     if out is None:
         out = _new_folder(model, dataset)
     train.loop.check_labels(make, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
-    show = console()
     with use_backend(str(backend), str(precision)):
         network: models.Model = make(
             dataset.shape, classes=classes, rng=Generator(how["seed"]), **options
         )
         weights = sum(p.size for p in network.parameters())
-        show.print(f"data   {dataset!r}", markup=False)
         show.print(f"model  {model}, {weights:,} parameters; run folder {out}", markup=False)
         result = train.fit(network, dataset, out=out, resume=resume, **how)
     if result.interrupted:
@@ -400,16 +430,25 @@ def train_command(
     show.print(f"next     tinygen sample {_quoted(out)} --n 64 --out grid.png", markup=False)
 
 
+def _show_data(show: Console, dataset: Dataset) -> None:
+    """What was read, and how."""
+    show.print(f"data   {dataset!r}", markup=False)
+    for line in dataset.report.lines():
+        style = "yellow" if line.startswith("warning") else None
+        show.print(f"       {line}", markup=False, style=style)
+
+
 def _same_source(
     out: Path, given: dict[str, Any], data: dict[str, Any], asked: set[str]
 ) -> dict[str, Any]:
     """What the data of a run are loaded with; they may lie elsewhere now (--data)."""
     options = data["options"]
-    for name in ("size", "channels", "n"):
+    for name in ("size", "channels", "n", "value_range", "paper", "skip_broken"):
         had, wanted = options.get(name), given[name]
         had = had[0] if isinstance(had, list) and had[0] == had[1] else had
         if name in asked and wanted != had:
-            was = f"without --{name}" if had is None else f"with --{name} {had}"
+            word = f"--{name.replace('_', '-')}"
+            was = f"without {word}" if had is None else f"with {word} {had}"
             raise ValueError(f"{out} was trained {was}; a run is resumed with the same data")
     return {**options, "source": given["source"] if "data" in asked else data["source"]}
 
@@ -423,6 +462,14 @@ def _source(context: typer.Context, name: str) -> str:
     """Where the value of an option came from: COMMANDLINE, DEFAULT, ..."""
     source = context.get_parameter_source(name)
     return "DEFAULT" if source is None else source.name
+
+
+def _range(text: str) -> list[float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise ValueError(f"--value-range {text!r}, expected LOW,HIGH such as 0,4095") from None
+    return [low, high]
 
 
 def _widths(text: str) -> tuple[int, ...]:
@@ -474,7 +521,7 @@ def sample_command(
     out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
     label: Annotated[
         str | None,
-        typer.Option(help="Draw this class, by its number or name (models trained with labels)."),
+        typer.Option(help="Draw this class, by its name or number (models trained with labels)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.", min=0)] = 0,
     interpolate: Annotated[
@@ -502,46 +549,36 @@ def sample_command(
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as PNG; name a file ending in .png")
     rows = max(1, n // 10)
-    number = None if label is None else _number(label, result.data.get("classes") or ())
     if interpolate:
         columns = min(n, 10)
-        images = result.interpolate(rows, columns, number, seed)
+        images = result.interpolate(rows, columns, label, seed)
     elif traverse:
         columns = min(n, 10)
-        images = result.traverse(rows, columns, number, seed)
+        images = result.traverse(rows, columns, label, seed)
     elif around is not None:
         height, width, channels = result.model.shape
-        image = load_image(around, (height, width), channels)
-        images = result.around(image, n, spread, number, seed)
+        image = load_image(
+            around, (height, width), channels, result.data.get("options", {}).get("paper")
+        )
+        images = result.around(image, n, spread, label, seed)
     else:
-        images = result.sample(n, number, seed)
+        images = result.sample(n, label, seed)
         columns = pictures.COLUMNS if result.model.conditional and label is None else None
     text = pictures.note(result.model, seed)
     result.picture(images, columns).save(out, text)
     console().print(f"{len(images)} images in {out}", markup=False)
 
 
-def _number(label: str, classes: Sequence[str]) -> int:
-    """A label as a number: itself, or the place of a class of that name."""
-    if re.fullmatch(r"[+-]?\d+", label.strip()):
-        return int(label)
-    if label not in classes:
-        raise ValueError(
-            f"--label {label!r}, expected a number"
-            + (f", or one of {', '.join(classes)}" if classes else "")
-        )
-    return list(classes).index(label)
-
-
-def load_image(path: Path, size: tuple[int, int], channels: int) -> NDArray[Any]:
+def load_image(
+    path: Path, size: tuple[int, int], channels: int, paper: str | None = None
+) -> NDArray[Any]:
     """One image file as uint8 (H, W, C) of the given size and channels."""
     from .data import pixels
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
-    image = pixels.decode(path, size)
-    converted: NDArray[Any] = pixels.with_channels(image[None], channels)[0]
-    return converted
+    image: NDArray[Any] = pixels.read_image(path, size, channels, paper)
+    return image
 
 
 # ---- export, verify, explore ---------------------------------------------------------------------
@@ -622,7 +659,7 @@ def info_command(
 
     row("options", ", ".join(f"{k} {v}" for k, v in model.options.items()))
     if model.classes and data.get("classes"):
-        row("classes", ", ".join(f"{k} {name}" for k, name in enumerate(data["classes"])))
+        row("classes", _numbered(data["classes"]))
     held_out = f"{data['test_n']:,} held out, hash {data['fingerprint'][:12]}"
     row("data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}")
     row("training", ", ".join(f"{k} {v}" for k, v in config["training"].items()))
@@ -651,6 +688,13 @@ def info_command(
         command = f"tinygen train {model.name} --out {_quoted(run_folder)} --resume"
         row("state", f"not finished; go on with `{command}`")
     show.print(table)
+
+
+def _numbered(classes: list[str]) -> str:
+    """The classes with their numbers, where no name is one itself."""
+    if any(name.isdecimal() for name in classes):
+        return ", ".join(classes)
+    return ", ".join(f"{k} {name}" for k, name in enumerate(classes))
 
 
 # ---- evaluate ------------------------------------------------------------------------------------
@@ -700,6 +744,8 @@ def evaluate_command(
     result = train.open_run(run_folder, best=best)
     model = result.model
     dataset = result.load_data(data)
+    if data is not None:
+        _show_data(Console(stderr=True, highlight=False) if as_json else console(), dataset)
     bar = Progress(transient=True, console=Console(stderr=True) if as_json else None)
     tasks: dict[str, Any] = {}
 

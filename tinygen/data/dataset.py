@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from ..backend import use_backend
 from ..random import Generator
+from . import labels as label_reading
+from .files import DataError, printable
+from .report import Report
 
 __all__ = ["Batch", "Batches", "DataError", "Dataset"]
-
-
-class DataError(ValueError):
-    """Data that cannot be used: says what was met, what was expected and what to do."""
 
 
 class Dataset:
@@ -29,7 +28,9 @@ class Dataset:
 
     images: uint8 (N, H, W, C), C of 1 or 3, read-only.  labels: int64 (N,) below len(classes), or
     None.  classes: the labels' names, or None.  table: arrays of length N by name, or None.
-    test: the held-out images, a Dataset, or None.  Raises DataError where these do not fit.
+    test: the held-out images, a Dataset with the same classes, or None.  Labels given without
+    `classes` may be any integers from 0, names, or one-hot rows: the classes that occur are
+    numbered in their order, and called as the labels are.  Raises DataError where these do not fit.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Dataset:
         test: Dataset | None = None,
         source: str | None = None,
         options: Mapping[str, Any] | None = None,
+        reading: Report | None = None,
     ) -> None:
+        name = printable(name)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise DataError(
                 f"{name}: images are {images.dtype} {images.shape}, "
@@ -52,22 +55,17 @@ class Dataset:
             raise DataError(f"{name}: no images, their shape is {images.shape}")
         self.name = name
         self.images = _frozen(images)
-        self.labels = None if labels is None else _labels(name, labels, len(images))
-        if self.labels is not None and classes is None:
-            classes = [str(k) for k in range(int(self.labels.max()) + 1)]
-        self.classes = None if classes is None else tuple(classes)
-        if self.labels is not None and self.labels.max() >= len(self.classes or ()):
-            raise DataError(
-                f"{name}: label {self.labels.max()} with {len(self.classes or ())} classes; "
-                "expected labels from 0 to one less than the number of classes"
-            )
+        self.labels, self.classes = _labels(name, labels, classes, len(images))
         self.table = None if table is None else dict(table)
         for key, values in (self.table or {}).items():
             if len(values) != len(images):
                 raise DataError(f"{name}: {len(values)} values of {key!r}, {len(images)} images")
         self.test = test
+        if test is not None and None not in (test.classes, self.classes):
+            self.test = test.with_classes(self.classes or ())
         self.source = source
         self.options = dict(options or {})
+        self.reading = reading or Report()  # what the readers noted
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -85,10 +83,17 @@ class Dataset:
             f"{height} x {width} {'grey' if channels == 1 else 'RGB'}",
         ]
         if self.classes is not None:
-            parts.append(f"{len(self.classes)} classes")
+            count = len(self.classes)
+            parts.append(f"{count} class" + ("es" if count != 1 else ""))
         if self.test is not None:
             parts.append(f"{len(self.test):,} held out")
         return f"Dataset({self.name}: {', '.join(parts)})"
+
+    @functools.cached_property
+    def report(self) -> Report:
+        """What was read, to check before training: classes with their counts, levels, left out."""
+        parts = [self.images] if self.test is None else [self.images, self.test.images]
+        return self.reading.measured(parts, self.labels, self.classes)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -120,12 +125,21 @@ class Dataset:
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
         """The same images, their labels counted in other classes, among which are all of theirs."""
-        places = np.array([list(classes).index(name) for name in self.classes or ()], np.int64)
+        if self.classes is None or self.classes == tuple(classes):
+            return self
+        foreign = [name for name in self.classes if name not in classes]
+        if foreign:
+            raise DataError(
+                f"{self.name}: the classes {', '.join(foreign)} are not among "
+                f"{', '.join(classes)}; give images of the same classes"
+            )
+        places = np.array([list(classes).index(name) for name in self.classes], np.int64)
         labels = None if self.labels is None else places[self.labels]
         test = None if self.test is None else self.test.with_classes(classes)
         return Dataset(
-            self.name, self.images, labels, classes, self.table, test, self.source, self.options
-        )
+            self.name, self.images, labels, classes, self.table, test, self.source, self.options,
+            self.reading,
+        )  # fmt: skip
 
     def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
         """The places of all images in the order of an epoch: a function of (seed, epoch) alone."""
@@ -300,21 +314,26 @@ def _frozen(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return view
 
 
-def _labels(name: str, labels: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Labels as int64 (N,); (N, 1) is accepted."""
-    values = np.asarray(labels)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim != 1 or values.dtype.kind not in "iu":
+def _labels(
+    name: str, labels: NDArray[Any] | None, classes: Sequence[str] | None, count: int
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
+    """Labels as int64 (N,) and the names of the classes."""
+    names = None if classes is None else tuple(printable(str(c)) for c in classes)
+    if labels is None:
+        return None, names
+    values = label_reading.clean(name, labels, count)
+    if names is None:
+        (numbers,), names = label_reading.number(name, [values])
+        return numbers, names
+    if values.dtype.kind not in "iu":
+        places = {called: k for k, called in enumerate(names)}
+        foreign = sorted(set(values.tolist()) - set(places))
+        if foreign:
+            raise DataError(f"{name}: labels {', '.join(foreign)}, expected {', '.join(names)}")
+        values = np.array([places[v] for v in values.tolist()])
+    if values.max() >= len(names):
         raise DataError(
-            f"{name}: labels are {values.dtype} {values.shape}, expected integers (N,); "
-            "give one class number an image"
+            f"{name}: label {values.max()} with {len(names)} classes; "
+            "expected labels from 0 to one less than the number of classes"
         )
-    if len(values) != count:
-        raise DataError(
-            f"{name}: {len(values)} labels for {count} images, expected one an image; "
-            "check that both come from the same split"
-        )
-    if values.min() < 0:
-        raise DataError(f"{name}: label {values.min()}, expected class numbers from 0")
-    return values.astype(np.int64)
+    return values.astype(np.int64), names

@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import DataError
+from .files import DataError, check_plain, file_kind
+from .report import Report
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["arrange", "decode", "levels", "resize", "with_channels"]
+__all__ = [
+    "ENDINGS",
+    "Picture",
+    "arrange",
+    "decode",
+    "levels",
+    "on_paper",
+    "read_image",
+    "resize",
+    "with_channels",
+]
 
-RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
+# Bicubic and Lanczos scaling overshoot: MNIST by 0.49 of its range, 0.013 on average over pixels.
+SLACK = 0.6  # of a range: so far may single values lie outside
+LOSS = 0.02  # of a range: so much may clipping them change the values on average
+PART = 1024
+ENDINGS = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".dib", ".gif",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+# None of them starts a program, as PostScript would.
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+MOST_PIXELS = 100_000_000
+PAPERS = ("white", "black")
+CONTRAST = 64  # levels: a drawing that differs less from its paper is taken for lost
 
 
-def arrange(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
     """Images as (N, H, W, C).
 
     (N, H, W) is grey.  With four axes the last one holds the channels if it is 1 or 3 long;
     otherwise the second one does, if it is 1 or 3 long.
     """
     if array.ndim == 3:
+        if array.shape[0] == 3 or array.shape[2] in (3, 4):
+            count, height, width = array.shape
+            report.warnings.append(
+                f"an array {array.shape} is read as {count} grey images of {height} x {width}; "
+                "one colour image is (1, H, W, 3)"
+            )
         return array[..., None]
     if array.ndim == 4 and array.shape[3] in (1, 3):
         return array
@@ -38,51 +72,115 @@ def arrange(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def levels(
-    name: str, array: NDArray[Any], value_range: tuple[float, float] | None
-) -> NDArray[np.uint8]:
-    """Grey levels 0..255 from uint8, other integers within 0..255, booleans, or floats.
+    name: str,
+    arrays: Sequence[NDArray[Any]],
+    value_range: tuple[float, float] | None,
+    report: Report,
+) -> list[NDArray[np.uint8]]:
+    """Grey levels 0..255 of arrays whose values mean the same (training and test images).
 
-    Floats (and integers, where it is given) lie in `value_range`; where that is None, floats lie
-    in the first of [0, 1], [-1, 1], [0, 255] that holds them all.
+    value_range: what becomes 0 and 255; where None, `meaning` finds it in the values.  Values a
+    hair outside, as scaling leaves them, are clipped.  The report is told how they were read.
     """
-    if array.dtype.kind == "b":
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype.kind not in "iuf":
-        raise DataError(f"{name}: dtype {array.dtype}, expected uint8 or float images")
-    if array.size == 0:
-        return array.astype(np.uint8)
-    least, most = float(array.min()), float(array.max())
-    met = f"{name}: {array.dtype} values from {least:g} to {most:g}"
-    if array.dtype.kind != "f" and value_range is None:
-        if least == 0 and most == 1:
+    ranges: dict[str, tuple[float, float]] = {}
+    for kind in sorted({array.dtype.kind for array in arrays if array.size}):
+        if kind not in "biuf":
+            wrong = next(array.dtype for array in arrays if array.dtype.kind == kind)
+            raise DataError(f"{name}: dtype {wrong}, expected uint8 or float images")
+        same = [array for array in arrays if array.dtype.kind == kind and array.size]
+        ranges[kind] = meaning(name, same, value_range, report)
+    return [_scale(a, ranges[a.dtype.kind]) if a.size else a.astype(np.uint8) for a in arrays]
+
+
+def meaning(
+    name: str,
+    arrays: Sequence[NDArray[Any]],
+    value_range: tuple[float, float] | None,
+    report: Report,
+) -> tuple[float, float]:
+    """The (low, high) that values lie in: black and white.
+
+    Floats: [0, 1], [0, 255] or [-1, 1], where next to nothing is clipped.  Integers: 0 and 1, 0 to
+    255, else as many bits (10, 12, 14, 16) as hold them.  Raises DataError for other values.
+    """
+    dtype = arrays[0].dtype
+    least, most = float(min(a.min() for a in arrays)), float(max(a.max() for a in arrays))
+    met = f"{name}: {dtype} values from {least:g} to {most:g}"
+    if not (np.isfinite(least) and np.isfinite(most)):
+        raise DataError(f"{met}: some are not finite; replace them")
+    if value_range is not None:
+        low, high = float(value_range[0]), float(value_range[1])
+        if not (low < high and _holds((low, high), arrays, least, most)):
             raise DataError(
-                f"{met}, which as grey levels 0 to 255 are black; for black and white give "
-                "array.astype(bool) or value_range=(0, 1)"
+                f"{met}, outside value_range=({low:g}, {high:g}); give one that holds them"
             )
-        if least < 0 or most > 255:
-            raise DataError(f"{met}, expected 0 to 255; scale them and convert to uint8")
-        return array.astype(np.uint8, copy=False)
-    if value_range is None:
-        value_range = range_of(met, least, most)
-    low, high = float(value_range[0]), float(value_range[1])
-    if not (low < high and low <= least and most <= high):
-        raise DataError(f"{met}, outside value_range=({low:g}, {high:g}); give one that holds them")
+        return low, high
+    if dtype.kind == "b":
+        return 0.0, 1.0
+    cure = f"scale or clip them, or give their range: --value-range {_plain(least)},{_plain(most)}"
+    if dtype.kind == "f":
+        fitting = [r for r in RANGES if _holds(r, arrays, least, most)]
+        # nothing near white, or near black, speaks against the wide ranges
+        fitting = [r for r in fitting if r == RANGES[0] or (most >= 128) == (r[1] == 255)]
+        fitting = [r for r in fitting if r[0] == 0 or least <= r[0] / 2]
+        if not fitting:
+            raise DataError(f"{met}, expected [0, 1], [-1, 1] or [0, 255]; {cure}")
+        low, high = fitting[0]
+        clipped = "" if low <= least and most <= high else "; what lies outside is clipped"
+        report.note(f"float values from {least:.4g} to {most:.4g} read as {low:g} to {high:g}"
+                    + clipped)  # fmt: skip
+        return low, high
+    if least < 0 or most > 65535:
+        raise DataError(f"{met}, expected 0 to 255, or 0 to 65535; {cure}")
+    if most <= 1:
+        report.note("integers 0 and 1 read as black and white")
+        return 0.0, 1.0
+    if most <= 255:
+        if dtype.itemsize > 1:
+            report.note(f"integers up to {most:.0f} read as 8 bits, 0 to 255")
+        return 0.0, 255.0
+    if most < 512:
+        raise DataError(f"{met}, too many for 8 bits and few for 10; {cure}")
+    bits = next(b for b in (10, 12, 14, 16) if most < 1 << b)
+    report.note(f"integers up to {most:.0f} read as {bits} bits, 0 to {(1 << bits) - 1}")
+    return 0.0, float((1 << bits) - 1)
+
+
+def _holds(
+    bounds: tuple[float, float], arrays: Sequence[NDArray[Any]], least: float, most: float
+) -> bool:
+    """Whether values lie in a range, or so little outside that clipping loses next to nothing."""
+    low, high = bounds
+    span = high - low
+    if low <= least and most <= high:
+        return True
+    if least < low - SLACK * span or most > high + SLACK * span:
+        return False
+    over = sum(float(np.maximum(p - high, 0).sum() + np.maximum(low - p, 0).sum())
+               for array in arrays for p in _parts(array))  # fmt: skip
+    return over <= LOSS * span * sum(array.size for array in arrays)
+
+
+def _scale(array: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8]:
+    """round((x - low) / (high - low) * 255), clipped."""
+    low, high = bounds
+    if array.dtype == np.uint8 and bounds == (0.0, 255.0):
+        return array
     out = np.empty(array.shape, np.uint8)
-    for start in range(0, len(array), 1024):  # a part at a time: float64 takes 8 bytes a pixel
-        part = array[start : start + 1024].astype(np.float64)
-        out[start : start + 1024] = np.rint((part - low) / (high - low) * 255)
+    for k, part in enumerate(_parts(array)):
+        scaled = np.rint((part - low) / (high - low) * 255)
+        out[k * PART : (k + 1) * PART] = scaled.clip(0, 255)
     return out
 
 
-def range_of(met: str, least: float, most: float) -> tuple[float, float]:
-    """The first of [0, 1], [-1, 1], [0, 255] that holds floats from `least` to `most`."""
-    fitting = [r for r in RANGES if r[0] <= least and most <= r[1]]
-    if not fitting:
-        raise DataError(
-            f"{met}, expected [0, 1], [-1, 1] or [0, 255]; scale them, or give "
-            "value_range=(low, high)"
-        )
-    return fitting[0]
+def _parts(array: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """The images a part at a time: float64 takes 8 bytes a pixel."""
+    for start in range(0, len(array), PART):
+        yield array[start : start + PART].astype(np.float64)
+
+
+def _plain(value: float) -> str:
+    return np.format_float_positional(value, precision=6, trim="-")
 
 
 def with_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
@@ -103,7 +201,7 @@ def resize(name: str, images: NDArray[np.uint8], size: tuple[int, int]) -> NDArr
     """(N, *size, C): each image scaled, antialiased by Pillow's bilinear filter, not cropped."""
     if images.shape[1:3] == size:
         return images
-    pillow = _pillow(name)
+    pillow = import_pillow(name)
     out = np.empty((len(images), *size, images.shape[3]), np.uint8)
     for index, image in enumerate(images):
         picture = pillow.fromarray(image[..., 0] if image.shape[2] == 1 else image)
@@ -111,39 +209,132 @@ def resize(name: str, images: NDArray[np.uint8], size: tuple[int, int]) -> NDArr
     return out
 
 
-def decode(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """One image file as (H, W, 1) or (H, W, 3), scaled to `size`; transparency becomes white."""
-    pillow = _pillow(str(path))
-    try:
-        with pillow.open(path) as file:
-            picture = _plain(pillow, file)
-        array = np.asarray(picture) if size is None else _scaled(pillow, picture, size)
-    except DataError:
-        raise
-    except Exception as error:  # broken files raise nearly every exception there is
-        raise DataError(
-            f"{path}: cannot be read as an image ({error}); expected a whole image file; "
-            "remove or replace it"
-        ) from error
-    return array.reshape(*array.shape[:2], -1)
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file: pixels (H, W, C), uint8, or counts of more bits or floats where `deep`.
+
+    Of an image with transparency they lie on white paper, and `on_black` holds it on black;
+    `ink` is the mean level of what is drawn, weighted by its opacity.
+    """
+
+    pixels: NDArray[Any]
+    on_black: NDArray[np.uint8] | None = None
+    ink: float | None = None
+    frames: bool = False  # more than the first, which is read
+    stretched: bool = False  # scaled to another form, by more than a twentieth
+
+    @property
+    def deep(self) -> bool:
+        """Whether the pixels are still to become levels."""
+        return self.pixels.dtype != np.uint8
 
 
-def _plain(pillow: Any, file: Image.Image) -> Image.Image:
-    """An image of mode L or RGB, upright."""
+def decode(path: Path, size: tuple[int, int] | None) -> Picture:
+    """One image file, upright, scaled to `size`; raises DataError where it cannot be read."""
+    pillow = import_pillow(str(path))
     from PIL import ImageOps
 
-    picture: Image.Image = ImageOps.exif_transpose(file)
-    if picture.mode.startswith("I"):  # 16 bits of grey
-        deep = np.asarray(picture).astype(np.int64)
-        picture = pillow.fromarray(((deep.clip(0, 65535) + 128) // 257).astype(np.uint8))
-    elif picture.mode == "F":
-        raise ValueError("its pixels are floats")
+    check_plain(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about damage that does not matter
+            with pillow.open(path, formats=FORMATS) as file:
+                width, height = file.size
+                if width * height > MOST_PIXELS:
+                    raise ValueError(
+                        f"it declares {width:,} x {height:,} pixels; at most "
+                        f"{MOST_PIXELS // 10**6} million are read"
+                    )
+                frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))
+                upright: Image.Image = ImageOps.exif_transpose(file)
+                form = 1.0 if size is None else upright.width * size[0] / upright.height / size[1]
+                picture = _picture(pillow, upright, size)
+                return replace(picture, frames=frames, stretched=abs(math.log(form)) > 0.05)
+    except Exception as error:  # broken files raise nearly every exception there is
+        reason = _reason(path, error)
+        raise DataError(
+            f"{path}: cannot be read as an image ({reason}); expected a whole image file; "
+            "remove or replace it"
+        ) from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file cannot be read: what it really is, or what Pillow says."""
+    if type(error).__name__ == "DecompressionBombError":
+        return f"it declares more than {MOST_PIXELS // 10**6} million pixels"
+    if type(error).__name__ != "UnidentifiedImageError":
+        return str(error) or type(error).__name__
+    kind = file_kind(path)
+    found = "" if kind.startswith(("it is a PNG", "it is a JPEG")) else kind
+    return found or "it is no whole PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image"
+
+
+def _picture(pillow: Any, picture: Image.Image, size: tuple[int, int] | None) -> Picture:
+    """The pixels of an upright image, grey or RGB."""
+
+    def array(image: Image.Image) -> NDArray[Any]:
+        values = np.asarray(image) if size is None else _scaled(pillow, image, size)
+        return values.reshape(*values.shape[:2], -1)
+
+    if picture.mode.startswith(("I", "F")):  # grey of 16 or 32 bits, or floats
+        counts = np.asarray(picture)
+        if picture.mode != "F":
+            counts = counts.astype(np.int32)
+        if size is None:
+            return Picture(counts[..., None])
+        scaled = _scaled(pillow, pillow.fromarray(counts.astype(np.float32)), size)[..., None]
+        return Picture(scaled if picture.mode == "F" else np.rint(scaled).astype(np.int32))
+    grey = picture.mode in ("LA", "La", "L", "1")
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        paper = pillow.new("RGBA", picture.size, "white")
-        grey = picture.mode in ("LA", "La", "L", "1")
-        picture = pillow.alpha_composite(paper, picture.convert("RGBA"))
-        return picture.convert("L" if grey else "RGB")
-    return picture.convert("L" if picture.mode in ("L", "1") else "RGB")
+        drawn = picture.convert("RGBA")
+        white, black = (
+            array(pillow.alpha_composite(pillow.new("RGBA", drawn.size, paper), drawn)
+                  .convert("L" if grey else "RGB"))
+            for paper in ("white", "black")
+        )  # fmt: skip
+        opacity = np.asarray(drawn.getchannel("A"), np.float64)
+        if opacity.min() == 255:
+            return Picture(white)
+        ink = (np.asarray(drawn.convert("L")) * opacity).sum() / max(opacity.sum(), 1.0)
+        return Picture(white, black, float(ink) if opacity.any() else None)
+    return Picture(array(picture.convert("L" if grey else "RGB")))
+
+
+def read_image(
+    path: Path, size: tuple[int, int], channels: int, paper: str | None = None
+) -> NDArray[np.uint8]:
+    """One image file as uint8 (H, W, C) of a size, read as `load` reads a folder of it alone."""
+    picture, report = decode(path, size), Report()
+    image = on_paper([picture], paper, report)[0]
+    if picture.deep:
+        image = levels(str(path), [image], None, report)[0]
+    pixels: NDArray[np.uint8] = with_channels(image[None], channels)[0]
+    return pixels
+
+
+def on_paper(pictures: list[Picture], paper: str | None, report: Report) -> list[NDArray[Any]]:
+    """The pixels of pictures, those with transparency on one paper.
+
+    paper: "white", "black", or None: white, unless a drawing would be lost on it; then black; where
+    that loses another one, each image gets the paper on which it shows.
+    """
+    clear = [p for p in pictures if p.on_black is not None]
+    if not clear:
+        return [p.pixels for p in pictures]
+    inks = [p.ink for p in clear if p.ink is not None]
+    chosen = paper or "white"
+    if paper is None and any(ink > 255 - CONTRAST for ink in inks):
+        chosen = "black" if all(ink >= CONTRAST for ink in inks) else "black or white"
+    way = "" if paper else " (chosen by what is drawn; --paper white or black decides)"
+    report.note(f"transparency: {len(clear):,} images lie on {chosen} paper{way}")
+    unseen = sum(p.ink is None for p in clear)
+    if unseen:
+        report.warnings.append(f"{unseen:,} images are transparent throughout")
+    out = []
+    for p in pictures:
+        dark = chosen == "black" or (chosen != "white" and (p.ink or 0) > 255 - CONTRAST)
+        out.append(p.on_black if dark and p.on_black is not None else p.pixels)
+    return out
 
 
 def _scaled(pillow: Any, picture: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -151,7 +342,8 @@ def _scaled(pillow: Any, picture: Image.Image, size: tuple[int, int]) -> NDArray
     return np.asarray(picture.resize((width, height), pillow.Resampling.BILINEAR))
 
 
-def _pillow(name: str) -> Any:
+def import_pillow(name: str) -> Any:
+    """PIL.Image; raises DataError where Pillow is not installed."""
     try:
         from PIL import Image
     except ImportError:

@@ -21,11 +21,13 @@ from .. import optim
 from ..backend import use_backend
 from ..data import Batch, Dataset
 from ..data.dataset import scaled
+from ..data.files import printable
 from ..graph import no_grad
 from ..io import Arrays
 from ..metrics import Quality, collapsed
 from ..models import VAE, Classifier, Model
 from ..models.prior import PICTURES
+from ..nn import BatchNorm
 from ..plan import compile
 from ..random import Generator
 from ..tensor import Tensor
@@ -327,6 +329,12 @@ def check_labels(kind: type[Model], data: Dataset) -> None:
             f"labels, and {data.name!r} has none; use a folder with a sub-folder for each class"
             + (f", or train {kind.name.removeprefix('c')}" if kind.generates else "")
         )
+    if kind.conditional and data.classes is not None and len(data.classes) < 2:
+        raise ValueError(
+            f"{kind.name} learns to tell classes apart, and {data.name!r} has only one: "
+            f"{data.classes[0]!r}; use a folder with a sub-folder for each of several classes"
+            + (f", or train {kind.name.removeprefix('c')}" if kind.generates else "")
+        )
 
 
 def configuration(training: Training) -> dict[str, Any]:
@@ -353,7 +361,7 @@ def configuration(training: Training) -> dict[str, Any]:
                 k: v for k, v in os.environ.items() if k.endswith("_NUM_THREADS")
             },
         },
-        "command": [os.path.basename(sys.argv[0]), *sys.argv[1:]],
+        "command": [printable(w) for w in (os.path.basename(sys.argv[0]), *sys.argv[1:])],
     }  # fmt: skip
 
 
@@ -406,6 +414,11 @@ def fit(
     epochs = model.epochs if epochs is None else epochs
     batch_size = model.batch_size if batch_size is None else batch_size
     batch_size = min(batch_size, len(data) // model.batches_per_step)
+    if batch_size < 2 and any(isinstance(m, BatchNorm) for m in model.named_modules().values()):
+        raise ValueError(
+            f"fit: {model.name} normalises over the images of a batch, so it needs 2 or more in "
+            f"each; {data.name!r} has {len(data)}, batch_size is {batch_size}; give more images"
+        )
     ema = model.ema if ema is None else ema
     judge = None if classifier is None else os.path.abspath(classifier)
     settings = Settings(

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from ..data import Dataset, load
 from ..data.dataset import scaled
+from ..data.files import as_path
+from ..data.labels import class_number
 from ..data.source import NAMES
 from ..images import Picture, grid
 from ..models import VAE, Model
@@ -19,6 +21,8 @@ from ..random import Generator
 from . import pictures
 from .checkpoint import build_model, read, weights_of
 from .folder import RunFolder
+
+Label = int | str  # a class by its number or its name
 
 
 class Run:
@@ -73,11 +77,13 @@ class Run:
         """
         if other is not None:
             height, width, channels = self.model.shape
-            return self._by_class(load(other, size=(height, width), channels=channels))
+            how = self.data.get("options", {})
+            kept = {k: how[k] for k in ("paper", "skip_broken") if k in how}
+            return self._by_class(load(other, size=(height, width), channels=channels, **kept))
         source = self.data.get("source")
         if source is None:
             raise ValueError("the run was trained on arrays from memory; name the data with --data")
-        if source not in NAMES and not os.path.exists(source):
+        if source not in NAMES and not os.path.exists(as_path(source)):
             raise ValueError(
                 f"{source}, which the run was trained on, is not there any more; if it was moved, "
                 "name it with --data"
@@ -99,9 +105,12 @@ class Run:
                 f"{self.model.name} goes by labels, which {data.name!r} lacks; expected a "
                 f"sub-folder for each class: {', '.join(known)}"
             )
-        numbers, count = tuple(map(str, range(len(known)))), len(data.classes)
-        if data.classes == numbers[:count] or (tuple(known) == numbers and count == len(known)):
-            return data  # one of them has numbers, which go for any names
+        numbers = [str(k) for k in range(len(known))]
+        if list(known) == numbers and len(data.classes) == len(known):
+            if not any(name.isdecimal() for name in data.classes):
+                return data  # the run knows numbers, which go for any names
+        elif not any(name.isdecimal() for name in known) and set(data.classes) <= set(numbers):
+            known = numbers  # the data have numbers, which go for any names
         foreign = [name for name in data.classes if name not in known]
         if foreign:
             raise ValueError(
@@ -112,7 +121,8 @@ class Run:
 
     # ---- drawing -----------------------------------------------------------------------------
 
-    def _labels(self, n: int, labels: int | Sequence[int] | None) -> NDArray[Any] | None:
+    def _labels(self, n: int, labels: Label | Sequence[Label] | None) -> NDArray[Any] | None:
+        """Class numbers for n images: of the classes that are asked for by number or name."""
         model = self.model
         if not model.conditional:
             if labels is not None:
@@ -123,10 +133,15 @@ class Run:
             return None
         if labels is None:
             return pictures.rows_of_labels(model, n)
+        classes = self.data.get("classes") or ()
         given = np.asarray(labels)
+        if classes and given.dtype.kind in "iuU":
+            named = [class_number(label, classes) for label in given.ravel().tolist()]
+            given = np.array(named, np.int64).reshape(given.shape)
         if given.dtype.kind not in "iu" or given.shape not in ((), (n,)):
             raise ValueError(
-                f"labels {labels!r}, expected an integer, or one for each of {n} images"
+                f"labels {labels!r}, expected a class by number or name, or one for each of {n} "
+                "images"
             )
         chosen = np.broadcast_to(given.astype(np.int64), (n,)).copy()
         if n and (chosen.min() < 0 or chosen.max() >= model.classes):
@@ -148,17 +163,18 @@ class Run:
         return codes_of_seed(self.model.prior, n, self.model.latent, seed)
 
     def sample(
-        self, n: int = 64, labels: int | Sequence[int] | None = None, seed: int = 0
+        self, n: int = 64, labels: Label | Sequence[Label] | None = None, seed: int = 0
     ) -> NDArray[Any]:
         """n new images (n, H, W, C), float32 in the model's range.
 
         Image i of a seed does not depend on n. A conditional model draws `labels` (one for all, or
-        one an image); None gives rows of ten of each label.
+        one an image), class names or numbers; a number is the class of that name, if there is one.
+        None gives rows of ten of each label.
         """
         return pictures.draw(self.model, self.codes(n, seed), self._labels(n, labels))
 
     def interpolate(
-        self, rows: int = 8, steps: int = 10, labels: int | None = None, seed: int = 0
+        self, rows: int = 8, steps: int = 10, labels: Label | None = None, seed: int = 0
     ) -> NDArray[Any]:
         """rows x steps images: in each row the code turns from one random code to another.
 
@@ -176,11 +192,11 @@ class Run:
         if self.model.conditional and labels is None:
             chosen: Any = np.repeat(np.arange(rows) % self.model.classes, steps)
         else:
-            chosen = labels
-        return pictures.draw(self.model, codes, self._labels(rows * steps, chosen))
+            chosen = self._labels(rows * steps, labels)
+        return pictures.draw(self.model, codes, chosen)
 
     def traverse(
-        self, dimensions: int = 10, steps: int = 10, labels: int | None = None, seed: int = 0
+        self, dimensions: int = 10, steps: int = 10, labels: Label | None = None, seed: int = 0
     ) -> NDArray[Any]:
         """dimensions x steps images: in row k only entry k of the code changes, from -3 to 3.
 
@@ -191,15 +207,18 @@ class Run:
         codes = np.repeat(self.codes(1, seed), rows * steps, axis=0)
         for k in range(rows):
             codes[k * steps : (k + 1) * steps, k] = np.linspace(-reach, reach, steps)
-        chosen = 0 if self.model.conditional and labels is None else labels
-        return pictures.draw(self.model, codes, self._labels(len(codes), chosen))
+        if self.model.conditional and labels is None:
+            chosen: Any = np.zeros(len(codes), np.int64)
+        else:
+            chosen = self._labels(len(codes), labels)
+        return pictures.draw(self.model, codes, chosen)
 
     def around(
         self,
         image: NDArray[Any],
         n: int = 64,
         spread: float = 1.0,
-        labels: int | None = None,
+        labels: Label | None = None,
         seed: int = 0,
     ) -> NDArray[Any]:
         """n images whose codes lie around that of an image uint8 (H, W, C); the first is its own.

@@ -1,0 +1,349 @@
+"""Folders of image files: what is a class, what a split, and what is left out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import DataError, NoImagesError, natural, printable
+from .gather import read_images
+from .pixels import ENDINGS
+from .report import Report, listed
+
+__all__ = ["read_folder"]
+
+FOREIGN = (
+    ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".svg", ".svgz", ".raw", ".dng",
+    ".cr2", ".cr3", ".nef", ".arw", ".tga", ".ico", ".exr", ".hdr", ".eps", ".pcx", ".xcf",
+)  # fmt: skip
+TRAIN = ("train", "training", "trainset", "trn")
+HELD_OUT = (  # the first of these that there is
+    "test", "testing", "testset", "tst", "val", "valid", "validation", "validate", "valset", "dev",
+    "eval", "evaluation", "holdout",
+)  # fmt: skip
+PLAIN = ("images", "image", "imgs", "img", "pictures", "photos", "files", "data", "all")
+
+Split = tuple[NDArray[np.uint8], NDArray[Any] | None]  # images (N, H, W, C), labels (N,)
+Read = tuple[Split, Split | None, tuple[str, ...] | None]  # train, test, classes
+
+
+@dataclass
+class Node:
+    """A folder with images somewhere below it."""
+
+    path: Path
+    entries: list[Path | Node] = field(default_factory=list)  # in the order of their names
+
+    @property
+    def loose(self) -> list[Path]:
+        """The images that lie in the folder itself."""
+        return [entry for entry in self.entries if isinstance(entry, Path)]
+
+    @property
+    def folders(self) -> list[Node]:
+        inner = [entry for entry in self.entries if isinstance(entry, Node)]
+        return sorted(inner, key=lambda node: natural(node.path.name))
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def word(self) -> str:
+        return self.path.name.casefold()
+
+    @property
+    def words(self) -> set[str]:
+        """The words of a name: those of "seg_Train" are seg and train."""
+        return set(re.split(r"[\W_]+", self.word))
+
+    def images(self) -> Iterator[Path]:
+        """All images below."""
+        for entry in self.entries:
+            if isinstance(entry, Path):
+                yield entry
+            else:
+                yield from entry.images()
+
+
+@dataclass
+class Side:
+    """The files of one split, with their classes where there are any."""
+
+    names: tuple[str, ...] | None
+    files: list[Path]
+    numbers: list[int]
+
+
+def read_folder(
+    folder: Path,
+    extent: tuple[int, int] | None,
+    bounds: tuple[float, float] | None,
+    paper: str | None,
+    skip_broken: bool,
+    report: Report,
+) -> Read:
+    """Image files in the order of their names; sub-folders are classes, or splits of the data.
+
+    Hidden files, runs of a training and files of other kinds are left out, and the report says so.
+    """
+    if _is_run(folder):
+        raise DataError(
+            f"{folder}: the folder of a training, whose pictures are no data; give the folder of "
+            "the images"
+        )
+    foreign: list[Path] = []
+    tree = _scan(folder, folder, report, foreign, [])
+    if foreign and not skip_broken:
+        more = f" (and {listed([p.name for p in foreign[1:]], 5)})" if len(foreign) > 1 else ""
+        raise DataError(
+            f"{foreign[0]}: images of this kind are not read; convert them to PNG or JPEG, move "
+            f"them elsewhere, or leave them out (--skip-broken){more}"
+        )
+    if not any(True for _ in tree.images()):
+        raise _nothing(folder, report)
+    train, test = _splits(tree, report)
+    names = train.names
+    if test is not None:
+        names = _shared_classes(folder, train, test, report)
+    files = [*train.files, *([] if test is None else test.files)]
+    images, whole = read_images(folder, files, extent, bounds, paper, skip_broken, report)
+    cut = int(whole[: len(train.files)].sum())
+    numbers = np.array(train.numbers, np.int64)[whole[: len(train.files)]]
+    labels = None if names is None else numbers
+    if test is None:
+        return (images, labels), None, names
+    if cut == 0 or cut == len(images):
+        raise DataError(f"{folder}: no image of {'train' if cut == 0 else 'test'} can be read")
+    held = np.array(test.numbers, np.int64)[whole[len(train.files) :]]
+    held_labels = None if names is None or test.names is None else held
+    return (images[:cut], labels), (images[cut:], held_labels), names
+
+
+# ---- what there is -------------------------------------------------------------------------------
+
+
+def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: list[Path]) -> Node:
+    """The tree of a folder; links to folders are followed in the first two levels only."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
+    node = Node(folder)
+    above = [*above, folder.resolve()]
+    for entry in entries:
+        shown = str(entry.relative_to(root))
+        if entry.name.startswith((".", "__MACOSX")) or entry.name in ("Thumbs.db", "desktop.ini"):
+            report.leave_out("hidden", shown)
+        elif entry.is_dir():
+            if _is_run(entry):
+                report.leave_out("run of a training", shown)
+            elif entry.is_symlink() and (len(above) > 2 or entry.resolve() in above):
+                report.leave_out("linked folder", shown)
+            else:
+                inner = _scan(entry, root, report, foreign, above)
+                if inner.entries:
+                    node.entries.append(inner)
+                else:
+                    report.leave_out("without images", shown)
+        elif not entry.is_file():
+            broken = entry.is_symlink() and not entry.exists()
+            report.leave_out("broken link" if broken else "pipe or device", shown)
+        elif entry.suffix.lower() in ENDINGS:
+            node.entries.append(entry)
+        elif entry.suffix.lower() in FOREIGN:
+            foreign.append(entry)
+            report.leave_out(entry.suffix.lower(), shown)
+        else:
+            report.leave_out(entry.suffix.lower() or "without ending", shown)
+    return node
+
+
+def _is_run(path: Path) -> bool:
+    """Whether it is the folder of a training, whose pictures are no data."""
+    return (path / "config.json").is_file() and (path / "checkpoints").is_dir()
+
+
+def _nothing(folder: Path, report: Report) -> NoImagesError:
+    """There are no images: say what there is instead."""
+    met = report.others()
+    hint = ""
+    there = [name for names in report.left_out.values() for name in names]
+    arrays = [name for name in there if name.endswith((".npz", ".npy"))]
+    archives = [name for name in there if name.endswith((".zip", ".tar", "gz"))]
+    if arrays:
+        hint = f"; to read an array, give its file: {folder / arrays[0]}"
+    elif archives:
+        hint = f"; unpack {archives[0]} first"
+    return NoImagesError(
+        f"{folder}: no images found, {f'it has {met}' if met else 'it is empty'}; expected "
+        f"{', '.join(ENDINGS)} files, sub-folders of them, or IDX files such as "
+        f"train-images-idx3-ubyte.gz{hint}"
+    )
+
+
+# ---- classes and splits --------------------------------------------------------------------------
+
+
+def _splits(tree: Node, report: Report) -> tuple[Side, Side | None]:
+    """The training and the held-out files, wherever below the folder the splits begin."""
+    source = tree
+    while True:
+        train, held = _roles(tree.folders)
+        if train and held:
+            return _two_sides(tree, train, held, report)
+        only = tree.folders[0] if len(tree.folders) == 1 and not tree.loose else None
+        if only is None or not _within(only, bool(train or held) or only.word in PLAIN):
+            break
+        split = "; there is no test folder beside it" if train else ""
+        split = "; there is no train folder beside it" if held else split
+        report.note(f"images read from {only.path.relative_to(source.path)}, the only folder with "
+                    f"images{split}")  # fmt: skip
+        tree = only
+    if held and len(held) == len(tree.folders):
+        raise DataError(
+            f"{tree.path}: the folders {', '.join(n.name for n in held)}, and no train; expected "
+            "train beside them; rename the one to train on, or give its path"
+        )
+    for node in [*train, *held]:
+        report.warnings.append(
+            f"the folder {node.name!r} counts as a class, beside "
+            f"{listed([n.name for n in tree.folders if n is not node], 3)}; for a split, put the "
+            "classes into train and test"
+        )
+    _look_above(source, report)
+    return _side(tree, tree.path, report, set()), None
+
+
+def _roles(folders: list[Node]) -> tuple[list[Node], list[Node]]:
+    """The folders to train on, and those held out, the one to take first.
+
+    They are called "train" and "test", in whatever case; or all folders are so called with one
+    more word, the same for all (seg_train, seg_test).
+    """
+    train = [node for node in folders if node.word in TRAIN]
+    held = [node for word in HELD_OUT for node in folders if node.word == word]
+    split = {*TRAIN, *HELD_OUT}
+    others = {frozenset(node.words - split) for node in folders}
+    if not train and not held and len(others) == 1 and all(n.words & split for n in folders):
+        train = [node for node in folders if node.words & set(TRAIN)]
+        rest = [node for node in folders if node not in train]
+        held = [node for word in HELD_OUT for node in rest if word in node.words]
+    return train, held
+
+
+def _two_sides(
+    tree: Node, train: list[Node], held: list[Node], report: Report
+) -> tuple[Side, Side]:
+    if len(train) > 1:
+        raise DataError(
+            f"{tree.path}: both {train[0].name} and {train[1].name}; expected one folder to train "
+            "on; rename or move the other"
+        )
+    for node in tree.folders:
+        if node is not train[0] and node is not held[0]:
+            count = sum(1 for _ in node.images())
+            report.leave_out("beside train", f"{node.name}, {count:,} images")
+    for path in tree.loose:
+        report.leave_out("beside train", path.name)
+    report.note(f"split: {train[0].name} to train on, {held[0].name} held out")
+    sides = [_side(node, tree.path, report, {*TRAIN, *HELD_OUT}) for node in (train[0], held[0])]
+    return sides[0], sides[1]
+
+
+def _within(only: Node, named: bool) -> bool:
+    """Whether an only folder is no class, but the place of the classes or of all images.
+
+    named: whether its name says so: images, data, train.
+    """
+    return not only.loose if only.folders else named
+
+
+def _side(node: Node, root: Path, report: Report, words: set[str]) -> Side:
+    """The classes of a folder, each a sub-folder; or its images without classes."""
+    while len(node.folders) == 1 and not node.loose:
+        only = node.folders[0]
+        named = only.word in PLAIN or bool(only.words & words)
+        if not _within(only, named):
+            break
+        report.note(f"{node.path.relative_to(root)}: images read from {only.name}, its only folder")
+        node = only
+    if node.loose and node.folders:
+        raise DataError(
+            f"{node.path}: both images ({node.loose[0].name}) and sub-folders with images "
+            f"({node.folders[0].name}); expected either; move the images into a sub-folder"
+        )
+    if node.loose:
+        return Side(None, node.loose, [0] * len(node.loose))
+    side = Side((), [], [])
+    nested = []
+    for number, inner in enumerate(node.folders):
+        files = list(inner.images())
+        side.files += files
+        side.numbers += [number] * len(files)
+        nested += inner.folders
+        below = {n.word for n in inner.folders}
+        if below & set(TRAIN) and below & set(HELD_OUT):
+            raise DataError(
+                f"{inner.path} holds {listed([n.name for n in inner.folders], 4)}: a split within "
+                f"a class; give that folder, or expected the splits outside: train/{inner.name}, "
+                f"test/{inner.name}"
+            )
+    side.names = tuple(printable(inner.name) for inner in node.folders)
+    deep = [n for n in nested if n.word not in PLAIN]
+    if deep:
+        some = [str(n.path.relative_to(node.path)) for n in deep]
+        report.note(f"folders below a class are part of it: {listed(some, 3)}")
+    return side
+
+
+def _shared_classes(
+    folder: Path, train: Side, test: Side, report: Report
+) -> tuple[str, ...] | None:
+    """The classes of both sides; the held-out ones are numbered as those to train on."""
+    if train.names is None or test.names is None:
+        if train.names is not test.names:
+            bare = "train" if train.names is None else "test"
+            report.warnings.append(
+                f"the {bare} images lie in no class folders, so they have no labels"
+            )
+        return train.names
+    foreign = [name for name in test.names if name not in train.names]
+    if foreign:
+        raise DataError(
+            f"{folder}: train has the classes {listed(train.names, 20)}, the held-out images also "
+            f"{listed(foreign, 20)}; expected the same"
+        )
+    lacking = [name for name in train.names if name not in test.names]
+    if lacking:
+        report.warnings.append(f"no held-out images of {listed(lacking, 20)}")
+    test.numbers = [train.names.index(test.names[k]) for k in test.numbers]
+    return train.names
+
+
+def _look_above(tree: Node, report: Report) -> None:
+    """Warn of a folder that is one split, or one class, of larger data."""
+    path = tree.path.resolve()
+    words = {"train": TRAIN, "test": HELD_OUT}
+    for own, other in (("train", "test"), ("test", "train")):
+        if path.name.casefold() in words[own]:
+            try:
+                beside = [e.name for e in path.parent.iterdir() if e.is_dir()]
+            except OSError:
+                return
+            found = [name for name in beside if name.casefold() in words[other]]
+            if found:
+                report.warnings.append(
+                    f"{found[0]} lies beside {path.name} and is not read; give {path.parent} for "
+                    "both"
+                )
+    if not tree.folders and path.parent.name.casefold() in (*TRAIN, *HELD_OUT):
+        report.warnings.append(
+            f"these are the images of {path.name} alone; give {path.parent.parent} for all classes"
+        )

@@ -1,0 +1,102 @@
+"""From image files to one array: all decoded, of one size, one meaning of levels, one paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import pixels
+from .files import DataError, check_room
+from .report import Report
+
+__all__ = ["read_images"]
+
+MOST_BROKEN = 20  # files named in one message
+
+
+def read_images(
+    folder: Path,
+    files: list[Path],
+    extent: tuple[int, int] | None,
+    bounds: tuple[float, float] | None,
+    paper: str | None,
+    skip_broken: bool,
+    report: Report,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """(N, H, W, C), colour if any file has it; and which of the files could be read."""
+    pixels.import_pillow(str(folder))
+    pictures: list[pixels.Picture] = []
+    whole = np.zeros(len(files), np.bool_)
+    broken: list[DataError] = []
+    for index, path in enumerate(files):
+        try:
+            picture = pixels.decode(path, extent)
+        except DataError as error:
+            broken.append(error)
+            report.leave_out("broken", str(path.relative_to(folder)))
+            continue
+        if not pictures:
+            height, width = picture.pixels.shape[:2]
+            check_room(
+                f"{folder}: {len(files):,} images of {width} x {height} pixels",
+                len(files) * max(picture.pixels.nbytes, picture.pixels.size),
+                "give a smaller size, for example --size 64",
+            )
+        if pictures and picture.pixels.shape[:2] != pictures[0].pixels.shape[:2]:
+            (h0, w0), (h1, w1) = pictures[0].pixels.shape[:2], picture.pixels.shape[:2]
+            raise DataError(
+                f"images of different sizes: {files[int(whole.argmax())]} is {w0} x {h0} pixels, "
+                f"{path} is {w1} x {h1}; give one size for all, for example "
+                f"--size {min(h0, w0, h1, w1)}"
+            )
+        whole[index] = True
+        pictures.append(picture)
+    if broken and not (skip_broken and pictures):
+        raise _broken(folder, broken, len(files))
+    bent = sum(picture.stretched for picture in pictures)
+    if bent and extent is not None:
+        report.note(f"{bent:,} images are stretched to {extent[1]} x {extent[0]}")
+    moving = sum(picture.frames for picture in pictures)
+    if moving:
+        report.note(f"{moving:,} files have several frames; the first of each is read")
+    return _stacked(folder, pictures, bounds, paper, report), whole
+
+
+def _stacked(
+    folder: Path,
+    pictures: list[pixels.Picture],
+    bounds: tuple[float, float] | None,
+    paper: str | None,
+    report: Report,
+) -> NDArray[np.uint8]:
+    """Levels of one meaning, on one paper, with the same channels."""
+    deep = [k for k, p in enumerate(pictures) if p.deep or bounds is not None]
+    images = pixels.on_paper(pictures, paper, report)
+    count, (height, width) = len(pictures), images[0].shape[:2]
+    pictures.clear()
+    if deep:
+        name = f"{folder}, {len(deep):,} files"
+        for k, image in zip(deep, pixels.levels(name, [images[k] for k in deep], bounds, report),
+                            strict=True):  # fmt: skip
+            images[k] = image
+    out = np.empty((count, height, width, max(image.shape[2] for image in images)), np.uint8)
+    for k in range(count):
+        out[k] = images[k]  # grey is repeated over the channels
+        images[k] = out[k]  # so that the memory of the first is free
+    return out
+
+
+def _broken(folder: Path, errors: list[DataError], count: int) -> DataError:
+    """All files that cannot be read, in one message."""
+    if len(errors) == 1:
+        return DataError(f"{errors[0]}, or leave it out (--skip-broken)")
+    lines = [f"  {str(error).split('; expected', 1)[0]}" for error in errors[:MOST_BROKEN]]
+    if len(errors) > MOST_BROKEN:
+        lines.append(f"  and {len(errors) - MOST_BROKEN:,} more")
+    return DataError(
+        f"{folder}: {len(errors):,} of {count:,} files cannot be read as images:\n"
+        + "\n".join(lines)
+        + "\nremove or replace them, or leave them out (--skip-broken)"
+    )

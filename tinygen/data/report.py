@@ -1,0 +1,112 @@
+"""What a reading of data found, for a person to check before training on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .files import printable
+
+__all__ = ["Report", "listed"]
+
+MOST_CLASSES = 20  # named in a line
+MOST_NAMES = 3  # of the files left out for one reason
+DARK, LIGHT = 48, 207  # levels: nothing lighter, nothing darker is a fault in most data
+
+
+@dataclass
+class Report:
+    """How data were read; `str` gives the lines that the command line prints.
+
+    classes: training images of each class.  levels: the darkest and the lightest, of 0 to 255.
+    notes: how values, folders and transparency were understood.  warnings: what is hardly meant.
+    left_out: files that were not read, by the reason.
+    """
+
+    classes: dict[str, int] = field(default_factory=dict)
+    levels: tuple[int, int] = (0, 255)
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def leave_out(self, reason: str, name: str) -> None:
+        """Note a file or folder that is not read."""
+        self.left_out.setdefault(reason, []).append(name)
+
+    def note(self, sentence: str) -> None:
+        """Note how something was read, once."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def measured(
+        self,
+        parts: list[NDArray[np.uint8]],
+        labels: NDArray[np.int64] | None,
+        classes: tuple[str, ...] | None,
+    ) -> Report:
+        """This report with the levels and the classes of the images that were read."""
+        report = Report({}, (0, 255), [*self.notes], [*self.warnings], dict(self.left_out))
+        lowest = np.concatenate([p.reshape(len(p), -1).min(axis=1) for p in parts])
+        highest = np.concatenate([p.reshape(len(p), -1).max(axis=1) for p in parts])
+        low, high = report.levels = int(lowest.min()), int(highest.max())
+        blank = int((lowest == highest).sum())
+        if low == high:
+            report.warnings.append(f"every pixel has the level {low}: the images are blank")
+        elif high < DARK or low > LIGHT:
+            shade = "black" if high < DARK else "white"
+            report.warnings.append(
+                f"all images are nearly {shade}; if their values have another range, give it "
+                "(--value-range LOW,HIGH)"
+            )
+        elif blank:
+            report.warnings.append(f"{blank:,} of {len(lowest):,} images are blank: of one level")
+        if labels is not None and classes is not None:
+            counts = np.bincount(labels, minlength=len(classes)).tolist()
+            report.classes = dict(zip(classes, counts, strict=True))
+            if len(classes) == 1:
+                report.note(f"one class only: {classes[0]!r}; models that go by labels need more")
+            report.warnings += _doubts(report.classes, len(labels))
+        return report
+
+    def lines(self) -> list[str]:
+        """A few lines: levels and classes, how the data were read, what was left out."""
+        first = f"darkest level {self.levels[0]}, lightest {self.levels[1]}"
+        if self.classes:
+            named = [f"{name}: {n:,}" for name, n in self.classes.items()]
+            first += f"; images by class: {listed(named, MOST_CLASSES)}"
+        lines = [first, *self.notes]
+        if self.left_out:
+            lines.append(f"left out: {self.others()}")
+        return [printable(line) for line in lines + [f"warning: {w}" for w in self.warnings]]
+
+    def others(self) -> str:
+        """What was left out, by the reason: "3 .txt (a.txt, b.txt, c.txt); 1 hidden (.x)"."""
+        return "; ".join(
+            f"{len(names):,} {reason} ({listed(names, MOST_NAMES)})"
+            for reason, names in sorted(self.left_out.items())
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def _doubts(classes: dict[str, int], count: int) -> list[str]:
+    """What is wrong with classes, in sentences."""
+    doubts = []
+    missing = [name for name, n in classes.items() if n == 0]
+    if missing:
+        doubts.append(f"no training images of {listed(missing, MOST_CLASSES)}")
+    if len(classes) > max(20, count / 2):
+        doubts.append(
+            f"{len(classes):,} classes for {count:,} images: the labels are hardly classes"
+        )
+    return doubts
+
+
+def listed(names: Any, most: int) -> str:
+    """Names separated by commas, the first `most` of them."""
+    some = ", ".join(names[:most])
+    return some if len(names) <= most else f"{some} and {len(names) - most:,} more"
