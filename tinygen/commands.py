@@ -582,9 +582,11 @@ def warmup_command(
         train.fit(build(data.shape, classes=10, rng=Generator(0)), data, 1, progress=False)
         name = build.name
         show.print(f"{name:<10} {time.perf_counter() - began:5.1f} s", markup=False)
-    from tinygen_kernels.cpu.runtime import cache_folder
+    from tinygen_kernels.cache import usable
+    from tinygen_kernels.cpu.kept import cache_folder
 
-    show.print(f"kept in {cache_folder()}", markup=False)
+    if usable(cache_folder()):  # else the reason was said
+        show.print(f"kept in {cache_folder()}", markup=False)
 
 
 # ---- info ----------------------------------------------------------------------------------------
