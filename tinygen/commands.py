@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -25,9 +24,12 @@ from .backend import BACKENDS, PRECISIONS, DeviceError, show_config, use_backend
 from .backend import get as get_backend
 from .data import Dataset, load
 from .metrics import Quality
+from .output import guarded, stdout
+from .program import command, quoted, resume_command
 from .random import Generator
 from .terminal import BestOption, RunArgument, console
 from .train import pictures
+from .train.folder import place_of
 from .version import __version__
 
 app = typer.Typer(
@@ -56,6 +58,11 @@ FLOAT32 = Precision("float32")
 
 def run() -> None:
     """Run the app; what a user can mend is said in a line or two, without a traceback."""
+    with guarded():
+        _run()
+
+
+def _run() -> None:
     try:
         app(prog_name="tinygen")
     except train.Diverged as error:
@@ -76,6 +83,7 @@ def _fail(error: object, code: int) -> None:
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = text.replace("`tinygen ", f"`{command()} ")  # as it can be typed here
     Console(stderr=True, highlight=False).print(
         f"error: {text}", markup=False, soft_wrap=True, style="red"
     )
@@ -362,7 +370,7 @@ def train_command(
         if config["model"]["name"] != model:
             raise ValueError(
                 f"{out} holds a run of {config['model']['name']}, not of {model}; resume it with "
-                f"`tinygen train {config['model']['name']} --out {_quoted(out)} --resume`"
+                f"`tinygen train {config['model']['name']} --out {quoted(out)} --resume`"
             )
         default = ("DEFAULT", "DEFAULT_MAP")
         asked = {k for k in context.params if _source(context, k) not in default}
@@ -370,6 +378,7 @@ def train_command(
         how = {k: v if k in asked else config["training"].get(k, v) for k, v in how.items()}
         if config["data"]["source"] is not None:
             source = _same_source(out, source, config["data"], asked)
+        backend, precision = _same_place(out, config, backend, precision, asked)
     make: Any = models.find(model)
     _refuse_foreign(make, options)
     if backend != BackendName("cupy") and not resume:
@@ -390,14 +399,16 @@ def train_command(
         show.print(f"model  {model}, {weights:,} parameters; run folder {out}", markup=False)
         result = train.fit(network, dataset, out=out, resume=resume, **how)
     if result.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(128 + result.signal)
     if not network.generates:
         show.print(f"\nmistakes  {out / 'mistakes.png'}", markup=False)
-        show.print(f"next      tinygen evaluate {_quoted(out)}", markup=False)
-        show.print(f"          tinygen evaluate RUN --classifier {_quoted(out)}", markup=False)
+        show.print(f"next      {command('evaluate', out)}", markup=False)
+        judge = command("evaluate", "RUN", "--classifier", out)
+        show.print(f"          {judge}", markup=False)
         return
     show.print(f"\nsamples  {out / 'samples.png'}", markup=False)
-    show.print(f"next     tinygen sample {_quoted(out)} --n 64 --out grid.png", markup=False)
+    draw = command("sample", out, "--n", 64, "--out", "grid.png")
+    show.print(f"next     {draw}", markup=False)
 
 
 def _same_source(
@@ -414,9 +425,23 @@ def _same_source(
     return {**options, "source": given["source"] if "data" in asked else data["source"]}
 
 
-def _quoted(path: Path) -> str:
-    """A path as it is typed in a shell."""
-    return shlex.quote(str(path))
+def _same_place(
+    out: Path, config: dict[str, Any], backend: BackendName, precision: Precision, asked: set[str]
+) -> tuple[BackendName, Precision]:
+    """Where a run is computed on: where it was before, unless something else was asked for."""
+    before, rounded = place_of(config)
+    if "backend" not in asked:
+        backend = BackendName(before)
+        try:
+            get_backend(before)
+        except DeviceError as error:
+            raise DeviceError(
+                f"{error}; {out} was computed there; with --backend numpy it goes on without, and "
+                "its last bits may differ"
+            ) from None
+    if "precision" not in asked and backend == before:
+        precision = Precision(rounded)
+    return backend, precision
 
 
 def _source(context: typer.Context, name: str) -> str:
@@ -517,6 +542,7 @@ def sample_command(
         images = result.sample(n, number, seed)
         columns = pictures.COLUMNS if result.model.conditional and label is None else None
     text = pictures.note(result.model, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
     result.picture(images, columns).save(out, text)
     console().print(f"{len(images)} images in {out}", markup=False)
 
@@ -634,7 +660,7 @@ def info_command(
         last = result.epochs[-1]
         figures = ", ".join(f"{k} {v:.4g}" for k, v in last["losses"].items())
         if last.get("validation") is not None:
-            figures += f", held out {last['validation']:.2f}"
+            figures += f", held out {last['validation']:.2f} {model.unit}".rstrip()
         done = f"epoch {last['epoch']} of {config['training']['epochs']}, step {last['step']}"
         row("results", f"{done}: {figures}")
     kept = train.RunFolder(run_folder).read_evaluation(pictures.fingerprint(model))
@@ -650,8 +676,8 @@ def info_command(
         )
         row("", f"{', '.join(measured)} ({kept['quality']['protocol']})")
     if result.interrupted:
-        command = f"tinygen train {model.name} --out {_quoted(run_folder)} --resume"
-        row("state", f"not finished; go on with `{command}`")
+        again = resume_command(model.name, run_folder, *place_of(config))
+        row("state", f"not finished; go on with `{again}`")
     show.print(table)
 
 
@@ -732,6 +758,7 @@ def evaluate_command(
         "figures": [dataclasses.asdict(f) for f in figures],
         "quality": None if quality is None else quality.describe(),
     }
+    safe = data is None and _keep(train.RunFolder(run_folder), kept)  # before anything is printed
     if as_json:
         print(json.dumps(kept, indent=2))
     else:
@@ -742,12 +769,13 @@ def evaluate_command(
             _show_quality(show, quality, extractor)
         if why:
             show.print(f"what it draws was not measured: {why}", markup=False)
-    if data is None:
-        _keep(train.RunFolder(run_folder), kept)
+    lost = stdout().lost
+    if lost is not None and not safe:
+        raise OSError(f"the figures are lost: they could not be shown ({lost.strerror}), nor kept")
 
 
-def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> None:
-    """Keep figures in the run; they are on the screen already, so that no room is only told."""
+def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> bool:
+    """Keep figures in the run; that it has no room is only told, for they are shown, too."""
     try:
         folder.write_evaluation(kept)
     except OSError as error:
@@ -755,6 +783,8 @@ def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> None:
             f"warning: the figures were not kept: {error}", markup=False, soft_wrap=True,
             style="yellow",
         )  # fmt: skip
+        return False
+    return True
 
 
 def _show_figures(show: Console, figures: list[train.Figure]) -> None:

@@ -23,7 +23,6 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,6 +30,8 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import lock
 
 __all__ = [
     "Arrays", "load", "opened", "read_bytes", "read_json", "save", "to_bytes", "write_bytes",
@@ -359,21 +360,17 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def _replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """An open temporary file beside `path` that takes its place when the block ends well."""
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            message = f"cannot write the file, nothing was changed: {reason}"
-            raise OSError(error.errno, message, os.fspath(path)) from error
-        raise
+        with lock.temporary(target) as (file, temporary):
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"cannot write the file, nothing was changed: {reason}"
+        raise OSError(error.errno, message, os.fspath(path)) from error
     _sync_folder(target.parent)
 
 

@@ -9,15 +9,19 @@ mistakes.png            images of the test set that a classifier is most mistake
 losses.png              the log as curves
 evaluation.json         the figures of `tinygen evaluate`, with their protocols
 checkpoints/            what --resume needs: the last two, and the best
+.training.lock          there while a training runs
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .. import lock
 from ..io import Arrays, plain, save, write_text
 from .checkpoint import check_format, read
 
@@ -36,36 +40,78 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.history = self.path / "history"
         self.evaluation = self.path / "evaluation.json"
+        self.lock = self.path / ".training.lock"
+        self._config_text = ""  # what this process wrote to config.json
 
-    def create(self, config: dict[str, Any]) -> None:
-        """Make the folder, with its configuration; FileExistsError if it holds anything.
+    @contextlib.contextmanager
+    def training(self, new: dict[str, Any] | None) -> Iterator[bool]:
+        """Keep other trainings out of the folder during the block; reading goes on as before.
 
-        Raises TypeError for a configuration that has no form in JSON; nothing is made then.
+        `new` is the configuration of a new run; None to go on with the run that is there. Gives
+        whether the file system has locks, without which others are not kept out. What a dead
+        training left half-written is removed.
+
+        Raises lock.HeldError (an OSError) while another training runs here, FileExistsError where a
+        new run finds a used folder, ValueError where there is no run to go on with, TypeError for a
+        configuration that has no form in JSON; the folder is not touched then.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if new is None:
+            self.read_config()
+        else:
+            text = _text(new)
+            if not self.lock.exists():  # else who holds it is said first
+                self._refuse_used()
+            self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                certain = stack.enter_context(lock.holding(self.lock))
+            except lock.HeldError as holder:
+                raise lock.HeldError(
+                    f"{self.path} is being trained by {holder}; wait until it ends, or train into "
+                    "another folder with --out"
+                ) from None
+            lock.remove_leftovers(self.path)
+            if new is not None:
+                self._refuse_used()  # another training may have begun and ended since
+                self.write_config(text)
+            yield certain
+
+    def _refuse_used(self) -> None:
+        """FileExistsError if the folder holds a run, or anything else."""
+        if self.path.exists() and (not self.path.is_dir() or not self._unused()):
             raise FileExistsError(
                 f"{self.path} exists and is not empty; continue that run with --resume, or name "
                 "another folder with --out"
             )
-        text = _text(config)
-        for folder in (self.path, self.checkpoints, self.history):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.config, text)
+
+    def _unused(self) -> bool:
+        """Whether the folder has only what a training leaves that stopped before config.json."""
+        for path in self.path.iterdir():
+            empty = path in (self.checkpoints, self.history) and path.is_dir()
+            ours = path == self.lock or lock.TEMPORARY.fullmatch(path.name)
+            if not ours and not (empty and not any(path.iterdir())):
+                return False
+        return True
 
     # ---- configuration and log ---------------------------------------------------------------
 
-    def write_config(self, config: dict[str, Any]) -> None:
-        write_text(self.config, _text(config))
+    def write_config(self, config: dict[str, Any] | str) -> None:
+        """Write config.json, from a dict or its text."""
+        self._config_text = config if isinstance(config, str) else _text(config)
+        write_text(self.config, self._config_text)
 
     def read_config(self) -> dict[str, Any]:
         """config.json; raises ValueError if this is no run folder."""
         try:
             config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
+            begun = self.path.is_dir() and self._unused() and any(self.path.iterdir())
             raise ValueError(
-                f"{self.path} is not the folder of a run: it has no config.json; expected the "
-                "folder that `tinygen train` wrote, for example runs/vae-strokes"
-            ) from None
+                f"{self.path} is not the folder of a run: it has no config.json; "
+                + ("its training stopped before it began, so begin again without --resume"
+                   if begun else "expected the folder that `tinygen train` wrote, for example "
+                   "runs/vae-strokes")
+            ) from None  # fmt: skip
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"{self.config} is damaged: {error}") from None
         wanted = {"model": ("name", "shape", "options"), "data": ("fingerprint",), "training": ()}
@@ -80,8 +126,13 @@ class RunFolder:
         """Keep measured figures, beside those of other weights; what is not measured now stays.
 
         Keys: weights, the hash of those that were measured; figures, the model's own; quality,
-        what was measured of the images that it draws, or None. A damaged file is replaced.
+        what was measured of the images that it draws, or None. A damaged file is replaced. Others
+        who measure at the same time wait for each other.
         """
+        with lock.holding(self.path / ".evaluation.lock", wait=True):
+            self._merge_evaluation(kept)
+
+    def _merge_evaluation(self, kept: dict[str, Any]) -> None:
         try:
             earlier = self._evaluations()
         except ValueError:
@@ -120,19 +171,26 @@ class RunFolder:
             return file.tell()
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log's entries; a last line cut off by a crash is left out."""
+        """The log's entries; a line that is damaged, or cut off by a crash, is left out."""
         entries = []
-        for line in self.log.read_bytes().splitlines() if self.log.exists() else []:
+        for line in self.log.read_bytes().split(b"\n") if self.log.exists() else []:
             try:
-                entries.append(json.loads(line))
-            except ValueError:
-                break
+                entry = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(entry, dict) and "kind" in entry:
+                entries.append(entry)
         return entries
 
-    def cut_log(self, length: int) -> None:
-        """Cut the log back to what it was at a checkpoint."""
-        self.log.touch()
-        os.truncate(self.log, min(length, self.log.stat().st_size))
+    def cut_log(self, length: int) -> int:
+        """Cut the log back to what it was at a checkpoint; returns how many bytes it lacks."""
+        with self.log.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.truncate(min(length, size))
+            file.seek(max(min(length, size) - 1, 0))
+            if file.read(1) not in (b"", b"\n"):  # a damaged line would swallow the next one
+                file.write(b"\n")
+        return max(length - size, 0)
 
     # ---- checkpoints -------------------------------------------------------------------------
 
@@ -143,16 +201,23 @@ class RunFolder:
         """
         step = saved.metadata["position"]["step"]
         path = self.checkpoints / f"step-{step:09d}.safetensors"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
+        if self._config_text and not self.config.exists():
+            write_text(self.config, self._config_text)
+        self._keep_log()
         if best:
             save(self.checkpoints / "best.safetensors", saved, saved.metadata)
         save(path, saved, saved.metadata)
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-KEEP]:
             old.unlink()
 
+    def _keep_log(self) -> None:
+        """Have the disk keep the log: a checkpoint says how long it is."""
+        with contextlib.suppress(FileNotFoundError), self.log.open("r+b") as file:
+            os.fsync(file.fileno())
+
     def newest_checkpoint(self) -> Arrays | None:
-        """The newest whole checkpoint, or None; leftovers of a crash are removed."""
-        for leftover in self.path.rglob(".*.tmp"):
-            leftover.unlink()
+        """The newest whole checkpoint, or None."""
         damaged: list[str] = []
         for path in sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True):
             try:
@@ -164,6 +229,12 @@ class RunFolder:
         if damaged:
             raise ValueError(f"no checkpoint of {self.path} can be read: {'; '.join(damaged)}")
         return None
+
+
+def place_of(config: dict[str, Any]) -> tuple[str, str]:
+    """Where a run was computed, by its configuration: the backend and the precision."""
+    words = str(config.get("machine", {}).get("backend", "")).split()
+    return (words[0], words[1]) if len(words) == 2 else ("numpy", "float32")
 
 
 def _text(config: dict[str, Any]) -> str:

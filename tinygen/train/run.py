@@ -30,6 +30,7 @@ class Run:
         history: the entries of the log, one dict each.
         data: a description of what it was trained on.
         interrupted: whether training was stopped before its last epoch.
+        signal: the number of the signal that stopped it; 0 if none did, or before it was opened.
     """
 
     def __init__(
@@ -42,8 +43,10 @@ class Run:
         interrupted: bool = False,
         seconds: float = 0.0,
         seed: int = 0,
+        signal: int = 0,
     ) -> None:
-        self.model, self.folder, self.interrupted = model, folder, interrupted
+        self.model, self.folder = model, folder
+        self.interrupted, self.signal = interrupted, signal
         self.history = history or []
         self.data = data or {}
         self.seconds, self.seed = seconds, seed
