@@ -9,7 +9,7 @@ import pytest
 import tinygen as tg
 from tinygen import data, metrics, models, train
 from tinygen.train import loop
-from tinygen.train.checkpoint import read
+from tinygen.train.files import read
 
 N, SIZE = 300, 10
 DATA = ["--n", N, "--size", SIZE, "--no-compile"]

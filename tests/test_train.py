@@ -16,7 +16,7 @@ from tinygen import data, models, train
 from tinygen.data.dataset import scaled
 from tinygen.tensor import Tensor
 from tinygen.train import pictures
-from tinygen.train.checkpoint import read
+from tinygen.train.files import read
 
 OPTIONS = {
     "vae": {"hidden": (16,), "latent": 3},

@@ -17,15 +17,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from .. import lock
-from ..io import Arrays, plain, save, write_text
-from .checkpoint import check_format, read
+from ..io import Arrays, opened, parse_json, plain, read_bytes, read_json, save, write_text
+from . import files
 
 KEEP = 2  # rolling checkpoints
+LOG_LIMIT = 2_000_000_000  # bytes
 KEEP_FIGURES = 8  # sets of weights whose figures stay in evaluation.json
 
 
@@ -103,7 +104,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """config.json; raises ValueError if this is no run folder."""
         try:
-            config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
+            return files.config(read_json(self.config), self.config)
         except (FileNotFoundError, NotADirectoryError):
             begun = self.path.is_dir() and self._unused() and any(self.path.iterdir())
             raise ValueError(
@@ -112,15 +113,6 @@ class RunFolder:
                    if begun else "expected the folder that `tinygen train` wrote, for example "
                    "runs/vae-strokes")
             ) from None  # fmt: skip
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.config} is damaged: {error}") from None
-        wanted = {"model": ("name", "shape", "options"), "data": ("fingerprint",), "training": ()}
-        for part, keys in wanted.items():
-            held = config.get(part) if isinstance(config, dict) else None
-            if not isinstance(held, dict) or any(k not in held for k in keys):
-                raise ValueError(f"{self.config} does not describe a run: its {part!r} is damaged")
-        check_format(self.config, config)
-        return config
 
     def write_evaluation(self, kept: dict[str, Any]) -> None:
         """Keep measured figures, beside those of other weights; what is not measured now stays.
@@ -153,16 +145,7 @@ class RunFolder:
         """What was measured, the newest first; ValueError for a damaged file."""
         if not self.evaluation.exists():
             return []
-        try:
-            newest = json.loads(self.evaluation.read_text(encoding="utf-8"))
-            found: list[dict[str, Any]] = [newest, *newest.pop("others", [])]
-            if not all(isinstance(e["weights"], str) for e in found):
-                raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(
-                f"{self.evaluation} is damaged; `tinygen evaluate` writes it anew"
-            ) from None
-        return found
+        return files.measured(read_json(self.evaluation), self.evaluation)
 
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""
@@ -173,17 +156,17 @@ class RunFolder:
     def read_log(self) -> list[dict[str, Any]]:
         """The log's entries; a line that is damaged, or cut off by a crash, is left out."""
         entries = []
-        for line in self.log.read_bytes().split(b"\n") if self.log.exists() else []:
-            try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(entry, dict) and "kind" in entry:
-                entries.append(entry)
+        text = read_bytes(self.log, LOG_LIMIT) if self.log.exists() else b""
+        for line in text.split(b"\n"):
+            with contextlib.suppress(ValueError):
+                entries.append(files.log_entry(parse_json(line)))
         return entries
 
     def cut_log(self, length: int) -> int:
         """Cut the log back to what it was at a checkpoint; returns how many bytes it lacks."""
+        if self.log.exists():
+            with opened(self.log):  # a pipe or a device is refused
+                pass
         with self.log.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             file.truncate(min(length, size))
@@ -216,18 +199,38 @@ class RunFolder:
         with contextlib.suppress(FileNotFoundError), self.log.open("r+b") as file:
             os.fsync(file.fileno())
 
-    def newest_checkpoint(self) -> Arrays | None:
-        """The newest whole checkpoint, or None."""
-        damaged: list[str] = []
+    def newest_checkpoint(
+        self,
+        fits: Callable[[Arrays], None] = lambda saved: None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> Arrays | None:
+        """The newest whole checkpoint that `fits` does not refuse with a ValueError, or None.
+
+        Where one is damaged, the one before it is taken, and `note` is called with a line that says
+        so; the damaged one is put aside under another name.
+        """
+        damaged: list[tuple[Path, str]] = []
         for path in sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True):
             try:
-                return read(path, "checkpoint")
-            except ValueError as error:
+                saved = files.read(path, "checkpoint")
+                fits(saved)
+            except (ValueError, OSError) as error:
                 if "has format" in str(error):
                     raise
-                damaged.append(str(error))
+                said = str(error)
+                damaged.append((path, said if str(path) in said else f"{path}: {said}"))
+                continue
+            for bad, why in damaged:
+                note(f"note: {why}; going on from the one before, {path.name}")
+                with contextlib.suppress(OSError):
+                    bad.replace(bad.with_suffix(".damaged"))
+            return saved
         if damaged:
-            raise ValueError(f"no checkpoint of {self.path} can be read: {'; '.join(damaged)}")
+            reasons = "; ".join(why for _, why in damaged)
+            raise ValueError(
+                f"no checkpoint of {self.path} can be gone on from: {reasons}; what it learned is "
+                "still drawn by its model.safetensors; to train on, train into another folder"
+            )
         return None
 
 

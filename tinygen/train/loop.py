@@ -30,9 +30,10 @@ from ..tensor import Tensor
 from ..testing import finite_checks
 from ..version import __version__
 from . import pictures
-from .checkpoint import FORMAT, Position, State, describe_model, save_model
+from .checkpoint import Position, State, describe_model, save_model, without_paths
 from .evaluate import Gauge
 from .extractor import find_extractor
+from .files import FORMAT
 from .folder import RunFolder
 from .progress import Silent, choose, clock
 from .resident import Resident, fits
@@ -562,8 +563,8 @@ def _tell_quality(
 def _save(training: Training, folder: RunFolder | None, *, best: bool) -> Arrays:
     """Capture the state; write the checkpoint and the weights to draw with."""
     captured = training.state.capture()
-    captured.metadata["data"] = training.data.describe()
-    captured.metadata["training"] = asdict(training.settings)
+    captured.metadata["data"] = without_paths(training.data.describe())
+    captured.metadata["training"] = {**asdict(training.settings), "classifier": None}
     if folder is not None:
         folder.write_checkpoint(captured, best=best)
         _save_weights(training, folder)
@@ -574,7 +575,8 @@ def _save_weights(training: Training, folder: RunFolder) -> None:
     """model.safetensors: the weights to draw with."""
     position = training.state.position
     more = {
-        "data": training.data.describe(), "epoch": position.epoch, "step": position.step,
+        "data": without_paths(training.data.describe()), "epoch": position.epoch,
+        "step": position.step,
     }  # fmt: skip
     with training.drawing_weights():
         save_model(folder.model, training.model, more)
@@ -643,7 +645,6 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
     notes = []
     if elsewhere:
         notes.append(f"resuming with other {', '.join(elsewhere)}: the bits may differ")
-    saved = folder.newest_checkpoint()
     model = describe_model(training.model)
     was = config["model"]
     if was["name"] != model["name"] or was != model:
@@ -679,6 +680,7 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
             + ", ".join(f"{k} = {config['training'].get(k)}" for k in changed)
             + "; a run is resumed with the same settings (only epochs may grow)"
         )
+    saved = folder.newest_checkpoint(training.state.check, notes.append)
     if saved is None:  # stopped before the first checkpoint: begin again
         if folder.model.exists():
             raise ValueError(

@@ -17,7 +17,8 @@ from ..models import VAE, Model
 from ..models.prior import codes_of_seed
 from ..random import Generator
 from . import pictures
-from .checkpoint import build_model, read, weights_of
+from .checkpoint import stored_model, weights_of
+from .files import read
 from .folder import RunFolder
 
 
@@ -266,7 +267,7 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         )
     saved = read(folder.model, "model")
     epoch = saved.metadata["epoch"]
-    model = build_model(saved.metadata["model"], Generator(config["training"]["seed"]))
+    model = stored_model(folder.model, saved, Generator(config["training"]["seed"]))
     if best:
         kept = folder.checkpoints / "best.safetensors"
         if not kept.exists():
@@ -276,11 +277,10 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
                 "measured (--evaluate-every)"
             )
         model.load_state_dict(weights_of(read(kept, "checkpoint")))
-    else:
-        model.load_state_dict(saved)
     model.eval()
+    source = {k: config["data"][k] for k in ("source", "options")}  # as it is now
     done = epoch >= config["training"]["epochs"]
     return Run(
-        model, folder=folder, history=folder.read_log(), data=saved.metadata["data"],
+        model, folder=folder, history=folder.read_log(), data={**saved.metadata["data"], **source},
         interrupted=not done, seed=config["training"]["seed"],
     )  # fmt: skip
