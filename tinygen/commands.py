@@ -670,7 +670,8 @@ def info_command(
         row("", f"{figure} ({f['protocol']})")
     if kept["quality"] is not None:
         measured = (
-            f"{m['name']} {m['value']:.4g} (real {m['floor']:.4g})"
+            f"{m['name']} {m['value']:.4g}"
+            + ("" if m["floor"] is None else f" (real {m['floor']:.4g})")
             for m in kept["quality"]["measures"]
             if m["name"] in train.loop.TOLD
         )

@@ -249,6 +249,7 @@ class Training:
 
     def explain(self, good: Arrays, failed_step: int) -> str:
         """Go back to a good state, repeat up to the failed step, and say what went wrong there."""
+        bad = self.state.non_finite()
         self.state.restore(good)
         self._rates.clear()
         self._unread.clear()
@@ -270,7 +271,11 @@ class Training:
             return str(error)
         finally:
             self.state.restore(good)
-        return "the replay stayed finite, so the cause lies outside the recorded operations"
+        said = "no operation: from the last good state on, all results are finite when repeated"
+        if bad:  # it was written into them from outside
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            said += f"; what held NaN or infinity is {', '.join(bad[:5])}{more}"
+        return said
 
 
 def _check_fit(model: Model, data: Dataset) -> None:
