@@ -77,7 +77,7 @@ def holding(path: Path, *, wait: bool = False) -> Iterator[bool]:
     try:
         yield certain
     finally:
-        if fcntl is not None:  # while it is held
+        if fcntl is not None and _is_at(file, path):  # while it is held
             _remove(path)
         with contextlib.suppress(OSError):
             file.close()
