@@ -676,10 +676,10 @@ def info_command(
             if m["name"] in train.loop.TOLD
         )
         row("", f"{', '.join(measured)} ({kept['quality']['protocol']})")
+    show.print(table)
     if result.interrupted:
         again = resume_command(model.name, run_folder, *place_of(config))
-        row("state", f"not finished; go on with `{again}`")
-    show.print(table)
+        show.print(f"not finished; go on with `{again}`", markup=False)
 
 
 # ---- evaluate ------------------------------------------------------------------------------------

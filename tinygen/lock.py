@@ -77,12 +77,12 @@ def holding(path: Path, *, wait: bool = False) -> Iterator[bool]:
     try:
         yield certain
     finally:
+        if fcntl is not None and _is_at(file, path):  # while it is held
+            _remove(path)
         with contextlib.suppress(OSError):
-            if fcntl is not None:
-                path.unlink()
             file.close()
-            if fcntl is None:  # Windows removes no open file
-                path.unlink()
+        if fcntl is None:  # Windows removes no open file
+            _remove(path)
 
 
 def _take_or_refuse(file: IO[bytes], wait: bool) -> bool:

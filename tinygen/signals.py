@@ -8,10 +8,12 @@ A signal that the program was started to ignore (`nohup`) stays ignored, except 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any
 
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU", "SIGBREAK")  # a system has some of them
@@ -49,6 +51,21 @@ def stoppable() -> Iterator[None]:
 
     with handled(handle):
         yield
+
+
+def import_whole(name: str) -> ModuleType:
+    """Import a module; signals that ask to stop wait until it is loaded.
+
+    Numba or CuPy, interrupted while they load, cannot be loaded again in the same process.
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    came: list[int] = []
+    with handled(lambda number, frame: came.append(number)):
+        module = importlib.import_module(name)
+    if came:
+        signal.raise_signal(came[0])
+    return module
 
 
 class Interrupt:

@@ -149,6 +149,7 @@ class RunFolder:
 
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""
+        self.path.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
         with self.log.open("ab") as file:
             file.write((json.dumps(entry) + "\n").encode())
             return file.tell()
@@ -184,7 +185,7 @@ class RunFolder:
         """
         step = saved.metadata["position"]["step"]
         path = self.checkpoints / f"step-{step:09d}.safetensors"
-        self.checkpoints.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
         if self._config_text and not self.config.exists():
             write_text(self.config, self._config_text)
         self._keep_log()
