@@ -173,7 +173,7 @@ def test_each_operation_on_files_of_an_export_may_fail(form, tinygen, tmp_path):
     whole = {p.name: p.read_bytes() for p in folder.iterdir()}
     for error in (errno.ENOSPC, errno.EIO):
         faults.error = error
-        for old in ({}, {name: b"old" for name in whole}):
+        for old in ({}, dict.fromkeys(whole, b"old")):
             for faults.at in range(1, total + 1):
                 shutil.rmtree(folder)
                 folder.mkdir()
