@@ -69,6 +69,8 @@ def _run() -> None:
         _fail(error, 1)
     except (ValueError, OSError, DeviceError) as error:
         _fail(error, 2)
+    except MemoryError as error:
+        _fail(f"there is not enough memory: {str(error) or 'for what was asked'}", 2)
     except ImportError as error:
         if "numba" not in str(error).lower():
             raise
@@ -366,7 +368,7 @@ def train_command(
     source: dict[str, Any] = {"source": data, "size": size, "channels": channels, "n": n}
     if resume:
         out = out or _newest(model)
-        config = train.RunFolder(out).read_config()
+        config = train.RunFolder(out).read_config_to_resume()
         if config["model"]["name"] != model:
             raise ValueError(
                 f"{out} holds a run of {config['model']['name']}, not of {model}; resume it with "
@@ -391,9 +393,12 @@ def train_command(
     classes = len(dataset.classes) if dataset.classes is not None else None
     show = console()
     with use_backend(str(backend), str(precision)):
-        network: models.Model = make(
-            dataset.shape, classes=classes, rng=Generator(how["seed"]), **options
-        )
+        rng = Generator(how["seed"])
+        if resume:  # the options come from a file
+            stored = {"name": str(model), "shape": dataset.shape, "classes": classes}
+            network = train.build_model({**stored, "options": options}, rng)
+        else:
+            network = make(dataset.shape, classes=classes, rng=rng, **options)
         weights = sum(p.size for p in network.parameters())
         show.print(f"data   {dataset!r}", markup=False)
         show.print(f"model  {model}, {weights:,} parameters; run folder {out}", markup=False)

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from . import lock
 
 __all__ = [
-    "Arrays", "load", "opened", "read_bytes", "read_json", "save", "to_bytes", "write_bytes",
-    "write_text",
+    "Arrays", "load", "opened", "read_bytes", "read_json", "read_metadata", "save", "to_bytes",
+    "write_bytes", "write_text",
 ]  # fmt: skip
 
 DTYPES = {
@@ -160,6 +160,15 @@ def load(path: str | os.PathLike[str], check: Check | None = None) -> Arrays:
         except MemoryError:
             size = os.fstat(file.fileno()).st_size
             raise ValueError(f"load: {name} takes {size:,} bytes, more than are free") from None
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The metadata of a safetensors file, without reading its arrays; ValueError as of `load`."""
+    with opened(path) as file:
+        try:
+            return _header(file)[1]
+        except _FormatError as error:
+            raise ValueError(f"{os.fspath(path)} is no safetensors file: {error}") from None
 
 
 @contextlib.contextmanager

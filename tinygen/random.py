@@ -546,7 +546,7 @@ _left: ContextVar[float] = ContextVar("numbers left to draw", default=math.inf)
 
 
 @contextlib.contextmanager
-def at_most(numbers: int) -> Iterator[None]:
+def at_most(numbers: float) -> Iterator[None]:
     """Within the block, draws of more numbers than that in all raise ValueError and take no memory.
 
     For a model whose sizes come from a file that may be damaged.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -111,15 +112,15 @@ def describe_model(model: Model) -> dict[str, Any]:
     }
 
 
-def build_model(description: Mapping[str, Any], arrays: Mapping[str, Any], rng: Generator) -> Model:
-    """The model that `describe_model` described, with new weights.
+def build_model(description: Mapping[str, Any], rng: Generator, most: float = math.inf) -> Model:
+    """The model that `describe_model` described, with new weights; ValueError where it cannot be.
 
-    Not more of them than the stored `arrays` have numbers: a damaged description takes no memory.
+    most: how many numbers its weights may have: a damaged description takes no memory.
     """
     build: Any = models.find(description["name"])
     shape, classes = description["shape"], description["classes"] or None
     try:
-        with at_most(sum(array.size for array in arrays.values())):
+        with at_most(most):
             model: Model = build(shape, classes=classes, rng=rng, **description["options"])
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         name = description["name"]  # an option that this version does not have, a size too large
@@ -130,7 +131,8 @@ def build_model(description: Mapping[str, Any], arrays: Mapping[str, Any], rng: 
 def stored_model(path: Path, saved: Arrays, rng: Generator) -> Model:
     """The model of a model file that was read, with its weights."""
     try:
-        model = build_model(saved.metadata["model"], saved, rng)
+        most = sum(array.size for array in saved.values())
+        model = build_model(saved.metadata["model"], rng, most)
         model.load_state_dict({k: v.astype(np.float32) for k, v in saved.items()})
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None

@@ -5,6 +5,7 @@ A key with "?" came later, or is for some runs only.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data import load as load_data
 from ..io import Arrays, load
 from ..schema import (
     Schema,
@@ -61,7 +63,29 @@ DATA: dict[str, Schema] = {
     "name": text, "n": whole(1), "shape": SHAPE, "classes": optional(listed(text)),
     "fingerprint": text, "test_n": whole(),
 }  # fmt: skip
-SOURCE: dict[str, Schema] = {"source": optional(text), "options": keyed(_option)}
+OPTIONS: dict[str, Schema] = {  # of data.load
+    "size?": together(SIZE, SIZE), "channels?": whole(1, 3), "n?": whole(1),
+    "seed?": whole(0, 2**64 - 1), "value_range?": together(number(), number()),
+}  # fmt: skip
+SOURCE: dict[str, Schema] = {"source": optional(text), "options": record(OPTIONS)}
+
+
+def _source(value: Any, place: str) -> None:
+    """Data that can be loaded again, with the sizes and the count that they had."""
+    record({**DATA, **SOURCE})(value, place)
+    options, shape = value["options"], value["shape"]
+    had = {"size": shape[:2], "channels": shape[2]}
+    if value["source"] == "strokes":  # which are drawn, as many as one asks for
+        had["n"] = value["n"]
+    for name, option in options.items():
+        _option(option, f"{place}.options.{name}")
+        if name not in inspect.signature(load_data).parameters:
+            raise SchemaError(f"{place}.options", options, "options that data.load has")
+    for name, expected in had.items():
+        if options.get(name, expected) != expected:
+            raise SchemaError(f"{place}.options.{name}", options[name], f"{expected}, as it was")
+
+
 TRAINING = record(
     {
         "epochs": whole(1), "seed": whole(0, 2**64 - 1), "batch_size?": whole(1),
@@ -71,7 +95,7 @@ TRAINING = record(
 )  # fmt: skip
 CONFIG = record(
     {
-        "model": MODEL, "data": record({**DATA, **SOURCE}), "training": TRAINING,
+        "model": MODEL, "data": _source, "training": TRAINING,
         "classifier?": optional(text), "versions": keyed(text), "machine?": keyed(anything),
         "command?": listed(text),
     }

@@ -22,7 +22,17 @@ from pathlib import Path
 from typing import Any
 
 from .. import lock
-from ..io import Arrays, opened, parse_json, plain, read_bytes, read_json, save, write_text
+from ..io import (
+    Arrays,
+    opened,
+    parse_json,
+    plain,
+    read_bytes,
+    read_json,
+    read_metadata,
+    save,
+    write_text,
+)
 from . import files
 
 KEEP = 2  # rolling checkpoints
@@ -113,6 +123,22 @@ class RunFolder:
                    if begun else "expected the folder that `tinygen train` wrote, for example "
                    "runs/vae-strokes")
             ) from None  # fmt: skip
+
+    def read_config_to_resume(self) -> dict[str, Any]:
+        """config.json, which says of the model what the files of its weights say."""
+        config = self.read_config()
+        steps = sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
+        for path in (self.model, *steps):
+            try:
+                stored = read_metadata(path)["model"]
+            except (ValueError, KeyError, OSError):
+                continue  # what is wrong with it is said when it is needed
+            if stored != config["model"]:
+                raise ValueError(
+                    f"{self.config} is damaged: its model is not that of {path}; {files.NO_CONFIG}"
+                )
+            break
+        return config
 
     def write_evaluation(self, kept: dict[str, Any]) -> None:
         """Keep measured figures, beside those of other weights; what is not measured now stays.
