@@ -167,7 +167,7 @@ class RunFolder:
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""
         self.path.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
-        with self.log.open("ab") as file:
+        with _naming(self.log), self.log.open("ab") as file:
             file.write((json.dumps(entry) + "\n").encode())
             return file.tell()
 
@@ -185,7 +185,7 @@ class RunFolder:
 
     def cut_log(self, length: int) -> int:
         """Cut the log back to what it was at a checkpoint; returns how many bytes it lacks."""
-        with self.log.open("a+b") as file:
+        with _naming(self.log), self.log.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             file.truncate(min(length, size))
             file.seek(max(min(length, size) - 1, 0))
@@ -214,8 +214,9 @@ class RunFolder:
 
     def _keep_log(self) -> None:
         """Have the disk keep the log: a checkpoint says how long it is."""
-        with contextlib.suppress(FileNotFoundError), self.log.open("r+b") as file:
-            os.fsync(file.fileno())
+        if self.log.exists():
+            with _naming(self.log), self.log.open("r+b") as file:
+                os.fsync(file.fileno())
 
     def newest_checkpoint(self) -> Arrays | None:
         """The newest whole checkpoint, or None."""
@@ -230,6 +231,17 @@ class RunFolder:
         if damaged:
             raise ValueError(f"no checkpoint of {self.path} can be read: {'; '.join(damaged)}")
         return None
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An OSError that does not say which file it is about, as one of writing, says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 def place_of(config: dict[str, Any]) -> tuple[str, str]:
