@@ -768,16 +768,25 @@ def evaluate_command(
     if as_json:
         print(json.dumps(kept, indent=2))
     else:
-        show = console()
-        if figures:
-            _show_figures(show, figures)
-        if quality is not None and extractor is not None:
-            _show_quality(show, quality, extractor)
-        if why:
-            show.print(f"what it draws was not measured: {why}", markup=False)
+        _show_evaluation(figures, quality, extractor, why)
     lost = stdout().lost
     if lost is not None and not safe:
         raise OSError(f"the figures are lost: they could not be shown ({lost.strerror}), nor kept")
+
+
+def _show_evaluation(
+    figures: list[train.Figure],
+    quality: Quality | None,
+    extractor: train.ClassifierExtractor | None,
+    why: str,
+) -> None:
+    show = console()
+    if figures:
+        _show_figures(show, figures)
+    if quality is not None and extractor is not None:
+        _show_quality(show, quality, extractor)
+    if why:
+        show.print(f"what it draws was not measured: {why}", markup=False)
 
 
 def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> bool:

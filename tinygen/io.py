@@ -159,7 +159,7 @@ def load(path: str | os.PathLike[str], check: Check | None = None) -> Arrays:
             ) from None
         except MemoryError:
             size = os.fstat(file.fileno()).st_size
-            raise ValueError(f"load: {name} takes {size:,} bytes, more than are free") from None
+            raise MemoryError(f"load: {name} takes {size:,} bytes, more than are free") from None
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:

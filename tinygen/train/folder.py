@@ -176,7 +176,7 @@ class RunFolder:
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""
         self.path.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
-        with self.log.open("ab") as file:
+        with _naming(self.log), self.log.open("ab") as file:
             file.write((json.dumps(entry) + "\n").encode())
             return file.tell()
 
@@ -194,7 +194,7 @@ class RunFolder:
         if self.log.exists():
             with opened(self.log):  # a pipe or a device is refused
                 pass
-        with self.log.open("a+b") as file:
+        with _naming(self.log), self.log.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             file.truncate(min(length, size))
             file.seek(max(min(length, size) - 1, 0))
@@ -223,8 +223,9 @@ class RunFolder:
 
     def _keep_log(self) -> None:
         """Have the disk keep the log: a checkpoint says how long it is."""
-        with contextlib.suppress(FileNotFoundError), self.log.open("r+b") as file:
-            os.fsync(file.fileno())
+        if self.log.exists():
+            with _naming(self.log), self.log.open("r+b") as file:
+                os.fsync(file.fileno())
 
     def newest_checkpoint(
         self,
@@ -233,10 +234,10 @@ class RunFolder:
     ) -> Arrays | None:
         """The newest whole checkpoint that `fits` does not refuse with a ValueError, or None.
 
-        Where one is damaged, the one before it is taken, and `note` is called with a line that says
-        so; the damaged one is put aside under another name.
+        Where one is damaged, or cannot be read, the one before it is taken, and `note` is called
+        with a line that says so; a damaged one is put aside under another name.
         """
-        damaged: list[tuple[Path, str]] = []
+        damaged: list[tuple[Path, Exception]] = []
         for path in sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True):
             try:
                 saved = files.read(path, "checkpoint")
@@ -244,21 +245,37 @@ class RunFolder:
             except (ValueError, OSError) as error:
                 if "has format" in str(error):
                     raise
-                said = str(error)
-                damaged.append((path, said if str(path) in said else f"{path}: {said}"))
+                damaged.append((path, error))
                 continue
             for bad, why in damaged:
-                note(f"note: {why}; going on from the one before, {path.name}")
-                with contextlib.suppress(OSError):
-                    bad.replace(bad.with_suffix(".damaged"))
+                note(f"note: {_reason(bad, why)}; going on from the one before, {path.name}")
+                if isinstance(why, ValueError):
+                    with contextlib.suppress(OSError):
+                        bad.replace(bad.with_suffix(".damaged"))
             return saved
         if damaged:
-            reasons = "; ".join(why for _, why in damaged)
+            reasons = "; ".join(_reason(*one) for one in damaged)
             raise ValueError(
                 f"no checkpoint of {self.path} can be gone on from: {reasons}; what it learned is "
                 "still drawn by its model.safetensors; to train on, train into another folder"
             )
         return None
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An OSError that does not say which file it is about, as one of writing, says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _reason(path: Path, error: Exception) -> str:
+    said = str(error)
+    return said if str(path) in said else f"{path}: {said}"
 
 
 def place_of(config: dict[str, Any]) -> tuple[str, str]:
