@@ -201,12 +201,16 @@ def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
         return file.read(limit)
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
-    """What a JSON file says; ValueError saying what is wrong with it, FileNotFoundError."""
+def read_json(path: str | os.PathLike[str], cure: str = "") -> Any:
+    """What a JSON file says; ValueError saying what is wrong with it, ending with a cure.
+
+    Raises FileNotFoundError where there is none.
+    """
     try:
         return parse_json(read_bytes(path, JSON_LIMIT))
     except _FormatError as error:
-        raise ValueError(f"{os.fspath(path)} is damaged: {error}") from None
+        cure = cure and f"; {cure}"
+        raise ValueError(f"{os.fspath(path)} is damaged: {error}{cure}") from None
 
 
 def parse_json(text: bytes | str, what: str = "it") -> Any:

@@ -168,21 +168,21 @@ def log_entry(value: Any) -> dict[str, Any]:
 
 def measured(value: Any, where: Path) -> list[dict[str, Any]]:
     """What evaluation.json says, the newest first; ValueError if it is damaged."""
-    cure = "`tinygen evaluate` writes it anew"
-    check(value, MEASURED, where, cure)
-    check(value, record({"others?": listed(MEASURED)}), where, cure)
+    check(value, MEASURED, where, MEASURE_ANEW)
+    check(value, record({"others?": listed(MEASURED)}), where, MEASURE_ANEW)
     return [{k: v for k, v in value.items() if k != "others"}, *value.get("others", [])]
 
 
 def config(value: Any, where: Path) -> dict[str, Any]:
     """What config.json says; ValueError if it is damaged, or of a newer version."""
-    check(value, record({}), where)
+    check(value, record({}), where, NO_CONFIG)
     check_format(where, value)
     check(value, CONFIG, where, NO_CONFIG)
     found: dict[str, Any] = value
     return found
 
 
+MEASURE_ANEW = "`tinygen evaluate` writes it anew"
 NO_CONFIG = "put a copy of the file in its place, or train into another folder"
 
 

@@ -114,7 +114,7 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         """config.json; raises ValueError if this is no run folder."""
         try:
-            return files.config(read_json(self.config), self.config)
+            return files.config(read_json(self.config, files.NO_CONFIG), self.config)
         except (FileNotFoundError, NotADirectoryError):
             begun = self.path.is_dir() and self._unused() and any(self.path.iterdir())
             raise ValueError(
@@ -171,7 +171,7 @@ class RunFolder:
         """What was measured, the newest first; ValueError for a damaged file."""
         if not self.evaluation.exists():
             return []
-        return files.measured(read_json(self.evaluation), self.evaluation)
+        return files.measured(read_json(self.evaluation, files.MEASURE_ANEW), self.evaluation)
 
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""
