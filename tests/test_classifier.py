@@ -113,7 +113,7 @@ def test_a_run_has_mistakes_instead_of_samples(trained, strokes):
 
 def test_the_best_epoch_has_the_highest_accuracy(trained):
     accuracies = [e["validation"] for e in trained.epochs]
-    best = train.checkpoint.read(trained.folder.checkpoints / "best.safetensors", "checkpoint")
+    best = train.files.read(trained.folder.checkpoints / "best.safetensors", "checkpoint")
     assert best.metadata["position"]["epoch"] == 1 + int(np.argmax(accuracies))
 
 

@@ -9,7 +9,7 @@ import pytest
 import tinygen as tg
 from tinygen import data, metrics, models, train
 from tinygen.train import loop
-from tinygen.train.checkpoint import read
+from tinygen.train.files import read
 
 N, SIZE = 300, 10
 DATA = ["--n", N, "--size", SIZE, "--no-compile"]
@@ -247,7 +247,9 @@ def test_figures_are_kept_for_each_set_of_weights(tinygen, judge, tmp_path):
     assert len(folder.read_evaluation(best)["figures"]) == 4
 
     folder.evaluation.write_text('{"weights"')
-    with pytest.raises(ValueError, match=r"evaluation.json is damaged; `tinygen evaluate` writes"):
+    with pytest.raises(
+        ValueError, match=r"evaluation.json is damaged: .*; `tinygen evaluate` writes"
+    ):
         folder.read_evaluation(last)
     assert tinygen("export", "run", "--to", "python")[0] == 0
     assert tinygen("evaluate", "run", *fast)[0] == 0

@@ -61,13 +61,15 @@ def test_an_encoder_alone(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_damage_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single bit of a weight, and of what the metadata say."""
     files = render("safetensors", made("gan"))
-    blob = bytearray(files[".safetensors"])
-    blob[-600:] = bytes(600)
-    (tmp_path / "gan_test.safetensors").write_bytes(blob)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AssertionError, match="not the picture"):
-        exec(blocks(files[".md"].decode())[0], {})
+    for place in (-1, -600, files[".safetensors"].index(b"image")):
+        blob = bytearray(files[".safetensors"])
+        blob[place] ^= 1
+        (tmp_path / "gan_test.safetensors").write_bytes(blob)
+        with pytest.raises(AssertionError, match="changed since it was written"):
+            exec(blocks(files[".md"].decode())[0], {})
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -87,7 +88,11 @@ def test_layout(tmp_path):
     assert length % 8 == 0
     header = json.loads(blob[8 : 8 + length])
     assert list(header) == ["__metadata__", "z", "a", "b"]  # wide items first: all are aligned
-    assert header["__metadata__"] == {"tinygen": '{"a": 2, "b": 1}'}
+    said = header["__metadata__"]
+    assert list(said) == ["sha256", "tinygen"]
+    assert said["tinygen"] == '{"a": 2, "b": 1}'
+    zeros = blob.replace(said["sha256"].encode(), b"0" * 64, 1)
+    assert hashlib.sha256(zeros).hexdigest() == said["sha256"]
 
 
 def test_accepts_what_has_a_numpy_method(tmp_path):
@@ -167,6 +172,106 @@ def test_any_cut_or_change_of_the_header_is_noticed_or_harmless(tmp_path_factory
     path.write_bytes(blob)
     with contextlib.suppress(ValueError):  # and no other exception
         io.load(path)
+
+
+def test_every_bit_of_a_file_counts(tmp_path):
+    path = tmp_path / "e.safetensors"
+    io.save(path, {"a": np.arange(6, dtype="f4"), "b": np.array(True)}, {"k": [1], "t": "x"})
+    whole = path.read_bytes()
+    for place in range(8 * len(whole)):
+        blob = bytearray(whole)
+        blob[place // 8] ^= 1 << place % 8
+        path.write_bytes(blob)
+        with pytest.raises(ValueError, match="is not a whole safetensors file") as caught:
+            io.load(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_files_without_a_hash_are_read(tmp_path):
+    """Those of before, and of other programs."""
+    path = tmp_path / "f.safetensors"
+    path.write_bytes(file({"__metadata__": {"tinygen": '{"k": 1}'}, "a": entry()}, b"12"))
+    assert io.load(path).metadata == {"k": 1}
+    path.write_bytes(file({"__metadata__": {"tinygen": "{}", "format": "pt"}, "a": entry()}, b"12"))
+    assert io.load(path)["a"].tolist() == [49, 50]
+
+
+def test_a_file_that_another_program_wrote_anew_says_so(tmp_path):
+    """A hash that stays while the bytes change cannot be told from damage."""
+    path = tmp_path / "g.safetensors"
+    io.save(path, {"a": np.arange(6, dtype="f4")}, {"k": 1})
+    blob = path.read_bytes()
+    said = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]
+    oracle.save_file({"a": np.ones(6, "f4")}, path, metadata=said)
+    with pytest.raises(ValueError, match="changed since"):
+        io.load(path)
+
+
+def special(path, kind):
+    """A pipe, a folder, or a link to a device."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"device": "/dev/zero", "terminal": "/dev/null"}[kind])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes and devices")
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "terminal"])
+@pytest.mark.parametrize("read", [io.load, io.read_json, lambda p: io.read_bytes(p, 100)])
+def test_what_is_no_file_is_refused_at_once(tmp_path, kind, read):
+    path = tmp_path / "x"
+    special(path, kind)
+    with pytest.raises(ValueError, match=r"x is a (pipe|folder|device), expected a file"):
+        read(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files with holes")
+def test_sizes_are_checked_before_memory_is_taken(tmp_path):
+    path = tmp_path / "huge"
+    path.write_bytes(file({"a": entry("F32", (2**38,), (0, 2**40))}, b""))
+    with pytest.raises(ValueError, match=r"ends at byte 1,099,511,627,776 of 0: truncated"):
+        io.load(path)
+    os.truncate(path, 2**40)  # a file of a terabyte, all of it a hole
+    with pytest.raises(ValueError, match=r"huge has 1,099,511,627,776 bytes"):
+        io.read_json(path)
+    for shape in ((1,) * 200, (2**62, 2**62, 0)):
+        data = b"" if 0 in shape else b"1"
+        path.write_bytes(file({"a": entry("U8", shape, (0, len(data)))}, data))
+        with pytest.raises(ValueError, match="array 'a' of shape"):
+            io.load(path)
+
+
+def test_a_check_comes_before_the_arrays(tmp_path):
+    path = tmp_path / "h"
+    io.save(path, {"a": np.ones((2, 3))}, {"k": 1})
+    seen = []
+    io.load(path, lambda metadata, shapes: seen.append((metadata, shapes)))
+    assert seen == [({"k": 1}, {"a": (2, 3)})]
+
+
+JSONS = {
+    "deep": (b"[" * 100_000 + b"]" * 100_000, "is not JSON|in each other"),
+    "deeper than is any use": (b"[" * 65 + b"]" * 65, "more than 64 lists or objects"),
+    "deep in an object": (b'{"a": ' * 70 + b"1" + b"}" * 70, "more than 64"),
+    "cut": (b'{"a": 1', "is not JSON"),
+    "twice": (b'{"a": 1, "a": 2}', "a name is repeated"),
+    "not UTF-8": (b'{"a": "\xff"}', "is not JSON"),
+    "many digits": (b"1" * 5000, "is not JSON"),
+    "empty": (b"", "is not JSON"),
+}
+
+
+@pytest.mark.parametrize("name", JSONS)
+def test_damaged_json(tmp_path, name):
+    text, message = JSONS[name]
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        io.read_json(tmp_path / "a.json")
+    assert str(tmp_path / "a.json") in str(caught.value)
+    (tmp_path / "a.json").write_bytes(b"[" * 64 + b"]" * 64)
+    io.read_json(tmp_path / "a.json")
 
 
 def test_write_replaces_whole_files(tmp_path):

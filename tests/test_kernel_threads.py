@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from tinygen_kernels.cpu import optim, reduce, runtime
+from tinygen_kernels.cpu import kept, optim, reduce
 
 ROWS, COLS = 600, 1000
 
@@ -90,8 +90,9 @@ class Count(event.Listener):
 count = Count()
 event.register("numba:run_pass", count)
 sys.path.insert(0, {tests!r})
-from test_kernel_threads import runtime, work
-print(hashlib.sha256(work()).hexdigest(), count.passes, runtime.threads(), runtime.cache_folder())
+from test_kernel_threads import work
+from tinygen_kernels.cpu import kept, runtime
+print(hashlib.sha256(work()).hexdigest(), count.passes, runtime.threads(), kept.cache_folder())
 """
 
 
@@ -114,7 +115,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     digest, passes, _, folder = process(TINYGEN_CACHE=str(home))
     assert passes > 0
     assert Path(folder).parent == home
-    assert list(Path(folder).rglob("*.nbc"))
+    assert list(Path(folder).rglob("*.kernel"))
     return home, digest
 
 
@@ -156,8 +157,8 @@ def test_a_changed_source_takes_another_cache_folder(
     names: list[str] = []
     for text in ("x = 1\n", "x = 2\n", "x = 1\n"):
         (tmp_path / "kernel.py").write_text(text)
-        monkeypatch.setattr(runtime, "__file__", str(tmp_path / "runtime.py"))
-        names.append(runtime._sources.__wrapped__())
+        monkeypatch.setattr(kept, "__file__", str(tmp_path / "kept.py"))
+        names.append(kept._sources.__wrapped__())
     assert names[0] == names[2] != names[1]
 
 

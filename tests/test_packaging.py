@@ -164,6 +164,45 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     assert [n for n in needed if "extra ==" not in n] == ["numpy>=2"]
 
 
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution, built from a copy of the checkout and unpacked."""
+    folder = tmp_path_factory.mktemp("sdist")
+    hidden = shutil.ignore_patterns(
+        "__pycache__", ".git", ".venv*", "*.egg-info", ".*_cache", ".hypothesis", "runs", "build",
+        "dist",
+    )  # fmt: skip
+    shutil.copytree(ROOT, folder / "clone", ignore=hidden)
+    code = f"import setuptools.build_meta as b; print(b.build_sdist({str(folder)!r}))"
+    done = run(sys.executable, "-c", code, cwd=folder / "clone")
+    assert done.returncode == 0, done.stderr
+    (archive,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(archive, folder / "unpacked", filter="data")
+    (top,) = (folder / "unpacked").iterdir()
+    return top
+
+
+@pytest.mark.slow
+@builds
+def test_the_source_distribution_holds_all_that_its_tests_read(unpacked, tmp_path):
+    """Each file of the checkout is in it, and tests that read other folders pass there."""
+    for name in ("tests", "bench", "examples", "tinygen", "kernels"):
+        for file in (ROOT / name).rglob("[!.]*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                assert (unpacked / file.relative_to(ROOT)).is_file(), file
+    for name in (".ci/run", ".gitignore", "README.md", "LICENSE", "MANIFEST.in"):
+        assert (unpacked / name).is_file(), name
+    kernels = tmp_path / "site"
+    kernels.mkdir()
+    (kernels / "tinygen_kernels").symlink_to(unpacked / "kernels")
+    tests = [f"tests/test_{name}.py" for name in ("budgets", "readme", "conventions")]
+    done = run(
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=unpacked,
+        PYTHONPATH=os.pathsep.join(map(str, (unpacked, kernels))), HYPOTHESIS_PROFILE="dev",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
 # ---- importing -----------------------------------------------------------------------------------
 
 

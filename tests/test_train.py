@@ -16,7 +16,7 @@ from tinygen import data, models, train
 from tinygen.data.dataset import scaled
 from tinygen.tensor import Tensor
 from tinygen.train import pictures
-from tinygen.train.checkpoint import read
+from tinygen.train.files import read
 
 OPTIONS = {
     "vae": {"hidden": (16,), "latent": 3},
@@ -383,6 +383,118 @@ def test_weights_that_are_not_finite_are_never_saved(strokes, tmp_path, monkeypa
     # the same, found at the end of an epoch of one step
     with pytest.raises(train.Diverged, match="epoch 1"):
         train.fit(build("vae", strokes), strokes, 3, lr=1e39, batch_size=100, progress=False)
+
+
+@pytest.mark.parametrize("what", ["model/decoder", "optimizer/vae", "ema/decoder"])
+def test_a_tensor_that_someone_wrote_nan_into_is_named(what, strokes, monkeypatch):
+    """Once, from outside: when the steps are repeated, nothing is wrong."""
+    step = train.loop.Training.step
+    left = [1]
+
+    def poisoned(self, batch):
+        step(self, batch)
+        if self.state.position.step == 5 and left:
+            left.clear()
+            states = {
+                "model/decoder": self.model._named(tg.nn.Parameter),
+                "optimizer/vae": next(iter(self.state.optimizers.values()))._state,
+                "ema/decoder": self.state.ema._averages,
+            }
+            name = [k for k, v in states[what].items() if v.ndim][-1]
+            states[what][name].data.reshape(-1)[0] = np.nan
+
+    monkeypatch.setattr(train.loop.Training, "step", poisoned)
+    with pytest.raises(train.Diverged, match=r"no operation: .*what held NaN") as error:
+        fit("vae", strokes, ema=0.9, compiled=False)
+    assert what.split("/")[0] + "/" in str(error.value).split("what held")[1]
+
+
+def spoiled(path, how):
+    """A checkpoint with one bit flipped, cut short, of another model, or with a NaN in it."""
+    content = bytearray(path.read_bytes())
+    saved = tg.load(path)
+    name = next((k for k in saved if k.startswith(how) and saved[k].dtype.kind == "f"), "")
+    if how == "a bit":
+        content[-100] ^= 1
+    elif how == "cut":
+        del content[len(content) // 2 :]
+    elif how == "an array less":
+        tg.save(path, {k: v for k, v in saved.items() if k != "fixed_noise"}, saved.metadata)
+        return "fixed_noise"
+    elif how == "a position":
+        saved.metadata["position"]["step"] = "5"
+        tg.save(path, saved, saved.metadata)
+        return "position.step is '5'"
+    else:
+        saved[name].reshape(-1)[0] = np.nan
+        tg.save(path, saved, saved.metadata)
+        return f"{name} holds NaN or infinity (1 of"
+    path.write_bytes(content)
+    return path.name
+
+
+@pytest.mark.parametrize(
+    "how", ["a bit", "cut", "an array less", "a position", "model/", "optimizer/", "ema/"]
+)
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(how, strokes, tmp_path, capsys):
+    out = tmp_path / "run"
+    whole = fit("vae", strokes, out, epochs=3, ema=0.9)
+    before, newest = sorted((out / "checkpoints").glob("step-*"))
+    said = spoiled(newest, how)
+    again = fit("vae", strokes, out, epochs=3, ema=0.9, resume=True, progress="lines")
+    notes = [x for x in capsys.readouterr().out.splitlines() if "going on from" in x]
+    assert len(notes) == 1
+    assert said in notes[0]
+    assert before.name in notes[0]
+    assert equal(weights(whole), weights(again))
+    assert newest.with_suffix(".damaged").exists()
+    assert len(list((out / "checkpoints").glob("step-*.safetensors"))) == 2
+    for path in (out / "checkpoints").glob("step-*.safetensors"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no checkpoint .*model.safetensors; to train on, train"):
+        fit("vae", strokes, out, epochs=4, ema=0.9, resume=True)
+    assert equal(weights(whole), weights(train.open_run(out)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes and devices")
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "log.jsonl", "model.safetensors", "evaluation.json", "checkpoints/st*"]
+)
+def test_what_is_no_file_is_refused_in_a_run(name, kind, strokes, tmp_path):
+    out = tmp_path / "run"
+    fit("vae", strokes, out, epochs=1)
+    path = next(out.glob(name), out / name)
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.mkdir()
+
+    def read():
+        train.open_run(out)
+        train.RunFolder(out).read_evaluation("x")
+        fit("vae", strokes, out, epochs=2, resume=True)
+
+    with pytest.raises((ValueError, OSError), match=rf"is a {kind}, expected a file"):
+        read()
+
+
+def test_model_files_hold_no_path(strokes, tmp_path):
+    """They are given away; where the data lay is in config.json."""
+    photos = tmp_path / "someone" / "photos.npy"
+    photos.parent.mkdir()
+    np.save(photos, strokes.images)
+    loaded = data.load(photos, size=12)
+    out = tmp_path / "run"
+    fit("vae", loaded, out, epochs=1)
+    for path in out.rglob("*.safetensors"):
+        assert b"someone" not in path.read_bytes()
+    run = train.open_run(out)
+    assert run.load_data().fingerprint == loaded.fingerprint
+    assert tg.load(out / "model.safetensors").metadata["data"]["name"] == "photos.npy"
 
 
 def test_resuming_on_another_machine_is_said(strokes, tmp_path, capsys):

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 import sys
 
+from .output import guarded
+from .signals import Stopped, stoppable
+
 
 def main() -> None:
-    """Run the command line; exit code 2 for what the user can mend, 1 for a failed training."""
+    """Run the command line.
+
+    Exit code 2 for what the user can mend, 1 for a failed training, 128 and its number for a signal
+    that stopped it.
+    """
+    with guarded():
+        try:
+            with stoppable():
+                _main()
+        except Stopped as stopped:
+            print(stopped, file=sys.stderr)
+            sys.exit(128 + stopped.number)
+
+
+def _main() -> None:
     try:
         import rich  # noqa: F401
         import typer  # noqa: F401

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import shlex
 import sys
 import time
 from enum import StrEnum
@@ -26,9 +25,12 @@ from .data import Dataset, load
 from .data.files import printable
 from .data.pixels import PAPERS
 from .metrics import Quality
+from .output import guarded, stdout
+from .program import command, quoted, resume_command
 from .random import Generator
 from .terminal import BestOption, RunArgument, console
 from .train import pictures
+from .train.folder import place_of
 from .version import __version__
 
 app = typer.Typer(
@@ -58,12 +60,19 @@ FLOAT32 = Precision("float32")
 
 def run() -> None:
     """Run the app; what a user can mend is said in a line or two, without a traceback."""
+    with guarded():
+        _run()
+
+
+def _run() -> None:
     try:
         app(prog_name="tinygen")
     except train.Diverged as error:
         _fail(error, 1)
     except (ValueError, OSError, DeviceError) as error:
         _fail(error, 2)
+    except MemoryError as error:
+        _fail(f"there is not enough memory: {str(error) or 'for what was asked'}", 2)
     except ImportError as error:
         if "numba" not in str(error).lower():
             raise
@@ -78,6 +87,7 @@ def _fail(error: object, code: int) -> None:
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = text.replace("`tinygen ", f"`{command()} ")  # as it can be typed here
     text = printable(text, keep="\n")
     Console(stderr=True, highlight=False).print(
         f"error: {text}", markup=False, soft_wrap=True, style="red"
@@ -388,11 +398,11 @@ def train_command(
     }  # fmt: skip
     if resume:
         out = out or _newest(model)
-        config = train.RunFolder(out).read_config()
+        config = train.RunFolder(out).read_config_to_resume()
         if config["model"]["name"] != model:
             raise ValueError(
                 f"{out} holds a run of {config['model']['name']}, not of {model}; resume it with "
-                f"`tinygen train {config['model']['name']} --out {_quoted(out)} --resume`"
+                f"`tinygen train {config['model']['name']} --out {quoted(out)} --resume`"
             )
         default = ("DEFAULT", "DEFAULT_MAP")
         asked = {k for k in context.params if _source(context, k) not in default}
@@ -400,6 +410,7 @@ def train_command(
         how = {k: v if k in asked else config["training"].get(k, v) for k, v in how.items()}
         if config["data"]["source"] is not None:
             source = _same_source(out, source, config["data"], asked)
+        backend, precision = _same_place(out, config, backend, precision, asked)
     make: Any = models.find(model)
     _refuse_foreign(make, options)
     if backend != BackendName("cupy") and not resume:
@@ -413,21 +424,26 @@ def train_command(
     train.loop.check_labels(make, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
     with use_backend(str(backend), str(precision)):
-        network: models.Model = make(
-            dataset.shape, classes=classes, rng=Generator(how["seed"]), **options
-        )
+        rng = Generator(how["seed"])
+        if resume:  # the options come from a file
+            stored = {"name": str(model), "shape": dataset.shape, "classes": classes}
+            network = train.build_model({**stored, "options": options}, rng)
+        else:
+            network = make(dataset.shape, classes=classes, rng=rng, **options)
         weights = sum(p.size for p in network.parameters())
         show.print(f"model  {model}, {weights:,} parameters; run folder {out}", markup=False)
         result = train.fit(network, dataset, out=out, resume=resume, **how)
     if result.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(128 + result.signal)
     if not network.generates:
         show.print(f"\nmistakes  {out / 'mistakes.png'}", markup=False)
-        show.print(f"next      tinygen evaluate {_quoted(out)}", markup=False)
-        show.print(f"          tinygen evaluate RUN --classifier {_quoted(out)}", markup=False)
+        show.print(f"next      {command('evaluate', out)}", markup=False)
+        judge = command("evaluate", "RUN", "--classifier", out)
+        show.print(f"          {judge}", markup=False)
         return
     show.print(f"\nsamples  {out / 'samples.png'}", markup=False)
-    show.print(f"next     tinygen sample {_quoted(out)} --n 64 --out grid.png", markup=False)
+    draw = command("sample", out, "--n", 64, "--out", "grid.png")
+    show.print(f"next     {draw}", markup=False)
 
 
 def _show_data(show: Console, dataset: Dataset) -> None:
@@ -453,9 +469,23 @@ def _same_source(
     return {**options, "source": given["source"] if "data" in asked else data["source"]}
 
 
-def _quoted(path: Path) -> str:
-    """A path as it is typed in a shell."""
-    return shlex.quote(str(path))
+def _same_place(
+    out: Path, config: dict[str, Any], backend: BackendName, precision: Precision, asked: set[str]
+) -> tuple[BackendName, Precision]:
+    """Where a run is computed on: where it was before, unless something else was asked for."""
+    before, rounded = place_of(config)
+    if "backend" not in asked:
+        backend = BackendName(before)
+        try:
+            get_backend(before)
+        except DeviceError as error:
+            raise DeviceError(
+                f"{error}; {out} was computed there; with --backend numpy it goes on without, and "
+                "its last bits may differ"
+            ) from None
+    if "precision" not in asked and backend == before:
+        precision = Precision(rounded)
+    return backend, precision
 
 
 def _source(context: typer.Context, name: str) -> str:
@@ -565,6 +595,7 @@ def sample_command(
         images = result.sample(n, label, seed)
         columns = pictures.COLUMNS if result.model.conditional and label is None else None
     text = pictures.note(result.model, seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
     result.picture(images, columns).save(out, text)
     console().print(f"{len(images)} images in {out}", markup=False)
 
@@ -619,9 +650,11 @@ def warmup_command(
         train.fit(build(data.shape, classes=10, rng=Generator(0)), data, 1, progress=False)
         name = build.name
         show.print(f"{name:<10} {time.perf_counter() - began:5.1f} s", markup=False)
-    from tinygen_kernels.cpu.runtime import cache_folder
+    from tinygen_kernels.cache import usable
+    from tinygen_kernels.cpu.kept import cache_folder
 
-    show.print(f"kept in {cache_folder()}", markup=False)
+    if usable(cache_folder()):  # else the reason was said
+        show.print(f"kept in {cache_folder()}", markup=False)
 
 
 # ---- info ----------------------------------------------------------------------------------------
@@ -669,7 +702,7 @@ def info_command(
         last = result.epochs[-1]
         figures = ", ".join(f"{k} {v:.4g}" for k, v in last["losses"].items())
         if last.get("validation") is not None:
-            figures += f", held out {last['validation']:.2f}"
+            figures += f", held out {last['validation']:.2f} {model.unit}".rstrip()
         done = f"epoch {last['epoch']} of {config['training']['epochs']}, step {last['step']}"
         row("results", f"{done}: {figures}")
     kept = train.RunFolder(run_folder).read_evaluation(pictures.fingerprint(model))
@@ -679,15 +712,16 @@ def info_command(
         row("", f"{figure} ({f['protocol']})")
     if kept["quality"] is not None:
         measured = (
-            f"{m['name']} {m['value']:.4g} (real {m['floor']:.4g})"
+            f"{m['name']} {m['value']:.4g}"
+            + ("" if m["floor"] is None else f" (real {m['floor']:.4g})")
             for m in kept["quality"]["measures"]
             if m["name"] in train.loop.TOLD
         )
         row("", f"{', '.join(measured)} ({kept['quality']['protocol']})")
-    if result.interrupted:
-        command = f"tinygen train {model.name} --out {_quoted(run_folder)} --resume"
-        row("state", f"not finished; go on with `{command}`")
     show.print(table)
+    if result.interrupted:
+        again = resume_command(model.name, run_folder, *place_of(config))
+        show.print(f"not finished; go on with `{again}`", markup=False)
 
 
 def _numbered(classes: list[str]) -> str:
@@ -776,22 +810,33 @@ def evaluate_command(
         "figures": [dataclasses.asdict(f) for f in figures],
         "quality": None if quality is None else quality.describe(),
     }
+    safe = data is None and _keep(train.RunFolder(run_folder), kept)  # before anything is printed
     if as_json:
         print(json.dumps(kept, indent=2))
     else:
-        show = console()
-        if figures:
-            _show_figures(show, figures)
-        if quality is not None and extractor is not None:
-            _show_quality(show, quality, extractor)
-        if why:
-            show.print(f"what it draws was not measured: {why}", markup=False)
-    if data is None:
-        _keep(train.RunFolder(run_folder), kept)
+        _show_evaluation(figures, quality, extractor, why)
+    lost = stdout().lost
+    if lost is not None and not safe:
+        raise OSError(f"the figures are lost: they could not be shown ({lost.strerror}), nor kept")
 
 
-def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> None:
-    """Keep figures in the run; they are on the screen already, so that no room is only told."""
+def _show_evaluation(
+    figures: list[train.Figure],
+    quality: Quality | None,
+    extractor: train.ClassifierExtractor | None,
+    why: str,
+) -> None:
+    show = console()
+    if figures:
+        _show_figures(show, figures)
+    if quality is not None and extractor is not None:
+        _show_quality(show, quality, extractor)
+    if why:
+        show.print(f"what it draws was not measured: {why}", markup=False)
+
+
+def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> bool:
+    """Keep figures in the run; that it has no room is only told, for they are shown, too."""
     try:
         folder.write_evaluation(kept)
     except OSError as error:
@@ -799,6 +844,8 @@ def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> None:
             f"warning: the figures were not kept: {error}", markup=False, soft_wrap=True,
             style="yellow",
         )  # fmt: skip
+        return False
+    return True
 
 
 def _show_figures(show: Console, figures: list[train.Figure]) -> None:

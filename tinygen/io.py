@@ -9,23 +9,34 @@ The format, little endian throughout:
 
 Arrays are stored by decreasing item size and then by name, so that each one is aligned and the
 same arrays always give the same bytes.  Metadata is one JSON text with sorted keys, stored under
-the single key "tinygen": several keys would leave their order to the reader.
+the key "tinygen".  Beside it stands "sha256", the SHA-256 of the whole file with 64 zeros in place
+of these 64 digits, so that every bit of the file counts.  `load` checks it; a file without it (of
+another program, or of tinygen before it wrote them) is read without this check.
+
+Files are read through `opened`, which refuses what is no file: a pipe would never end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
-import secrets
-from collections.abc import Iterator, Mapping
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Arrays", "load", "save", "to_bytes", "write_bytes", "write_text"]
+from . import lock
+
+__all__ = [
+    "Arrays", "load", "opened", "read_bytes", "read_json", "read_metadata", "save", "to_bytes",
+    "write_bytes", "write_text",
+]  # fmt: skip
 
 DTYPES = {
     "BOOL": np.dtype("?"),
@@ -43,6 +54,11 @@ DTYPES = {
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 HEADER_LIMIT = 100_000_000  # bytes; the limit of the format
+JSON_LIMIT = 64_000_000  # bytes of a JSON file
+JSON_DEPTH = 64  # lists and objects within each other
+NO_HASH = "0" * 64
+# Where our files have their hash: names are sorted, and no array's name comes before it.
+HASH = re.compile(rb'\{"__metadata__":\{"sha256":"([0-9a-f]{64})"')
 
 
 class Arrays(dict[str, NDArray[Any]]):
@@ -90,13 +106,11 @@ def _pieces(
     """The bytes of a file one after the other, the arrays not copied together."""
     contiguous = {name: _prepare(name, value) for name, value in arrays.items()}
     order = sorted(contiguous, key=lambda name: (-contiguous[name].dtype.itemsize, name))
-    header: dict[str, Any] = {}
-    if metadata is not None:
-        try:
-            text = json.dumps(dict(metadata), sort_keys=True, default=plain)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"save: metadata must be JSON-able: {error}") from error
-        header["__metadata__"] = {"tinygen": text}
+    try:
+        text = json.dumps(dict(metadata or {}), sort_keys=True, default=plain)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"save: metadata must be JSON-able: {error}") from error
+    header: dict[str, Any] = {"__metadata__": {"sha256": NO_HASH, "tinygen": text}}
     offset = 0
     for name in order:
         array = contiguous[name]
@@ -111,27 +125,113 @@ def _pieces(
     if len(encoded) > HEADER_LIMIT:
         raise ValueError(f"save: the header takes {len(encoded):,} bytes, the limit is 100 MB")
     data = [contiguous[name].reshape(-1).view(np.uint8).data for name in order]
-    return [len(encoded).to_bytes(8, "little"), encoded, *data]
+    length = len(encoded).to_bytes(8, "little")
+    digest = hashlib.sha256(length + encoded)
+    for content in data:
+        digest.update(content)
+    encoded = encoded.replace(NO_HASH.encode(), digest.hexdigest().encode(), 1)
+    return [length, encoded, *data]
 
 
-def load(path: str | os.PathLike[str]) -> Arrays:
+Check = Callable[[dict[str, Any], dict[str, tuple[int, ...]]], None]
+
+
+def load(path: str | os.PathLike[str], check: Check | None = None) -> Arrays:
     """Read a safetensors file: a dict of arrays by name, in the file's order, with `.metadata`.
 
     `.metadata` is the dict given to `save`; for a file written elsewhere, its strings.  The arrays
-    are writable copies in the machine's byte order.  Raises ValueError naming the path and what
-    was met when the file is truncated, corrupt, or holds a dtype that NumPy lacks.
+    are writable copies in the machine's byte order.  check(metadata, shapes by name) may raise
+    ValueError before any array is read.  Raises ValueError naming the path and what was met when
+    the file is truncated, corrupt, has changed since it was written (by its SHA-256), is no file
+    but a folder, a pipe or a device, or holds a dtype that NumPy lacks.
     """
-    blob = Path(path).read_bytes()
+    name = os.fspath(path)
+    with opened(path) as file:
+        try:
+            head, metadata, entries = _header(file)
+            if check is not None:
+                check(metadata, {entry[4]: entry[3] for entry in entries})
+            return _arrays(file, head, metadata, entries)
+        except _FormatError as error:
+            raise ValueError(
+                f"load: {name} is not a whole safetensors file: {error}; "
+                "write it again, or take another copy"
+            ) from None
+        except MemoryError:
+            size = os.fstat(file.fileno()).st_size
+            raise MemoryError(f"load: {name} takes {size:,} bytes, more than are free") from None
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The metadata of a safetensors file, without reading its arrays; ValueError as of `load`."""
+    with opened(path) as file:
+        try:
+            return _header(file)[1]
+        except _FormatError as error:
+            raise ValueError(f"{os.fspath(path)} is no safetensors file: {error}") from None
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file open for reading; ValueError for a folder, a pipe or a device, which never end."""
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    kind = _kind(os.stat(path).st_mode)
+    if kind == "file":  # even to open a device may do something
+        handle = os.open(path, flags)  # without waiting for the other end of a pipe
+        kind = _kind(os.fstat(handle).st_mode)
+        if kind == "file":
+            with open(handle, "rb") as file:
+                yield file
+            return
+        os.close(handle)
+    raise ValueError(f"{os.fspath(path)} is a {kind}, expected a file")
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int) -> bytes:
+    """The bytes of a file; ValueError if there are more than `limit`, or it is no file."""
+    with opened(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{os.fspath(path)} has {size:,} bytes, expected at most {limit:,}")
+        return file.read(limit)
+
+
+def read_json(path: str | os.PathLike[str], cure: str = "") -> Any:
+    """What a JSON file says; ValueError saying what is wrong with it, ending with a cure.
+
+    Raises FileNotFoundError where there is none.
+    """
     try:
-        return _parse(blob)
+        return parse_json(read_bytes(path, JSON_LIMIT))
     except _FormatError as error:
-        raise ValueError(
-            f"load: {os.fspath(path)} is not a whole safetensors file: {error}; "
-            "write it again, or take another copy"
-        ) from None
+        cure = cure and f"; {cure}"
+        raise ValueError(f"{os.fspath(path)} is damaged: {error}{cure}") from None
 
 
-class _FormatError(Exception):
+def parse_json(text: bytes | str, what: str = "it") -> Any:
+    """What a JSON text says; a ValueError if it is none, or nested more than JSON_DEPTH deep."""
+    try:
+        value = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise _FormatError(f"{what} is not JSON ({error})") from None
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > JSON_DEPTH:
+            raise _FormatError(f"{what} has more than {JSON_DEPTH} lists or objects in each other")
+        inner: list[Any] = []
+        for v in level:
+            inner += v.values() if isinstance(v, dict) else v if isinstance(v, list) else ()
+        level = [v for v in inner if isinstance(v, (dict, list))]
+    return value
+
+
+class _FormatError(ValueError):
     """A rule of the format that a file breaks."""
 
 
@@ -151,37 +251,65 @@ def _prepare(name: str, value: Any) -> NDArray[Any]:
     return array
 
 
-def _parse(blob: bytes) -> Arrays:
-    """The arrays and metadata in the bytes of a file; raises _FormatError."""
-    if len(blob) < 8:
-        raise _FormatError(f"it has {len(blob)} bytes, expected at least 8")
-    length = int.from_bytes(blob[:8], "little")
-    if length > min(HEADER_LIMIT, len(blob) - 8):
-        raise _FormatError(f"its header should take {length:,} bytes, the file has {len(blob):,}")
-    try:
-        header = json.loads(blob[8 : 8 + length], object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise _FormatError(f"its header is not JSON ({error})") from None
+Entry = tuple[int, int, np.dtype[Any], tuple[int, ...], str]  # begin, end, dtype, shape, name
+
+
+def _header(file: IO[bytes]) -> tuple[bytes, dict[str, Any], list[Entry]]:
+    """The bytes before the data, what they say: metadata, arrays in order; raises _FormatError."""
+    size = os.fstat(file.fileno()).st_size
+    if size < 8:
+        raise _FormatError(f"it has {size} bytes, expected at least 8")
+    head = file.read(8)
+    length = int.from_bytes(head, "little")
+    if length > min(HEADER_LIMIT, size - 8):
+        raise _FormatError(f"its header should take {length:,} bytes, the file has {size:,}")
+    head += file.read(length)
+    header = parse_json(head[8:], "its header")
     if not isinstance(header, dict):
         raise _FormatError(f"its header is a {type(header).__name__}, expected an object")
-    metadata = _metadata(header.pop("__metadata__", {}))
-    data = memoryview(blob)[8 + length :]
+    metadata = _metadata(header.pop("__metadata__", {}), head[8:])
     entries = sorted(
         ((*_entry(name, entry), name) for name, entry in header.items()), key=lambda e: e[:2]
     )
-    arrays = Arrays(metadata=metadata)
-    position = 0  # the arrays must cover the data without gap or overlap
-    for begin, end, dtype, shape, name in entries:
+    position, data = 0, size - 8 - length  # the arrays must cover the data without gap or overlap
+    for begin, end, _, _, name in entries:
         if begin != position:
             raise _FormatError(f"array {name!r} begins at byte {begin}, expected {position}")
-        if end > len(data):
-            raise _FormatError(f"array {name!r} ends at byte {end:,} of {len(data):,}: truncated")
-        array = np.frombuffer(data[begin:end], dtype=dtype).reshape(shape)
-        arrays[name] = array.astype(dtype.newbyteorder("="))
+        if end > data:
+            raise _FormatError(f"array {name!r} ends at byte {end:,} of {data:,}: truncated")
         position = end
-    if position != len(data):
-        raise _FormatError(f"its arrays take {position:,} bytes, its data {len(data):,}")
+    if position != data:
+        raise _FormatError(f"its arrays take {position:,} bytes, its data {data:,}")
+    return head, metadata, entries
+
+
+def _arrays(file: IO[bytes], head: bytes, metadata: dict[str, Any], entries: list[Entry]) -> Arrays:
+    """The arrays, and that they are what was written; raises _FormatError."""
+    hashed = HASH.match(head, 8)
+    digest = hashlib.sha256(HASH.sub(_without_hash, head, count=1) if hashed else head)
+    arrays = Arrays(metadata=metadata)
+    for begin, end, dtype, shape, name in entries:
+        try:
+            array = np.empty(shape, dtype)
+        except ValueError as error:  # too many axes; none of data and others beyond all bounds
+            raise _FormatError(f"array {name!r} of shape {shape!r:.200}: {error}") from None
+        content = array.reshape(-1).view(np.uint8).data
+        if file.readinto(content) != end - begin:  # type: ignore[attr-defined]
+            raise _FormatError(f"array {name!r} ends early: the file was cut as it was read")
+        digest.update(content)
+        if dtype == np.bool_ and array.size and array.view(np.uint8).max() > 1:
+            raise _FormatError(f"array {name!r} is of truth values and holds others than 0 and 1")
+        arrays[name] = array.astype(dtype.newbyteorder("="), copy=False)
+    if hashed and digest.hexdigest() != hashed[1].decode():
+        raise _FormatError(
+            f"it has changed since it was written: its SHA-256 is {digest.hexdigest()[:16]}..., "
+            f"expected {hashed[1].decode()[:16]}..."
+        )
     return arrays
+
+
+def _without_hash(found: re.Match[bytes]) -> bytes:
+    return found[0].replace(found[1], NO_HASH.encode())
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -192,16 +320,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _metadata(raw: Any) -> dict[str, Any]:
+def _metadata(raw: Any, header: bytes) -> dict[str, Any]:
     """The metadata that `save` was given, or the strings of a file written elsewhere."""
     if not isinstance(raw, dict) or not all(isinstance(value, str) for value in raw.values()):
         raise _FormatError("its metadata is not a map from strings to strings")
     if "tinygen" not in raw:
         return raw
-    try:
-        metadata = json.loads(raw["tinygen"])
-    except (ValueError, RecursionError) as error:
-        raise _FormatError(f"its metadata is not JSON ({error})") from None
+    digits = len(NO_HASH)
+    if not HASH.match(header) and any(k == "sha256" or len(raw[k]) == digits for k in raw):
+        raise _FormatError("its SHA-256 is not where tinygen writes it: the file was changed since")
+    metadata = parse_json(raw["tinygen"], "its metadata")
     if not isinstance(metadata, dict):
         raise _FormatError(f"its metadata is a {type(metadata).__name__}, expected an object")
     return metadata
@@ -245,21 +373,17 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def _replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """An open temporary file beside `path` that takes its place when the block ends well."""
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            message = f"cannot write the file, nothing was changed: {reason}"
-            raise OSError(error.errno, message, os.fspath(path)) from error
-        raise
+        with lock.temporary(target) as (file, temporary):
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"cannot write the file, nothing was changed: {reason}"
+        raise OSError(error.errno, message, os.fspath(path)) from error
     _sync_folder(target.parent)
 
 

@@ -14,12 +14,14 @@ or float64 + - * / sqrt in a fixed order: the same bits in NumPy, C, JavaScript 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import operator
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -377,6 +379,8 @@ class Generator:
     def _make(self, primitive: Any, *arrays: Any, **static: Any) -> Tensor:
         """Make the next draw, and count it."""
         watch.draws(self)
+        if _left.get() < math.inf:
+            _take(static.get("shape", ()))
         out: Tensor = primitive(*arrays, self.key, self.base, offset=self.offset, **static)
         self.offset += 1
         return out
@@ -535,6 +539,30 @@ class Generator:
 
     def __repr__(self) -> str:
         return f"Generator(key={self._key:#018x}, draws={self.draws})"
+
+
+# How many numbers may still be drawn, where they are the first values of weights from a file.
+_left: ContextVar[float] = ContextVar("numbers left to draw", default=math.inf)
+
+
+@contextlib.contextmanager
+def at_most(numbers: float) -> Iterator[None]:
+    """Within the block, draws of more numbers than that in all raise ValueError and take no memory.
+
+    For a model whose sizes come from a file that may be damaged.
+    """
+    before = _left.set(numbers)
+    try:
+        yield
+    finally:
+        _left.reset(before)
+
+
+def _take(shape: tuple[int, ...]) -> None:
+    left = _left.get() - math.prod(shape)
+    if left < 0:
+        raise ValueError(f"a weight of shape {shape} is larger than all that was stored")
+    _left.set(left)
 
 
 class _Default(threading.local):

@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
+import linecache
 import math
 import sys
-import tempfile
-from pathlib import Path
+import types
 from typing import Any
 
 from .runtime import (
     Call,
     Native,
     address_of,
-    cache_folder,
     call_block,
     first,
     native,
@@ -237,25 +235,19 @@ def _constant(v: Any, name: str = "") -> str:
 
 
 def _imported(source: str) -> Any:
-    """The source as a module of its own, in the cache folder, named by the hash of its text."""
+    """The source as a module of its own, named by the hash of its text.
+
+    It is compiled from the text itself, never from a file that may say something else by now.
+    """
     name = f"fused_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    folder = cache_folder()
-    path = folder / f"{name}.py"
-    if not path.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{name}.{id(source)}.part"
-            part.write_text(source, encoding="utf-8")
-            part.replace(path)
-        except OSError:
-            path = Path(tempfile.mkdtemp(prefix="tinygen-")) / f"{name}.py"
-            path.write_text(source, encoding="utf-8")
-    spec: Any = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
+    path = f"<{name}>"
+    code = compile(source, path, "exec")
+    linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+    module = types.ModuleType(name)
+    exec(code, vars(module))
     sys.modules[name] = module
-    spec.loader.exec_module(module)
     return module
 
 

@@ -32,21 +32,17 @@ the same bits for any number of threads.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
 import os
 import platform
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 # Two pools of threads that spin starve each other (NumPy's BLAS has its own); read at thread start.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-import llvmlite
 import numba
 import numpy as np
 from llvmlite import ir
@@ -54,47 +50,10 @@ from numba import carray, njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..cache import cache_root
+from . import kept
 
 _WORD = ir.IntType(64)
 FASTMATH = frozenset({"contract"})  # a product and a sum may share a rounding; NaN stays NaN
-
-# ---- the cache of compiled code ------------------------------------------------------------------
-
-
-@functools.cache
-def _sources() -> str:
-    """A name for this state of the kernels' sources, of the compiler and of the processor."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
-    cpu = numba.core.codegen.get_host_cpu_features()
-    for part in (numba.__version__, llvmlite.__version__, np.__version__, platform.machine(), cpu):
-        digest.update(str(part).encode())
-    return digest.hexdigest()[:16]
-
-
-def cache_folder() -> Path:
-    """The folder of the code compiled from these very sources, on this very processor."""
-    return cache_root() / f"kernels-{_sources()}"
-
-
-@contextlib.contextmanager
-def _caching() -> Iterator[bool]:
-    """Numba's cache goes to our folder within the block; False if it cannot be written."""
-    folder = cache_folder()
-    before = numba.config.CACHE_DIR
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    numba.config.CACHE_DIR = str(folder) if writable else before
-    try:
-        yield writable
-    finally:
-        numba.config.CACHE_DIR = before
-
 
 # ---- reading the table of arguments --------------------------------------------------------------
 
@@ -279,10 +238,9 @@ class Native:
         with LOCK:
             for tell in compiling:
                 tell(self.__name__)
-            with _caching() as cache:
-                self._compiled = numba.cfunc(
-                    self.signature, cache=cache, error_model="numpy", fastmath=self.fastmath
-                )(self.body)
+            self._compiled = kept.c_function(
+                self.body, self.signature, error_model="numpy", fastmath=self.fastmath
+            )
             return int(self._compiled.address)
 
     def __repr__(self) -> str:
@@ -349,11 +307,10 @@ def _rows_serial(table, n):  # type: ignore[no-untyped-def]
 @functools.cache
 def _runner(parallel: bool) -> Callable[[int, int], None]:
     """The function that runs rows (function, args, workers), one after the other."""
-    with _caching() as cache:
-        runner: Callable[[int, int], None] = njit(
-            types.void(types.intp, types.intp), parallel=parallel, nogil=True, cache=cache,
-            error_model="numpy",
-        )(_rows_parallel if parallel else _rows_serial)  # fmt: skip
+    runner: Callable[[int, int], None] = kept.function(
+        _rows_parallel if parallel else _rows_serial, types.void(types.intp, types.intp),
+        parallel=parallel, nogil=True, error_model="numpy",
+    )  # fmt: skip
     return runner
 
 

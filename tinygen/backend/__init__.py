@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..signals import import_whole
+
 Array = Any  # an array of whichever module the backend computes with
 XP = Any  # a backend's namespace of array functions
 
@@ -110,7 +112,7 @@ def get(name: str) -> Backend:
         if name not in _MODULES:
             known = ", ".join(sorted(_MODULES))
             raise DeviceError(f"no backend is called {name!r}; this version has: {known}")
-        backend: Backend = importlib.import_module(_MODULES[name]).create()
+        backend: Backend = import_whole(_MODULES[name]).create()
         _fill_kernels(backend)
         _loaded[name] = backend
         _by_type[backend.array_type] = backend
@@ -141,7 +143,7 @@ def _lazy_kernel(backend: Backend, operation: str, target: str) -> Callable[...,
 
     def load() -> Callable[..., Any]:
         module, function = target.split(":")
-        kernel: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        kernel: Callable[..., Any] = getattr(import_whole(module), function)
         backend.kernels[operation] = kernel
         return kernel
 

@@ -130,6 +130,11 @@ class Model(nn.Module):
         """n latent codes from the prior; code i does not depend on n."""
         return codes(self.prior, n, self.latent, rng or self.noise_rng)
 
+    @property
+    def unit(self) -> str:
+        """Of the figure that `validate` gives."""
+        return ""
+
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float | None:
         """A figure for held-out images, by default lower is better; None if there is none."""
         return None

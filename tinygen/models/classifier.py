@@ -97,6 +97,10 @@ class Classifier(Model):
         optimizers["classifier"].step()
         return {"loss": loss.detach()}
 
+    @property
+    def unit(self) -> str:
+        return "percent right"
+
     @no_grad()
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:
         """The accuracy: percent of the images whose likeliest class is their label."""

@@ -138,6 +138,10 @@ class VAE(Model):
         """Images decoded from the mean code of each image."""
         return self.generate(self.encode(x, labels)[0], labels)
 
+    @property
+    def unit(self) -> str:
+        return "loss an image" if self.likelihood == "mse" else "nats an image"
+
     @no_grad()
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:
         """The mean negative ELBO of the images, in nats, one code an image."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..backend import Backend
+from ..signals import import_whole
 from .record import Call, Storage, Value
 
 _NAMES = """
@@ -82,7 +83,7 @@ class Fusion:
         inputs = [_as_grid(a, shape) for a in arrays]
         flat = [a.reshape(shape) for a in outs[: len(self.outputs)]]
         program, stored = self.program()
-        loops = importlib.import_module(backend.loops)
+        loops = import_whole(backend.loops)
         made = loops.fused(program, stored, inputs, flat)
         if made is NotImplemented:
             raise RuntimeError(f"compile: no loop for {self}: {program}")
@@ -97,7 +98,7 @@ class Fusion:
             made = ends.hosted(*arrays[:2], *self.program(), grids, outs[:-1], outs[-1])
             self.source = made.launches[-1].source.code
             return made
-        loops = importlib.import_module(backend.loops)
+        loops = import_whole(backend.loops)
         return loops.elementwise_call(self.loop(arrays, outs, backend), *self._shape())
 
     def _shape(self) -> tuple[int, int]:

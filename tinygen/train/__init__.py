@@ -1,5 +1,6 @@
 """Training: the loop, checkpoints, the run folder, pictures, evaluation."""
 
+from .checkpoint import build_model
 from .evaluate import Figure, Gauge, evaluate, has_figures
 from .extractor import ClassifierExtractor, find_extractor
 from .folder import RunFolder
@@ -8,5 +9,5 @@ from .run import Run, open_run
 
 __all__ = [
     "ClassifierExtractor", "Diverged", "Figure", "Gauge", "Run", "RunFolder", "Settings",
-    "evaluate", "find_extractor", "fit", "has_figures", "open_run",
+    "build_model", "evaluate", "find_extractor", "fit", "has_figures", "open_run",
 ]  # fmt: skip

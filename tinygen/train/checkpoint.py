@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import models
-from ..io import Arrays, load, save
+from ..data.source import NAMES
+from ..io import Arrays, save
 from ..models import Model
 from ..optim import EMA, Optimizer
+from ..random import Generator, at_most
 from ..version import __version__
-
-FORMAT = 1  # of checkpoints and of model files
+from .files import FORMAT, non_finite
 
 
 @dataclass
@@ -62,8 +64,19 @@ class State:
 
     def non_finite(self) -> list[str]:
         """Names of the weights and optimizer values that are infinite or NaN."""
-        captured = self.capture()
-        return [k for k, v in captured.items() if v.dtype.kind == "f" and not np.isfinite(v).all()]
+        return non_finite(self.capture())
+
+    def check(self, saved: Arrays) -> None:
+        """ValueError naming what `saved` lacks, or has in another shape, to be restored."""
+        mine = self.capture()
+        kinds = [{k: (v.shape, v.dtype.name) for k, v in a.items()} for a in (saved, mine)]
+        wrong = sorted(k for k in saved.keys() | mine.keys() if kinds[0].get(k) != kinds[1].get(k))
+        wrong += mine.metadata["generators"].keys() - saved.metadata["generators"].keys()
+        if wrong:
+            raise ValueError(
+                f"{len(wrong)} of its arrays and generators are missing, more, or of another shape "
+                f"than this training has: {', '.join(wrong[:3])}"
+            )
 
     def restore(self, saved: Arrays) -> None:
         """Put a captured state back, in place."""
@@ -76,7 +89,8 @@ class State:
         for name, generator in self.model.named_generators().items():
             generator.load_state_dict(saved.metadata["generators"][name])
         values = saved.metadata["position"]
-        self.position = Position(**{**values, "sums": dict(values["sums"])})
+        known = {f.name: values[f.name] for f in fields(Position) if f.name in values}
+        self.position = Position(**{**known, "sums": dict(values["sums"])})
 
 
 def _under(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -98,15 +112,30 @@ def describe_model(model: Model) -> dict[str, Any]:
     }
 
 
-def build_model(description: Mapping[str, Any], rng: Any = None) -> Model:
-    """The model that `describe_model` described, with new weights."""
+def build_model(description: Mapping[str, Any], rng: Generator, most: float = math.inf) -> Model:
+    """The model that `describe_model` described, with new weights; ValueError where it cannot be.
+
+    most: how many numbers its weights may have: a damaged description takes no memory.
+    """
     build: Any = models.find(description["name"])
     shape, classes = description["shape"], description["classes"] or None
     try:
-        model: Model = build(shape, classes=classes, rng=rng, **description["options"])
-    except TypeError as error:  # an option that this version does not have
-        name = description["name"]
+        with at_most(most):
+            model: Model = build(shape, classes=classes, rng=rng, **description["options"])
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        name = description["name"]  # an option that this version does not have, a size too large
         raise ValueError(f"the stored model {name} cannot be built: {error}") from None
+    return model
+
+
+def stored_model(path: Path, saved: Arrays, rng: Generator) -> Model:
+    """The model of a model file that was read, with its weights."""
+    try:
+        most = sum(array.size for array in saved.values())
+        model = build_model(saved.metadata["model"], rng, most)
+        model.load_state_dict({k: v.astype(np.float32) for k, v in saved.items()})
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
     return model
 
 
@@ -123,26 +152,6 @@ def save_model(path: Path, model: Model, more: Mapping[str, Any]) -> None:
     save(path, model.state_dict(), metadata)
 
 
-def read(path: Path, kind: str) -> Arrays:
-    """Read a checkpoint or model file, checked; raises ValueError saying what it is instead."""
-    saved = load(path)
-    found = saved.metadata.get("kind")
-    if found != kind:
-        raise ValueError(f"{path} is not a tinygen {kind} (its kind is {found!r})")
-    check_format(path, saved.metadata)
-    for key in ("model", "value_range" if kind == "model" else "position"):
-        if key not in saved.metadata:
-            raise ValueError(f"{path} is damaged: its metadata lack {key!r}")
-    return saved
-
-
-def check_format(path: Path, stored: Mapping[str, Any]) -> None:
-    """Refuse what a newer version wrote, and what has no format number."""
-    number = stored.get("format")
-    if not isinstance(number, int):
-        raise ValueError(f"{path} is damaged: its format number is {number!r}")
-    if number > FORMAT:
-        raise ValueError(
-            f"{path} has format {number}; this is tinygen {__version__}, which reads formats up to "
-            f"{FORMAT}; update with `pip install --upgrade tinygen`"
-        )
+def without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A description of data for a file that is given away: config.json alone knows the path."""
+    return {**data, "source": data["source"] if data["source"] in NAMES else None}

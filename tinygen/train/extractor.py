@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from .. import metrics
 from ..data import Dataset
 from ..data.dataset import scaled
+from ..io import read_bytes
 from ..models import Classifier
 from ..random import Generator
-from .checkpoint import build_model, read
+from .checkpoint import stored_model
+from .files import read
 
 # data set: its fingerprint, the file in tinygen/metrics, the file's SHA-256; bench/classifiers.py
 # writes the files
@@ -58,16 +60,10 @@ class ClassifierExtractor:
                 f"{path} holds no trained classifier; expected the folder that `tinygen train "
                 "classifier` wrote, or its model.safetensors"
             )
-        saved = read(file, "model")
+        saved = read(file, "classifier")
         about = saved.metadata
-        if about["model"]["name"] != Classifier.name or "data" not in about:
-            raise ValueError(
-                f"{file} holds a model called {about['model']['name']!r}, expected a classifier; "
-                "train one with `tinygen train classifier`"
-            )
-        model = build_model(about["model"], Generator(0))
+        model = stored_model(file, saved, Generator(0))
         assert isinstance(model, Classifier)
-        model.load_state_dict({k: v.astype(np.float32) for k, v in saved.items()})
         model.eval()
         self.model = model
         self.data: dict[str, Any] = about["data"]
@@ -91,13 +87,13 @@ def included(name: str) -> ClassifierExtractor:
     """The classifier of a data set that comes with tinygen; KeyError for none, else checked."""
     _, file, sha256 = INCLUDED[name]
     path = Path(metrics.__file__).parent / file
-    extractor = ClassifierExtractor(path)
-    if extractor.sha256 != sha256:
+    found = hashlib.sha256(read_bytes(path, 10_000_000)).hexdigest()
+    if found != sha256:
         raise ValueError(
-            f"{path} is not the file that belongs to this tinygen: its SHA-256 is "
-            f"{extractor.sha256}, expected {sha256}; install tinygen again"
+            f"{path} is not the file that belongs to this tinygen: its SHA-256 is {found}, "
+            f"expected {sha256}; install tinygen again"
         )
-    return extractor
+    return ClassifierExtractor(path)
 
 
 def find_extractor(

@@ -9,19 +9,34 @@ mistakes.png            images of the test set that a classifier is most mistake
 losses.png              the log as curves
 evaluation.json         the figures of `tinygen evaluate`, with their protocols
 checkpoints/            what --resume needs: the last two, and the best
+.training.lock          there while a training runs
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..io import Arrays, plain, save, write_text
-from .checkpoint import check_format, read
+from .. import lock
+from ..io import (
+    Arrays,
+    opened,
+    parse_json,
+    plain,
+    read_bytes,
+    read_json,
+    read_metadata,
+    save,
+    write_text,
+)
+from . import files
 
 KEEP = 2  # rolling checkpoints
+LOG_LIMIT = 2_000_000_000  # bytes
 KEEP_FIGURES = 8  # sets of weights whose figures stay in evaluation.json
 
 
@@ -36,52 +51,106 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.history = self.path / "history"
         self.evaluation = self.path / "evaluation.json"
+        self.lock = self.path / ".training.lock"
+        self._config_text = ""  # what this process wrote to config.json
 
-    def create(self, config: dict[str, Any]) -> None:
-        """Make the folder, with its configuration; FileExistsError if it holds anything.
+    @contextlib.contextmanager
+    def training(self, new: dict[str, Any] | None) -> Iterator[bool]:
+        """Keep other trainings out of the folder during the block; reading goes on as before.
 
-        Raises TypeError for a configuration that has no form in JSON; nothing is made then.
+        `new` is the configuration of a new run; None to go on with the run that is there. Gives
+        whether the file system has locks, without which others are not kept out. What a dead
+        training left half-written is removed.
+
+        Raises lock.HeldError (an OSError) while another training runs here, FileExistsError where a
+        new run finds a used folder, ValueError where there is no run to go on with, TypeError for a
+        configuration that has no form in JSON; the folder is not touched then.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if new is None:
+            self.read_config()
+        else:
+            text = _text(new)
+            if not self.lock.exists():  # else who holds it is said first
+                self._refuse_used()
+            self.path.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                certain = stack.enter_context(lock.holding(self.lock))
+            except lock.HeldError as holder:
+                raise lock.HeldError(
+                    f"{self.path} is being trained by {holder}; wait until it ends, or train into "
+                    "another folder with --out"
+                ) from None
+            lock.remove_leftovers(self.path)
+            if new is not None:
+                self._refuse_used()  # another training may have begun and ended since
+                self.write_config(text)
+            yield certain
+
+    def _refuse_used(self) -> None:
+        """FileExistsError if the folder holds a run, or anything else."""
+        if self.path.exists() and (not self.path.is_dir() or not self._unused()):
             raise FileExistsError(
                 f"{self.path} exists and is not empty; continue that run with --resume, or name "
                 "another folder with --out"
             )
-        text = _text(config)
-        for folder in (self.path, self.checkpoints, self.history):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.config, text)
+
+    def _unused(self) -> bool:
+        """Whether the folder has only what a training leaves that stopped before config.json."""
+        for path in self.path.iterdir():
+            empty = path in (self.checkpoints, self.history) and path.is_dir()
+            ours = path == self.lock or lock.TEMPORARY.fullmatch(path.name)
+            if not ours and not (empty and not any(path.iterdir())):
+                return False
+        return True
 
     # ---- configuration and log ---------------------------------------------------------------
 
-    def write_config(self, config: dict[str, Any]) -> None:
-        write_text(self.config, _text(config))
+    def write_config(self, config: dict[str, Any] | str) -> None:
+        """Write config.json, from a dict or its text."""
+        self._config_text = config if isinstance(config, str) else _text(config)
+        write_text(self.config, self._config_text)
 
     def read_config(self) -> dict[str, Any]:
         """config.json; raises ValueError if this is no run folder."""
         try:
-            config: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
+            return files.config(read_json(self.config, files.NO_CONFIG), self.config)
         except (FileNotFoundError, NotADirectoryError):
+            begun = self.path.is_dir() and self._unused() and any(self.path.iterdir())
             raise ValueError(
-                f"{self.path} is not the folder of a run: it has no config.json; expected the "
-                "folder that `tinygen train` wrote, for example runs/vae-strokes"
-            ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{self.config} is damaged: {error}") from None
-        wanted = {"model": ("name", "shape", "options"), "data": ("fingerprint",), "training": ()}
-        for part, keys in wanted.items():
-            held = config.get(part) if isinstance(config, dict) else None
-            if not isinstance(held, dict) or any(k not in held for k in keys):
-                raise ValueError(f"{self.config} does not describe a run: its {part!r} is damaged")
-        check_format(self.config, config)
+                f"{self.path} is not the folder of a run: it has no config.json; "
+                + ("its training stopped before it began, so begin again without --resume"
+                   if begun else "expected the folder that `tinygen train` wrote, for example "
+                   "runs/vae-strokes")
+            ) from None  # fmt: skip
+
+    def read_config_to_resume(self) -> dict[str, Any]:
+        """config.json, which says of the model what the files of its weights say."""
+        config = self.read_config()
+        steps = sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
+        for path in (self.model, *steps):
+            try:
+                stored = read_metadata(path)["model"]
+            except (ValueError, KeyError, OSError):
+                continue  # what is wrong with it is said when it is needed
+            if stored != config["model"]:
+                raise ValueError(
+                    f"{self.config} is damaged: its model is not that of {path}; {files.NO_CONFIG}"
+                )
+            break
         return config
 
     def write_evaluation(self, kept: dict[str, Any]) -> None:
         """Keep measured figures, beside those of other weights; what is not measured now stays.
 
         Keys: weights, the hash of those that were measured; figures, the model's own; quality,
-        what was measured of the images that it draws, or None. A damaged file is replaced.
+        what was measured of the images that it draws, or None. A damaged file is replaced. Others
+        who measure at the same time wait for each other.
         """
+        with lock.holding(self.path / ".evaluation.lock", wait=True):
+            self._merge_evaluation(kept)
+
+    def _merge_evaluation(self, kept: dict[str, Any]) -> None:
         try:
             earlier = self._evaluations()
         except ValueError:
@@ -102,37 +171,36 @@ class RunFolder:
         """What was measured, the newest first; ValueError for a damaged file."""
         if not self.evaluation.exists():
             return []
-        try:
-            newest = json.loads(self.evaluation.read_text(encoding="utf-8"))
-            found: list[dict[str, Any]] = [newest, *newest.pop("others", [])]
-            if not all(isinstance(e["weights"], str) for e in found):
-                raise ValueError
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(
-                f"{self.evaluation} is damaged; `tinygen evaluate` writes it anew"
-            ) from None
-        return found
+        return files.measured(read_json(self.evaluation, files.MEASURE_ANEW), self.evaluation)
 
     def append_log(self, entry: dict[str, Any]) -> int:
         """Add a line to the log; returns the length of the log in bytes."""
-        with self.log.open("ab") as file:
+        self.path.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
+        with _naming(self.log), self.log.open("ab") as file:
             file.write((json.dumps(entry) + "\n").encode())
             return file.tell()
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The log's entries; a last line cut off by a crash is left out."""
+        """The log's entries; a line that is damaged, or cut off by a crash, is left out."""
         entries = []
-        for line in self.log.read_bytes().splitlines() if self.log.exists() else []:
-            try:
-                entries.append(json.loads(line))
-            except ValueError:
-                break
+        text = read_bytes(self.log, LOG_LIMIT) if self.log.exists() else b""
+        for line in text.split(b"\n"):
+            with contextlib.suppress(ValueError):
+                entries.append(files.log_entry(parse_json(line)))
         return entries
 
-    def cut_log(self, length: int) -> None:
-        """Cut the log back to what it was at a checkpoint."""
-        self.log.touch()
-        os.truncate(self.log, min(length, self.log.stat().st_size))
+    def cut_log(self, length: int) -> int:
+        """Cut the log back to what it was at a checkpoint; returns how many bytes it lacks."""
+        if self.log.exists():
+            with opened(self.log):  # a pipe or a device is refused
+                pass
+        with _naming(self.log), self.log.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.truncate(min(length, size))
+            file.seek(max(min(length, size) - 1, 0))
+            if file.read(1) not in (b"", b"\n"):  # a damaged line would swallow the next one
+                file.write(b"\n")
+        return max(length - size, 0)
 
     # ---- checkpoints -------------------------------------------------------------------------
 
@@ -143,27 +211,77 @@ class RunFolder:
         """
         step = saved.metadata["position"]["step"]
         path = self.checkpoints / f"step-{step:09d}.safetensors"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        if self._config_text and not self.config.exists():
+            write_text(self.config, self._config_text)
+        self._keep_log()
         if best:
             save(self.checkpoints / "best.safetensors", saved, saved.metadata)
         save(path, saved, saved.metadata)
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-KEEP]:
             old.unlink()
 
-    def newest_checkpoint(self) -> Arrays | None:
-        """The newest whole checkpoint, or None; leftovers of a crash are removed."""
-        for leftover in self.path.rglob(".*.tmp"):
-            leftover.unlink()
-        damaged: list[str] = []
+    def _keep_log(self) -> None:
+        """Have the disk keep the log: a checkpoint says how long it is."""
+        if self.log.exists():
+            with _naming(self.log), self.log.open("r+b") as file:
+                os.fsync(file.fileno())
+
+    def newest_checkpoint(
+        self,
+        fits: Callable[[Arrays], None] = lambda saved: None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> Arrays | None:
+        """The newest whole checkpoint that `fits` does not refuse with a ValueError, or None.
+
+        Where one is damaged, or cannot be read, the one before it is taken, and `note` is called
+        with a line that says so; a damaged one is put aside under another name.
+        """
+        damaged: list[tuple[Path, Exception]] = []
         for path in sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True):
             try:
-                return read(path, "checkpoint")
-            except ValueError as error:
+                saved = files.read(path, "checkpoint")
+                fits(saved)
+            except (ValueError, OSError) as error:
                 if "has format" in str(error):
                     raise
-                damaged.append(str(error))
+                damaged.append((path, error))
+                continue
+            for bad, why in damaged:
+                note(f"note: {_reason(bad, why)}; going on from the one before, {path.name}")
+                if isinstance(why, ValueError):
+                    with contextlib.suppress(OSError):
+                        bad.replace(bad.with_suffix(".damaged"))
+            return saved
         if damaged:
-            raise ValueError(f"no checkpoint of {self.path} can be read: {'; '.join(damaged)}")
+            reasons = "; ".join(_reason(*one) for one in damaged)
+            raise ValueError(
+                f"no checkpoint of {self.path} can be gone on from: {reasons}; what it learned is "
+                "still drawn by its model.safetensors; to train on, train into another folder"
+            )
         return None
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An OSError that does not say which file it is about, as one of writing, says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _reason(path: Path, error: Exception) -> str:
+    said = str(error)
+    return said if str(path) in said else f"{path}: {said}"
+
+
+def place_of(config: dict[str, Any]) -> tuple[str, str]:
+    """Where a run was computed, by its configuration: the backend and the precision."""
+    words = str(config.get("machine", {}).get("backend", "")).split()
+    return (words[0], words[1]) if len(words) == 2 else ("numpy", "float32")
 
 
 def _text(config: dict[str, Any]) -> str:

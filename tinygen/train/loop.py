@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import shlex
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -29,16 +25,19 @@ from ..models import VAE, Classifier, Model
 from ..models.prior import PICTURES
 from ..nn import BatchNorm
 from ..plan import compile
+from ..program import resume_command
 from ..random import Generator
+from ..signals import Interrupt
 from ..tensor import Tensor
 from ..testing import finite_checks
 from ..version import __version__
 from . import pictures
-from .checkpoint import FORMAT, Position, State, describe_model, save_model
+from .checkpoint import Position, State, describe_model, save_model, without_paths
 from .evaluate import Gauge
 from .extractor import find_extractor
+from .files import FORMAT
 from .folder import RunFolder
-from .progress import Silent, choose
+from .progress import Silent, choose, clock
 from .resident import Resident, fits
 from .run import Run
 
@@ -108,28 +107,6 @@ class Settings:
         ):
             if not ok:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, expected {expected}")
-
-
-class Interrupt:
-    """Turns Ctrl-C into a flag that is read between steps; a second Ctrl-C stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def __enter__(self) -> Interrupt:
-        self._in_main = threading.current_thread() is threading.main_thread()
-        if self._in_main:
-            self._before = signal.signal(signal.SIGINT, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._in_main:
-            signal.signal(signal.SIGINT, self._before)
 
 
 class Training:
@@ -274,6 +251,7 @@ class Training:
 
     def explain(self, good: Arrays, failed_step: int) -> str:
         """Go back to a good state, repeat up to the failed step, and say what went wrong there."""
+        bad = self.state.non_finite()
         self.state.restore(good)
         self._rates.clear()
         self._unread.clear()
@@ -295,7 +273,11 @@ class Training:
             return str(error)
         finally:
             self.state.restore(good)
-        return "the replay stayed finite, so the cause lies outside the recorded operations"
+        said = "no operation: from the last good state on, all results are finite when repeated"
+        if bad:  # it was written into them from outside
+            more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+            said += f"; what held NaN or infinity is {', '.join(bad[:5])}{more}"
+        return said
 
 
 def _check_fit(model: Model, data: Dataset) -> None:
@@ -391,12 +373,15 @@ def fit(
     2,000 drawn images are logged, and the checkpoint with the lowest KID is kept as the best. With
     `resume` the training in `out` goes on where its newest checkpoint left it, and ends with the
     same bits as if it had never stopped.
-    Ctrl-C (or interrupting the kernel of a notebook) ends the current step, saves, and returns the
-    run with `interrupted` set. See Settings for the other arguments; None takes the model's own.
+    Ctrl-C (or interrupting the kernel of a notebook), SIGTERM, SIGHUP and SIGXCPU end the current
+    step, save, and return the run with `interrupted` set. See Settings for the other arguments;
+    None takes the model's own.
 
     Raises:
         ValueError: for settings out of range, or data that do not fit the model.
         FileExistsError: if `out` holds something and `resume` is False.
+        lock.HeldError: (an OSError) while another training runs in `out`.
+        OSError: if a file cannot be written; the folder keeps what was saved before.
         Diverged: if a loss was not finite; the folder keeps the last good checkpoint.
     """
     if not isinstance(model, Model) or not isinstance(data, Dataset):
@@ -433,34 +418,69 @@ def _fit(
     model: Model, data: Dataset, settings: Settings, folder: RunFolder | None, resume: bool,
     show: Silent,
 ) -> Run:  # fmt: skip
-    training = Training(model, data, settings)
-    if folder is not None:
-        config = configuration(training)
-        if resume:
-            elsewhere = _resume(training, folder, config)
-            if elsewhere:
-                show.say(f"resuming with other {', '.join(elsewhere)}: the bits may differ")
-            folder.write_config(config)
-        else:
-            folder.create(config)
     began = time.perf_counter()
-    with np.errstate(all="ignore"), Interrupt() as interrupt, show:
-        interrupted = not _run(training, folder, interrupt, show)
-    if training.state.ema is not None:
-        training.state.ema.copy_to_model()
-    model.eval()
-    history = training.history if folder is None else folder.read_log()
+    with Interrupt() as interrupt, contextlib.ExitStack() as stack:
+        training = Training(model, data, settings)
+        if folder is not None:
+            _enter(training, folder, resume, stack, show)
+        first = training.state.position.epoch
+        try:
+            with np.errstate(all="ignore"), show:
+                interrupted = not _run(training, folder, interrupt, show)
+        except (OSError, KeyboardInterrupt):
+            if folder is not None:
+                show.say(f"stopped; what was saved before is kept. {_go_on(training, folder)}")
+            raise
+        if not interrupted:
+            _tell_end(training, folder, first, time.perf_counter() - began, show)
+        if training.state.ema is not None:
+            training.state.ema.copy_to_model()
+        model.eval()
+        history = training.history if folder is None else folder.read_log()
     return Run(
         model, folder=folder, history=history, data=data.describe(), interrupted=interrupted,
         seconds=time.perf_counter() - began, seed=settings.seed,
+        signal=interrupt.number if interrupted else 0,
     )  # fmt: skip
+
+
+def _enter(
+    training: Training, folder: RunFolder, resume: bool, stack: contextlib.ExitStack, show: Silent
+) -> None:
+    """Keep other trainings out of the folder from now on; begin there, or go on."""
+    config = configuration(training)
+    if not stack.enter_context(folder.training(None if resume else config)):
+        show.say(
+            f"note: the file system of {folder.path} has no locks; let no other training run there"
+        )
+    if resume:
+        for note in _resume(training, folder, config):
+            show.say(note)
+        folder.write_config(config)
+
+
+def _tell_end(
+    training: Training, folder: RunFolder | None, first: int, seconds: float, show: Silent
+) -> None:
+    """Say how long it took, or that there was nothing left to do."""
+    epochs = training.settings.epochs
+    if folder is not None and first == epochs:
+        again = _resume_command(training, folder)
+        show.say(
+            f"nothing was left to train: the run has done its {epochs} epochs; more with:\n"
+            f"  {again} --epochs {2 * epochs}"
+        )
+        return
+    count = epochs - first
+    in_all = f", {epochs} in all" if first else ""
+    show.say(f"trained {count} epoch{'s' * (count != 1)} in {clock(seconds)}{in_all}")
 
 
 def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Silent) -> bool:
     """Train to the last epoch; False if interrupted before it."""
     model, position = training.model, training.state.position
     good = training.state.capture()  # the newest state known to be finite
-    planned = False
+    planned = told = False
     saved = time.perf_counter()
     model.train()
     while position.epoch < training.settings.epochs:
@@ -482,7 +502,7 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
                 for step, losses in enumerate(values, position.step - len(values) + 1):
                     if not all(np.isfinite(v) for v in losses.values()):
                         raise _diverged(training, good, losses, step)
-                    show.step(losses)
+                show.step(values[-1], len(values))
                 if position.step % LOG_EVERY == 0:
                     _log(training, folder, {"kind": "steps", "losses": values[-1]})
                 if due and position.batch < training.batches:
@@ -501,7 +521,7 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
         position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
         entry = {"kind": "epoch", "losses": averages, "validation": validation}
         _log(training, folder, entry)
-        show.epoch(averages, validation)
+        show.epoch(averages, validation, model.unit)
         measured = training.quality()
         if measured is not None:
             _tell_quality(training, folder, measured, show)
@@ -509,8 +529,12 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
         best = rank is not None and (position.best is None or rank < position.best)
         if best:
             position.best = rank
-        if folder is not None:
-            _draw(training, folder)
+        if folder is not None and not _draw(training, folder) and not told:
+            told = True
+            show.say(
+                "  losses.png is not drawn without matplotlib: `pip install matplotlib`, and the "
+                "next epoch draws it"
+            )
         good = _save(training, folder, best=best)
         saved = time.perf_counter()
         if stop.asked and position.epoch < training.settings.epochs:
@@ -557,32 +581,27 @@ def _tell_quality(
 def _save(training: Training, folder: RunFolder | None, *, best: bool) -> Arrays:
     """Capture the state; write the checkpoint and the weights to draw with."""
     captured = training.state.capture()
-    captured.metadata["data"] = _without_paths(training.data.describe())
-    captured.metadata["training"] = _without_paths(asdict(training.settings))
+    captured.metadata["data"] = without_paths(training.data.describe())
+    captured.metadata["training"] = {**asdict(training.settings), "classifier": None}
     if folder is not None:
         folder.write_checkpoint(captured, best=best)
         _save_weights(training, folder)
     return captured
 
 
-def _without_paths(described: dict[str, Any]) -> dict[str, Any]:
-    """What a file of weights says: others may get it, and config.json keeps where things lie."""
-    return {k: v for k, v in described.items() if k not in ("source", "classifier")}
-
-
 def _save_weights(training: Training, folder: RunFolder) -> None:
     """model.safetensors: the weights to draw with."""
     position = training.state.position
     more = {
-        "data": _without_paths(training.data.describe()), "epoch": position.epoch,
+        "data": without_paths(training.data.describe()), "epoch": position.epoch,
         "step": position.step,
     }  # fmt: skip
     with training.drawing_weights():
         save_model(folder.model, training.model, more)
 
 
-def _draw(training: Training, folder: RunFolder) -> None:
-    """The pictures of this epoch."""
+def _draw(training: Training, folder: RunFolder) -> bool:
+    """The pictures of this epoch; False where the curves could not be drawn."""
     model, epoch = training.model, training.state.position.epoch
     with training.drawing_weights():
         text = {**pictures.note(model, training.settings.seed), "Epoch": epoch}
@@ -592,12 +611,13 @@ def _draw(training: Training, folder: RunFolder) -> None:
         else:
             sheet = pictures.samples(model, training.state.fixed_noise)
             sheet.save(folder.path / "samples.png", text)
+            folder.history.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
             sheet.save(folder.history / f"samples-{epoch:04d}.png", text)
         if isinstance(model, VAE):
             held_out = training.data.test or training.data
             picture = pictures.reconstructions(model, held_out)
             picture.save(folder.path / "reconstructions.png", text)
-    pictures.save_losses(folder)
+    return pictures.save_losses(folder)
 
 
 def _how_to_go_on(training: Training, folder: RunFolder | None) -> str:
@@ -605,10 +625,16 @@ def _how_to_go_on(training: Training, folder: RunFolder | None) -> str:
     where = f"stopped after {position.step} steps (epoch {position.epoch + 1})"
     if folder is None:
         return f"{where}; nothing was saved because no folder was given (out=...)"
-    return (
-        f"{where}; saved in {folder.path}. Go on with:\n"
-        f"  tinygen train {training.model.name} --out {shlex.quote(str(folder.path))} --resume"
-    )
+    return f"{where}; saved in {folder.path}. {_go_on(training, folder)}"
+
+
+def _go_on(training: Training, folder: RunFolder) -> str:
+    return f"Go on with:\n  {_resume_command(training, folder)}"
+
+
+def _resume_command(training: Training, folder: RunFolder) -> str:
+    backend = training.model.backend
+    return resume_command(training.model.name, folder.path, backend.name, backend.precision)
 
 
 def _diverged(training: Training, good: Arrays, losses: dict[str, float], step: int) -> Diverged:
@@ -626,14 +652,17 @@ def _diverged(training: Training, good: Arrays, losses: dict[str, float], step: 
 def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[str]:
     """Put the training where the folder's newest checkpoint was; refuse what does not fit.
 
-    Returns what differs from the machine of before, on which the last bits depend.
+    Returns what a person should know: what differs from the machine of before, on which the last
+    bits depend, and a log that lost lines.
     """
     config = folder.read_config()
     before, now = ({**c.get("versions", {}), **c.get("machine", {})} for c in (config, new))
     before.setdefault("backend", "numpy float32")
     known = ("numpy", "processor", "cores", "threads", "backend")
     elsewhere = [k for k in known if before.get(k) != now[k]]
-    saved = folder.newest_checkpoint()
+    notes = []
+    if elsewhere:
+        notes.append(f"resuming with other {', '.join(elsewhere)}: the bits may differ")
     model = describe_model(training.model)
     was = config["model"]
     if was["name"] != model["name"] or was != model:
@@ -669,6 +698,7 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
             + ", ".join(f"{k} = {config['training'].get(k)}" for k in changed)
             + "; a run is resumed with the same settings (only epochs may grow)"
         )
+    saved = folder.newest_checkpoint(training.state.check, notes.append)
     if saved is None:  # stopped before the first checkpoint: begin again
         if folder.model.exists():
             raise ValueError(
@@ -676,7 +706,7 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
                 "continued; train into another folder"
             )
         folder.cut_log(0)
-        return elsewhere
+        return notes
     training.state.restore(saved)
     position = training.state.position
     if training.settings.epochs < position.epoch:
@@ -684,8 +714,13 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
             f"{folder.path} has done {position.epoch} epochs, more than the "
             f"{training.settings.epochs} asked for; a run cannot shrink"
         )
-    folder.cut_log(position.log_bytes)
+    missing = folder.cut_log(position.log_bytes)
+    if missing:
+        notes.append(
+            f"note: {folder.log} lacks {missing:,} bytes that it had at the checkpoint: lines are "
+            "lost, and the curves have a gap"
+        )
     _save_weights(training, folder)  # a crash may have come between the two files
     if position.batch == 0 and position.epoch > 0:
         _draw(training, folder)
-    return elsewhere
+    return notes

@@ -146,4 +146,6 @@ def save_losses(folder: RunFolder) -> bool:
 
 
 def _curve(entries: list[dict[str, Any]], name: str) -> tuple[list[int], list[float]]:
-    return [e["step"] for e in entries], [e["losses"][name] for e in entries]
+    """Steps and values of a loss; a damaged line may lack it."""
+    points = [(e["step"], e["losses"][name]) for e in entries if name in e["losses"]]
+    return [x for x, _ in points], [y for _, y in points]

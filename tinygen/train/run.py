@@ -19,7 +19,8 @@ from ..models import VAE, Model
 from ..models.prior import codes_of_seed
 from ..random import Generator
 from . import pictures
-from .checkpoint import build_model, read, weights_of
+from .checkpoint import stored_model, weights_of
+from .files import read
 from .folder import RunFolder
 
 Label = int | str  # a class by its number or its name
@@ -34,6 +35,7 @@ class Run:
         history: the entries of the log, one dict each.
         data: a description of what it was trained on.
         interrupted: whether training was stopped before its last epoch.
+        signal: the number of the signal that stopped it; 0 if none did, or before it was opened.
     """
 
     def __init__(
@@ -46,8 +48,10 @@ class Run:
         interrupted: bool = False,
         seconds: float = 0.0,
         seed: int = 0,
+        signal: int = 0,
     ) -> None:
-        self.model, self.folder, self.interrupted = model, folder, interrupted
+        self.model, self.folder = model, folder
+        self.interrupted, self.signal = interrupted, signal
         self.history = history or []
         self.data = data or {}
         self.seconds, self.seed = seconds, seed
@@ -282,7 +286,7 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         )
     saved = read(folder.model, "model")
     epoch = saved.metadata["epoch"]
-    model = build_model(saved.metadata["model"], Generator(config["training"]["seed"]))
+    model = stored_model(folder.model, saved, Generator(config["training"]["seed"]))
     if best:
         kept = folder.checkpoints / "best.safetensors"
         if not kept.exists():
@@ -292,12 +296,10 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
                 "measured (--evaluate-every)"
             )
         model.load_state_dict(weights_of(read(kept, "checkpoint")))
-    else:
-        model.load_state_dict(saved)
     model.eval()
+    source = {k: config["data"][k] for k in ("source", "options")}  # as it is now
     done = epoch >= config["training"]["epochs"]
-    data = {**saved.metadata["data"], "source": config["data"].get("source")}
     return Run(
-        model, folder=folder, history=folder.read_log(), data=data,
+        model, folder=folder, history=folder.read_log(), data={**saved.metadata["data"], **source},
         interrupted=not done, seed=config["training"]["seed"],
     )  # fmt: skip

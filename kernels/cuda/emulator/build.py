@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ...cache import cache_root, writable
+from ... import cache
 from ..runtime import Source
 
 HERE = Path(__file__).parent
@@ -62,30 +63,37 @@ def _digest(*texts: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def _folder() -> Path:
+    return cache.cache_root() / "emulated"
+
+
 @functools.cache
 def _prepared(*flags: str) -> tuple[str, ...]:
     """Where g++ finds emulator.h read already, which is half of a kernel's compiling time."""
     if "clang" in _version().lower():
         return ()
-    parent = writable(cache_root() / "emulated")
-    folder = parent / f"headers-{_digest(*flags)}"
-    if not (folder / "emulator.h.gch").is_file():
-        with tempfile.TemporaryDirectory(dir=parent) as scratch:
-            made = Path(scratch) / "emulator.h.gch"
-            header = ("-x", "c++-header", str(HERE / "emulator.h"))
-            _run("emulator.h", *FLAGS, *flags, *header, "-o", str(made))
-            folder.mkdir(exist_ok=True)
-            made.replace(folder / made.name)
+    stem, name = f"headers-{_digest(*flags)}", "emulator.h.gch"
+    path = cache.read_named(_folder(), stem)
+    if path is None:
+        made = cache.scratch() / f"{stem}.gch"
+        header = ("-x", "c++-header", str(HERE / "emulator.h"))
+        _run("emulator.h", *FLAGS, *flags, *header, "-o", str(made))
+        path = cache.write_named(_folder(), stem, made.read_bytes())
+    # g++ finds it by its name alone, in a folder that only this process writes to.
+    folder = cache.scratch() / stem
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        (folder / name).symlink_to(path.absolute())
     return (f"-I{folder}",)
 
 
 def library(stem: str, text: str, *flags: str, alone: bool = True) -> Path:
     """The shared library of a C++ text, from the cache or compiled now; `alone`, a kernel's."""
-    folder = writable(cache_root() / "emulated")
-    path = folder / f"{stem}-{_digest(text, *flags)}.so"
-    if path.is_file():
+    entry = f"{stem}-{_digest(text, *flags)}"
+    path = cache.read_named(_folder(), entry, ".so")
+    if path is not None:
         return path
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(dir=cache.scratch()) as scratch:
         source, unit, made = (Path(scratch) / f"{stem}{end}" for end in (".cpp", ".o", ".so"))
         source.write_text(text, encoding="utf-8")
         headers = (*(_prepared(*flags) if alone else ()), f"-I{HERE}")
@@ -94,8 +102,7 @@ def library(stem: str, text: str, *flags: str, alone: bool = True) -> Path:
         # engine's; and alone, so that a module has no variables but its kernels' own.
         bare = ("-nostartfiles",) if alone and sys.platform != "darwin" else ()
         _run(stem, *_LINK, *bare, str(unit), "-o", str(made))
-        made.replace(path)
-    return path
+        return cache.write_named(_folder(), entry, made.read_bytes(), ".so")
 
 
 _LINK = ("-shared", "-undefined", "dynamic_lookup") if sys.platform == "darwin" else ("-shared",)

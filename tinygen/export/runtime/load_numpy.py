@@ -1,4 +1,5 @@
 import base64
+import hashlib
 import json
 
 import numpy as np
@@ -6,7 +7,12 @@ from safetensors import safe_open
 
 with safe_open("model.safetensors", framework="numpy") as file:
     model, names = json.loads(file.metadata()["tinygen"]), file.keys()
+    said = file.metadata()["sha256"]  # of the file, with zeros in its place
     stored = {name: file.get_tensor(name).astype(np.float32) for name in names}
+
+with open("model.safetensors", "rb") as file:
+    zeros = file.read().replace(said.encode(), b"0" * 64, 1)
+assert hashlib.sha256(zeros).hexdigest() == said, "the file has changed since it was written"
 
 ACTIVATIONS = {
     "": lambda x, slope: x,
