@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import platform
-import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +21,6 @@ except ImportError:
 
 HELD = (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK)
 FAR = 2**30  # the byte that is locked on Windows, where a locked byte cannot be read
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]+\.tmp")
 
 
 class HeldError(BlockingIOError):
@@ -60,6 +57,8 @@ def holding(path: Path, *, wait: bool = False) -> Iterator[bool]:
     Gives whether the file system has locks. Raises HeldError if someone else holds it (after a
     while, where `wait` is set), OSError where the file cannot be made.
     """
+    import platform  # not when tinygen is imported
+
     while True:
         file = open(path, "a+b")  # noqa: SIM115  (closed below in each case)
         try:
@@ -139,13 +138,20 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file is named as `temporary` names them."""
+    parts = name.split(".")  # "", the target's own, 8 hexadecimal digits, "tmp"
+    ours = len(parts) > 3 and parts[0] == "" and parts[-1] == "tmp"
+    return ours and parts[-2] != "" and set(parts[-2]) <= set("0123456789abcdef")
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files below a folder that no living process writes to.
 
     Where the file system has no locks, they stay.
     """
     for path in folder.rglob(".*.tmp"):
-        if not TEMPORARY.fullmatch(path.name) or path.is_symlink() or not path.is_file():
+        if not is_temporary(path.name) or path.is_symlink() or not path.is_file():
             continue
         with contextlib.suppress(OSError):
             if fcntl is None:

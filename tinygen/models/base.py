@@ -35,6 +35,7 @@ class Model(nn.Module):
     conditional: ClassVar[bool] = False  # trained with labels
     generates: ClassVar[bool] = True  # draws images; a classifier does not
     higher_is_better: ClassVar[bool] = False  # of the figure that `validate` gives
+    unit: str = ""  # of that figure
     with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
     epochs: ClassVar[int] = 10  # defaults of a training
     batch_size: ClassVar[int] = 128
@@ -44,13 +45,9 @@ class Model(nn.Module):
     prior: str = "normal"  # of its latent codes, see prior.py
 
     def __init__(
-        self,
-        shape: Sequence[int],
-        classes: int | None,
-        latent: int,
-        rng: Generator | None,
+        self, shape: Sequence[int], classes: int | None, latent: int, rng: Generator | None,
         options: dict[str, Any],
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(
@@ -129,11 +126,6 @@ class Model(nn.Module):
     def noise(self, n: int, rng: Generator | None = None) -> Tensor:
         """n latent codes from the prior; code i does not depend on n."""
         return codes(self.prior, n, self.latent, rng or self.noise_rng)
-
-    @property
-    def unit(self) -> str:
-        """Of the figure that `validate` gives."""
-        return ""
 
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float | None:
         """A figure for held-out images, by default lower is better; None if there is none."""

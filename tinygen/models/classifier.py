@@ -37,6 +37,7 @@ class Classifier(Model):
     conditional = True
     generates = False
     higher_is_better = True
+    unit = "percent right"
     epochs = 8
     ema = 0.999
 
@@ -96,10 +97,6 @@ class Classifier(Model):
         loss.backward()
         optimizers["classifier"].step()
         return {"loss": loss.detach()}
-
-    @property
-    def unit(self) -> str:
-        return "percent right"
 
     @no_grad()
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:

@@ -74,6 +74,7 @@ class VAE(Model):
         }  # fmt: skip
         super().__init__(shape, classes, latent, rng, options)
         self.beta, self.likelihood, self.sigma, self.lr = beta, likelihood, sigma, lr
+        self.unit = "loss an image" if likelihood == "mse" else "nats an image"
         init = self.init_rng
         self.encoder = self.new_encoder(sizes)
         self.to_mu = nn.Dense(sizes[-1], latent, rng=init)
@@ -137,10 +138,6 @@ class VAE(Model):
     def reconstruct(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images decoded from the mean code of each image."""
         return self.generate(self.encode(x, labels)[0], labels)
-
-    @property
-    def unit(self) -> str:
-        return "loss an image" if self.likelihood == "mse" else "nats an image"
 
     @no_grad()
     def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:

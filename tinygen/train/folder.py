@@ -99,7 +99,7 @@ class RunFolder:
         """Whether the folder has only what a training leaves that stopped before config.json."""
         for path in self.path.iterdir():
             empty = path in (self.checkpoints, self.history) and path.is_dir()
-            ours = path == self.lock or lock.TEMPORARY.fullmatch(path.name)
+            ours = path == self.lock or lock.is_temporary(path.name)
             if not ours and not (empty and not any(path.iterdir())):
                 return False
         return True
