@@ -1,4 +1,4 @@
-"""Names of other libraries: each is answered with a name that exists, and none hides one of ours."""
+"""Names of other libraries: each is answered with one that exists, and none hides one of ours."""
 
 from __future__ import annotations
 

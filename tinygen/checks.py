@@ -249,7 +249,7 @@ def mutable(p: Primitive, args: tuple[Any, ...]) -> None:
     for i, x in enumerate(args):
         if p.arg(i) in p.mutates and not isinstance(x, Tensor):
             raise TypeError(
-                f"{called(p.name)}: it writes into {p.arg(i)}, which is {type(x).__name__}; "
+                f"{p.name}: it writes into {p.arg(i)}, which is {type(x).__name__}; "
                 "expected a tensor"
             )
 
