@@ -456,11 +456,10 @@ def numpy_function_of_a_tensor() -> None:
     x = leaf(1.0, 2.0)
     try:
         y = np.exp(x)
-    except TypeError as error:
-        assert "ufunc" in str(error)
-    else:
-        y.sum().backward()
-        np.testing.assert_allclose(x.grad.numpy(), np.exp([1.0, 2.0]), rtol=1e-5)
+    except TypeError:
+        return
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.exp([1.0, 2.0]), rtol=1e-5)
 
 
 @told(TypeError, "mean")

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import backend as backends
+from . import spelling
 from .backend import Array, Backend, DeviceError
 from .graph import Node, clock, state
-from .spelling import called, options
+from .spelling import called
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
     empty = inspect.Parameter.empty
     lacking = [k for k, v in p.defaults.items() if v is empty and k not in static]
     if unknown:
-        raise options(called(p.name), static, p.defaults)
+        raise spelling.options(called(p.name), static, p.defaults)
     if lacking:
         raise TypeError(
             f"{called(p.name)}: missing option {', '.join(lacking)}; it takes "
