@@ -363,7 +363,10 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
     return [x.node for x in inputs]
 
 
-_PARTS = """spelling primitive graph tensor ops testing checks plan backend random""".split()
+_PARTS = (
+    "primitive", "graph", "tensor", "ops", "testing", "checks", "plan", "backend", "random",
+    "spelling",
+)  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in _PARTS))
 
 
