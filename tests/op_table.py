@@ -240,8 +240,8 @@ add(
     call=lambda x, n: tg.power(x, n), ulps=128, view=True,  # x ** 1 is x
     edges=(sample(np.array([-1.5, 0.0, 2.0]), n=2), sample(np.array([0.0, 1.0]), n=3)),
     errors=(
-        Bad((INT,), TypeError, r"power_n: expected floating-point values", {"n": 3}),
-        Bad((VEC,), TypeError, r"power_xy: dtypes do not mix", {"n": np.ones(3)}),
+        Bad((INT,), TypeError, r"power: expected floating-point values", {"n": 3}),
+        Bad((VEC,), TypeError, r"power: dtypes do not mix", {"n": np.ones(3)}),
     ),
 )  # fmt: skip
 
@@ -297,7 +297,7 @@ add(
         Bad((MAT,), ValueError, r"sum: axis \(0, 0\) names an axis twice", {"axis": (0, 0)}),
         Bad((MAT, 0), TypeError, r"sum: axis given both by position and by name", {"axis": 1}),
         Bad((MAT, 0, True, 1), TypeError, r"sum: 4 arguments, expected at most 3"),
-        Bad((MAT,), TypeError, r"sum: unknown option dim; it takes axis, keepdims", {"dim": 1}),
+        Bad((MAT,), TypeError, r"sum: unknown option dim; write axis for dim", {"dim": 1}),
         Bad((), TypeError, r"sum: 0 arguments, expected 1 \(x\)"),
     ),
 )  # fmt: skip
@@ -519,7 +519,7 @@ _JOIN_ERRORS = (
     Bad((), ValueError, r"concatenate: no tensors given"),
     Bad((MAT, VEC), ValueError, r"concatenate: shapes \(2, 3\), \(3,\) differ outside axis 0"),
     Bad((MAT, MAT.T), ValueError, r"concatenate: shapes \(2, 3\), \(3, 2\) differ outside axis 0"),
-    Bad((VEC, np.ones(3)), TypeError, r"concat: dtypes do not mix: xs\[0\] .* xs\[1\]"),
+    Bad((VEC, np.ones(3)), TypeError, r"concatenate: dtypes do not mix: xs\[0\] .* xs\[1\]"),
     Bad((VEC, VEC), ValueError, r"concatenate: axis 1 does not fit", {"axis": 1}),
 )
 add("concat", lambda *xs, axis: np.concatenate(xs, axis), _joined(new=False))
@@ -741,7 +741,7 @@ add(
             r"matmul: inner dimensions differ: x \(4, 3\) @ y \(5, 2\); expected "
             r"x.shape\[-1\] == y.shape\[-2\]"),
         Bad((VEC, 2.0), ValueError, r"matmul: .* a 0-d operand"),
-        Bad((MAT, np.ones((3, 2))), TypeError, r"matmul_nd: dtypes do not mix"),
+        Bad((MAT, np.ones((3, 2))), TypeError, r"matmul: dtypes do not mix"),
     ),
 )  # fmt: skip
 
@@ -983,8 +983,8 @@ def _conv_errors(who: str, taking: str) -> tuple[Bad, ...]:
             {"padding": "full"}),
         Bad((_IMAGE, _KERNEL), ValueError, rf"{who}: padding is \(1, -1\); .* counts >= 0",
             {"padding": (1, -1)}),
-        Bad((_IMAGE, _KERNEL.astype(float)), TypeError, r"conv2d_..: dtypes do not mix"),
-        Bad((_IMAGE.astype(int), _KERNEL.astype(int)), TypeError, r"conv2d_..: expected floating"),
+        Bad((_IMAGE, _KERNEL.astype(float)), TypeError, r"conv.*2d: dtypes do not mix"),
+        Bad((_IMAGE.astype(int), _KERNEL.astype(int)), TypeError, r"conv.*2d: expected floating"),
     )  # fmt: skip
 
 
@@ -1132,7 +1132,7 @@ for _name, _reference in {
                 {"kernel": 5}),
             Bad((_IMAGE,), ValueError, rf"{_name}: padding .* makes windows without a pixel",
                 {"kernel": 2, "padding": 2}),
-            Bad((_IMAGE.astype(int),), TypeError, rf"{_name}_nd: expected floating", {"kernel": 2}),
+            Bad((_IMAGE.astype(int),), TypeError, rf"{_name}: expected floating", {"kernel": 2}),
         ),
     )  # fmt: skip
 

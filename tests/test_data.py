@@ -104,6 +104,20 @@ def wait_for_no_threads():
     assert not threads()
 
 
+def test_batches_come_where_no_thread_can_be_started(monkeypatch):
+    toy = dataset(100)
+    expected = [b.images for b in toy.batches(10, seed=0, epoch=0)]
+
+    def no_threads(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_threads)
+    for ahead in (toy.batches(10, seed=0, epoch=0), toy.batches(10, seed=0, epoch=0, prefetch=3)):
+        found = [b.images for b in ahead]
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+        ahead.close()
+
+
 def test_thread_ends_when_consumed_closed_or_dropped():
     toy = dataset(100)
     list(toy.batches(10, seed=0, epoch=0))

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from strategies import AVAILABLE
+
+import tinygen as tg
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 STEPS = sorted((EXAMPLES / "steps").glob("*.py"))
@@ -22,6 +25,52 @@ LONGER = pytest.mark.slow
 SHORTER = {"14": ("64, 500, 64", "64, 100, 64"), "15": ("= 800, 128", "= 100, 128")}
 # On a machine with other work, two BLAS threads wait for each other at every small product.
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+
+
+def percentages(text):
+    return [int(found) for found in re.findall(r"(\d+)%", text)]
+
+
+def says_06(out):
+    value, guarded, alone = out.split("mask * log(x):")[1].splitlines()[:3]
+    assert "nan" in value
+    assert "[0.5, 1.0, 0.0, 0.0], by tinygen's guarded rule" in guarded
+    assert "nan" in alone
+
+
+def says_13(out):
+    assert out.count("slope of the generator's loss") == 4
+    apart = [float(found) for found in re.findall(r"differ by ([\d.]+)", out)]
+    assert apart[0] > 0.8
+    assert apart[-1] < 0.3
+
+
+def says_15(out):
+    least, most = re.search(r"score from (\S+) to (\S+)", out).groups()
+    assert float(least) < float(most)
+
+
+def says_17(out):
+    share = {k: float(v) for k, v in re.findall(r"   (\w+) +(\d\.\d\d)\n", out)}
+    assert 0.6 < share["slant"] < 1
+    assert 0.05 < share["scale"] < 0.5  # a little
+    assert max(share["rotation"], share["thickness"]) < 0.3
+
+
+def says_18(out):
+    first, second = re.findall(r"last loss ([\d.]+)", out)
+    assert float(first) == pytest.approx(float(second), rel=1e-3)
+    assert all(share <= 100 for share in percentages(out))
+    alone, limit = map(float, re.findall(r"([\d.]+) ms (?:in calls|at the limits)", out))
+    assert limit <= alone + 0.01
+
+
+def says_19(out):
+    (wrong,) = percentages(out.split("no first barrier:")[1].split("wrong")[0])
+    assert wrong > 50
+
+
+SAYS = {name[-2:]: says for name, says in list(globals().items()) if name.startswith("says_")}
 
 
 def step(number):
@@ -78,6 +127,7 @@ def test_step_runs(path, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert done.stderr == ""
+    SAYS.get(path.name[:2], str)(done.stdout)
     names = [p.name for p in tmp_path.rglob("*.png")]
     if ".save(" not in text:
         assert not names
@@ -89,6 +139,88 @@ def test_step_runs(path, tmp_path):
     assert picture.shape[1] >= 100
     assert picture.std() > 10
     assert len(np.unique(picture)) > 5
+
+
+# ---- what the exercises find ---------------------------------------------------------------------
+
+
+def module(number, *changes):
+    """A step as a module, with some of its text changed as an exercise asks."""
+    text = step(number).read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    namespace = {"__name__": f"step_{number}"}
+    exec(compile(text, str(step(number)), "exec"), namespace)
+    return namespace
+
+
+@pytest.mark.quick
+def test_a_digit_of_pi_costs_a_hundred_times_the_points():
+    def spread(n):
+        found = []
+        for seed in range(10):
+            x, y = tg.random.Generator(seed).uniform((2, n)).numpy()
+            found.append(4 * np.mean(x * x + y * y < 1))
+        return np.std(found)
+
+    assert 4 < spread(100) / spread(10_000) < 25
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(("rate", "loss"), [(0.1, 0.3), (0.2, 0.3), (0.25, 0.3), (0.3, np.inf)])
+def test_the_line_jumps_to_and_fro_before_it_explodes(rate, loss, capsys):
+    line = module("08", ("RATE = 0.05", f"RATE = {rate}"))["line"]
+    with np.errstate(all="ignore"):
+        line(tg.random.Generator(0).stream("line"))
+    rows = re.findall(r"loss +(\S+) +parameters (\S+)", capsys.readouterr().out)
+    last = float(rows[-1][0])
+    assert last < loss if np.isfinite(loss) else not last < 1e6
+    jumps = np.sign(np.diff([float(a) for _, a in rows[:6]]))
+    assert (len(set(jumps)) == 2) == (rate >= 0.2)
+
+
+@pytest.mark.quick
+def test_only_adam_notices_that_the_ravine_is_turned():
+    flat, turned = (module("09", ("ANGLE = 0", f"ANGLE = {angle}")) for angle in (0, 45))
+    for make, notices in (
+        (lambda p: tg.optim.SGD(p, lr=0.06), False),
+        (lambda p: tg.optim.SGD(p, lr=0.03, momentum=0.8), False),
+        (lambda p: tg.optim.Adam(p, lr=0.12), True),
+    ):
+        paths = [ravine["descend"](make) for ravine in (flat, turned)]
+        np.testing.assert_allclose(paths[1][0], [-2.0, 0.4], rtol=1e-6)
+        assert (np.abs(paths[0] - paths[1]).max() > 0.05) == notices
+
+
+@pytest.mark.quick
+def test_a_generator_that_is_seen_through_is_left_the_slope_of_one_loss(capsys):
+    change = ("1500, 128, 0, (0, 100, 500, 1500)", "0, 128, 200, (0,)")
+    module("13", change)["main"]()
+    slopes = re.search(r"minimax (\S+), non_saturating (\S+)", capsys.readouterr().out).groups()
+    assert float(slopes[1]) > 10 * float(slopes[0])
+
+
+@pytest.mark.slow
+def test_the_penalty_holds_the_range_of_the_critics_score():
+    spans = []
+    for penalty in ("0", "10"):
+        ring = module("15", ("= 800, 128, 3, 0.1", f"= 100, 128, 3, {penalty}"))
+        critics = []
+        ring["train"](0, lambda _step, _samples, critic, kept=critics: kept.append(critic))
+        score = critics[-1](ring["ring"](500, tg.random.Generator(2))).numpy()
+        zero = critics[-1](np.zeros((1, 2), np.float32)).numpy()
+        spans.append(np.abs(score - zero).max())
+    assert spans[0] > 5 * spans[1]
+
+
+@pytest.mark.skipif("emulated" not in AVAILABLE, reason="no C++ compiler for the emulated GPU")
+def test_the_other_barrier_and_the_swapped_load_of_the_kernel(capsys):
+    swapped = ("int i = threadIdx.y, j = threadIdx.x;", "int i = threadIdx.x, j = threadIdx.y;")
+    module("19", ('32, "first"', '32, "second"'), swapped)
+    out = capsys.readouterr().out
+    assert float(re.search(r"largest error (\S+)", out).group(1)) < 1e-4
+    assert percentages(out.split("no second barrier:")[1].split("wrong")[0])[0] > 50
 
 
 def test_readme_lists_every_step():

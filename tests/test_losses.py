@@ -445,7 +445,7 @@ CASES: dict[str, tuple[Any, int]] = {
     "l1": (losses.l1, 2),
     "cross_entropy": (lambda x: losses.cross_entropy(x, np.array([0, 2, 1, 1])), 1),
     "gaussian_kl": (losses.gaussian_kl, 2),
-    "bernoulli_nll": (losses.bernoulli_nll, 2),
+    "bernoulli_nll": (lambda x, y: losses.bernoulli_nll(x, tg.sigmoid(y)), 2),
     "gaussian_nll": (losses.gaussian_nll, 3),
     "reparameterise": (lambda m, v: losses.reparameterise(m, v, Generator(0)), 2),
     "vae": (lambda x, m, v: losses.vae(x, np.full(BATCH, 0.3), m, v, 0.5), 3),

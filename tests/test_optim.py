@@ -154,7 +154,7 @@ def test_update_between_forward_and_backward_is_noticed() -> None:
     x = tg.tensor([[1.0, 2.0]], requires_grad=True)
     y = net(x).sum()
     optimizer.step([p.ones_like() for p in net.parameters()])
-    with pytest.raises(RuntimeError, match=r"'0\.weight'.*changed in place by sgd_step"):
+    with pytest.raises(RuntimeError, match=r"'0\.weight'.*changed in place by SGD.step"):
         y.backward()
 
 

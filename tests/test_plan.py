@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -290,6 +291,20 @@ def test_a_plan_prints():
         compile(source, "the loops", "exec")
         assert "# leaky_relu" in source
         assert "# matmul_nd+add+tanh, " in source
+
+
+def test_no_share_of_a_limit_is_above_all_of_it():
+    """Small arrays lie in a cache: memory is not what limits them."""
+    for rows, columns in ((4, 8), (64, 256), (256, 1024)):
+        w, x = nn.Parameter(batch(1, (columns, columns))), tg.tensor(batch(2, (rows, columns)))
+        step = tg.compile(lambda x, w=w: tg.relu(x @ w).sum() + (x * 2.0).mean())
+        step(x)
+        lines = str(step.plan).splitlines()
+        shares = [int(found) for line in lines for found in re.findall(r" (\d+)%", line)]
+        assert all(share <= 100 for share in shares)
+        assert any("  cache" in line for line in lines)
+        alone, limit = map(float, re.findall(r"([\d.]+) ms (?:in calls|at the limits)", lines[-1]))
+        assert limit <= alone + 0.01
 
 
 def test_compile_takes_a_function():

@@ -191,9 +191,11 @@ def test_to_python() -> None:
         len(tg.tensor(1.0))
     with pytest.raises(TypeError, match=r"no length"):
         list(tg.tensor(1.0))
-    for turn in (Tensor.item, float, int, bool):
+    for turn in (Tensor.item, float, int):
         with pytest.raises(ValueError, match=r"item: the tensor has shape \(2,\); expected one"):
             turn(f32(1, 2))
+    with pytest.raises(ValueError, match=r"shape \(2,\) is no condition.*tg\.where"):
+        bool(f32(1, 2))
 
 
 def test_to_numpy() -> None:

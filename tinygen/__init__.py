@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import data, images, losses, nn, ops, optim, random, testing
+from . import data, images, losses, nn, ops, optim, random, spelling, testing
 from .backend import DeviceError, show_config, use_backend
 from .conventions import conventions
 from .graph import grad, no_grad
@@ -28,7 +28,7 @@ def __getattr__(name: str) -> ModuleType:
     """tinygen.metrics, models and train are imported when they are first asked for."""
     if name in ("metrics", "models", "train"):
         return import_module(f"tinygen.{name}")
-    raise AttributeError(f"module 'tinygen' has no attribute {name!r}")
+    raise spelling.unknown("module 'tinygen'", name, spelling.TINYGEN)
 
 
 __all__ = [

@@ -15,13 +15,16 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import backend as backends
+from . import spelling
 from .backend import Array, Backend, DeviceError
 from .graph import Node, clock, state
+from .spelling import called
 from .tensor import Tensor
 
 if TYPE_CHECKING:
@@ -49,8 +52,14 @@ def declaration(p: Primitive, taken: bool) -> None:
         raise ValueError(f"a primitive called {p.name!r} is registered already")
 
 
-def rules(p: Primitive, given: Sequence[str]) -> None:
+def rules(p: Primitive, given: Sequence[str], unnamed: Sequence[Any] = ()) -> None:
     """Refuse rules for a primitive that writes, for unknown arguments, and a missing rule."""
+    if unnamed:
+        names = ", ".join(f"{a}=lambda g: ..." for a in p.args if a not in p.nondiff)
+        raise TypeError(
+            f"{p.name}.vjp: {len(unnamed)} rules without a name; name the argument that each "
+            f"belongs to: {p.name}.vjp({names})"
+        )
     if p.mutates:
         raise TypeError(
             f"{p.name}: it writes into {', '.join(sorted(p.mutates))}, and a primitive that "
@@ -95,13 +104,13 @@ def by_position(p: Primitive, extra: tuple[Any, ...], static: dict[str, Any]) ->
     """Static arguments given by position, in the order of the declaration, joined with the rest."""
     if len(extra) > len(p.defaults):
         raise TypeError(
-            f"{p.name}: {len(p.args) + len(extra)} arguments, expected at most "
+            f"{called(p.name)}: {len(p.args) + len(extra)} arguments, expected at most "
             f"{len(p.args) + len(p.defaults)} ({', '.join([*p.args, *p.defaults])})"
         )
     named = dict(zip(p.defaults, extra, strict=False))
     if named.keys() & static.keys():
         twice = ", ".join(sorted(named.keys() & static.keys()))
-        raise TypeError(f"{p.name}: {twice} given both by position and by name")
+        raise TypeError(f"{called(p.name)}: {twice} given both by position and by name")
     return {**named, **static}
 
 
@@ -111,7 +120,7 @@ def frozen(p: Primitive, name: str, value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(frozen(p, name, v) for v in value)
     if value.__hash__ is None:
-        raise TypeError(f"{p.name}: {name} is {value!r}; expected a number or a tuple")
+        raise TypeError(f"{called(p.name)}: {name} is {value!r}; expected a number or a tuple")
     return value
 
 
@@ -119,21 +128,22 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
     """Everything that is checked about a call, once a signature; returns the backend it runs on."""
     if not p.variadic and len(args) < p.required:
         raise TypeError(
-            f"{p.name}: {len(args)} arguments, expected {p.required} ({', '.join(p.args)})"
+            f"{called(p.name)}: {len(args)} arguments, expected {p.required} ({', '.join(p.args)})"
         )
     unknown = [name for name in static if name not in p.defaults]
     empty = inspect.Parameter.empty
     lacking = [k for k, v in p.defaults.items() if v is empty and k not in static]
-    if unknown or lacking:
-        problem = "unknown option " if unknown else "missing option "
+    if unknown:
+        raise spelling.options(called(p.name), static, p.defaults)
+    if lacking:
         raise TypeError(
-            f"{p.name}: {problem}{', '.join(unknown or lacking)}; it takes "
-            f"{', '.join(p.defaults) or 'no options'}"
+            f"{called(p.name)}: missing option {', '.join(lacking)}; it takes "
+            f"{', '.join(p.defaults)}"
         )
     for i, x in enumerate(args):
         if x is None and p.arg(i) not in p.optional:
             raise TypeError(
-                f"{p.name}: {p.arg(i)} is None; expected a tensor, an array or a number"
+                f"{called(p.name)}: {p.arg(i)} is None; expected a tensor, an array or a number"
             )
     backend = backend_of(p, args)
     if p.mutates:
@@ -145,8 +155,8 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
             np.broadcast_shapes(*(np.shape(x) for x in args))
         except ValueError:
             raise ValueError(
-                f"{p.name}: shapes do not broadcast: {describe(p, args)}; expected equal sizes "
-                "(or 1) counted from the last axis; reshape one of them"
+                f"{called(p.name)}: shapes do not broadcast: {describe(p, args)}; expected equal "
+                "sizes (or 1) counted from the last axis; reshape one of them"
             ) from None
     if p.checker is not None:
         checker, wanted = p.checker
@@ -165,7 +175,7 @@ def backend_of(p: Primitive, args: tuple[Any, ...]) -> Backend:
     if len(found) > 1:
         (a, x), (b, y) = list(found.items())[:2]
         raise DeviceError(
-            f"{p.name}: {x} is on {a!r} and {y} on {b!r}; move one with {y}.to({a!r}) or "
+            f"{called(p.name)}: {x} is on {a!r} and {y} on {b!r}; move one with {y}.to({a!r}) or "
             f"{x}.to({b!r})"
         )
     return backends.get(next(iter(found))) if found else backends.current()
@@ -179,13 +189,13 @@ def _dtypes(p: Primitive, args: tuple[Any, ...]) -> None:
     weak_float = any(x.__class__ is float for x in free)
     if len(floats) > 1 or ((floats or weak_float) and kinds - floats):
         raise TypeError(
-            f"{p.name}: dtypes do not mix: {describe(p, args)}; expected one floating-point "
-            "dtype; convert one side, for example x.astype('float32')"
+            f"{called(p.name)}: dtypes do not mix: {describe(p, args)}; expected one "
+            "floating-point dtype; convert one side, for example x.astype('float32')"
         )
     if p.floats and kinds - floats:
         raise TypeError(
-            f"{p.name}: expected floating-point values, got {describe(p, args)}; convert with "
-            "x.astype('float32')"
+            f"{called(p.name)}: expected floating-point values, got {describe(p, args)}; convert "
+            "with x.astype('float32')"
         )
 
 
@@ -240,8 +250,8 @@ def mutable(p: Primitive, args: tuple[Any, ...]) -> None:
     for i, x in enumerate(args):
         if p.arg(i) in p.mutates and not isinstance(x, Tensor):
             raise TypeError(
-                f"{p.name}: it writes into {p.arg(i)}, which is {type(x).__name__}; expected a "
-                "tensor"
+                f"{p.name}: it writes into {p.arg(i)}, which is {type(x).__name__}; "
+                "expected a tensor"
             )
 
 
@@ -252,8 +262,8 @@ def recorded(p: Primitive, args: tuple[Any, ...]) -> None:
         made = None if node is None else node.primitive
         if made is not None and (state.recording or p.arg(i) in p.mutates):
             raise ValueError(
-                f"{p.name}: {p.arg(i)} {x.shape} was recorded for a gradient (it is the result of "
-                f"{made.name}), which an in-place change would make wrong; give "
+                f"{called(p.name)}: {p.arg(i)} {x.shape} was recorded for a gradient (it is the "
+                f"result of {called(made.name)}), which an in-place change would make wrong; give "
                 f"{p.arg(i)}.detach()"
             )
 
@@ -271,25 +281,39 @@ def stale(p: Primitive, node: Node, saved: list[Any]) -> None:
             name = "ans" if kind == "ans" else p.arg(i)
             label = f" (parameter {v.name!r})" if isinstance(v, Tensor) and v.name else ""
             raise RuntimeError(
-                f"{p.name}: its saved {name}{label} of shape {array.shape} was changed in place by "
-                f"{change[1]} after it was used; compute the gradient before the update, or run "
-                "the forward pass again"
+                f"{called(p.name)}: its saved {name}{label} of shape {array.shape} was changed in "
+                f"place by {called(change[1])} after it was used; compute the gradient before the "
+                "update, or run the forward pass again"
             )
 
 
 # ---- differentiating -----------------------------------------------------------------------------
 
 
-def released(p: Primitive) -> RuntimeError:
+def released(p: Primitive, node: Node) -> RuntimeError:
+    """A second pass through a node: of the same result, or of one that shares a part with it."""
+    first = state.first
+    part = first is not None and first.recipe.__class__ is int  # one of several outputs
+    again = node is first or (part and node in first.parents)  # type: ignore[union-attr]
+    cure = (
+        "to differentiate a result twice, call the first pass with retain_graph=True, or compute "
+        "the result again"
+        if again
+        else "that pass went through a part that this result is made from, too. If it should not "
+        "train that part (as a discriminator's loss should not train the generator), give it "
+        "x.detach() of the part: D(fake.detach()). If both losses should, add them and call "
+        "backward once, or call the earlier pass with retain_graph=True"
+    )
+    where = f", at {node.line}" if node.line else ""
     return RuntimeError(
-        f"{p.name}: the values saved for this gradient were released by an earlier backward pass; "
-        "call it with retain_graph=True to differentiate twice"
+        f"{called(p.name)}: the values saved for this gradient were released by an earlier "
+        f"backward pass{where}; {cure}"
     )
 
 
 def rule_shape(p: Primitive, i: int, met: Any, expected: Any) -> RuntimeError:
     return RuntimeError(
-        f"{p.name}: the rule for {p.arg(i)!r} returned shape {met}, the argument has shape "
+        f"{called(p.name)}: the rule for {p.arg(i)!r} returned shape {met}, the argument has shape "
         f"{expected}"
     )
 
@@ -307,8 +331,10 @@ def output(who: str, y: Any, g: Any) -> None:
     """Refuse an output without a node, and one that needs a cotangent and has none."""
     if not isinstance(y, Tensor) or y.node is None:
         raise ValueError(
-            f"{who}: the output {y!r} was not made from any tensor with requires_grad=True, or was "
-            "made under no_grad; nothing to differentiate"
+            f"{who}: the output {y!r:.200} carries no gradient: it was not made from any tensor "
+            "with requires_grad=True, or was made under no_grad() or from detach(), numpy() or "
+            "item(), or is a gradient that was computed without create_graph=True (give it to the "
+            "first grad or backward to differentiate twice)"
         )
     if g is None and y.size != 1:
         raise ValueError(
@@ -337,8 +363,39 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
     return [x.node for x in inputs]
 
 
-_PARTS = ("primitive", "graph", "tensor", "ops", "testing", "checks", "plan", "backend", "random")
+_PARTS = (
+    "primitive", "graph", "tensor", "ops", "testing", "checks", "plan", "backend", "random",
+    "spelling",
+)  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in _PARTS))
+
+
+_PACKAGES = (str(Path(np.__file__).parent), str(Path(__file__).parent))
+_within: dict[str, bool] = {}  # by file: whether it is of tinygen or NumPy
+
+
+class CalledAt(NamedTuple):
+    """A place in a program; which line it is, is found out when it is printed."""
+
+    code: CodeType
+    instruction: int
+
+    def __str__(self) -> str:
+        line = list(self.code.co_positions())[self.instruction // 2][0]
+        return f"{self.code.co_filename}:{line}"
+
+
+def called_at() -> CalledAt:
+    """Where the program of a person (the innermost frame outside tinygen and NumPy) stands."""
+    frame: Any = sys._getframe(2)
+    while True:
+        file = frame.f_code.co_filename
+        inside = _within.get(file)
+        if inside is None:
+            inside = _within[file] = file.startswith(_PACKAGES)
+        if not inside or frame.f_back is None:
+            return CalledAt(frame.f_code, frame.f_lasti)
+        frame = frame.f_back
 
 
 def user_line() -> str:
@@ -540,6 +597,45 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None) -> None:
         raise ValueError(f"linear: b {b.shape} does not fit w {w.shape}; expected ({w.shape[1]},)")
 
 
+def _channels_first(shape: tuple[int, ...], channels: int) -> bool:
+    """Whether (n, a, b, c) must be images with `channels` before the height and the width."""
+    return shape[1] == channels and (shape[1] != shape[2] or shape[2] == shape[3])
+
+
+def features_elsewhere(shape: tuple[int, ...], features: int, images: bool) -> str:
+    """The next step where a layer does not find its `features` on the last axis of its input."""
+    first = "images are (n, height, width, channels) here: "
+    if not images and len(shape) > 2 and math.prod(shape[1:]) == features:
+        return "add nn.Flatten() first"
+    if len(shape) == 4 and _channels_first(shape, features):
+        return f"{first}x.transpose(0, 2, 3, 1)"
+    if images and len(shape) == 3 and features == shape[0] != 1:
+        return f"{first}x.transpose(1, 2, 0).expand_dims(0)"
+    if images and len(shape) == 3 and features == 1:
+        return f"{first}x.expand_dims(-1)"
+    if images and len(shape) == 2:
+        return f"{first}nn.Reshape(height, width, {features}) makes them of rows"
+    if len(shape) == 2 and shape[0] == features:
+        return "samples are rows here: x.T"
+    if len(shape) == 1 and features == 1:
+        return "x.expand_dims(-1)"
+    return f"the sizes differ: change the layer before it, or the {features} of this one"
+
+
+def channels_elsewhere(x: tuple[int, ...], w: tuple[int, ...], per_group: int, groups: int) -> str:
+    """The next step where images, or a kernel, come with the channels before the sizes."""
+    takes = w[2] * (groups if per_group == 2 else 1)
+    other = w[1] * groups if per_group == 2 else w[0]  # of (out, in, h, w) and (in, out, h, w)
+    if _channels_first(x, takes):
+        return "; images are (N, H, W, C) here: x.transpose(0, 2, 3, 1)"
+    turned = other != x[3] and _channels_first(x, other)
+    if w[0] != w[1] and w[2] == w[3] and (turned or other == x[3]):
+        order = "2, 3, 1, 0" if per_group == 2 else "2, 3, 0, 1"
+        images = "x.transpose(0, 2, 3, 1) and " if turned else ""
+        return f"; sizes come before channels here: {images}w.transpose({order})"
+    return ""
+
+
 def _integers(name: str, indices: Array) -> None:
     kind = np.result_type(getattr(indices, "dtype", indices))
     if kind.kind not in "iu":
@@ -582,7 +678,9 @@ def label_range(labels: Array, classes: int) -> None:
     """Refuse labels outside [0, classes): checked at each call, since it depends on the values."""
     low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
     if low < 0 or high >= classes:
-        raise ValueError(f"one_hot: labels from {low} to {high}, expected from 0 to {classes - 1}")
+        hint = "; classes count from 0: labels - 1" if (low, high) == (1, classes) else ""
+        what = f"labels from {low} to {high}, expected from 0 to {classes - 1}"
+        raise ValueError(f"one_hot: {what}{hint}")
 
 
 def index(shape: tuple[int, ...], items: Sequence[Any]) -> None:

@@ -30,6 +30,7 @@ class _State(threading.local):
 
     recording = True
     observer: Callable[..., None] | None = None  # called after every operation, see testing.py
+    first: Node | None = None  # where the backward pass that is going on began
     pulling: Node | None = None  # the node whose rules are running, while an observer watches
 
 
@@ -66,7 +67,9 @@ class Node:
         self.shape = shape
         self.number = next(clock)
         self.grad: Tensor | None = None
-        self.line: str | None = None  # where the user called, known while an observer watches
+        # Where the user called: known while an observer watches. Of a node whose saved values are
+        # gone, where the backward pass was called that released them.
+        self.line: Any = None
 
 
 def leaf_node(shape: tuple[int, ...]) -> Node:
@@ -125,13 +128,16 @@ def _on_path(order: list[Node], targets: set[Node]) -> set[Node]:
 
 @np.errstate(all="ignore")
 def _pull_back(
-    cotangents: dict[Node, Any], targets: set[Node] | None, create_graph: bool, retain: bool
+    cotangents: dict[Node, Any], targets: set[Node] | None, create_graph: bool, called_at: Any
 ) -> dict[Node, Any]:
-    """Cotangents of `targets` (of every leaf where None), given those of the outputs."""
+    """Cotangents of `targets` (of every leaf where None), given those of the outputs.
+
+    Saved values are kept where `called_at` is None; else it is noted in the nodes, for messages.
+    """
     order = _reachable(cotangents)
     needed = None if targets is None else _on_path(order, targets)
-    outer = state.pulling, state.recording
-    state.recording = create_graph
+    outer = state.pulling, state.recording, state.first
+    state.recording, state.first = create_graph, next(iter(order), None)
     try:
         for node in order:
             primitive = node.primitive
@@ -146,10 +152,10 @@ def _pull_back(
             for parent, g_parent in primitive.pull(node, g, needed):
                 before = cotangents.get(parent)
                 cotangents[parent] = g_parent if before is None else before + g_parent
-            if not retain:
-                node.saved = None
+            if called_at is not None:
+                node.saved, node.line = None, called_at
     finally:
-        state.pulling, state.recording = outer
+        state.pulling, state.recording, state.first = outer
     return cotangents
 
 
@@ -202,7 +208,7 @@ def grad(
     targets = set(nodes)
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(ys, [None] * len(ys) if gs is None else list(gs), "grad")
-    found = _pull_back(seeds, targets, create_graph, retain)
+    found = _pull_back(seeds, targets, create_graph, None if retain else checks.called_at())
     return tuple(found[n] if n in found else x.zeros_like() for n, x in zip(nodes, xs, strict=True))
 
 
@@ -219,7 +225,8 @@ def backward(
 
     targets = None if inputs is None else set(checks.nodes_of("backward", inputs))
     retain = create_graph if retain_graph is None else retain_graph
-    found = _pull_back(_seeds([output], [grad], "backward"), targets, create_graph, retain)
+    seeds = _seeds([output], [grad], "backward")
+    found = _pull_back(seeds, targets, create_graph, None if retain else checks.called_at())
     given: set[int] = set()  # storages already handed out: no two .grad share memory
     for node, g in found.items():
         if targets is not None and node not in targets:

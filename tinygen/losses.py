@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import ops
+from . import ops, spelling
 from .graph import grad, no_grad
+from .nn.layers import BatchNorm
+from .nn.module import Module
 from .ops.elementwise import full_like
 from .primitive import fused
 from .random import Generator
+from .spelling import spelled
 from .tensor import Tensor, as_tensor
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -66,6 +69,9 @@ def _per_sample(who: str, terms: Tensor) -> Tensor:
     return ops.sum(terms) * (1 / terms.shape[0])
 
 
+_SLACK = 0.05  # by which values may leave [0, 1], as those of images made smaller do
+
+
 # ---- plain losses --------------------------------------------------------------------------------
 
 
@@ -75,6 +81,7 @@ def bce_logits_terms(logits: Tensor, targets: Tensor) -> Tensor:
     return ops.softplus(logits) - logits * targets
 
 
+@spelled
 def bce_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Tensor:
     """Binary cross-entropy: -t log sigmoid(l) - (1 - t) log(1 - sigmoid(l)), in nats.
 
@@ -98,6 +105,7 @@ def bce_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Tenso
     return _reduced(who, bce_logits_terms(*_same(who, logits=logits, targets=targets)), reduction)
 
 
+@spelled
 def mse(prediction: Any, target: Any, reduction: str = "mean") -> Tensor:
     """Squared error (prediction - target)^2, reduced over all elements.
 
@@ -108,6 +116,7 @@ def mse(prediction: Any, target: Any, reduction: str = "mean") -> Tensor:
     return _reduced("mse", ops.square(x - y), reduction)
 
 
+@spelled
 def l1(prediction: Any, target: Any, reduction: str = "mean") -> Tensor:
     """Absolute error |prediction - target|, reduced over all elements.
 
@@ -118,6 +127,7 @@ def l1(prediction: Any, target: Any, reduction: str = "mean") -> Tensor:
     return _reduced("l1", ops.abs(x - y), reduction)
 
 
+@spelled
 def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
     """Cross-entropy of classes: -log softmax(logits)[label], in nats.
 
@@ -137,7 +147,12 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
     if labels.dtype.kind not in "iu":
         what = f"labels {labels.shape} {labels.dtype}"
         raise TypeError(f"cross_entropy: {what}; expected integers: .astype('int64')")
-    chosen = ops.one_hot(labels, classes=logits.shape[-1], dtype="bool")
+    try:
+        chosen = ops.one_hot(labels, classes=logits.shape[-1], dtype="bool")
+    except ValueError as error:
+        what = str(error).partition(": ")[2]
+        given = f"logits {logits.shape} and labels {labels.shape}"
+        raise ValueError(f"cross_entropy: {given}: {what}") from None
     log_p = ops.where(chosen, ops.log_softmax(logits, axis=-1), 0.0)
     return _reduced("cross_entropy", -ops.sum(log_p, axis=-1), reduction)
 
@@ -163,6 +178,7 @@ def gaussian_sample(mu: Tensor, logvar: Tensor, noise: Tensor) -> Tensor:
     return mu + ops.exp(0.5 * logvar) * noise
 
 
+@spelled
 def reparameterise(mu: Any, logvar: Any, rng: Generator) -> Tensor:
     """A sample of N(mu, exp(logvar)) that is differentiable: mu + exp(logvar / 2) eps.
 
@@ -174,6 +190,7 @@ def reparameterise(mu: Any, logvar: Any, rng: Generator) -> Tensor:
     return gaussian_sample(mu, logvar, rng.normal(mu.shape, mu.dtype))
 
 
+@spelled
 def gaussian_kl(mu: Any, logvar: Any) -> Tensor:
     """KL(N(mu, exp(logvar)) || N(0, 1)) = sum (mu^2 + exp(logvar) - logvar - 1) / 2, in nats.
 
@@ -182,23 +199,42 @@ def gaussian_kl(mu: Any, logvar: Any) -> Tensor:
     Raises ValueError or TypeError for shapes or dtypes that differ.
     Source: Kingma and Welling, 2014, appendix B.
     """
-    terms = gaussian_kl_terms(*_same("gaussian_kl", mu=mu, logvar=logvar))
-    return _per_sample("gaussian_kl", terms)
+    return _kl("gaussian_kl", mu, logvar)
 
 
+def _kl(who: str, mu: Any, logvar: Any) -> Tensor:
+    return _per_sample(who, gaussian_kl_terms(*_same(who, mu=mu, logvar=logvar)))
+
+
+@spelled
 def bernoulli_nll(logits: Any, x: Any) -> Tensor:
     """-log p(x) of independent Bernoulli pixels: sum softplus(l) - l x, in nats a sample.
 
     Summed over all axes but the first, mean over the first. Shapes: (batch, ...) equal; x in
     [0, 1], where values between are allowed and give the cross-entropy. Raises ValueError or
-    TypeError for shapes or dtypes that do not fit.
+    TypeError for shapes, dtypes or values of x that do not fit; on a GPU, where looking would stop
+    the device, values are not looked at.
     Source: Kingma and Welling, 2014, appendix C.1.
     """
-    return _per_sample(
-        "bernoulli_nll", bce_logits_terms(*_same("bernoulli_nll", logits=logits, x=x))
-    )
+    return _bernoulli("bernoulli_nll", logits, x)
 
 
+def _bernoulli(who: str, logits: Any, x: Any, _: Any = None) -> Tensor:
+    logits, x = _same(who, logits=logits, x=x)
+    if x.size and x.backend.name == "numpy":
+        low, high = x.data.min(), x.data.max()
+        if low < -_SLACK or high > 1 + _SLACK:
+            cure = "divide 0..255 by 255"
+            if low < -_SLACK:
+                cure = "for images from -1 to 1 write (x + 1) / 2, or take a Gaussian likelihood"
+            raise ValueError(
+                f"{who}: x {x.shape} has values from {low:g} to {high:g}; expected from 0 to 1, as "
+                f"the likelihood is that of a share of white: {cure}"
+            )
+    return _per_sample(who, bce_logits_terms(logits, x))
+
+
+@spelled
 def gaussian_nll(mean: Any, x: Any, logvar: Any) -> Tensor:
     """-log N(x; mean, exp(logvar)) = sum (log 2 pi + logvar + (x - mean)^2 / exp(logvar)) / 2.
 
@@ -207,22 +243,26 @@ def gaussian_nll(mean: Any, x: Any, logvar: Any) -> Tensor:
     or TypeError for shapes or dtypes that do not fit.
     Source: Kingma and Welling, 2014, appendix C.2.
     """
-    mean, x = _same("gaussian_nll", mean=mean, x=x)
+    return _gaussian("gaussian_nll", mean, x, logvar)
+
+
+def _gaussian(who: str, mean: Any, x: Any, logvar: Any) -> Tensor:
+    mean, x = _same(who, mean=mean, x=x)
     if isinstance(logvar, (int, float, np.generic)):
         logvar = full_like(mean, float(logvar))
     if as_tensor(logvar).ndim:
-        logvar = _same("gaussian_nll", mean=mean, logvar=logvar)[1]
-    return _per_sample("gaussian_nll", gaussian_nll_terms(mean, x, logvar))
+        logvar = _same(who, mean=mean, logvar=logvar)[1]
+    return _per_sample(who, gaussian_nll_terms(mean, x, logvar))
 
 
-def _half_squared_error(mean: Any, x: Any, _: Any) -> Tensor:
-    mean, x = _same("vae", logits=mean, x=x)
-    return 0.5 * _per_sample("vae", ops.square(x - mean))
+def _half_squared_error(who: str, mean: Any, x: Any, _: Any) -> Tensor:
+    mean, x = _same(who, logits=mean, x=x)
+    return 0.5 * _per_sample(who, ops.square(x - mean))
 
 
-_LIKELIHOODS: dict[str, Callable[[Any, Any, Any], Tensor]] = {
-    "bernoulli": lambda logits, x, _: bernoulli_nll(logits, x),
-    "gaussian": gaussian_nll,
+_LIKELIHOODS: dict[str, Callable[[str, Any, Any, Any], Tensor]] = {
+    "bernoulli": _bernoulli,
+    "gaussian": _gaussian,
     "mse": _half_squared_error,
 }
 
@@ -237,6 +277,7 @@ class Loss(Tensor):
         self.parts = parts
 
 
+@spelled
 def vae(
     logits: Any, x: Any, mu: Any, logvar: Any, beta: float = 1.0, likelihood: str = "bernoulli",
     *, x_logvar: Any = 0.0,
@@ -270,8 +311,8 @@ def vae(
     logits, mu = as_tensor(logits), as_tensor(mu)
     if logits.shape[:1] != mu.shape[:1]:
         raise ValueError(f"vae: logits {logits.shape} and mu {mu.shape}; expected equal batches")
-    reconstruction = _LIKELIHOODS[likelihood](logits, x, x_logvar)
-    kl = gaussian_kl(mu, logvar)
+    reconstruction = _LIKELIHOODS[likelihood]("vae", logits, x, x_logvar)
+    kl = _kl("vae", mu, logvar)
     return Loss(reconstruction + beta * kl, {"reconstruction": reconstruction, "kl": kl})
 
 
@@ -337,6 +378,7 @@ class GANLoss:
         return ops.mean(GAN_LOSSES[self.name].generator(fake))
 
 
+@spelled
 def gan(kind: str, real_target: float = 1.0) -> GANLoss:
     """The losses of a GAN, means over logits r of real and f of generated images.
 
@@ -382,6 +424,7 @@ def _slope_squared(who: str, critic: Callable[[Tensor], Tensor], x: Tensor) -> T
     return ops.sum(ops.square(slope), axis=tuple(range(1, x.ndim)))
 
 
+@spelled
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor], real: Any, fake: Any, rng: Generator
 ) -> Tensor:
@@ -397,11 +440,19 @@ def gradient_penalty(
         rng: makes e, one draw.
 
     Raises:
-        ValueError: shapes differ, or the critic was run without recording.
+        ValueError: shapes differ, the critic was run without recording, or is a module with a
+            BatchNorm in training.
 
     Source: Gulrajani et al., 2017, equation 3 and algorithm 1.
     """
     real, fake = _same("gradient_penalty", real=real, fake=fake)
+    for path, layer in (critic.named_modules() if isinstance(critic, Module) else {}).items():
+        if isinstance(layer, BatchNorm) and layer.training:
+            raise ValueError(
+                f"gradient_penalty: the critic's layer {path!r} is {layer.label()}, so each score "
+                "depends on the whole batch, and the slope at one sample has no meaning; expected "
+                "samples on their own: take nn.LayerNorm, nn.GroupNorm or no norm"
+            )
     with no_grad():
         e = rng.uniform((real.shape[0],) + (1,) * (real.ndim - 1), real.dtype)
         x = e * real + (1 - e) * fake
@@ -419,3 +470,7 @@ def r1_penalty(critic: Callable[[Tensor], Tensor], real: Any) -> Tensor:
     """
     slopes = _slope_squared("r1_penalty", critic, _floats("r1_penalty", "real", real))
     return 0.5 * ops.mean(slopes)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = spelling.names("tinygen.losses", spelling.LOSSES)

@@ -10,11 +10,11 @@ import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from . import ops
+from . import ops, spelling
 from .backend import XP, Array
 from .graph import no_grad
 from .nn.module import Buffer, Module, Parameter, arrays_of, assign, require, restore
@@ -118,12 +118,17 @@ def _named(who: str, params: Any, *kinds: Any) -> dict[str, Any]:
     """What is of these kinds, by name; one that is taken or lacking is made unique by its place."""
     if isinstance(params, Module):
         params = params._named(*kinds)
+    elif isinstance(params, Tensor) or callable(params):
+        cure = f"[{params.name or 'w'}]" if isinstance(params, Tensor) else "net.parameters()"
+        what = "a tensor" if isinstance(params, Tensor) else "a function"
+        raise TypeError(f"{who}: the parameters are {what}; expected several: give {cure}")
     pairs: Any = params.items() if isinstance(params, Mapping) else ((None, p) for p in params)
     found: dict[str, Any] = {}
     for i, (name, p) in enumerate(pairs):
         if not isinstance(p, kinds):
             made = getattr(getattr(p, "node", None), "primitive", None)
-            what = f"the result of {made.name}" if made else f"{type(p).__name__} {p!r:.60}"
+            what = f"{type(p).__name__} {p!r:.60}"
+            what = f"the result of {spelling.called(made.name)}" if made else what
             raise TypeError(
                 f"{who}: entry {i} of the parameters is {what}; expected an nn.Parameter, a leaf: "
                 "give net.parameters(), or nn.Parameter(x) for a tensor of your own"
@@ -153,6 +158,10 @@ class Optimizer:
         lr: the learning rate, >= 0.
         options: constants of the update.
     """
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        spelling.constructed(cls, args, options)
+        return super().__new__(cls)
 
     def __init__(self, params: Params, lr: float, **options: Any) -> None:
         who = type(self).__name__
@@ -530,3 +539,7 @@ class EMA:
         """Set the averages. Raises ValueError if names, shapes or dtypes differ."""
         self._refuse_inside("load_state_dict")
         restore("EMA.load_state_dict", self._averages, state, strict=True)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = spelling.names("tinygen.optim", spelling.OPTIM)

@@ -88,9 +88,9 @@ class Primitive:
 
     # ---- declaration -------------------------------------------------------------------------
 
-    def vjp(self, **rules: Callable[..., Any]) -> None:
+    def vjp(self, *unnamed: Any, **rules: Callable[..., Any]) -> None:
         """Register the rule of each differentiable argument, all in one call."""
-        checks.rules(self, tuple(rules))
+        checks.rules(self, tuple(rules), unnamed)
         for arg, rule in rules.items():
             self.rules[arg] = (rule, checks.asked(self, rule, rule=True))
 
@@ -258,7 +258,7 @@ class Primitive:
         """The cotangent of each parent in `needed`, given `g`, the cotangent of the output."""
         saved = node.saved
         if saved is None:
-            raise checks.released(self)
+            raise checks.released(self, node)
         recipe = node.recipe
         if checks.newest[0] > node.number:
             checks.stale(self, node, saved)

@@ -11,6 +11,7 @@ from . import backend as backends
 from . import graph
 from .backend import Array, DeviceError
 from .graph import Node, leaf_node
+from .spelling import called, spelled
 
 if TYPE_CHECKING:
     from . import ops
@@ -18,13 +19,14 @@ else:
     ops = None  # the module tinygen.ops puts itself here when it is imported
 
 Shape = int | Sequence[int]
+_NUMBERS = frozenset((list, tuple, float, int, bool))  # what tensor() takes, and Tensor not
 
 
 class Tensor:
     """An n-dimensional array that can remember how it was computed.
 
     Attributes:
-        data: the array, NumPy's or another backend's. Do not write into it.
+        data: the array, NumPy's or another backend's. Do not write into it: nothing guards it.
         node: its place in the graph, or None if it carries no gradient.
     """
 
@@ -33,6 +35,8 @@ class Tensor:
     name: str | None = None  # a Parameter has its path in the module here
 
     def __init__(self, data: Array, node: Node | None = None) -> None:
+        if data.__class__ in _NUMBERS:
+            raise TypeError(f"Tensor: data is {data!r:.60}, no array; write tg.tensor(...)")
         self.data = data
         self.node = node
 
@@ -72,7 +76,7 @@ class Tensor:
         if self.node is not None and self.node.primitive is not None:
             raise ValueError(
                 "requires_grad can be set on leaves only; this tensor is the result of "
-                f"{self.node.primitive.name}; use .detach()"
+                f"{called(self.node.primitive.name)}; use .detach()"
             )
         if on and self.dtype.kind != "f":
             raise TypeError(
@@ -89,8 +93,20 @@ class Tensor:
 
     @property
     def grad(self) -> Tensor | None:
-        """After `backward`, the gradient of a leaf that carries one; else None."""
-        return None if self.node is None else self.node.grad
+        """After `backward`, the gradient of a leaf (or of one of its `inputs`) that carries one.
+
+        None before it, and where no gradient is carried. The result of an operation keeps none,
+        and raises AttributeError.
+        """
+        node = self.node
+        if node is None or node.grad is not None or node.primitive is None:
+            return None if node is None else node.grad
+        raise AttributeError(
+            f"a tensor {self.shape} that is the result of {called(node.primitive.name)} has no "
+            ".grad: backward keeps the gradients of leaves. For its gradient write "
+            "tg.grad(loss, [y]). If it is a weight in a loop, make it a leaf again, "
+            "w = (w - 0.1 * w.grad).detach(requires_grad=True), or take an optimizer"
+        )
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
@@ -125,8 +141,13 @@ class Tensor:
     # ---- to other forms ----------------------------------------------------------------------
 
     def numpy(self) -> Any:
-        """The values as a NumPy array; on the numpy backend it shares storage: read only."""
-        return self.backend.to_host(self.data)
+        """The values as a NumPy array that is read only: on the numpy backend it shares storage.
+
+        To write, take a copy: x.numpy().copy().
+        """
+        values = self.backend.to_host(self.data).view()
+        values.flags.writeable = False
+        return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
@@ -134,7 +155,10 @@ class Tensor:
     def item(self) -> float | int | bool:
         """The value of a one-element tensor as a Python number."""
         if self.size != 1:
-            raise ValueError(f"item: the tensor has shape {self.shape}; expected one element")
+            raise ValueError(
+                f"item: the tensor has shape {self.shape}; expected one element; for all of them "
+                "write .tolist() or .numpy()"
+            )
         return self.numpy().item()  # type: ignore[no-any-return]
 
     def tolist(self) -> Any:
@@ -180,6 +204,13 @@ class Tensor:
         return int(self.item())
 
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(
+                f"a tensor of shape {self.shape} is no condition for `if`, `while`, `and` or "
+                "`not`; "
+                "expected one element. For each element write tg.where(condition, a, b); for one "
+                "answer condition.numpy().all() or .any()"
+            )
         return bool(self.item())
 
     def __repr__(self) -> str:
@@ -256,6 +287,12 @@ class Tensor:
     def __getitem__(self, index: Any) -> Tensor:
         return ops.getitem(self, index)
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            f"a tensor {self.shape} is not changed in place, as its gradient would be wrong; write "
+            "tg.where(mask, value, x), or change the NumPy array before tg.tensor(array)"
+        )
+
     # ---- methods for the functions of one array ------------------------------------------------
 
     @property
@@ -313,6 +350,7 @@ def as_array(data: Any, dtype: Any = None) -> Array:
     return target.asarray(data, dtype=wanted.newbyteorder("="))
 
 
+@spelled
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor holding a copy of `data` (numbers, lists, arrays) on the current backend.
 
@@ -334,21 +372,25 @@ def _made(function: str, *args: Any, dtype: Any) -> Tensor:
     return tensor(getattr(backends.current().xp, function)(*args), dtype=dtype)
 
 
+@spelled
 def zeros(shape: Shape, dtype: Any = "float32") -> Tensor:
     """A tensor of zeros."""
     return _made("zeros", shape, dtype=dtype)
 
 
+@spelled
 def ones(shape: Shape, dtype: Any = "float32") -> Tensor:
     """A tensor of ones."""
     return _made("ones", shape, dtype=dtype)
 
 
+@spelled
 def full(shape: Shape, value: float, dtype: Any = None) -> Tensor:
     """A tensor of one repeated value; a float gives float32 unless dtype says otherwise."""
     return _made("full", shape, value, dtype=dtype or ("float32" if type(value) is float else None))
 
 
+@spelled
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
     """start, start + step, ... up to but excluding stop; integers give int64, floats float32."""
     span = (0, start) if stop is None else (start, stop)

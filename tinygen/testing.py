@@ -10,6 +10,7 @@ import numpy as np
 
 from .checks import user_line
 from .graph import grad, state
+from .spelling import called
 from .tensor import Tensor, as_tensor
 
 TOLERANCE = {1: 1e-7, 2: 1e-6, 3: 1e-5}  # relative to 1 + |derivative|, by order
@@ -141,9 +142,9 @@ def _refuse_non_finite(
             line = f"called at {user_line()}"
             if state.pulling is not None and state.pulling.primitive is not None:
                 made = f" made at {state.pulling.line}" if state.pulling.line else ""
-                line = f"in the gradient of {state.pulling.primitive.name}{made}"
+                line = f"in the gradient of {called(state.pulling.primitive.name)}{made}"
             raise FloatingPointError(
-                f"{operation.name}, {line}: {bad} of {result.size} results are not finite; "
+                f"{called(operation.name)}, {line}: {bad} of {result.size} results are not finite; "
                 f"it was given {'; '.join(words)}"
             )
 

@@ -4,8 +4,9 @@
 a table, the same on every machine. Worse are places where a slope is infinite: infinity times
 zero is NaN ("not a number"), and one NaN spreads over all weights in a single step.
 
-Look at: the table; the two ways to compute a logarithm of positive entries only; and the error
-that names the operation in which a NaN was born.
+Look at: the table; the two ways to compute a logarithm of positive entries only, of which the mask
+makes NaN of the value, and of the gradient too if the rule is not guarded; and the error that names
+the operation in which a NaN was born.
 Exercise: the standard deviation is sqrt(mean of squares). Find its gradient where all entries are
 0, and repair it with a small number under the root. Which one, and why there?
 """
@@ -32,14 +33,16 @@ def main():
         x = tg.tensor(values, requires_grad=True)
         mask = (x > 0).astype("float32")
         (mask * tg.log(x)).sum().backward()
-        print(f"   mask * log(x):       gradient {x.grad.tolist()}")
-        print(f"                        value {(mask * tg.log(x)).sum().item()}: 0 * inf is NaN")
+        print(f"   mask * log(x):       value {(mask * tg.log(x)).sum().item()}: 0 * inf is NaN")
+        print(f"                        gradient {x.grad.tolist()}, by tinygen's guarded rule")
+        print(f"                        gradient {(mask / x).tolist()}, by g / x alone")
 
         x = tg.tensor(values, requires_grad=True)
         tg.where(x > 0, tg.log(x), 0.0).sum().backward()
-        print(f"   where(x > 0, log x): gradient {x.grad.tolist()}")
-        print(f"                        value {tg.where(x > 0, tg.log(x), 0.0).sum().item():.4f}")
-    print("   `where` selects, a mask multiplies; what was not selected must leave no trace.")
+        print(f"   where(x > 0, log x): value {tg.where(x > 0, tg.log(x), 0.0).sum().item():.4f}")
+        print(f"                        gradient {x.grad.tolist()}")
+    print("   `where` selects, a mask multiplies; what was not selected must leave no trace. Where")
+    print("   the cotangent is 0, tinygen's rules give 0; other engines use g / x as it stands.")
 
     print("\nWhich operation made the NaN? finite_checks stops at the first one")
     weights = tg.tensor([0.5, 1.0, -3.0])

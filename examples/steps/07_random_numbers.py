@@ -5,8 +5,9 @@ after it. tinygen's is a function: number i of draw d of a stream is computed fr
 d, i) and nothing else, by integer arithmetic that is the same on every machine.
 
 Look at: the numbers in hexadecimal. Your neighbour's screen shows the same digits, to the last.
-Exercise: throw points at the unit square and estimate pi from those within the quarter circle.
-How many points do you need for one more correct digit? (Try 10^2, 10^4 and 10^6.)
+Exercise: throw points at the unit square and estimate pi from those within the quarter circle, with
+the seeds 0 to 9, for 10^2 and 10^4 points each. How far apart are the ten answers? So how many
+points does one more digit cost? (One seed alone may be lucky.)
 """
 
 import numpy as np

@@ -50,7 +50,7 @@ def main(out):
         between = (code + np.roll(code, 1, axis=0)) / 2
         random = rng.normal((20, CODE)).numpy() * all_codes.std(axis=0) + all_codes.mean(axis=0)
         back, halfway, invented = (tg.sigmoid(decoder(c)).numpy() for c in (code, between, random))
-    print("\na digit, and the 16 numbers that stand for it:")
+    print(f"\na digit, and the {CODE} numbers that stand for it:")
     for k in range(3):
         print(f"   {data.test.labels[k]}:", *(f"{v:5.1f}" for v in code[k]))
     sheet = np.concatenate([x[:10], back[:10], x[10:], back[10:], halfway, invented])

@@ -1,16 +1,14 @@
 """WGAN-GP: eight Gaussians on a ring, and a generator that has to find them all.
 
 A plain GAN often settles on a few of them ("mode collapse"). Here the discriminator becomes a
-critic: it gives a score instead of a verdict, and a penalty on the gradient of its score holds
-its slope near 1. To train on a gradient, one needs the gradient of a gradient (step 04).
-
-Look at: the modes found as training goes on; and the picture: real points, generated ones (why
-are there threads between the modes?), and the critic's score of every place, white for high.
-Exercise: set PENALTY to 0, then to 10. Modes now? And what happened to the critic's score?
+critic: it gives a score, not a verdict, and a penalty on the gradient of its score holds its slope
+near 1. To train on a gradient, one needs the gradient of a gradient (step 04).
+Look at: the modes found, the range of the critic's score, and the picture: real points, generated
+ones (why are there threads between the modes?), and the score of every place, white for high.
+Exercise: set PENALTY to 0, then to 10. What becomes of the modes, and of the range of the score?
 """
 
 import sys
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +33,7 @@ def count_modes(samples):
 
 def mlp(outputs, rng):
     hidden = [(nn.Dense(n, 128, init="he", rng=rng), nn.ReLU()) for n in (2, 128, 128)]
-    return nn.Sequential(*chain(*hidden), nn.Dense(128, outputs, rng=rng))
+    return nn.Sequential(*sum(hidden, ()), nn.Dense(128, outputs, rng=rng))
 
 
 def train(seed, look=lambda step, samples, critic: None):
@@ -63,10 +61,11 @@ def train(seed, look=lambda step, samples, critic: None):
 
 
 def picture(step, samples, critic):
-    print(f"step {step:4}: {count_modes(samples)} of 8 modes")
     edges = np.linspace(-2.6, 2.6, 201, dtype=np.float32)
     score = critic(np.stack(np.meshgrid(edges[:-1], -edges[:-1]), axis=2)).numpy()[:, :, 0]
-    panels = [(score - score.min()) / (score.max() - score.min())]
+    least, most = score.min(), score.max()
+    print(f"step {step:4}: {count_modes(samples)} of 8 modes, score from {least:.2f} to {most:.2f}")
+    panels = [(score - least) / (most - least)]
     for points in (samples, ring(2500, tg.random.Generator(1)).numpy()):
         counts = np.histogram2d(-points[:, 1], points[:, 0], bins=edges)[0]
         panels.insert(0, np.minimum(counts / 3, 1))

@@ -1,8 +1,8 @@
 """A CUDA kernel on a laptop: written, broken, and told why it broke, without a GPU.
 
 Look at: the same matrix product with and without its barrier, and what the emulator says.
-Exercise: take out the other `__syncthreads()`; then swap `threadIdx.x` and `threadIdx.y` in the two
-loads, which is still right: how many times further apart do neighbouring threads then read?
+Exercise: set REMOVED to "second". Then swap `threadIdx.y` and `threadIdx.x` in the line of i and j,
+which is still right: how many times further apart do neighbouring threads then read?
 """
 
 import numpy as np
@@ -17,20 +17,21 @@ from tinygen_kernels.cuda.emulator import KernelError
 TILES = """
 __global__ void product(const float* x, const float* y, float* z, int n) {
     __shared__ float a[8][8], b[8][8];
-    int row = 8 * blockIdx.y + threadIdx.y, column = 8 * blockIdx.x + threadIdx.x;
+    int row = 8 * blockIdx.y, column = 8 * blockIdx.x;
+    int i = threadIdx.y, j = threadIdx.x;
     float sum = 0;
     for (int k = 0; k < n; k += 8) {
-        a[threadIdx.y][threadIdx.x] = x[row * n + k + threadIdx.x];
-        b[threadIdx.y][threadIdx.x] = y[(k + threadIdx.y) * n + column];
+        a[i][j] = x[(row + i) * n + k + j];
+        b[i][j] = y[(k + i) * n + column + j];
         __syncthreads();
-        for (int i = 0; i < 8; ++i) sum += a[threadIdx.y][i] * b[i][threadIdx.x];
+        for (int m = 0; m < 8; ++m) sum += a[threadIdx.y][m] * b[m][threadIdx.x];
         __syncthreads();
     }
-    z[row * n + column] = sum;
+    z[(row + threadIdx.y) * n + column + threadIdx.x] = sum;
 }
 """
 
-N = 32
+N, REMOVED = 32, "first"
 rng = np.random.default_rng(0)
 X, Y = (rng.standard_normal((N, N)).astype(np.float32) for _ in range(2))
 
@@ -47,11 +48,17 @@ with tg.use_backend("emulated") as device:
     error = np.abs(product(TILES) - X @ Y).max()
     print(f"right:               largest error {error:.1e}")
 
-    # Without the first barrier a thread reads what others have not written yet. On a GPU that may
-    # go well for years; here every thread runs until it must wait, so it goes wrong at once.
-    broken = TILES.replace("        __syncthreads();\n        for", "        for")
-    wrong = np.isnan(product(broken)).mean()
-    print(f"no first barrier:    {wrong:.0%} of the results are NaN")
+    # Without the first barrier a thread reads what others have not written yet, without the second
+    # it writes over what others have not read. On a GPU that may go well for years; here every
+    # thread runs until it must wait, so it goes wrong at once.
+    barrier = "        __syncthreads();\n"
+    load, multiply, end = TILES.split(barrier)
+    parts = (
+        (load, multiply + barrier, end) if REMOVED == "first" else (load + barrier, multiply, end)
+    )
+    broken = "".join(parts)
+    wrong = np.mean(~(np.abs(product(broken) - X @ Y) < 1e-3))
+    print(f"no {REMOVED + ' barrier:':18}{wrong:.0%} of the results are wrong, or not a number")
 
     # Asked to look at every access, the emulator tells who met whom, and where.
     with device.checked():

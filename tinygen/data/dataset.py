@@ -224,7 +224,10 @@ class Batches(Iterator[Batch]):
                 daemon=True,
             )
             self._finalizer = weakref.finalize(self, _end, self._stop, self._room)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # no threads here, as in a browser: prepare in turn
+                self._thread = None
 
     def __len__(self) -> int:
         return len(self._positions)

@@ -22,5 +22,5 @@ def codes(prior: str, n: int, latent: int, rng: Generator) -> Tensor:
 
 def codes_of_seed(prior: str, n: int, latent: int, seed: int) -> NDArray[Any]:
     """The codes of pictures 0 to n - 1 of a seed, the same wherever they are drawn."""
-    array: NDArray[Any] = codes(prior, n, latent, Generator(seed).stream(PICTURES)).numpy()
+    array: NDArray[Any] = codes(prior, n, latent, Generator(seed).stream(PICTURES)).numpy().copy()
     return array

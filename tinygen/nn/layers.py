@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import ops, random
 from ..backend import XP, Array
-from ..checks import INTEGER
+from ..checks import INTEGER, features_elsewhere
 from ..graph import no_grad
 from ..primitive import fused, primitive
 from ..random import Generator
@@ -33,10 +33,10 @@ def with_features(layer: Module, data: Any, features: int, weight: Tensor) -> Te
     """The input as a tensor, with `features` on its last axis and the dtype of the weight."""
     x: Tensor = as_tensor(data)
     if x.ndim < 1 or x.shape[-1] != features:
-        flat = x.ndim > 2 and math.prod(x.shape[1:]) == features
+        wanted = "n, height, width" if weight.ndim == 4 else "..."
         raise ValueError(
-            f"{layer.label()}: input {x.shape} {x.dtype}; expected (..., {features}); "
-            + ("add nn.Flatten() first" if flat else "check the layer before it, or reshape")
+            f"{layer.label()}: input {x.shape} {x.dtype}; expected ({wanted}, {features}); "
+            + features_elsewhere(x.shape, features, images=weight.ndim == 4)
         )
     if x.dtype != weight.dtype:
         raise TypeError(
@@ -62,7 +62,10 @@ class Sequential(Module):
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
             if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: entry {i} is {layer!r}; expected a layer: nn.ReLU()")
+                what = f"entry {i} is {layer!r:.80}"
+                cure = "without the list: nn.Sequential(*layers)"
+                cure = cure if isinstance(layer, (list, tuple)) else "a layer: nn.ReLU()"
+                raise TypeError(f"Sequential: {what}; expected {cure}")
         self.layers = list(layers)
 
     def forward(self, x: Any) -> Any:
@@ -192,7 +195,14 @@ class Embedding(Module):
         if labels.dtype.kind not in "iu":
             what = f"{self.label()}: labels {labels.shape} {labels.dtype}"
             raise TypeError(f"{what}; expected integers; convert with .astype('int64')")
-        return ops.take(self.weight, labels, axis=0)
+        try:
+            return ops.take(self.weight, labels, axis=0)
+        except IndexError:
+            low, high = labels.numpy().min(), labels.numpy().max()
+            raise IndexError(
+                f"{self.label()}: labels {labels.shape} from {low} to {high}; expected from 0 to "
+                f"{self.count - 1}"
+            ) from None
 
 
 # ---- normalisation -------------------------------------------------------------------------------

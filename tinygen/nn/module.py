@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
+from .. import spelling
 from ..backend import XP, Array
 from ..checks import watch
 from ..graph import no_grad
@@ -148,6 +149,10 @@ class Module:
 
     training: bool = True
     shown: tuple[str, ...] = ()
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        spelling.constructed(cls, args, options)
+        return super().__new__(cls)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; defined by each subclass."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from .. import spelling as _spelling
 from .. import tensor as _tensor
 from ..primitive import Primitive
 from .conv import *
@@ -40,6 +42,11 @@ def _is_operation(name: str, value: Any) -> bool:
 
 # Not by assigning to __all__: type checkers would take what they cannot evaluate for no names.
 globals()["__all__"] = [_k for _k, _value in globals().items() if _is_operation(_k, _value)]
+for _k in globals()["__all__"]:
+    _value = globals()[_k]
+    if not isinstance(_value, Primitive) and "axis" in inspect.signature(_value).parameters:
+        globals()[_k] = _spelling.spelled(_value)  # others call it `dim`
 setattr(_tensor, "ops", sys.modules[__name__])  # noqa: B010
 for _name in _tensor.METHODS.split():
     setattr(_tensor.Tensor, _name, _method(globals()[_name]))
+_spelling.explain(_tensor.Tensor, _spelling.TENSOR)

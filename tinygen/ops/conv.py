@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from .. import checks
 from ..backend import XP, Array
 from ..checks import INTEGER
 from ..primitive import primitive
@@ -238,6 +239,7 @@ def _operands(
         raise ValueError(
             f"{given}, groups {groups}: w takes {takes} channels and gives {gives}, x has "
             f"{x.shape[3]}; expected w {layout}, both numbers of channels divisible by groups"
+            + checks.channels_elsewhere(x.shape, w.shape, per_group, groups)
         )
     if b is not None and b.shape != (gives,):
         raise ValueError(f"{given}: b {b.shape}; expected ({gives},), one an output channel")

@@ -18,10 +18,11 @@ ROUNDS = 7
 
 
 class Limits(NamedTuple):
-    """The best rates met: GFLOP/s in float32, GB/s from and to memory."""
+    """The best rates met: GFLOP/s in float32, GB/s from and to memory; what a cache holds."""
 
     gflops: float
     gbytes: float
+    cached: int  # bytes that one call may read and write without waiting for memory
 
 
 def _best(run: Callable[[], object], wait: Callable[[], object] = lambda: None) -> float:
@@ -48,8 +49,16 @@ def limits() -> Limits:
     except ImportError:
         x = np.ones((768, 768), np.float32)
         gflops = 2 * 768**3 / _best(lambda: x @ x) / 1e9
-    source, target = np.ones((2, 1 << 24), np.float32)
-    return Limits(gflops, 2 * source.nbytes / _best(lambda: np.copyto(target, source)) / 1e9)
+    gbytes = _copying(1 << 27)
+    sizes = [1 << k for k in range(16, 27)]
+    cached = max((n for n in sizes if _copying(n) > 1.25 * gbytes), default=sizes[0])
+    return Limits(gflops, gbytes, cached)
+
+
+def _copying(size: int) -> float:
+    """GB/s of a copy that reads and writes `size` bytes together."""
+    source, target = np.ones((2, size // 8), np.float32)
+    return size / _best(lambda: np.copyto(target, source)) / 1e9
 
 
 def times(plan: Plan) -> list[float]:
