@@ -47,18 +47,18 @@ class Budget:
 HEAVY = ("tinygen/ops/conv.py", "tinygen/ops/fused.py", "tinygen/ops/pool.py", "tinygen/nn/conv.py")
 BUDGETS = (
     Budget(
-        "core: tensor, graph, primitive, ops", 1200,
+        "core: tensor, graph, primitive, ops", 1300,
         ("tinygen/tensor.py", "tinygen/graph.py", "tinygen/primitive.py", "tinygen/ops/**/*.py"),
         without=HEAVY,
     ),
     Budget("images: conv, pool, fused, their layers", 500, HEAVY),
-    Budget("checks: what operations refuse", 450, ("tinygen/checks.py",)),
+    Budget("checks: what operations refuse", 550, ("tinygen/checks.py",)),
     Budget(
         "nn, optim, losses", 900,
         ("tinygen/nn/**/*.py", "tinygen/optim.py", "tinygen/losses.py"), without=HEAVY,
     ),
     Budget("a model", 150, ("tinygen/models/*.py",), each=True),
-    Budget("plan", 1200, ("tinygen/plan/**/*.py",)),
+    Budget("plan", 1250, ("tinygen/plan/**/*.py",)),
     Budget(
         "a kernel family", 300,
         ("kernels/**/*.py", *(f"kernels/**/*{end}" for end in CUDA)), each=True,

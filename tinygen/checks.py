@@ -33,8 +33,8 @@ Checker = tuple[Callable[..., None], tuple[str, ...]]  # a check, and the names 
 # ---- declaring a primitive -----------------------------------------------------------------------
 
 
-def declaration(p: Primitive, taken: bool) -> None:
-    """Refuse reserved, unknown and mixed arguments, and a name that is taken."""
+def declaration(p: Primitive, before: Primitive | None) -> None:
+    """Refuse reserved, unknown and mixed arguments, and the name of another function."""
     if p.variadic and len(p.args) > 1:
         raise TypeError(f"{p.name}: *{p.args[-1]} must be the only array argument")
     for name in (*p.args, *p.defaults):
@@ -45,8 +45,13 @@ def declaration(p: Primitive, taken: bool) -> None:
     for name in p.nondiff | p.mutates:
         if name not in p.args:
             raise TypeError(f"{p.name}: no array argument is called {name!r}")
-    if taken:
-        raise ValueError(f"a primitive called {p.name!r} is registered already")
+    if before is not None:
+        mine, theirs = ((q.reference.__module__, q.reference.__qualname__) for q in (p, before))
+        if mine != theirs:
+            raise ValueError(
+                f"a primitive called {p.name!r} is registered already, {'.'.join(theirs)}; choose "
+                "another name"
+            )
 
 
 def rules(p: Primitive, given: Sequence[str]) -> None:
@@ -284,6 +289,13 @@ def released(p: Primitive) -> RuntimeError:
     return RuntimeError(
         f"{p.name}: the values saved for this gradient were released by an earlier backward pass; "
         "call it with retain_graph=True to differentiate twice"
+    )
+
+
+def ruled_anew(p: Primitive) -> RuntimeError:
+    return RuntimeError(
+        f"{p.name}: its rules were given anew after this result was recorded; run the forward pass "
+        "again"
     )
 
 

@@ -20,15 +20,17 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from . import backend as backends
 from . import checks
 from .backend import Backend
-from .graph import Node, grad, recording, state
+from .graph import Node, clock, grad, recording, state
 from .tensor import Tensor, as_tensor
 
 PRIMITIVES: dict[str, Primitive] = {}
 SCALARS = frozenset((float, int, bool))
 WEAK = SCALARS | {type(None)}
 _CACHE_LIMIT = 4096  # signatures remembered for one primitive before starting over
+revised = [0]  # when a definition or a rule last took the place of another: older plans are void
 
 
 class Primitive:
@@ -36,6 +38,10 @@ class Primitive:
 
     Called with tensors (or arrays, or Python scalars, which take the other operands' dtype) it
     returns a tensor, and records a node if a gradient may be wanted.
+
+    Declared again from the same module under the same qualified name (a notebook cell that is run
+    twice, importlib.reload), it takes the place of the one before, with its rules; kernels that
+    were given for that one by hand are dropped. Rules that are given again replace the ones before.
 
     Args:
         fn: the reference `fn(xp, x, y, ..., *, static...)`.
@@ -81,7 +87,13 @@ class Primitive:
         self._backends: dict[Any, Backend] = {}  # by signature: the checks passed, run here
         self._recipes: dict[int, Recipe] = {}  # by the set of traced arguments
         self._arity = sys.maxsize if self.variadic else len(self.args)
-        checks.declaration(self, taken=self.name in PRIMITIVES)
+        self._ruled = 0  # when the rules were given: a node made before may have kept too little
+        before = PRIMITIVES.get(self.name)
+        checks.declaration(self, before)
+        if before is not None:
+            before.name += " (replaced)"  # no kernel that is given for the new one serves it
+            backends.forget_kernels(self.name)
+            revised[0] = next(clock)
         PRIMITIVES[self.name] = self
         if self.name in checks.OF_OPERATIONS:
             self.check(checks.OF_OPERATIONS[self.name])
@@ -91,13 +103,20 @@ class Primitive:
     def vjp(self, **rules: Callable[..., Any]) -> None:
         """Register the rule of each differentiable argument, all in one call."""
         checks.rules(self, tuple(rules))
-        for arg, rule in rules.items():
-            self.rules[arg] = (rule, checks.asked(self, rule, rule=True))
+        self._give({k: (rule, checks.asked(self, rule, rule=True)) for k, rule in rules.items()})
 
     def vjp_all(self, rule: Callable[..., Any]) -> None:
         """Register one rule that returns a tuple with the gradients of all arguments."""
         checks.rules(self, [a for a in self.args if a not in self.nondiff])
-        self.rule_for_all = (rule, checks.asked(self, rule, rule=True))
+        self._give({}, (rule, checks.asked(self, rule, rule=True)))
+
+    def _give(self, rules: dict[str, Any], rule_for_all: Any = None) -> None:
+        """Let these be the rules, in place of any before."""
+        again = bool(self.rules) or self.rule_for_all is not None or bool(self._recipes)
+        self.rules, self.rule_for_all = rules, rule_for_all
+        self._recipes.clear()
+        if again:
+            self._ruled = revised[0] = next(clock)
 
     def check(self, checker: Callable[..., None]) -> Callable[..., None]:
         """Register a function that raises on bad shapes; runs once a new signature.
@@ -106,6 +125,7 @@ class Primitive:
         """
         wanted = checks.asked(self, checker, rule=False)
         self.checker = (checker, wanted)
+        self._backends.clear()  # what an earlier check let pass
         self._checked_static = tuple(name for name in wanted if name in self.defaults)
         return checker
 
@@ -259,6 +279,8 @@ class Primitive:
         saved = node.saved
         if saved is None:
             raise checks.released(self)
+        if node.number < self._ruled:
+            raise checks.ruled_anew(self)
         recipe = node.recipe
         if checks.newest[0] > node.number:
             checks.stale(self, node, saved)

@@ -159,6 +159,15 @@ def load_kernel(backend: Backend, operation: str) -> Callable[..., Any] | None:
     return found if load is None else load()
 
 
+def forget_kernels(operation: str) -> None:
+    """Drop the kernels that were given by hand for an operation that is declared anew."""
+    tables = importlib.import_module("tinygen_kernels").TABLES
+    for backend in _loaded.values():
+        if operation not in tables[backend.name]:
+            backend.kernels.pop(operation, None)
+        backend.hits.pop(operation, None)
+
+
 class _Guard(threading.local):
     """Who refuses to let values cross between host and tensors: a step that is being recorded."""
 
