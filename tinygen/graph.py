@@ -68,10 +68,29 @@ class Node:
         self.grad: Tensor | None = None
         self.line: str | None = None  # where the user called, known while an observer watches
 
+    def __reduce__(self) -> Any:
+        made = self.primitive.name if self.primitive else "nothing"
+        raise TypeError(
+            f"a tensor that is the result of {made} is part of a graph, which cannot be copied or "
+            "pickled; give x.detach(), the values alone"
+        )
 
-def leaf_node(shape: tuple[int, ...]) -> Node:
-    """A node for a tensor that the user made."""
-    return Node(None, (), None, None, {}, shape)
+
+class Leaf(Node):
+    """The node of a tensor that the user made, for as long as the tensor lives.
+
+    What is recorded while it is `frozen` leaves no path to it. What was recorded before keeps its
+    path: a backward pass goes through, but adds nothing to `grad` while the leaf is frozen.
+    """
+
+    __slots__ = ("frozen",)
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(None, (), None, None, {}, shape)
+        self.frozen = False
+
+    def __reduce__(self) -> Any:
+        return Leaf, (self.shape,), (None, {"grad": self.grad, "frozen": self.frozen})
 
 
 class recording(contextlib.ContextDecorator):  # noqa: N801  (read as a statement)
@@ -223,6 +242,8 @@ def backward(
     given: set[int] = set()  # storages already handed out: no two .grad share memory
     for node, g in found.items():
         if targets is not None and node not in targets:
+            continue
+        if isinstance(node, Leaf) and node.frozen:
             continue
         if node.grad is not None:
             node.grad = node.grad + g

@@ -10,7 +10,7 @@ import numpy as np
 from . import backend as backends
 from . import graph
 from .backend import Array, DeviceError
-from .graph import Node, leaf_node
+from .graph import Leaf, Node
 
 if TYPE_CHECKING:
     from . import ops
@@ -28,7 +28,7 @@ class Tensor:
         node: its place in the graph, or None if it carries no gradient.
     """
 
-    __slots__ = ("__weakref__", "data", "node")
+    __slots__ = ("__weakref__", "_frozen", "data", "node")  # _frozen: a frozen leaf's node
     __array_ufunc__ = None  # so that `ndarray * tensor` asks us
     name: str | None = None  # a Parameter has its path in the module here
 
@@ -64,7 +64,12 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to or through this tensor; settable on leaves."""
+        """Whether gradients flow to or through this tensor; settable on leaves.
+
+        Switched off, operations do not record the leaf, backward adds nothing to its `.grad`, and
+        optimizers leave it alone. Its `.grad` and what was recorded before stay as they are:
+        switched on again, all goes on as if it had never been off.
+        """
         return self.node is not None
 
     @requires_grad.setter
@@ -78,8 +83,13 @@ class Tensor:
             raise TypeError(
                 f"a tensor of {self.dtype} carries no gradient; convert with .astype('float32')"
             )
-        if on != self.requires_grad:
-            self.node = leaf_node(self.shape) if on else None
+        if on and self.node is None:
+            leaf = getattr(self, "_frozen", None)
+            self.node = leaf = leaf if leaf and leaf.shape == self.shape else Leaf(self.shape)
+            leaf.frozen = False
+        elif isinstance(self.node, Leaf) and not on:
+            self.node.frozen = True
+            self._frozen, self.node = self.node, None
 
     def owner(self) -> Array:
         """The array that owns the storage (views share it)."""
@@ -90,17 +100,18 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """After `backward`, the gradient of a leaf that carries one; else None."""
-        return None if self.node is None else self.node.grad
+        node = self.node or getattr(self, "_frozen", None)
+        return None if node is None else node.grad
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if self.node is None:
-            if value is not None:
-                raise ValueError("a tensor without requires_grad has no .grad to set")
-            return
+        node = self.node or getattr(self, "_frozen", None)
+        if self.node is None and value is not None:
+            raise ValueError("a tensor without requires_grad has no .grad to set")
         if value is not None and value.shape != self.shape:
             raise ValueError(f"grad has shape {value.shape}, the tensor {self.shape}")
-        self.node.grad = value
+        if node is not None:
+            node.grad = value
 
     def backward(
         self,
