@@ -24,7 +24,8 @@ class Tensor:
     """An n-dimensional array that can remember how it was computed.
 
     Attributes:
-        data: the array, NumPy's or another backend's. Do not write into it.
+        data: the array, NumPy's or another backend's. Do not write into it: nothing notices, and
+            gradients that were recorded from it are then wrong.
         node: its place in the graph, or None if it carries no gradient.
     """
 
@@ -136,8 +137,13 @@ class Tensor:
     # ---- to other forms ----------------------------------------------------------------------
 
     def numpy(self) -> Any:
-        """The values as a NumPy array; on the numpy backend it shares storage: read only."""
-        return self.backend.to_host(self.data)
+        """The values as a NumPy array that cannot be written into: it may share storage.
+
+        Give `x.numpy().copy()` for one of your own.
+        """
+        values = self.backend.to_host(self.data).view()
+        values.flags.writeable = False
+        return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         return np.array(self.numpy(), dtype=dtype, copy=copy)

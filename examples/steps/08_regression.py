@@ -44,7 +44,7 @@ def line(rng):
 
 def border(rng, out):
     half = 100
-    x = rng.normal((2 * half, 2)).numpy()  # two clouds: black around (-1, -1), white (1, 1)
+    x = rng.normal((2 * half, 2)).numpy().copy()  # two clouds: black around (-1, -1), white (1, 1)
     x[:half] -= 1
     x[half:] += 1
     label = tg.tensor(np.arange(2 * half) >= half).astype("float32")
