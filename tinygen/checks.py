@@ -135,6 +135,7 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
             f"{p.name}: {problem}{', '.join(unknown or lacking)}; it takes "
             f"{', '.join(p.defaults) or 'no options'}"
         )
+    options(p, static)
     for i, x in enumerate(args):
         if x is None and p.arg(i) not in p.optional:
             raise TypeError(
@@ -147,7 +148,7 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
         _dtypes(p, args)
     if p.broadcasts:
         try:
-            np.broadcast_shapes(*(np.shape(x) for x in args))
+            np.broadcast_shapes(*(getattr(x, "shape", ()) for x in args))
         except ValueError:
             raise ValueError(
                 f"{p.name}: shapes do not broadcast: {describe(p, args)}; expected equal sizes "
@@ -159,6 +160,16 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
         have = {**p.defaults, **static, **named}
         checker(**{name: have.get(name) for name in wanted})
     return backend
+
+
+def options(p: Primitive, static: dict[str, Any]) -> None:
+    """Refuse a tensor as an option, whose gradient would be lost."""
+    for name, value in static.items():
+        if isinstance(value, Tensor):
+            raise TypeError(
+                f"{p.name}: {name} is a tensor {value.shape}; expected a plain value, which has no "
+                "gradient: give float(x), or compute it with operations of tensors"
+            )
 
 
 def backend_of(p: Primitive, args: tuple[Any, ...]) -> Backend:

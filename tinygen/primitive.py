@@ -63,7 +63,7 @@ class Primitive:
         floats: bool = False,
         first: int = 1,
     ) -> None:
-        self.reference = fn
+        self.reference = backends.quiet(fn)
         self.name = self.__name__ = fn.__name__
         self.__doc__ = fn.__doc__
         parameters = list(inspect.signature(fn).parameters.values())[first:]
@@ -164,7 +164,9 @@ class Primitive:
                     checks.mutable(self, args)
                 return self(*map(_tensor_or_weak, args), **static)
             bit += bit
-        signature.extend(static)  # the names: an option unknown or missing is found once, too
+        if static:  # names and types: an option unknown, missing or a tensor is found once, too
+            signature.extend(static)
+            signature.extend(map(type, static.values()))
         for name in self._checked_static:
             signature.append(static.get(name, self.defaults[name]))
         key = tuple(signature)
@@ -221,7 +223,7 @@ class Primitive:
             elif kind == "values":
                 saved.append(args)
             elif kind == "shape":
-                saved.append(np.shape(args[i]))
+                saved.append(getattr(args[i], "shape", ()))
             elif kind == "dtype":
                 saved.append(args[i].dtype)
             else:
@@ -389,6 +391,8 @@ class Fused(Primitive):
     def __call__(self, *args: Any, **static: Any) -> Tensor:
         if len(args) > self._arity:
             static = checks.by_position(self, args[self._arity :], static)
+        if static:
+            checks.options(self, static)
         args = tuple(map(_tensor_or_weak, args[: self._arity]))
         if not any(isinstance(x, Tensor) for x in args):
             args = tuple(x if x is None else as_tensor(x) for x in args)

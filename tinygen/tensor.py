@@ -13,9 +13,9 @@ from .backend import Array, DeviceError
 from .graph import Leaf, Node
 
 if TYPE_CHECKING:
-    from . import ops
+    from . import ops, protocols
 else:
-    ops = None  # the module tinygen.ops puts itself here when it is imported
+    ops = protocols = None  # these modules put themselves here when they are imported
 
 Shape = int | Sequence[int]
 
@@ -30,7 +30,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_frozen", "data", "node")  # _frozen: a frozen leaf's node
-    __array_ufunc__ = None  # so that `ndarray * tensor` asks us
     name: str | None = None  # a Parameter has its path in the module here
 
     def __init__(self, data: Array, node: Node | None = None) -> None:
@@ -190,6 +189,22 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
+    def __contains__(self, value: object) -> bool:
+        return protocols.comparable(value) and bool((self == value).numpy().any())
+
+    def __format__(self, spec: str) -> str:
+        if spec and self.size != 1:
+            raise ValueError(
+                f"format: the tensor has shape {self.shape}; expected one element for {spec!r}; "
+                "format the entries of x.tolist()"
+            )
+        return format(self.item(), spec) if spec else str(self)
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"an index must be an integer; the tensor is of {self.dtype}: int(x)")
+        return int(self.item())
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -197,6 +212,11 @@ class Tensor:
         return int(self.item())
 
     def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(
+                f"item: the tensor has shape {self.shape}; expected one element, since only one "
+                "can be true or false; for several use x.numpy().all() or x.numpy().any()"
+            )
         return bool(self.item())
 
     def __repr__(self) -> str:
@@ -263,10 +283,10 @@ class Tensor:
         return ops.greater_equal(self, other)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.equal(self, other)
+        return ops.equal(self, other) if protocols.comparable(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.not_equal(self, other)
+        return ops.not_equal(self, other) if protocols.comparable(other) else NotImplemented
 
     __hash__ = object.__hash__
 
@@ -308,6 +328,8 @@ def as_array(data: Any, dtype: Any = None) -> Array:
     target = backends.current()
     if isinstance(data, Tensor):
         data = data.data if data.backend is target else data.numpy()
+    if data.__class__ is not target.array_type:
+        protocols.refuse_lost(data)
     if not isinstance(data, target.array_type):
         listed = not isinstance(data, (np.ndarray, np.generic))
         try:
@@ -334,8 +356,11 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor holding a copy of `data` (numbers, lists, arrays) on the current backend.
 
     Floats become float32, except float64 arrays, which stay; integers and booleans keep their
-    type. Raises TypeError for data that are not numbers.
+    type. Raises TypeError for data that are not numbers, and for what a copy would lose: the mask
+    of a masked array, the gradient of a recorded result.
     """
+    if isinstance(data, Tensor) and data.node is not None and data.node.primitive is not None:
+        protocols.refuse_lost([data])
     out = Tensor(as_array(data, dtype))
     if requires_grad:
         out.requires_grad = True
@@ -348,6 +373,7 @@ def as_tensor(data: Any) -> Tensor:
 
 
 def _made(function: str, *args: Any, dtype: Any) -> Tensor:
+    protocols.refuse_lost(args)
     return tensor(getattr(backends.current().xp, function)(*args), dtype=dtype)
 
 

@@ -7,12 +7,17 @@ The backend of an operation follows from the type of its arrays. Mixing two rais
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import functools
 import importlib
 import importlib.util
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 Array = Any  # an array of whichever module the backend computes with
 XP = Any  # a backend's namespace of array functions
@@ -20,6 +25,27 @@ XP = Any  # a backend's namespace of array functions
 
 class DeviceError(RuntimeError):
     """Arrays of two backends met in one operation, or a named backend cannot be had."""
+
+
+# NumPy keeps what it does about overflow, 1/0 and 0/0 in a context variable. To set the variable
+# costs a tenth of a microsecond; np.errstate, which sets it too, costs one.
+_ignoring = contextvars.Context()
+_ignoring.run(np.seterr, all="ignore")
+
+
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, in which NumPy gives inf and nan without a warning, as a graphics card does."""
+    ((errors, ignore),) = _ignoring.items()
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        before = errors.set(ignore)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            errors.reset(before)
+
+    return run
 
 
 class Backend:
@@ -130,10 +156,16 @@ def _fill_kernels(backend: Backend) -> None:
             "tinygen's kernels (the folder kernels/, import name tinygen_kernels) are not "
             "installed; run `pip install -e .` in the clone, or `pip install tinygen`"
         ) from error
-    if backend.name == "numpy" and importlib.util.find_spec("numba") is None:
+    if backend.name == "numpy" and not numba_compiles():
         return  # references only
     for operation, target in tables[backend.name].items():
         backend.kernels[operation] = _lazy_kernel(backend, operation, target)
+
+
+def numba_compiles() -> bool:
+    """Whether Numba is installed, and not switched off by NUMBA_DISABLE_JIT=1."""
+    off = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    return not off and importlib.util.find_spec("numba") is not None
 
 
 def _lazy_kernel(backend: Backend, operation: str, target: str) -> Callable[..., Any]:
@@ -234,24 +266,23 @@ class _Config(dict[str, str]):
 
 def show_config() -> _Config:
     """Versions, processor, threads and backends of this machine, as a dict that prints well."""
-    import os
     import platform
     import sys
-
-    import numpy as np
 
     from ..version import __version__
 
     threads = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.endswith("_NUM_THREADS")]
     built: Any = np.show_config(mode="dicts")
     blas = built["Build Dependencies"]["blas"]
-    numba = importlib.util.find_spec("numba") is not None
+    numba = _installed("numba") if importlib.util.find_spec("numba") else ""
+    if numba and not numba_compiles():
+        numba += ", switched off by NUMBA_DISABLE_JIT"
     config = _Config(
         {
             "tinygen": __version__,
             "python": f"{platform.python_version()} ({sys.platform}, {platform.machine()})",
             "numpy": f"{np.__version__}, {blas['name']} {blas.get('version', '')}".rstrip(),
-            "numba": _installed("numba") if numba else 'not installed (extra "fast")',
+            "numba": numba or 'not installed (extra "fast")',
             "cores": f"{os.cpu_count()}" + (f", {' '.join(threads)}" if threads else ""),
         }
     )

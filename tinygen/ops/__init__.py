@@ -43,3 +43,5 @@ globals()["__all__"] = [_k for _k, _value in globals().items() if _is_operation(
 setattr(_tensor, "ops", sys.modules[__name__])  # noqa: B010
 for _name in _tensor.METHODS.split():
     setattr(_tensor.Tensor, _name, _method(globals()[_name]))
+
+from .. import protocols as protocols  # noqa: E402  (they are made of the operations)
