@@ -16,8 +16,6 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from .primitive import Primitive
     from .tensor import Tensor
@@ -142,7 +140,6 @@ def _on_path(order: list[Node], targets: set[Node]) -> set[Node]:
     return needed
 
 
-@np.errstate(all="ignore")
 def _pull_back(
     cotangents: dict[Node, Any], targets: set[Node] | None, create_graph: bool, retain: bool
 ) -> dict[Node, Any]:

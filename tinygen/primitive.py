@@ -22,7 +22,7 @@ import numpy as np
 
 from . import backend as backends
 from . import checks
-from .backend import Backend
+from .backend import Backend, quiet
 from .graph import Node, clock, grad, recording, state
 from .tensor import Tensor, as_tensor
 
@@ -63,7 +63,7 @@ class Primitive:
         floats: bool = False,
         first: int = 1,
     ) -> None:
-        self.reference = backends.quiet(fn)
+        self.reference = fn
         self.name = self.__name__ = fn.__name__
         self.__doc__ = fn.__doc__
         parameters = list(inspect.signature(fn).parameters.values())[first:]
@@ -84,6 +84,7 @@ class Primitive:
         self.rule_for_all: tuple[Callable[..., Any], tuple[str, ...]] | None = None
         self.checker: checks.Checker | None = None
         self._checked_static: tuple[str, ...] = ()
+        self._number_options = tuple(p.name for p in parameters if _may_be_a_number(p))
         self._backends: dict[Any, Backend] = {}  # by signature: the checks passed, run here
         self._recipes: dict[int, Recipe] = {}  # by the set of traced arguments
         self._arity = sys.maxsize if self.variadic else len(self.args)
@@ -164,11 +165,12 @@ class Primitive:
                     checks.mutable(self, args)
                 return self(*map(_tensor_or_weak, args), **static)
             bit += bit
-        if static:  # names and types: an option unknown, missing or a tensor is found once, too
-            signature.extend(static)
-            signature.extend(map(type, static.values()))
-        for name in self._checked_static:
-            signature.append(static.get(name, self.defaults[name]))
+        if static:
+            signature.extend(static)  # the names: an option unknown or missing is found once, too
+            for name in self._number_options:
+                signature.append(static.get(name).__class__)  # a tensor as an option, too
+            for name in self._checked_static:
+                signature.append(static.get(name, self.defaults[name]))
         key = tuple(signature)
         try:
             backend = self._backends.get(key)
@@ -181,33 +183,41 @@ class Primitive:
             if len(self._backends) >= _CACHE_LIMIT:
                 self._backends.clear()
             self._backends[key] = backend
-        if traced and self.mutates:
-            checks.recorded(self, args)
-
         if self.mutates:
+            if traced:
+                checks.recorded(self, args)
             checks.mark_changed(self, args)
+
         # The one dispatch point: a kernel if one takes the call, else the reference.
         kernel = backend.kernels.get(self.name)
         out = NotImplemented if kernel is None else kernel(*arrays, **static)
         if out is NotImplemented:
-            out = self.reference(backend.xp, *arrays, **static)
+            try:
+                out = quiet.run(self.reference, backend.xp, *arrays, **static)
+            except RuntimeError:
+                if not quiet.entered():
+                    raise
+                out = self.reference(backend.xp, *arrays, **static)  # inside of another's
             if out.__class__ is not backend.array_type:  # NumPy turns 0-d results into scalars
                 many = out.__class__ is tuple
                 out = tuple(map(backend.xp.asarray, out)) if many else backend.xp.asarray(out)
         else:
             backend.hits[self.name] += 1
 
-        if state.observer is not None:
-            state.observer(self, args, static, out)
+        observer = state.observer
+        if observer is not None:
+            observer(self, args, static, out)
         if traced and not self._unrecorded and state.recording:
-            return self._record(args, nodes, static, out, traced)
+            line = None if observer is None else checks.user_line()
+            return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
 
     def _record(
-        self, args: tuple[Any, ...], nodes: list[Any], static: dict[str, Any], out: Any, traced: int
-    ) -> Tensor:
+        self, args: tuple[Any, ...], nodes: list[Any], static: dict[str, Any], out: Any,
+        traced: int, line: str | None,
+    ) -> Tensor:  # fmt: skip
         """The output with a node that holds what the rules of the traced arguments ask for."""
         recipe = self._recipes.get(traced)
         if recipe is None:
@@ -233,12 +243,10 @@ class Primitive:
         if out.__class__ is tuple:
             likes = tuple((o.shape, o.dtype) for o in out)
             call = Node(self, tuple(nodes), recipe, saved, {**static, OUTPUTS: likes}, ())
-            if state.observer is not None:
-                call.line = checks.user_line()
+            call.line = line
             return self._outputs(call, out)  # type: ignore[return-value]
         node = Node(self, tuple(nodes), recipe, saved, static, out.shape)
-        if state.observer is not None:
-            node.line = checks.user_line()
+        node.line = line
         return Tensor(out, node)
 
     def _plan(self, traced: int, count: int) -> Recipe:
@@ -370,6 +378,13 @@ class _Pick:
 pick: Any = _Pick()
 
 
+def _may_be_a_number(p: inspect.Parameter) -> bool:
+    """Whether a keyword-only argument may be a float, so that someone may give a tensor."""
+    bare = p.annotation is p.empty and p.default is p.empty
+    floats = "float" in str(p.annotation) or p.default.__class__ is float
+    return p.kind is p.KEYWORD_ONLY and (bare or floats)
+
+
 def _tensor_or_weak(x: Any) -> Any:
     """NumPy scalars are weak like Python's; any other data become a tensor."""
     if isinstance(x, Tensor) or x.__class__ in WEAK:
@@ -404,12 +419,14 @@ class Fused(Primitive):
         if out is NotImplemented:
             return self.body(*args, **static)  # type: ignore[no-any-return]
         backend.hits[self.name] += 1
-        if state.observer is not None:
-            state.observer(self, args, static, out)
+        observer = state.observer
+        if observer is not None:
+            observer(self, args, static, out)
         nodes = [x.node if isinstance(x, Tensor) else None for x in args]
         traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
         if traced and state.recording:
-            return self._record(args, nodes, static, out, traced)
+            line = None if observer is None else checks.user_line()
+            return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)

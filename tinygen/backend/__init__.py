@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import importlib
 import importlib.util
 import os
@@ -27,25 +26,25 @@ class DeviceError(RuntimeError):
     """Arrays of two backends met in one operation, or a named backend cannot be had."""
 
 
-# NumPy keeps what it does about overflow, 1/0 and 0/0 in a context variable. To set the variable
-# costs a tenth of a microsecond; np.errstate, which sets it too, costs one.
-_ignoring = contextvars.Context()
-_ignoring.run(np.seterr, all="ignore")
+# NumPy keeps what it does about overflow, 1/0 and 0/0 in a context variable: to run a function in a
+# context of its own costs a tenth of a microsecond, np.errstate costs one.
+_silent = contextvars.Context()
+_silent.run(np.seterr, all="ignore")
+_errors: contextvars.ContextVar[Any] = next(iter(_silent))
 
 
-def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, in which NumPy gives inf and nan without a warning, as a graphics card does."""
-    ((errors, ignore),) = _ignoring.items()
+class _Quiet(threading.local):
+    """`run(function, *args)`: NumPy gives inf and nan without a warning, as a device does."""
 
-    @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        before = errors.set(ignore)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            errors.reset(before)
+    def __init__(self) -> None:
+        self.run = _silent.copy().run  # each thread its own: a context is entered once at a time
 
-    return run
+    def entered(self) -> bool:
+        """Whether this is inside of `run` already; `run` raises RuntimeError then."""
+        return _errors.get(None) is _silent[_errors]
+
+
+quiet = _Quiet()
 
 
 class Backend:

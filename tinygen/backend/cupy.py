@@ -97,7 +97,7 @@ def _version(number: int) -> str:
 
 def namespace(cupy: Any) -> Any:
     """The array functions that references may use, on CuPy."""
-    names = [*host_module.NAMES.split(), *host_module.QUIET.split()]
+    names = host_module.NAMES.split()
 
     def erf(x: Array) -> Array:
         return importlib.import_module("cupyx.scipy.special").erf(x)

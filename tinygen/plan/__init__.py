@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import backend as backends
 from ..backend import Array
 from ..graph import state
@@ -88,6 +90,7 @@ class Plan:
             and all(module.training == training for module, training in self.modules)
         )
 
+    @np.errstate(all="ignore")
     def replay(self, arrays: list[Array]) -> Any:
         """Run the step on new inputs; what it returns, as copies."""
         for slot, array in zip(self.slots, arrays, strict=True):
