@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -94,6 +95,30 @@ def test_operations_of_the_user_warn_of_nothing_either() -> None:
         del PRIMITIVES["inverse_square"]
 
 
+def test_a_reference_may_call_operations() -> None:
+    @tg.primitive
+    def twice(xp: Any, x: Any) -> Any:
+        return xp.asarray(tg.add(x, x).data) * 3e38
+
+    @tg.primitive
+    def failing(xp: Any, x: Any) -> Any:
+        raise RuntimeError("my own")
+
+    try:
+        assert twice(tg.tensor(np.ones(2, np.float32))).tolist() == [math.inf] * 2
+        with pytest.raises(RuntimeError, match="my own"):
+            failing(plain())
+        results: list[Any] = []
+        threads = [threading.Thread(target=lambda: results.append(twice(plain()))) for _ in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(results) == 3
+    finally:
+        del PRIMITIVES["twice"], PRIMITIVES["failing"]
+
+
 # ---- what a copy would lose ----------------------------------------------------------------------
 
 
@@ -172,6 +197,37 @@ def test_an_option_is_no_tensor(call: Callable[[Any], Any], name: str) -> None:
             with pytest.raises(TypeError, match=rf"{name} is a tensor \(\); expected a plain"):
                 call(s)
     tg.leaky_relu(plain(), slope=0.5)
+
+
+def test_numbers_that_an_integer_type_does_not_hold_are_refused() -> None:
+    for make in (
+        lambda: tg.tensor(np.array([300]), dtype="uint8"),
+        lambda: tg.full((2,), -1, dtype="uint8"),
+        lambda: tg.tensor(np.array([1.0, np.nan]), dtype="int64"),
+        lambda: tg.tensor([1e30], dtype="int32"),
+        lambda: tg.tensor(tg.tensor([-200]), dtype="int8"),
+        lambda: tg.tensor([300], dtype="uint8"),
+        lambda: tg.where(tg.tensor([True]), tg.zeros(1, dtype="uint8"), 300),
+        lambda: tg.where(tg.tensor([True]), -1, tg.zeros(1, dtype="uint8")),
+        lambda: tg.zeros(1, dtype="uint8") + 300,
+        lambda: tg.maximum(tg.zeros(1, dtype="int8"), 200),
+    ):
+        with pytest.raises(OverflowError, match=r"do not fit|out of bounds"):
+            make()
+    assert tg.tensor(np.array([255, 0]), dtype="uint8").tolist() == [255, 0]
+    assert tg.tensor(np.array([], np.int64), dtype="uint8").shape == (0,)
+
+
+def test_options_out_of_range() -> None:
+    for call in (
+        lambda: tg.one_hot(tg.tensor([1]), 3.5),
+        lambda: tg.one_hot(tg.tensor([0]), 0),
+        lambda: plain().var(correction=-1),
+        lambda: plain().var(correction=math.nan),
+        lambda: plain().clip(math.nan, 1.0),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            call()
 
 
 # ---- comparing -----------------------------------------------------------------------------------

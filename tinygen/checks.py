@@ -447,7 +447,7 @@ def _whole(name: str, x: Array, **options: float | None) -> None:
 @_of("clip")
 def _(x: Array, low: float | None, high: float | None) -> None:
     _whole("clip", x, low=low, high=high)
-    if low is not None and high is not None and low > high:
+    if low is not None and high is not None and not low <= high:
         raise ValueError(f"clip: low {low} is above high {high}; expected low <= high")
 
 
@@ -597,8 +597,10 @@ def _(x: Array, indices: Array, axis: int, shape: tuple[int, ...]) -> None:
 
 
 @_of("one_hot")
-def _(labels: Array) -> None:
+def _(labels: Array, classes: int) -> None:
     _integers("one_hot", labels)
+    if not isinstance(classes, INTEGER) or classes < 1:
+        raise ValueError(f"one_hot: classes is {classes!r}; expected an integer >= 1")
 
 
 def label_range(labels: Array, classes: int) -> None:

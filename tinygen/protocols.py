@@ -120,6 +120,16 @@ def refuse_lost(data: Any) -> None:
             refuse_lost(entry)
 
 
+def refuse_overflow(data: Any, dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that an integer type does not hold: they would come out as others."""
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if data.size and not (low <= data.min() and data.max() <= high):
+        raise OverflowError(
+            f"tensor: values from {data.min()} to {data.max()} do not fit {dtype}, which holds "
+            f"integers from {low} to {high}; choose another dtype"
+        )
+
+
 setattr(_tensor, "protocols", sys.modules[__name__])  # noqa: B010
 setattr(Tensor, "__array_ufunc__", UfuncProtocol())  # noqa: B010
 setattr(Tensor, "__array_function__", array_function)  # noqa: B010

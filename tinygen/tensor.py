@@ -349,7 +349,10 @@ def as_array(data: Any, dtype: Any = None) -> Array:
         wanted = np.dtype(np.float32)
     if wanted.kind not in "fiub" or (wanted.kind == "f" and wanted.itemsize not in (4, 8)):
         raise TypeError(f"tensor: dtype {wanted} is not supported; use float32 or float64")
-    return target.asarray(data, dtype=wanted.newbyteorder("="))
+    array = target.asarray(data, dtype=wanted.newbyteorder("="))
+    if wanted.kind in "iu" and wanted != data.dtype and isinstance(data, (np.ndarray, np.generic)):
+        protocols.refuse_overflow(data, wanted)
+    return array
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -120,6 +120,10 @@ def where(xp: XP, condition: Array, x: Array, y: Array) -> Array:
     """x where the condition holds, y elsewhere."""
     if x.__class__ in SCALARS and y.__class__ in SCALARS and float in (x.__class__, y.__class__):
         x, y = xp.float32(x), xp.float32(y)
+    elif x.__class__ is int and y.__class__ not in SCALARS:
+        x = y.dtype.type(x)  # raises where the type does not hold the number
+    elif y.__class__ is int and x.__class__ not in SCALARS:
+        y = x.dtype.type(y)
     return xp.where(condition, x, y)
 
 
