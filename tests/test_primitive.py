@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,186 @@ def _named(name: str) -> Any:
 
     f.__name__ = name
     return f
+
+
+# ---- given again ---------------------------------------------------------------------------------
+
+
+def cube_with(rule: Any) -> Any:
+    """A cell of a notebook: declares `cube` and its rule."""
+
+    @primitive
+    def cube(xp: Any, x: Any) -> Any:
+        return x * x * x
+
+    cube.vjp(x=rule)
+    return cube
+
+
+def wrong(g: Any, x: Any) -> Any:
+    return g * x
+
+
+def right(g: Any, x: Any) -> Any:
+    return g * (3 * x * x)
+
+
+def slope(f: Any, at: float = 2.0) -> Any:
+    x = tg.tensor(np.float64(at), requires_grad=True)
+    return tg.grad(f(x), [x])[0].item()
+
+
+def test_a_rule_given_again_counts() -> None:
+    cube = cube_with(wrong)
+    assert slope(cube) == 2.0
+    cube.vjp(x=right)
+    assert slope(cube) == 12.0
+    check_grads(cube, [A], order=3)
+    cube.vjp_all(lambda g, x: (wrong(g, x),))
+    assert slope(cube) == 2.0
+    cube.vjp(x=right)  # one rule for all does not outlive it
+    assert slope(cube) == 12.0
+    cube.vjp(x=lambda g, ans, x: g * 3 * ans / x)  # asks for other values
+    assert slope(cube) == 12.0
+
+
+def test_rules_given_again_count_all_or_not_at_all() -> None:
+    @primitive
+    def product(xp: Any, x: Any, y: Any) -> Any:
+        return x * y
+
+    product.vjp(x=lambda g, y: g * y, y=lambda g, x: g * x)
+    with pytest.raises(TypeError, match=r"product: a rule asks for z"):
+        product.vjp(x=lambda g: g, y=lambda g, z: g)
+    check_grads(product, [A, B], order=2)
+
+
+def test_a_result_recorded_before_its_rule_was_given_again_is_refused() -> None:
+    cube = cube_with(wrong)
+    x = tg.tensor(2.0, requires_grad=True)
+    y = cube(x)
+    cube.vjp(x=right)
+    with pytest.raises(RuntimeError, match=r"cube: its rules were given anew .* forward pass"):
+        y.backward()
+    f = fused_layer()
+    host().kernels["scaled_tanh"] = layer_kernel
+    y = tg.sum(f(tg.ones(3), x))
+    f.vjp(x=lambda g: g, w=lambda g: g)
+    with pytest.raises(RuntimeError, match=r"scaled_tanh: its rules were given anew"):
+        y.backward()
+
+
+def test_a_check_given_again_looks_at_what_passed_before() -> None:
+    op = primitive(_named("op"))
+    op(A)
+
+    @op.check
+    def _(x: Any) -> None:
+        raise ValueError("op: never")
+
+    with pytest.raises(ValueError, match="op: never"):
+        op(A)
+
+
+def test_a_declaration_run_again_takes_the_place_of_the_one_before() -> None:
+    old = cube_with(wrong)
+    host().kernels["cube"] = lambda x: x - x  # made for the old one
+    assert old(A).tolist() == [0.0] * 3
+    new = cube_with(right)
+    assert PRIMITIVES["cube"] is new
+    assert slope(new) == 12.0
+    assert slope(old) == 2.0  # who kept the old one has the old one, without its kernel
+    assert old(A).tolist() == new(A).tolist() == (A**3).tolist()
+    assert host().hits["cube"] == 0
+    host().kernels["cube"] = lambda x: x * x * x
+    new(A)
+    assert old(A).tolist() == (A**3).tolist()
+    assert host().hits["cube"] == 1
+
+
+def test_a_fused_declaration_run_again_takes_the_place_of_the_one_before() -> None:
+    def cell(gain: float) -> Any:
+        @fused
+        def scaled(x: Any) -> Any:
+            return tg.tanh(x) * gain
+
+        return scaled
+
+    first = cell(1.0)
+    host().kernels["scaled"] = np.tanh
+    assert first(A).tolist() == np.tanh(A).tolist()
+    second = cell(2.0)
+    assert second(A).tolist() == (np.tanh(A) * 2).tolist()
+    check_grads(second, [A], order=2)
+    assert "scaled" not in host().kernels
+
+
+def test_two_declarations_of_one_name_are_two_in_a_compiled_step() -> None:
+    def scaled(k: float) -> Any:
+        @primitive
+        def scale(xp: Any, x: Any) -> Any:
+            return k * x
+
+        scale.vjp(x=lambda g: scale(g))
+        return scale
+
+    two, three, four = (scaled(k) for k in (2.0, 3.0, 4.0))
+    step = tg.compile(lambda x: (two(x), three(x), four(x)))
+    for _ in range(2):
+        assert [y.tolist() for y in step(tg.tensor(B))] == [(k * B).tolist() for k in (2, 3, 4)]
+
+
+def test_a_compiled_step_follows_what_is_given_again() -> None:
+    space: dict[str, Any] = {"__name__": "a_notebook", "tg": tg}
+    cell = """
+@tg.primitive
+def scale(xp, x):
+    return {0} * x
+scale.vjp(x=lambda g: {0} * g)
+"""
+    exec(cell.format(2.0), space)
+    step = tg.compile(lambda x: space["scale"](x))
+
+    @tg.compile
+    def slopes(x: Any) -> Any:
+        x = x.detach(requires_grad=True)
+        return tg.grad(space["scale"](x).sum(), [x])[0]
+
+    x = tg.tensor(A)
+    assert (step(x).tolist(), slopes(x).tolist()) == ((2 * A).tolist(), [2.0] * 3)
+    exec(cell.format(5.0), space)
+    assert (step(x).tolist(), slopes(x).tolist()) == ((5 * A).tolist(), [5.0] * 3)
+    space["scale"].vjp(x=lambda g: 7.0 * g)
+    assert slopes(x).tolist() == [7.0] * 3
+
+
+def test_a_module_that_is_reloaded_declares_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "my_operations.py"
+    text = "import tinygen as tg\n@tg.primitive\ndef timesk(xp, x):\n    return {} * x\n"
+    text += "@tg.fused\ndef plusk(x):\n    return x + {}\n"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    file.write_text(text.format(2, 2), encoding="utf-8")
+    module = importlib.import_module("my_operations")
+    file.write_text(text.format(30, 30), encoding="utf-8")
+    importlib.reload(module)
+    assert module.timesk(tg.tensor([1.0])).tolist() == [30.0]
+    assert module.plusk(tg.tensor([1.0])).tolist() == [31.0]
+    del sys.modules["my_operations"]
+
+
+def test_a_name_of_another_function_stays_refused() -> None:
+    cube_with(right)
+    space: dict[str, Any] = {"__name__": "elsewhere", "tg": tg}
+    for name, where in (("cube", r".*cube_with.<locals>.cube"), ("mul", r"tinygen.ops.element.*")):
+        with pytest.raises(ValueError, match=rf"'{name}' is registered already, {where}; choose"):
+            exec(f"@tg.primitive\ndef {name}(xp, x): return x", space)
+    with pytest.raises(ValueError, match=r"called 'silu' is registered already"):
+        exec("@tg.fused\ndef silu(x): return x", space)
+    assert tg.silu(tg.zeros(1)).item() == 0.0
+    assert PRIMITIVES["mul"] is tg.mul
 
 
 def test_a_missing_rule_is_named_when_needed() -> None:

@@ -209,6 +209,36 @@ def test_to_numpy() -> None:
     assert (x.ndim, x.size, x.T.shape) == (1, 2, (2,))
 
 
+@pytest.mark.parametrize("backend", ["numpy", "emulated"])
+def test_what_numpy_sees_cannot_be_written_into(backend: str) -> None:
+    with tg.use_backend(backend):
+        x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    y = (x * x).sum()
+    views = [x.numpy(), np.asarray(x), x.numpy()[1:], x.numpy().reshape(3, 1), x.detach().numpy()]
+    views += [tg.zeros(()).numpy(), x.T.numpy(), np.asarray(x[:2])]
+    for view in views:
+        assert not view.flags.writeable
+        with pytest.raises(ValueError, match="read-only"):
+            view[...] = 10
+    with pytest.raises(ValueError, match="read-only"):
+        np.multiply(x.numpy(), 2, out=x.numpy())
+    with pytest.raises(ValueError, match="read-only"):
+        x.numpy().sort()
+    with pytest.raises(TypeError, match="read-only"):
+        memoryview(x.numpy())[0] = 10.0
+    y.backward()
+    assert x.grad.tolist() == [2.0, 4.0, 6.0]
+    assert not x.grad.numpy().flags.writeable
+    for own in (x.numpy().copy(), np.array(x), np.asarray(x, dtype="float64"), x.numpy() + 0):
+        own[0] = 10
+    assert x.tolist() == [1.0, 2.0, 3.0]
+    assert x.data.flags.writeable  # what optimizers write into
+    if backend == "numpy":
+        assert np.shares_memory(x.numpy(), x.data)
+        with pytest.raises(ValueError, match="copy"):
+            np.array(x, dtype="float64", copy=False)
+
+
 def test_repr() -> None:
     assert repr(f32(1, 2)) == "tensor([1. 2.], shape=(2,), float32)"
     x = tg.tensor(np.float64(0.5), requires_grad=True)

@@ -36,8 +36,8 @@ Checker = tuple[Callable[..., None], tuple[str, ...]]  # a check, and the names 
 # ---- declaring a primitive -----------------------------------------------------------------------
 
 
-def declaration(p: Primitive, taken: bool) -> None:
-    """Refuse reserved, unknown and mixed arguments, and a name that is taken."""
+def declaration(p: Primitive, before: Primitive | None) -> None:
+    """Refuse reserved, unknown and mixed arguments, and the name of another function."""
     if p.variadic and len(p.args) > 1:
         raise TypeError(f"{p.name}: *{p.args[-1]} must be the only array argument")
     for name in (*p.args, *p.defaults):
@@ -48,8 +48,13 @@ def declaration(p: Primitive, taken: bool) -> None:
     for name in p.nondiff | p.mutates:
         if name not in p.args:
             raise TypeError(f"{p.name}: no array argument is called {name!r}")
-    if taken:
-        raise ValueError(f"a primitive called {p.name!r} is registered already")
+    if before is not None:
+        mine, theirs = ((q.reference.__module__, q.reference.__qualname__) for q in (p, before))
+        if mine != theirs:
+            raise ValueError(
+                f"a primitive called {p.name!r} is registered already, {'.'.join(theirs)}; choose "
+                "another name"
+            )
 
 
 def rules(p: Primitive, given: Sequence[str], unnamed: Sequence[Any] = ()) -> None:
@@ -140,6 +145,7 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
             f"{called(p.name)}: missing option {', '.join(lacking)}; it takes "
             f"{', '.join(p.defaults)}"
         )
+    options(p, static)
     for i, x in enumerate(args):
         if x is None and p.arg(i) not in p.optional:
             raise TypeError(
@@ -152,7 +158,7 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
         _dtypes(p, args)
     if p.broadcasts:
         try:
-            np.broadcast_shapes(*(np.shape(x) for x in args))
+            np.broadcast_shapes(*(getattr(x, "shape", ()) for x in args))
         except ValueError:
             raise ValueError(
                 f"{called(p.name)}: shapes do not broadcast: {describe(p, args)}; expected equal "
@@ -164,6 +170,16 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
         have = {**p.defaults, **static, **named}
         checker(**{name: have.get(name) for name in wanted})
     return backend
+
+
+def options(p: Primitive, static: dict[str, Any]) -> None:
+    """Refuse a tensor as an option, whose gradient would be lost."""
+    for name, value in static.items():
+        if isinstance(value, Tensor):
+            raise TypeError(
+                f"{p.name}: {name} is a tensor {value.shape}; expected a plain value, which has no "
+                "gradient: give float(x), or compute it with operations of tensors"
+            )
 
 
 def backend_of(p: Primitive, args: tuple[Any, ...]) -> Backend:
@@ -308,6 +324,13 @@ def released(p: Primitive, node: Node) -> RuntimeError:
     return RuntimeError(
         f"{called(p.name)}: the values saved for this gradient were released by an earlier "
         f"backward pass{where}; {cure}"
+    )
+
+
+def ruled_anew(p: Primitive) -> RuntimeError:
+    return RuntimeError(
+        f"{p.name}: its rules were given anew after this result was recorded; run the forward pass "
+        "again"
     )
 
 
@@ -481,7 +504,7 @@ def _whole(name: str, x: Array, **options: float | None) -> None:
 @_of("clip")
 def _(x: Array, low: float | None, high: float | None) -> None:
     _whole("clip", x, low=low, high=high)
-    if low is not None and high is not None and low > high:
+    if low is not None and high is not None and not low <= high:
         raise ValueError(f"clip: low {low} is above high {high}; expected low <= high")
 
 
@@ -670,8 +693,10 @@ def _(x: Array, indices: Array, axis: int, shape: tuple[int, ...]) -> None:
 
 
 @_of("one_hot")
-def _(labels: Array) -> None:
+def _(labels: Array, classes: int) -> None:
     _integers("one_hot", labels)
+    if not isinstance(classes, INTEGER) or classes < 1:
+        raise ValueError(f"one_hot: classes is {classes!r}; expected an integer >= 1")
 
 
 def label_range(labels: Array, classes: int) -> None:

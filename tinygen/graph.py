@@ -16,8 +16,6 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from .primitive import Primitive
     from .tensor import Tensor
@@ -71,10 +69,29 @@ class Node:
         # gone, where the backward pass was called that released them.
         self.line: Any = None
 
+    def __reduce__(self) -> Any:
+        made = self.primitive.name if self.primitive else "nothing"
+        raise TypeError(
+            f"a tensor that is the result of {made} is part of a graph, which cannot be copied or "
+            "pickled; give x.detach(), the values alone"
+        )
 
-def leaf_node(shape: tuple[int, ...]) -> Node:
-    """A node for a tensor that the user made."""
-    return Node(None, (), None, None, {}, shape)
+
+class Leaf(Node):
+    """The node of a tensor that the user made, for as long as the tensor lives.
+
+    What is recorded while it is `frozen` leaves no path to it. What was recorded before keeps its
+    path: a backward pass goes through, but adds nothing to `grad` while the leaf is frozen.
+    """
+
+    __slots__ = ("frozen",)
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(None, (), None, None, {}, shape)
+        self.frozen = False
+
+    def __reduce__(self) -> Any:
+        return Leaf, (self.shape,), (None, {"grad": self.grad, "frozen": self.frozen})
 
 
 class recording(contextlib.ContextDecorator):  # noqa: N801  (read as a statement)
@@ -126,7 +143,6 @@ def _on_path(order: list[Node], targets: set[Node]) -> set[Node]:
     return needed
 
 
-@np.errstate(all="ignore")
 def _pull_back(
     cotangents: dict[Node, Any], targets: set[Node] | None, create_graph: bool, called_at: Any
 ) -> dict[Node, Any]:
@@ -230,6 +246,8 @@ def backward(
     given: set[int] = set()  # storages already handed out: no two .grad share memory
     for node, g in found.items():
         if targets is not None and node not in targets:
+            continue
+        if isinstance(node, Leaf) and node.frozen:
             continue
         if node.grad is not None:
             node.grad = node.grad + g

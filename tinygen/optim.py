@@ -201,7 +201,8 @@ class Optimizer:
 
         Args:
             grads: one for each parameter, in their order, as tinygen.grad returns them; None
-                takes each parameter's .grad. Parameters whose gradient is None are left alone.
+                takes each parameter's .grad. Parameters whose gradient is None, and frozen ones
+                (requires_grad False), are left alone.
 
         Raises:
             RuntimeError: no gradient at all; a parameter that a later optimizer has taken over.
@@ -215,7 +216,7 @@ class Optimizer:
                     "that one, or make this one again"
                 )
         if grads is None:
-            grads = [p.grad for p in self.params]
+            grads = [p.grad if p.requires_grad else None for p in self.params]
         else:
             self._check(who, grads)
         if all(g is None for g in grads):
@@ -402,7 +403,8 @@ class Schedule:
 
 
 def _with_grads(who: str, params: Params) -> list[tuple[Parameter, Tensor]]:
-    found = [(p, p.grad) for p in _named(who, params, Parameter).values() if p.grad is not None]
+    live = [p for p in _named(who, params, Parameter).values() if p.requires_grad]
+    found = [(p, p.grad) for p in live if p.grad is not None]
     if not found:
         raise RuntimeError(f"{who}: no parameter has a gradient; call loss.backward() first")
     return found

@@ -20,15 +20,17 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from . import backend as backends
 from . import checks
-from .backend import Backend
-from .graph import Node, grad, recording, state
+from .backend import Backend, quiet
+from .graph import Node, clock, grad, recording, state
 from .tensor import Tensor, as_tensor
 
 PRIMITIVES: dict[str, Primitive] = {}
 SCALARS = frozenset((float, int, bool))
 WEAK = SCALARS | {type(None)}
 _CACHE_LIMIT = 4096  # signatures remembered for one primitive before starting over
+revised = [0]  # when a definition or a rule last took the place of another: older plans are void
 
 
 class Primitive:
@@ -36,6 +38,10 @@ class Primitive:
 
     Called with tensors (or arrays, or Python scalars, which take the other operands' dtype) it
     returns a tensor, and records a node if a gradient may be wanted.
+
+    Declared again from the same module under the same qualified name (a notebook cell that is run
+    twice, importlib.reload), it takes the place of the one before, with its rules; kernels that
+    were given for that one by hand are dropped. Rules that are given again replace the ones before.
 
     Args:
         fn: the reference `fn(xp, x, y, ..., *, static...)`.
@@ -78,10 +84,17 @@ class Primitive:
         self.rule_for_all: tuple[Callable[..., Any], tuple[str, ...]] | None = None
         self.checker: checks.Checker | None = None
         self._checked_static: tuple[str, ...] = ()
+        self._number_options = tuple(p.name for p in parameters if _may_be_a_number(p))
         self._backends: dict[Any, Backend] = {}  # by signature: the checks passed, run here
         self._recipes: dict[int, Recipe] = {}  # by the set of traced arguments
         self._arity = sys.maxsize if self.variadic else len(self.args)
-        checks.declaration(self, taken=self.name in PRIMITIVES)
+        self._ruled = 0  # when the rules were given: a node made before may have kept too little
+        before = PRIMITIVES.get(self.name)
+        checks.declaration(self, before)
+        if before is not None:
+            before.name += " (replaced)"  # no kernel that is given for the new one serves it
+            backends.forget_kernels(self.name)
+            revised[0] = next(clock)
         PRIMITIVES[self.name] = self
         if self.name in checks.OF_OPERATIONS:
             self.check(checks.OF_OPERATIONS[self.name])
@@ -91,13 +104,20 @@ class Primitive:
     def vjp(self, *unnamed: Any, **rules: Callable[..., Any]) -> None:
         """Register the rule of each differentiable argument, all in one call."""
         checks.rules(self, tuple(rules), unnamed)
-        for arg, rule in rules.items():
-            self.rules[arg] = (rule, checks.asked(self, rule, rule=True))
+        self._give({k: (rule, checks.asked(self, rule, rule=True)) for k, rule in rules.items()})
 
     def vjp_all(self, rule: Callable[..., Any]) -> None:
         """Register one rule that returns a tuple with the gradients of all arguments."""
         checks.rules(self, [a for a in self.args if a not in self.nondiff])
-        self.rule_for_all = (rule, checks.asked(self, rule, rule=True))
+        self._give({}, (rule, checks.asked(self, rule, rule=True)))
+
+    def _give(self, rules: dict[str, Any], rule_for_all: Any = None) -> None:
+        """Let these be the rules, in place of any before."""
+        again = bool(self.rules) or self.rule_for_all is not None or bool(self._recipes)
+        self.rules, self.rule_for_all = rules, rule_for_all
+        self._recipes.clear()
+        if again:
+            self._ruled = revised[0] = next(clock)
 
     def check(self, checker: Callable[..., None]) -> Callable[..., None]:
         """Register a function that raises on bad shapes; runs once a new signature.
@@ -106,6 +126,7 @@ class Primitive:
         """
         wanted = checks.asked(self, checker, rule=False)
         self.checker = (checker, wanted)
+        self._backends.clear()  # what an earlier check let pass
         self._checked_static = tuple(name for name in wanted if name in self.defaults)
         return checker
 
@@ -144,9 +165,12 @@ class Primitive:
                     checks.mutable(self, args)
                 return self(*map(_tensor_or_weak, args), **static)
             bit += bit
-        signature.extend(static)  # the names: an option unknown or missing is found once, too
-        for name in self._checked_static:
-            signature.append(static.get(name, self.defaults[name]))
+        if static:
+            signature.extend(static)  # the names: an option unknown or missing is found once, too
+            for name in self._number_options:
+                signature.append(static.get(name).__class__)  # a tensor as an option, too
+            for name in self._checked_static:
+                signature.append(static.get(name, self.defaults[name]))
         key = tuple(signature)
         try:
             backend = self._backends.get(key)
@@ -159,33 +183,41 @@ class Primitive:
             if len(self._backends) >= _CACHE_LIMIT:
                 self._backends.clear()
             self._backends[key] = backend
-        if traced and self.mutates:
-            checks.recorded(self, args)
-
         if self.mutates:
+            if traced:
+                checks.recorded(self, args)
             checks.mark_changed(self, args)
+
         # The one dispatch point: a kernel if one takes the call, else the reference.
         kernel = backend.kernels.get(self.name)
         out = NotImplemented if kernel is None else kernel(*arrays, **static)
         if out is NotImplemented:
-            out = self.reference(backend.xp, *arrays, **static)
+            try:
+                out = quiet.run(self.reference, backend.xp, *arrays, **static)
+            except RuntimeError:
+                if not quiet.entered():
+                    raise
+                out = self.reference(backend.xp, *arrays, **static)  # inside of another's
             if out.__class__ is not backend.array_type:  # NumPy turns 0-d results into scalars
                 many = out.__class__ is tuple
                 out = tuple(map(backend.xp.asarray, out)) if many else backend.xp.asarray(out)
         else:
             backend.hits[self.name] += 1
 
-        if state.observer is not None:
-            state.observer(self, args, static, out)
+        observer = state.observer
+        if observer is not None:
+            observer(self, args, static, out)
         if traced and not self._unrecorded and state.recording:
-            return self._record(args, nodes, static, out, traced)
+            line = None if observer is None else checks.user_line()
+            return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
 
     def _record(
-        self, args: tuple[Any, ...], nodes: list[Any], static: dict[str, Any], out: Any, traced: int
-    ) -> Tensor:
+        self, args: tuple[Any, ...], nodes: list[Any], static: dict[str, Any], out: Any,
+        traced: int, line: str | None,
+    ) -> Tensor:  # fmt: skip
         """The output with a node that holds what the rules of the traced arguments ask for."""
         recipe = self._recipes.get(traced)
         if recipe is None:
@@ -201,7 +233,7 @@ class Primitive:
             elif kind == "values":
                 saved.append(args)
             elif kind == "shape":
-                saved.append(np.shape(args[i]))
+                saved.append(getattr(args[i], "shape", ()))
             elif kind == "dtype":
                 saved.append(args[i].dtype)
             else:
@@ -211,12 +243,10 @@ class Primitive:
         if out.__class__ is tuple:
             likes = tuple((o.shape, o.dtype) for o in out)
             call = Node(self, tuple(nodes), recipe, saved, {**static, OUTPUTS: likes}, ())
-            if state.observer is not None:
-                call.line = checks.user_line()
+            call.line = line
             return self._outputs(call, out)  # type: ignore[return-value]
         node = Node(self, tuple(nodes), recipe, saved, static, out.shape)
-        if state.observer is not None:
-            node.line = checks.user_line()
+        node.line = line
         return Tensor(out, node)
 
     def _plan(self, traced: int, count: int) -> Recipe:
@@ -259,6 +289,8 @@ class Primitive:
         saved = node.saved
         if saved is None:
             raise checks.released(self, node)
+        if node.number < self._ruled:
+            raise checks.ruled_anew(self)
         recipe = node.recipe
         if checks.newest[0] > node.number:
             checks.stale(self, node, saved)
@@ -346,6 +378,13 @@ class _Pick:
 pick: Any = _Pick()
 
 
+def _may_be_a_number(p: inspect.Parameter) -> bool:
+    """Whether a keyword-only argument may be a float, so that someone may give a tensor."""
+    bare = p.annotation is p.empty and p.default is p.empty
+    floats = "float" in str(p.annotation) or p.default.__class__ is float
+    return p.kind is p.KEYWORD_ONLY and (bare or floats)
+
+
 def _tensor_or_weak(x: Any) -> Any:
     """NumPy scalars are weak like Python's; any other data become a tensor."""
     if isinstance(x, Tensor) or x.__class__ in WEAK:
@@ -367,6 +406,8 @@ class Fused(Primitive):
     def __call__(self, *args: Any, **static: Any) -> Tensor:
         if len(args) > self._arity:
             static = checks.by_position(self, args[self._arity :], static)
+        if static:
+            checks.options(self, static)
         args = tuple(map(_tensor_or_weak, args[: self._arity]))
         if not any(isinstance(x, Tensor) for x in args):
             args = tuple(x if x is None else as_tensor(x) for x in args)
@@ -378,12 +419,14 @@ class Fused(Primitive):
         if out is NotImplemented:
             return self.body(*args, **static)  # type: ignore[no-any-return]
         backend.hits[self.name] += 1
-        if state.observer is not None:
-            state.observer(self, args, static, out)
+        observer = state.observer
+        if observer is not None:
+            observer(self, args, static, out)
         nodes = [x.node if isinstance(x, Tensor) else None for x in args]
         traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
         if traced and state.recording:
-            return self._record(args, nodes, static, out, traced)
+            line = None if observer is None else checks.user_line()
+            return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)

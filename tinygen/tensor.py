@@ -10,13 +10,13 @@ import numpy as np
 from . import backend as backends
 from . import graph
 from .backend import Array, DeviceError
-from .graph import Node, leaf_node
+from .graph import Leaf, Node
 from .spelling import called, spelled
 
 if TYPE_CHECKING:
-    from . import ops
+    from . import ops, protocols
 else:
-    ops = None  # the module tinygen.ops puts itself here when it is imported
+    ops = protocols = None  # these modules put themselves here when they are imported
 
 Shape = int | Sequence[int]
 _NUMBERS = frozenset((list, tuple, float, int, bool))  # what tensor() takes, and Tensor not
@@ -26,12 +26,12 @@ class Tensor:
     """An n-dimensional array that can remember how it was computed.
 
     Attributes:
-        data: the array, NumPy's or another backend's. Do not write into it: nothing guards it.
+        data: the array, NumPy's or another backend's. Do not write into it: nothing notices, and
+            gradients that were recorded from it are then wrong.
         node: its place in the graph, or None if it carries no gradient.
     """
 
-    __slots__ = ("__weakref__", "data", "node")
-    __array_ufunc__ = None  # so that `ndarray * tensor` asks us
+    __slots__ = ("__weakref__", "_frozen", "data", "node")  # _frozen: a frozen leaf's node
     name: str | None = None  # a Parameter has its path in the module here
 
     def __init__(self, data: Array, node: Node | None = None) -> None:
@@ -68,7 +68,12 @@ class Tensor:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients flow to or through this tensor; settable on leaves."""
+        """Whether gradients flow to or through this tensor; settable on leaves.
+
+        Switched off, operations do not record the leaf, backward adds nothing to its `.grad`, and
+        optimizers leave it alone. Its `.grad` and what was recorded before stay as they are:
+        switched on again, all goes on as if it had never been off.
+        """
         return self.node is not None
 
     @requires_grad.setter
@@ -82,8 +87,13 @@ class Tensor:
             raise TypeError(
                 f"a tensor of {self.dtype} carries no gradient; convert with .astype('float32')"
             )
-        if on != self.requires_grad:
-            self.node = leaf_node(self.shape) if on else None
+        if on and self.node is None:
+            leaf = getattr(self, "_frozen", None)
+            self.node = leaf = leaf if leaf and leaf.shape == self.shape else Leaf(self.shape)
+            leaf.frozen = False
+        elif isinstance(self.node, Leaf) and not on:
+            self.node.frozen = True
+            self._frozen, self.node = self.node, None
 
     def owner(self) -> Array:
         """The array that owns the storage (views share it)."""
@@ -98,7 +108,7 @@ class Tensor:
         None before it, and where no gradient is carried. The result of an operation keeps none,
         and raises AttributeError.
         """
-        node = self.node
+        node = self.node or getattr(self, "_frozen", None)
         if node is None or node.grad is not None or node.primitive is None:
             return None if node is None else node.grad
         raise AttributeError(
@@ -110,13 +120,13 @@ class Tensor:
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
-        if self.node is None:
-            if value is not None:
-                raise ValueError("a tensor without requires_grad has no .grad to set")
-            return
+        node = self.node or getattr(self, "_frozen", None)
+        if self.node is None and value is not None:
+            raise ValueError("a tensor without requires_grad has no .grad to set")
         if value is not None and value.shape != self.shape:
             raise ValueError(f"grad has shape {value.shape}, the tensor {self.shape}")
-        self.node.grad = value
+        if node is not None:
+            node.grad = value
 
     def backward(
         self,
@@ -141,9 +151,9 @@ class Tensor:
     # ---- to other forms ----------------------------------------------------------------------
 
     def numpy(self) -> Any:
-        """The values as a NumPy array that is read only: on the numpy backend it shares storage.
+        """The values as a NumPy array that cannot be written into: it may share storage.
 
-        To write, take a copy: x.numpy().copy().
+        Give `x.numpy().copy()` for one of your own.
         """
         values = self.backend.to_host(self.data).view()
         values.flags.writeable = False
@@ -197,6 +207,22 @@ class Tensor:
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
+    def __contains__(self, value: object) -> bool:
+        return protocols.comparable(value) and bool((self == value).numpy().any())
+
+    def __format__(self, spec: str) -> str:
+        if spec and self.size != 1:
+            raise ValueError(
+                f"format: the tensor has shape {self.shape}; expected one element for {spec!r}; "
+                "format the entries of x.tolist()"
+            )
+        return format(self.item(), spec) if spec else str(self)
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"an index must be an integer; the tensor is of {self.dtype}: int(x)")
+        return int(self.item())
+
     def __float__(self) -> float:
         return float(self.item())
 
@@ -207,9 +233,8 @@ class Tensor:
         if self.size != 1:
             raise ValueError(
                 f"a tensor of shape {self.shape} is no condition for `if`, `while`, `and` or "
-                "`not`; "
-                "expected one element. For each element write tg.where(condition, a, b); for one "
-                "answer condition.numpy().all() or .any()"
+                "`not`; expected one element. For each element write tg.where(condition, a, b); "
+                "for one answer condition.numpy().all() or .any()"
             )
         return bool(self.item())
 
@@ -277,10 +302,10 @@ class Tensor:
         return ops.greater_equal(self, other)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.equal(self, other)
+        return ops.equal(self, other) if protocols.comparable(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.not_equal(self, other)
+        return ops.not_equal(self, other) if protocols.comparable(other) else NotImplemented
 
     __hash__ = object.__hash__
 
@@ -328,6 +353,8 @@ def as_array(data: Any, dtype: Any = None) -> Array:
     target = backends.current()
     if isinstance(data, Tensor):
         data = data.data if data.backend is target else data.numpy()
+    if data.__class__ is not target.array_type:
+        protocols.refuse_lost(data)
     if not isinstance(data, target.array_type):
         listed = not isinstance(data, (np.ndarray, np.generic))
         try:
@@ -347,7 +374,10 @@ def as_array(data: Any, dtype: Any = None) -> Array:
         wanted = np.dtype(np.float32)
     if wanted.kind not in "fiub" or (wanted.kind == "f" and wanted.itemsize not in (4, 8)):
         raise TypeError(f"tensor: dtype {wanted} is not supported; use float32 or float64")
-    return target.asarray(data, dtype=wanted.newbyteorder("="))
+    array = target.asarray(data, dtype=wanted.newbyteorder("="))
+    if wanted.kind in "iu" and wanted != data.dtype and isinstance(data, (np.ndarray, np.generic)):
+        protocols.refuse_overflow(data, wanted)
+    return array
 
 
 @spelled
@@ -355,8 +385,11 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor holding a copy of `data` (numbers, lists, arrays) on the current backend.
 
     Floats become float32, except float64 arrays, which stay; integers and booleans keep their
-    type. Raises TypeError for data that are not numbers.
+    type. Raises TypeError for data that are not numbers, and for what a copy would lose: the mask
+    of a masked array, the gradient of a recorded result.
     """
+    if isinstance(data, Tensor) and data.node is not None and data.node.primitive is not None:
+        protocols.refuse_lost([data])
     out = Tensor(as_array(data, dtype))
     if requires_grad:
         out.requires_grad = True
@@ -369,6 +402,7 @@ def as_tensor(data: Any) -> Tensor:
 
 
 def _made(function: str, *args: Any, dtype: Any) -> Tensor:
+    protocols.refuse_lost(args)
     return tensor(getattr(backends.current().xp, function)(*args), dtype=dtype)
 
 

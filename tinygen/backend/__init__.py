@@ -7,12 +7,16 @@ The backend of an operation follows from the type of its arrays. Mixing two rais
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import importlib
 import importlib.util
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
+
+import numpy as np
 
 from ..signals import import_whole
 
@@ -22,6 +26,27 @@ XP = Any  # a backend's namespace of array functions
 
 class DeviceError(RuntimeError):
     """Arrays of two backends met in one operation, or a named backend cannot be had."""
+
+
+# NumPy keeps what it does about overflow, 1/0 and 0/0 in a context variable: to run a function in a
+# context of its own costs a tenth of a microsecond, np.errstate costs one.
+_silent = contextvars.Context()
+_silent.run(np.seterr, all="ignore")
+_errors: contextvars.ContextVar[Any] = next(iter(_silent))
+
+
+class _Quiet(threading.local):
+    """`run(function, *args)`: NumPy gives inf and nan without a warning, as a device does."""
+
+    def __init__(self) -> None:
+        self.run = _silent.copy().run  # each thread its own: a context is entered once at a time
+
+    def entered(self) -> bool:
+        """Whether this is inside of `run` already; `run` raises RuntimeError then."""
+        return _errors.get(None) is _silent[_errors]
+
+
+quiet = _Quiet()
 
 
 class Backend:
@@ -132,10 +157,16 @@ def _fill_kernels(backend: Backend) -> None:
             "tinygen's kernels (the folder kernels/, import name tinygen_kernels) are not "
             "installed; run `pip install -e .` in the clone, or `pip install tinygen`"
         ) from error
-    if backend.name == "numpy" and importlib.util.find_spec("numba") is None:
+    if backend.name == "numpy" and not numba_compiles():
         return  # references only
     for operation, target in tables[backend.name].items():
         backend.kernels[operation] = _lazy_kernel(backend, operation, target)
+
+
+def numba_compiles() -> bool:
+    """Whether Numba is installed, and not switched off by NUMBA_DISABLE_JIT=1."""
+    off = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+    return not off and importlib.util.find_spec("numba") is not None
 
 
 def _lazy_kernel(backend: Backend, operation: str, target: str) -> Callable[..., Any]:
@@ -159,6 +190,15 @@ def load_kernel(backend: Backend, operation: str) -> Callable[..., Any] | None:
     found = backend.kernels.get(operation)
     load = getattr(found, "load", None)
     return found if load is None else load()
+
+
+def forget_kernels(operation: str) -> None:
+    """Drop the kernels that were given by hand for an operation that is declared anew."""
+    tables = importlib.import_module("tinygen_kernels").TABLES
+    for backend in _loaded.values():
+        if operation not in tables[backend.name]:
+            backend.kernels.pop(operation, None)
+        backend.hits.pop(operation, None)
 
 
 class _Guard(threading.local):
@@ -227,24 +267,23 @@ class _Config(dict[str, str]):
 
 def show_config() -> _Config:
     """Versions, processor, threads and backends of this machine, as a dict that prints well."""
-    import os
     import platform
     import sys
-
-    import numpy as np
 
     from ..version import __version__
 
     threads = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.endswith("_NUM_THREADS")]
     built: Any = np.show_config(mode="dicts")
     blas = built["Build Dependencies"]["blas"]
-    numba = importlib.util.find_spec("numba") is not None
+    numba = _installed("numba") if importlib.util.find_spec("numba") else ""
+    if numba and not numba_compiles():
+        numba += ", switched off by NUMBA_DISABLE_JIT"
     config = _Config(
         {
             "tinygen": __version__,
             "python": f"{platform.python_version()} ({sys.platform}, {platform.machine()})",
             "numpy": f"{np.__version__}, {blas['name']} {blas.get('version', '')}".rstrip(),
-            "numba": _installed("numba") if numba else 'not installed (extra "fast")',
+            "numba": numba or 'not installed (extra "fast")',
             "cores": f"{os.cpu_count()}" + (f", {' '.join(threads)}" if threads else ""),
         }
     )

@@ -100,7 +100,7 @@ AT_ONCE = 8  # arrays: to join more, CuPy uploads a table of them, which no CUDA
 
 def namespace(cupy: Any) -> Any:
     """The array functions that references may use, on CuPy."""
-    names = {*host_module.NAMES.split(), *host_module.SILENT.split()} - {"stack"}
+    names = set(host_module.NAMES.split()) - {"stack"}
 
     def concatenate(arrays: Sequence[Array], axis: int = 0) -> Array:
         joined = list(arrays)

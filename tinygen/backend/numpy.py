@@ -11,10 +11,6 @@ import numpy as np
 
 from . import Array, Backend, guard
 
-# log(0), 0/0 and exp(1000) give inf and nan silently, as they do on a graphics card. Products of
-# matrices, too: OpenBLAS computes on whatever lies beside small ones, and may flag that as invalid.
-_silent = np.errstate(all="ignore")
-
 # erf(x) = x P(x^2) for |x| < 1, and sign(x) (1 - exp(-x^2) Q((|x| - 3) / (|x| + 3))) beyond;
 # Chebyshev fits of both, made and checked by bench/derive_erf.py (error below 4e-16).
 _ERF_SMALL: tuple[float, ...] = (
@@ -63,7 +59,7 @@ def _horner(coefficients: tuple[float, ...], x: Array) -> Array:
     return total
 
 
-@_silent
+@np.errstate(all="ignore")
 def erf(x: Array) -> Array:
     """The error function, computed in float64, returned in the dtype of x."""
     wide = np.asarray(x, dtype=np.float64)
@@ -111,18 +107,17 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 
 # The array functions that references may use; another backend provides the same names.
 NAMES = """
-    abs add all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to ceil
-    clip copysign cos cumsum empty equal expand_dims flip float32 float64 floor
-    frexp full greater greater_equal int32 int64 isfinite isnan less less_equal logaddexp
-    logical_and logical_not logical_or max maximum mean min minimum moveaxis negative
-    not_equal ones ones_like pad prod repeat reshape sign sin square squeeze stack sum swapaxes take
-    tanh transpose uint32 uint64 uint8  zeros zeros_like
+    abs add all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to
+    ceil clip copysign cos cumsum divide empty equal exp expand_dims expm1 flip float32 float64
+    floor frexp full greater greater_equal int32 int64 isfinite isnan less less_equal log log1p
+    logaddexp logical_and logical_not logical_or matmul max maximum mean min minimum moveaxis
+    multiply negative not_equal ones ones_like pad power prod repeat reshape sign sin sqrt
+    square squeeze stack subtract sum swapaxes take tanh transpose uint32 uint64 uint8 zeros
+    zeros_like
 """
-SILENT = "divide exp expm1 log log1p matmul multiply power sqrt subtract"
 xp: Any = SimpleNamespace(
     name="numpy",
     **{name: getattr(np, name) for name in NAMES.split()},
-    **{name: _silent(getattr(np, name)) for name in SILENT.split()},
     erf=erf,
     scatter_add=scatter_add,
     mulhi=mulhi,
@@ -143,7 +138,8 @@ class NumpyBackend(Backend):
     def asarray(self, data: Any, dtype: Any = None) -> Array:
         if guard.refuse is not None:
             guard.refuse("make")
-        return np.array(data, dtype=dtype)
+        with np.errstate(all="ignore"):  # a number beyond float32 is infinite
+            return np.array(data, dtype=dtype)
 
     def to_host(self, array: Array) -> Any:
         if guard.refuse is not None:

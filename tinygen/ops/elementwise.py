@@ -1,10 +1,12 @@
 """Elementwise operations: the reference and the rule of calculus of each, side by side.
 
 In a rule `g` is the cotangent of the output and `ans` the output itself. Where a function's own
-slope or value may be infinite the rule goes through `guarded_mul` or `guarded_div`, which are 0
-wherever the cotangent is exactly 0. So a branch that `where` did not take leaks no NaN from log,
-sqrt, a division, a power or exp. A plain product has no such guard: x log x at 0 needs an argument
-that is chosen as well, log(where(x > 0, x, 1)).
+slope or value may be infinite or NaN the rule goes through `guarded_mul` or `guarded_div`: at such
+a point, and only there, a cotangent of exactly 0 gives 0, whatever else varies. So a branch that
+`where` did not take leaks no NaN from log, sqrt, a division, a power or exp, at any order; and a
+cotangent that just happens to be 0, as that of (log x)^2 at 1, has its right derivatives. A plain
+product has no such guard: x log x at 0 needs an argument that is chosen as well,
+log(where(x > 0, x, 1)).
 """
 
 from __future__ import annotations
@@ -118,6 +120,10 @@ def where(xp: XP, condition: Array, x: Array, y: Array) -> Array:
     """x where the condition holds, y elsewhere."""
     if x.__class__ in SCALARS and y.__class__ in SCALARS and float in (x.__class__, y.__class__):
         x, y = xp.float32(x), xp.float32(y)
+    elif x.__class__ is int and y.__class__ not in SCALARS:
+        x = y.dtype.type(x)  # raises where the type does not hold the number
+    elif y.__class__ is int and x.__class__ not in SCALARS:
+        y = x.dtype.type(y)
     return xp.where(condition, x, y)
 
 
@@ -191,18 +197,32 @@ def guarded_mul(xp: XP, c: Array, slope: Array) -> Array:
     return xp.where(xp.equal(c, 0), 0, xp.multiply(c, slope))
 
 
-guarded_mul.vjp(c=lambda g, slope: guarded_mul(g, slope), slope=lambda g, c: guarded_mul(g, c))
-
-
 @primitive(broadcasts=True, floats=True)
 def guarded_div(xp: XP, c: Array, y: Array) -> Array:
-    """c / y, and exactly 0 where c is exactly 0, even if y is 0."""
+    """c / y, and exactly 0 where c is exactly 0, even if y is 0 or NaN."""
     return xp.where(xp.equal(c, 0), 0, xp.divide(c, y))
 
 
+# Where the guard makes the product 0, it is the constant 0: no infinite slope goes on from there.
+
+
+def _past_mul(g: Tensor, c: Tensor, slope: Tensor) -> Tensor:
+    """g, and 0 where c is 0 and slope infinite or NaN."""
+    return where(abs(slope) < math.inf, g, where(c == 0, 0.0, g))
+
+
+def _past_div(g: Tensor, c: Tensor, y: Tensor) -> Tensor:
+    """g, and 0 where c is 0 and y is 0 or NaN."""
+    return where(abs(y) > 0, g, where(c == 0, 0.0, g))
+
+
+guarded_mul.vjp(
+    c=lambda g, c, slope: guarded_mul(_past_mul(g, c, slope), slope),
+    slope=lambda g, c, slope: guarded_mul(_past_mul(g, c, slope), c),
+)
 guarded_div.vjp(
-    c=lambda g, y: guarded_div(g, y),
-    y=lambda g, y, ans: where(ans == 0, 0.0, guarded_mul(g, -guarded_div(ans, y))),
+    c=lambda g, c, y: guarded_div(_past_div(g, c, y), y),
+    y=lambda g, c, y, ans: guarded_mul(_past_div(g, c, y), -guarded_div(ans, y)),
 )
 
 
@@ -277,7 +297,7 @@ def square(xp: XP, x: Array) -> Array:
     return x * x
 
 
-square.vjp(x=lambda g, x: g * (2 * x))
+square.vjp(x=lambda g, x: guarded_mul(g, 2 * x))
 
 
 @primitive(floats=True)
@@ -296,8 +316,8 @@ def power_xy(xp: XP, x: Array, y: Array) -> Array:
 
 
 power_xy.vjp(
-    x=lambda g, x, y: guarded_mul(g, where(y == 0, 0.0, y * power(x, where(y == 0, 1.0, y - 1)))),
-    y=lambda g, x, ans: guarded_mul(g, ans * log(where(x == 0, 1.0, x))),
+    x=lambda g, x, y: guarded_mul(g, guarded_mul(y, power(x, y - 1))),
+    y=lambda g, x, ans: guarded_mul(g, guarded_mul(log(where(x == 0, 1.0, x)), ans)),
 )
 
 

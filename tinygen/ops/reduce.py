@@ -58,10 +58,10 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, correction: int = 0) 
     """The variance over `axis`: sum (x - mean)^2 / (n - correction)."""
     x = as_tensor(x)
     n = count(x.shape, axis)
-    if n <= correction:
+    if not 0 <= correction < n:
         raise ValueError(
             f"var: {n} elements along axis {axis} of shape {x.shape}, expected more than the "
-            f"correction {correction}"
+            f"correction {correction}, a number >= 0"
         )
     centred = x - mean(x, axis=axis, keepdims=True)
     return mean(square(centred), axis=axis, keepdims=keepdims) * (n / (n - correction))

@@ -16,10 +16,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .. import backend as backends
 from ..backend import Array
 from ..graph import state
 from ..nn.module import Buffer, Module, Parameter
+from ..primitive import revised
 from ..tensor import Tensor
 from . import fuse, passes, products, updates
 from .check import checked
@@ -43,6 +46,7 @@ class Plan:
         self, step: Callable[..., Any], args: Any, kwargs: Any, slots: list[Tensor], fusing: bool
     ) -> None:
         backend = self._backend = backends.current()
+        self._revised = revised[0]
         recorder = Recorder(fusing, backend)
         recorder.run(step, args, kwargs, slots)
         recording = recorder.recording
@@ -80,11 +84,13 @@ class Plan:
     def valid(self) -> bool:
         """Whether everything it captured is still where it was."""
         return (
-            all(x.data is array for x, array in self._captured)
+            self._revised == revised[0]
+            and all(x.data is array for x, array in self._captured)
             and all(g.base.data is base for g, base in self.generators)
             and all(module.training == training for module, training in self.modules)
         )
 
+    @np.errstate(all="ignore")
     def replay(self, arrays: list[Array]) -> Any:
         """Run the step on new inputs; what it returns, as copies."""
         for slot, array in zip(self.slots, arrays, strict=True):

@@ -10,12 +10,11 @@ The loop is generated, readable Numba source: `print(step.plan.source())`.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..backend import Backend
+from ..backend import Backend, numba_compiles
 from ..signals import import_whole
 from .record import Call, Storage, Value
 
@@ -29,7 +28,7 @@ ELEMENTWISE = frozenset(_NAMES.split())
 
 def available(backend: Backend) -> bool:
     """Whether loops can be compiled here."""
-    return backend.name != "numpy" or importlib.util.find_spec("numba") is not None
+    return backend.name != "numpy" or numba_compiles()
 
 
 @dataclass(eq=False)

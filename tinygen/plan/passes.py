@@ -40,7 +40,7 @@ def merge_equal(calls: list[Call]) -> tuple[list[Call], dict[Storage, Storage]]:
             renamed[call.outs[0].storage] = call.args[0].storage
             continue
         key = (
-            call.primitive.name,
+            call.primitive,
             tuple(
                 (v, version.get(v.storage, 0)) if isinstance(v, Value) else (type(v), v)
                 for v in call.args
