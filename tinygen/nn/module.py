@@ -8,7 +8,6 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from ..backend import XP, Array
-from ..checks import watch
 from ..graph import no_grad
 from ..primitive import primitive
 from ..random import Generator
@@ -154,7 +153,6 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        watch.enters(self)
         return self.forward(*args, **kwargs)
 
     # ---- what it holds ---------------------------------------------------------------------------
