@@ -138,6 +138,7 @@ class Reads:
         self._namespaces: list[tuple[Any, str]] = []  # modules and classes
         self._attributes: set[str] = set()
         self._codes: set[types.CodeType] = set()
+        self._importing = 0
         self._changed_classes: list[tuple[type, str, Any]] = []
 
     # ---- reaching things -----------------------------------------------------------------------
@@ -259,14 +260,16 @@ class Reads:
 
     def _runs(self, frame: Any, event: str, _: Any) -> None:
         """A function begins: what its names mean now."""
-        if event != "call":
-            return
         code = frame.f_code
+        if code.co_name == "_find_and_load" and event in ("call", "return"):
+            self._importing += 1 if event == "call" else -1
+        if event != "call" or self._importing:
+            return  # what a module does while it is imported is done once
         if code in self._codes:
             return
         self._codes.add(code)
         if not code.co_flags & inspect.CO_OPTIMIZED or not _users_file(code.co_filename):
-            return  # the body of a module or a class: an import
+            return
         of_globals, attributes = _names(code)
         space = frame.f_globals
         for name in of_globals:

@@ -96,9 +96,10 @@ def _slot(x: Tensor) -> Tensor:
     slot = Tensor(x.data.copy())  # in row-major order
     if x.node is not None:
         slot.requires_grad = True
+        slot.grad = x.grad
     if type(x) is not Tensor:
         made: Tensor = object.__new__(type(x))
-        made.data, made.node = slot.data, slot.node
+        Tensor.__init__(made, slot.data, slot.node)
         return made
     return slot
 

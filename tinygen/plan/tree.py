@@ -53,7 +53,7 @@ class Extended:
     def tensor(self) -> Tensor:
         """The tensor with what it holds."""
         made: Tensor = object.__new__(self.kind)
-        made.data, made.node = self.value.data, self.value.node
+        Tensor.__init__(made, self.value.data, self.value.node)
         for name, part in self.parts.items():
             setattr(made, name, part)
         return made
