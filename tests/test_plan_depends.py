@@ -262,6 +262,44 @@ def test_zeros_of_both_signs_are_not_merged(fuse: bool) -> None:
         assert [v.item() for v in step(tg.ones(1))] == [np.inf, -np.inf]
 
 
+def varied(function: Any, values: Any, dtype: str = F) -> int:
+    """How often a function of a tensor and a number is recorded; its results are the function's."""
+    step = tg.compile(function, fuse=False)
+    for i, value in enumerate(values):
+        x = draw(3, 4, seed=i).astype(dtype)
+        np.testing.assert_array_equal(step(x, value).numpy(), function(x, value).numpy())
+    return int(step._recordings)
+
+
+MU = draw(3, 4, seed=9)
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x, k: x * k, 2),
+        (lambda x, k: x * (1 - k) ** 2 + -k / 3.0, 2),
+        (lambda x, k: losses.vae(x, tg.sigmoid(x), MU, MU, beta=k), 2),
+        (lambda x, k: x * k if k > 0.35 else x + k, 3),
+        (lambda x, k: x * np.exp(float(k)), 6),  # its value is used: a constant
+        (lambda x, k: tg.clip(x, -k, k), 6),
+        (lambda x, k: x * k if isinstance(k, float) else x, 6),
+    ],
+)
+def test_numbers_that_vary_become_state(function: Any, expected: int) -> None:
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert varied(function, values) == expected
+    assert varied(lambda x, k: function(x, k["k"]), [{"k": v} for v in values]) == expected
+    if expected == 2 and function(draw(3, 4), 1.0).ndim:
+        assert varied(function, values, "float64") == expected
+
+
+def test_counts_that_vary_become_state() -> None:
+    assert varied(lambda x, i: x * i + (1 if i % 2 == 0 else 2), range(6)) == 3
+    assert varied(lambda x, i: x[i:] * 1.0, [0, 1, 2, 1, 0]) == 3
+    assert varied(lambda x, k: x * k, [0.0, -0.0, float("nan"), float("inf"), -0.0]) == 2
+
+
 # ---- the same tensor twice -----------------------------------------------------------------------
 
 
@@ -613,6 +651,11 @@ def test_plans_are_bounded_and_a_note_says_why() -> None:
         step(tg.ones(9))
     step(tg.ones(10))
     assert sum(map(len, step.plans.values())) == 8
+    plans = [step(tg.ones(9)) is None or step.plan]
+    for n in range(11, 18):  # the one that is used between stays
+        step(tg.ones(n))
+        plans += [step(tg.ones(9)) is None or step.plan]
+    assert len(set(map(id, plans))) == 1
 
 
 class Trainer:

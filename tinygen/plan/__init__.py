@@ -97,6 +97,7 @@ class Plan:
         backend = self._backend = backends.current()
         recording = seen.recorder.recording
         self.why = why
+        self.used = 0  # when it ran last, counted in calls
         self.slots = [x.data for x in seen.slots]
         self.recorded = len(recording.calls)
         self._depends_on(seen)
@@ -139,6 +140,7 @@ class Plan:
     def _depends_on(self, seen: Rehearsal) -> None:
         recorder, recording = seen.recorder, seen.recorder.recording
         self._guard = seen.guard
+        self._root, self.numbers, self.varying = seen.root, seen.root.values, seen.varying
         self._outside = [x for x, _ in recording.captured]
         self._arrays = [array for _, array in recording.captured]
         self._traced = list(recorder.traced.values())
@@ -152,9 +154,14 @@ class Plan:
             for call in recording.calls for v in call.mutated if v.storage.array is not None
         }  # fmt: skip
 
-    def change(self, tensors: list[Tensor]) -> str | None:
+    def change(self, tensors: list[Tensor], numbers: list[Any]) -> str | None:
         """What is no longer as it was when the plan was recorded, in words; None if nothing."""
         same = operator.is_
+        for i, (now, before) in enumerate(zip(numbers, self.numbers, strict=True)):
+            if now is not before and i not in self.varying and repr(now) != repr(before):
+                return f"number {i} of the arguments is {now!r}, and was {before!r}"
+        if self.varying and not self._root.serves(numbers):
+            return "Python finds out something else about a number of the arguments"
         if not all(map(same, map(_data, self._outside), self._arrays)):
             return "a tensor that the step reads holds another array"
         if not all(map(same, map(_node, self._traced), self._nodes)):
@@ -198,6 +205,7 @@ class Plan:
         """Run the step on new inputs; what it returns, as copies."""
         for slot, x in zip(self.slots, tensors, strict=True):
             slot[...] = x.data
+        self._root.fill()
         for gradient in self._gradients:
             gradient.enter(tensors)
         for generator, _ in self.generators:
@@ -253,7 +261,7 @@ class Compiled:
         self._name: str | None = None  # in a class
         self._bound: dict[Same, Compiled] = {}
         self._last: Any = None  # the key of the plan that was recorded last
-        self._recordings = 0
+        self._recordings = self._uses = 0
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -261,48 +269,58 @@ class Compiled:
         if os.environ.get("TINYGEN_COMPILE") == "0" or state.observer is not None:
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
+        numbers: list[Any] = []
         place = backends.current()
         mode = (state.recording, place, place.precision)
-        known_by = (key((args, sorted(kwargs.items())), tensors), mode)
+        kwargs = dict(sorted(kwargs.items())) if kwargs else kwargs
+        known_by = (key((args, kwargs), tensors, numbers), mode)
         with self._lock:
             plan, why = None, ""
             for candidate in self.plans.get(known_by, ()):
-                change = candidate.change(tensors)
+                change = candidate.change(tensors, numbers)
                 if change is None:
                     plan = candidate
                     break
                 why = why or change
             if plan is None:
-                plan = self._record(known_by, why, args, kwargs, tensors)
+                plan = self._record(known_by, why, args, kwargs, tensors, numbers)
             plan.refuse_shared(tensors)
+            self._uses += 1
+            plan.used = self._uses
             self.plan = plan
             if self.check:
                 return checked(self, plan, args, kwargs, tensors)
             return plan.replay(tensors)
 
     def _record(
-        self, known_by: Any, why: str, args: Any, kwargs: Any, tensors: list[Tensor]
-    ) -> Plan:
+        self, known_by: Any, why: str, args: Any, kwargs: Any,
+        tensors: list[Tensor], numbers: list[Any],
+    ) -> Plan:  # fmt: skip
         """A new plan; the oldest go where there are too many."""
         place = backends.current()
         fusing = self.fuse and fuse.available(place)
         why = why or _difference(self._last, known_by)
+        varying = {
+            i for p in self.plans.get(known_by, ()) for i, (a, b) in
+            enumerate(zip(numbers, p.numbers, strict=True)) if i in p.varying or repr(a) != repr(b)
+        }  # fmt: skip
         with _recording:
-            seen = rehearse(self.function, args, kwargs, tensors, fusing, place)
+            seen = rehearse(self.function, args, kwargs, tensors, fusing, place, varying)
             plan = Plan(seen, tensors, fusing, why)
         self._last = known_by
-        self.plans.setdefault(known_by, []).insert(0, plan)
-        while sum(map(len, self.plans.values())) > PLANS:
-            oldest = next(iter(self.plans))
-            self.plans[oldest].pop()
-            if not self.plans[oldest]:
-                del self.plans[oldest]
+        held = [(p.used, k) for k, plans in self.plans.items() for p in plans]
+        if len(held) == PLANS:  # the one that was used least lately goes
+            used, where = min(held, key=operator.itemgetter(0))
+            self.plans[where] = [p for p in self.plans[where] if p.used != used]
+            if not self.plans[where]:
+                del self.plans[where]
+        self.plans.setdefault(known_by, []).append(plan)
         self._recordings += 1
         if self._recordings == PLANS + 1:
             warnings.warn(
                 f"compile: {getattr(self, '__name__', 'the function')} was recorded "
                 f"{self._recordings} times, and each time costs as much as many steps; the last "
-                f"time because {why}. The {PLANS} newest plans are kept; give it batches of one "
+                f"time because {why}. The {PLANS} plans used last are kept; give it batches of one "
                 "shape, and pass what varies as tensors",
                 stacklevel=3,
             )

@@ -174,6 +174,7 @@ class Recorder:
         self._count = 0
         self._start = next(clock)  # nodes with a smaller number are from outside
         self._leaves: dict[Node, Leaf] = {}
+        self.numbers: dict[Storage, Array] = {}
         self.outside: dict[int, Tensor] = {}  # the tensors that operations met, made before
         self.traced: dict[int, Tensor] = {}  # those of them that were met while recording a graph
         self.by_default: list[Generator] = []  # generators drawn from because none was given
@@ -210,6 +211,13 @@ class Recorder:
         start, storage = self._find(array) or self._add(array, kind)
         address = self.backend.address(array)
         return Value(storage, address - start, array.shape, array.strides, array.dtype)
+
+    def number(self, array: Array) -> None:
+        """A 0-d array that stands for a number of Python's: an input, numbered apart."""
+        _, storage = self._add(array, "input")
+        storage.number = -1 - len(self.numbers)
+        self._count -= 1
+        self.numbers[storage] = array
 
     def known(self, array: Array) -> bool:
         return array.size == 0 or self._find(array) is not None

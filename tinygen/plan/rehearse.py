@@ -6,18 +6,23 @@ would go on with the numbers of the day it was recorded.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ..backend import Array, Backend
-from ..nn.module import assign
+from ..nn.module import Buffer, Parameter, assign
 from ..tensor import Tensor
 from .guard import Guard
+from .numbers import Number, Root
 from .reads import Reads
 from .record import Call, Recorder, Storage, Value
-from .tree import leaves, mapped
+from .tree import is_number, leaves, mapped
 
 
 @dataclass
@@ -29,26 +34,36 @@ class Rehearsal:
         guard: what Python read.
         tensors: those that Python could reach.
         slots: a tensor of its own for each tensor argument.
+        root: the numbers among the arguments; varying: which of them are state.
     """
 
     recorder: Recorder
     guard: Guard
     tensors: list[Tensor]
     slots: list[Tensor]
+    root: Root
+    varying: set[int]
 
 
 def rehearse(
     step: Callable[..., Any], args: Any, kwargs: Any, tensors: list[Tensor],
-    fusing: bool, backend: Backend,
+    fusing: bool, backend: Backend, varying: set[int],
 ) -> Rehearsal:  # fmt: skip
     """Rehearse step(*args, **kwargs), whose tensor arguments are `tensors`, and see that it keeps.
 
     Raises:
         RuntimeError: the step depends on something that a plan cannot follow; names it.
     """
-    first = _once(step, args, kwargs, tensors, fusing, backend)
-    second = _once(step, args, kwargs, tensors, fusing, backend)
-    _refuse_difference(first.recorder, second.recorder)
+    given = (step, args, kwargs, tensors, fusing, backend)
+    first, second = _once(*given, set()), None
+    if varying:  # with numbers as state, if that shows the same calls
+        with contextlib.suppress(Exception):
+            second = _once(*given, varying)
+            _refuse_difference(first, second)
+            varying = set()
+    if second is None or varying:
+        second = _once(*given, set())
+        _refuse_difference(first, second)
     before, made = ({s.number: s for s in _captured(r.recorder)} for r in (first, second))
     own = [s for n, s in made.items() if s.array is not before[n].array]
     for s in own:
@@ -62,16 +77,26 @@ def rehearse(
 
 def _once(
     step: Callable[..., Any], args: Any, kwargs: Any, tensors: list[Tensor],
-    fusing: bool, backend: Backend,
+    fusing: bool, backend: Backend, varying: set[int],
 ) -> Rehearsal:  # fmt: skip
     slots = [_slot(x) for x in tensors]
     slot_of = {id(x): slot for x, slot in zip(tensors, slots, strict=True)}
-    args, kwargs = mapped((args, kwargs), lambda v: slot_of.get(id(v), v))
+    numbers = [v for v in leaves((args, kwargs)) if is_number(v)]
+    root, places = Root(numbers), itertools.count()
+
+    def fill(v: Any) -> Any:
+        if not is_number(v):
+            return slot_of.get(id(v), v)
+        i = next(places)
+        return root.number(i) if i in varying else v
+
+    args, kwargs = mapped((args, kwargs), fill)
     given = list(leaves((args, kwargs)))
     recorder, reads = Recorder(fusing, backend), Reads()
+    root.made = recorder.number
     try:
         for value in given:
-            if not isinstance(value, Tensor) or id(value) not in map(id, slots):
+            if not isinstance(value, (Tensor, Number)) or isinstance(value, (Parameter, Buffer)):
                 reads.reach(value, "an argument")
         with reads.watching(step):
             recorder.run(step, args, kwargs, slots)
@@ -88,7 +113,7 @@ def _once(
             "so that would not happen again; do it outside the step, or keep the number in a "
             "Buffer and change it with nn.module.assign"
         )
-    return Rehearsal(recorder, guard, list(reads.tensors.values()), slots)
+    return Rehearsal(recorder, guard, list(reads.tensors.values()), slots, root, varying)
 
 
 def _slot(x: Tensor) -> Tensor:
@@ -107,15 +132,20 @@ def _slot(x: Tensor) -> Tensor:
 # ---- what two rehearsals must share --------------------------------------------------------------
 
 
-def _refuse_difference(first: Recorder, second: Recorder) -> None:
-    one, two = first.recording.calls, second.recording.calls
+def _refuse_difference(first: Rehearsal, second: Rehearsal) -> None:
+    """Refuse a step that does something else the second time; numbers may be state in that."""
+    one, two = (r.recorder.recording.calls for r in (first, second))
+    values = {s: a.item() for s, a in second.recorder.numbers.items()}
     for mine, theirs in zip(one, two, strict=False):
-        if _sign(mine) != _sign(theirs):
+        if _sign(mine, {}, theirs) != _sign(theirs, values, mine):
             _refuse_call(theirs)
     if len(one) != len(two):
         _refuse_call(max(one, two, key=len)[min(len(one), len(two))])
     results = [
-        [repr(_place(v) if isinstance(v, Value) else v) for v in leaves(r.recording.result)]
+        [
+            repr(_place(v) if isinstance(v, Value) else v)
+            for v in leaves(r.recorder.recording.result)
+        ]
         for r in (first, second)
     ]
     if results[0] != results[1]:
@@ -134,9 +164,18 @@ def _refuse_call(call: Call) -> None:
     )
 
 
-def _sign(call: Call) -> Any:
+def _sign(call: Call, numbers: dict[Storage, Any], other: Call) -> Any:
     """A call, to be compared with that of another rehearsal."""
-    values = [_place(v) if isinstance(v, Value) else repr(v) for v in (*call.args, *call.outs)]
+    values: list[Any] = []
+    for v, beside in itertools.zip_longest((*call.args, *call.outs), (*other.args, *other.outs)):
+        if isinstance(v, Value) and v.storage in numbers:
+            values.append(repr(numbers[v.storage]))
+        elif isinstance(v, Value):
+            values.append(_place(v))
+        elif isinstance(beside, Value) and v is not None:  # a number that is state there
+            values.append(repr(np.asarray(v, beside.dtype).item()))
+        else:
+            values.append(repr(v))
     return (call.primitive.name, values, repr(call.static))
 
 

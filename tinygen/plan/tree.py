@@ -142,13 +142,23 @@ class Same:
         return id(self.value)
 
 
-def key(value: Any, found: list[Tensor]) -> Any:
-    """What must be equal for a plan to serve; each tensor among the arguments is collected once.
+def is_number(x: Any) -> bool:
+    """Whether an argument is a Python number, which may become state."""
+    return x.__class__ is float or x.__class__ is int
+
+
+def key(value: Any, found: list[Tensor], numbers: list[Any]) -> Any:
+    """What must be equal for a plan to serve, but for the values of numbers.
+
+    Each tensor among the arguments is collected once, and each Python number.
 
     Raises:
         TypeError: something that may hold tensors and is no container.
     """
     kind = value.__class__
+    if kind is float or kind is int:
+        numbers.append(value)
+        return kind
     if kind is Tensor or is_input(value):
         for i, x in enumerate(found):
             if x is value:
@@ -156,13 +166,13 @@ def key(value: Any, found: list[Tensor]) -> Any:
         found.append(value)
         data, parts = value.data, None
         if kind is not Tensor:
-            parts = tuple((n, key(getattr(value, n), found)) for n in _slots(kind))
+            parts = tuple((n, key(getattr(value, n), found, numbers)) for n in _slots(kind))
         return (kind, data.__class__, data.shape, data.dtype, value.node is None, parts)
     if kind is tuple or kind is list:
-        return (kind, tuple(key(v, found) for v in value))
+        return (kind, tuple(key(v, found, numbers) for v in value))
     held = None if isinstance(value, Tensor) else members(value)
     if held is not None:
-        return (kind, tuple((type(k), k, key(v, found)) for k, v in held.items()))
+        return (kind, tuple((type(k), k, key(v, found, numbers)) for k, v in held.items()))
     return exact(value) or (kind, _identity(value))
 
 
