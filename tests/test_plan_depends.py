@@ -460,6 +460,28 @@ def test_globals_closures_and_what_hangs_on_them() -> None:
         FACTOR = before
 
 
+class Slotted:
+    __slots__ = ("k",)
+
+
+def test_slots_properties_and_flags_that_are_only_read() -> None:
+    held, p = Slotted(), nn.Parameter(np.ones(1, F))
+    held.k = 2.0
+
+    class Owner:
+        hidden = 1.0
+        shown = property(lambda self: self.hidden * 2.0)
+
+    owner = Owner()
+    follows(
+        lambda x: x * held.k * owner.shown * (3.0 if p.requires_grad else 1.0),
+        lambda: setattr(held, "k", 5.0),
+        lambda: setattr(owner, "hidden", 7.0),
+        lambda: setattr(Owner, "shown", 4.0),
+        lambda: setattr(p, "requires_grad", False),
+    )
+
+
 def test_a_function_that_is_defined_again() -> None:
     space = types.SimpleNamespace(act=tg.tanh)
     follows(lambda x: space.act(x), lambda: setattr(space, "act", tg.relu))

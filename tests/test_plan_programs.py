@@ -105,7 +105,7 @@ class Program:
         self.shape = int(rng.integers(6))
         self.no_grad = bool(rng.integers(8) == 0)
 
-    def values(self, w: World, x: Any, y: Any) -> list[Any]:
+    def values(self, w: World, x: Any, y: Any, n: Any) -> list[Any]:
         have = [x, y, w.bias, w.plain, w.leaf]
 
         def at(i: int) -> Any:
@@ -119,8 +119,13 @@ class Program:
             elif kind == "module":
                 out = [w.layer, w.drop, w.norm][k % 3](at(a))
             elif kind == "number":
-                c = [w.scale, w.config["power"], w.config["list"][k % 2], float(k % 3)][k % 4]
-                out = at(a) * c if k % 5 else tg.clip(at(a), -abs(c), abs(c))
+                c = [w.scale, w.config["power"], w.config["list"][k % 2], float(k % 3), n][k % 5]
+                if k % 7 == 0:
+                    out = tg.clip(at(a), -abs(c), abs(c))
+                elif k % 7 == 1:
+                    out = at(a) * c if c > 0.0 else at(a) - c
+                else:
+                    out = at(a) * c + (1 - c) / 2.0
             else:
                 target = [x, y, w.bias, w.leaf][k % 4]
                 loss = (tg.tanh(at(a)) * tg.tanh(target)).sum()
@@ -131,12 +136,12 @@ class Program:
             have.append(tg.tanh(out))
         return have
 
-    def __call__(self, w: World, x: Any, y: Any, flag: bool) -> Any:
+    def __call__(self, w: World, x: Any, y: Any, flag: bool, n: float) -> Any:
         if self.no_grad:
             with tg.no_grad():
-                have = self.values(w, x, y)
+                have = self.values(w, x, y, n)
         else:
-            have = self.values(w, x, y)
+            have = self.values(w, x, y, n)
         loss = sum(v.mean() for v in have[5:]) + have[-1].square().sum()
         if flag:
             loss = loss * 2.0
@@ -240,7 +245,7 @@ def run(seed: int, fuse: bool) -> int:
     """One program in two worlds; how many calls were compared."""
     program, rng = Program(seed), np.random.default_rng(seed + 1)
     eager, planned = World(seed), World(seed)
-    step = tg.compile(lambda x, y, flag: program(planned, x, y, flag), fuse=fuse)
+    step = tg.compile(lambda x, y, flag, n: program(planned, x, y, flag, n), fuse=fuse)
     keep_own = program.end == "step"  # zeroed and stepped: the plan keeps those gradients
     history: list[str] = []
     for call in range(6):
@@ -251,9 +256,10 @@ def run(seed: int, fuse: bool) -> int:
         for _ in range(2):
             x, y = (tg.tensor(a, requires_grad=needs and i == 0) for i, a in enumerate(arrays))
             pairs.append((x, x if twice else y))
+        n = [float(rng.normal()), 0.5, -0.0][int(rng.integers(3))]
         label = f"seed {seed}, fuse {fuse}, {program.end}, call {call}, {history}"
-        wanted = program(eager, *pairs[0], flag)
-        got = step(*pairs[1], flag)
+        wanted = program(eager, *pairs[0], flag, n)
+        got = step(*pairs[1], flag, n)
         exact = not fuse
         assert type(got) is type(wanted) or isinstance(got, tg.Tensor), label
         compare(f"{label}: result", flat(got), flat(wanted), exact)

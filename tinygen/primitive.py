@@ -369,8 +369,10 @@ class Weak:
 def _tensors_or_weak(args: Sequence[Any], broadcasts: bool) -> list[Any]:
     if any(isinstance(x, Weak) for x in args):
         beside = next((x for x in args if isinstance(x, Tensor)), None) if broadcasts else None
-        use = lambda x: x.exact() if beside is None else x.like(beside)
-        args = [use(x) if isinstance(x, Weak) else x for x in args]
+        args = [
+            x if not isinstance(x, Weak) else x.exact() if beside is None else x.like(beside)
+            for x in args
+        ]
     return list(map(_tensor_or_weak, args))
 
 

@@ -143,7 +143,8 @@ class Plan:
         self._root, self.numbers, self.varying = seen.root, seen.root.values, seen.varying
         self._outside = [x for x, _ in recording.captured]
         self._arrays = [array for _, array in recording.captured]
-        self._traced = list(recorder.traced.values())
+        reached = {id(x): x for x in seen.tensors}
+        self._traced = list({**recorder.traced, **reached}.values())
         self._nodes = [x.node for x in self._traced]
         self.generators = recording.generators
         self._keys = [g.key.data for g, _ in self.generators]

@@ -216,7 +216,10 @@ class Reads:
 
     def _slot(self, owner: Any, name: str, label: str) -> None:
         """An attribute that is in no dict."""
-        value = getattr(owner, name, MISSING)
+        try:
+            value = object.__getattribute__(owner, name)
+        except AttributeError:
+            value = MISSING
         label = f"{label}.{name}"
         self.known.setdefault(id(owner), (owner, label))
         self.entries[id(owner), name] = Entry(None, Slots(owner), name, value, value, label)
