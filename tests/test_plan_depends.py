@@ -416,6 +416,16 @@ def test_a_frozen_layer_is_not_trained() -> None:
         assert moved == [not frozen, not frozen, True, True]
 
 
+@pytest.mark.parametrize("read", [lambda: globals()["FACTOR"], lambda: eval("FACTOR")])
+def test_globals_by_other_ways(read: Any) -> None:
+    global FACTOR
+    before = FACTOR
+    try:
+        follows(lambda x: x * read(), lambda: globals().update(FACTOR=7.0))
+    finally:
+        FACTOR = before
+
+
 def test_globals_closures_and_what_hangs_on_them() -> None:
     global FACTOR
     scale, box = 1.0, {"list": [1.0]}

@@ -22,7 +22,6 @@ import argparse
 import collections
 import dis
 import functools
-import inspect
 import os
 import sys
 import sysconfig
@@ -103,6 +102,8 @@ def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
             of_globals.add(step.argval)
         elif name.endswith(("_ATTR", "_METHOD")):
             attributes.add(step.argval)
+    if "globals" in of_globals:  # globals()["name"]
+        of_globals.update(c for c in code.co_consts if isinstance(c, str))
     return frozenset(of_globals), frozenset(attributes)
 
 
@@ -271,7 +272,7 @@ class Reads:
         if code in self._codes:
             return
         self._codes.add(code)
-        if not code.co_flags & inspect.CO_OPTIMIZED or not _users_file(code.co_filename):
+        if not _users_file(code.co_filename):
             return
         of_globals, attributes = _names(code)
         space = frame.f_globals
