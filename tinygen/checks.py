@@ -240,7 +240,6 @@ class _Watch(threading.local):
     def stop(self) -> None:
         self.keep: Callable[[Array], None] = _nobody  # before an array is changed in place
         self.draws: Callable[[Any], None] = _nobody  # before a generator draws
-        self.enters: Callable[[Any], None] = _nobody  # before a module computes
 
 
 watch = _Watch()

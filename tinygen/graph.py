@@ -10,16 +10,18 @@ output into cotangents of its inputs. The rules are ordinary tensor code, so rec
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import operator
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
     from .primitive import Primitive
     from .tensor import Tensor
 
+F = TypeVar("F", bound=Callable[..., Any])
 clock = itertools.count(1)  # numbers nodes and in-place changes in the order they happen
 
 
@@ -113,10 +115,30 @@ class recording(contextlib.ContextDecorator):  # noqa: N801  (read as a statemen
 
 
 class no_grad(recording):  # noqa: N801
-    """Within the block (or the decorated function) nothing is recorded for a gradient."""
+    """Within the block (or the decorated function) nothing is recorded for a gradient.
 
-    def __init__(self) -> None:
+    As a decorator with or without brackets: `@no_grad` or `@no_grad()`.
+
+    Raises:
+        TypeError: it decorates a generator or a coroutine, whose body runs later, in pieces.
+    """
+
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Self:
+        made = super().__new__(cls)
+        return made if function is None else cls()(function)  # type: ignore[return-value]
+
+    def __init__(self, function: None = None) -> None:
         super().__init__(False)
+
+    def __call__(self, function: F) -> F:
+        """The function, run within the block."""
+        for kind in ("isgeneratorfunction", "iscoroutinefunction", "isasyncgenfunction"):
+            if getattr(inspect, kind)(function):
+                raise TypeError(
+                    f"no_grad: {function.__name__} is a generator or a coroutine, whose body runs "
+                    "later and in pieces; write `with no_grad():` inside it"
+                )
+        return super().__call__(function)
 
 
 _number = operator.attrgetter("number")

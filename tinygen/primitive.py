@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -163,7 +163,7 @@ class Primitive:
             else:
                 if self.mutates:
                     checks.mutable(self, args)
-                return self(*map(_tensor_or_weak, args), **static)
+                return self(*_tensors_or_weak(args, self.broadcasts), **static)
             bit += bit
         if static:
             signature.extend(static)  # the names: an option unknown or missing is found once, too
@@ -392,6 +392,29 @@ def _tensor_or_weak(x: Any) -> Any:
     return x.item() if isinstance(x, np.generic) else as_tensor(x)
 
 
+class Weak:
+    """A number that takes the dtype of the tensors beside it, and is more than its value.
+
+    `exact` gives the value, `like(x)` what an operation that broadcasts it against x works with.
+    """
+
+    def exact(self) -> Any:
+        raise NotImplementedError
+
+    def like(self, x: Tensor) -> Any:
+        raise NotImplementedError
+
+
+def _tensors_or_weak(args: Sequence[Any], broadcasts: bool) -> list[Any]:
+    if any(isinstance(x, Weak) for x in args):
+        beside = next((x for x in args if isinstance(x, Tensor)), None) if broadcasts else None
+        args = [
+            x if not isinstance(x, Weak) else x.exact() if beside is None else x.like(beside)
+            for x in args
+        ]
+    return list(map(_tensor_or_weak, args))
+
+
 class Fused(Primitive):
     """A function written in plain operations that a kernel may do in one go.
 
@@ -408,7 +431,7 @@ class Fused(Primitive):
             static = checks.by_position(self, args[self._arity :], static)
         if static:
             checks.options(self, static)
-        args = tuple(map(_tensor_or_weak, args[: self._arity]))
+        args = tuple(_tensors_or_weak(args[: self._arity], False))
         if not any(isinstance(x, Tensor) for x in args):
             args = tuple(x if x is None else as_tensor(x) for x in args)
         backend = checks.backend_of(self, args)

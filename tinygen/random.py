@@ -587,6 +587,11 @@ def default_generator() -> Generator:
     return known
 
 
+def known_default() -> Generator | None:
+    """This thread's default generator, if it was ever asked for."""
+    return _default.generator
+
+
 def resolve(rng: Generator | None) -> Generator:
     """`rng` itself, or this thread's default generator for None; TypeError for anything else."""
     if rng is None:

@@ -12,7 +12,6 @@ a column (one a row) or a single value; which of them is written into the source
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import linecache
 import math
@@ -122,10 +121,19 @@ def _kind(a: Any, shape: tuple[int, int]) -> str | None:
     return "column" if a.size == shape[0] and a.shape[-1] == 1 else None
 
 
-@functools.cache
-def _compiled(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> tuple[Native, str]:
-    source = _source(program, outputs, kinds, alias, types)
-    return native_block(_imported(source).block), source
+_loops: dict[Any, tuple[Native, str]] = {}
+
+
+def _compiled(
+    program: Any, outputs: Any, kinds: Any, alias: Any, types: Any
+) -> tuple[Native, str]:  # fmt: skip
+    """The loop and its source, kept by the text: as numbers 0.0 equals -0.0, and NaN nothing."""
+    key = (repr(program), outputs, kinds, alias, types)
+    found = _loops.get(key)
+    if found is None:
+        source = _source(program, outputs, kinds, alias, types)
+        found = _loops[key] = native_block(_imported(source).block), source
+    return found
 
 
 def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> str:

@@ -158,6 +158,7 @@ class NumpyBackend(Backend):
     def view(self, owner: Array, offset: int, shape: Any, strides: Any, dtype: Any) -> Array:
         start, end = self.extent(owner)
         memory: Any = (ctypes.c_uint8 * (end - start)).from_address(start)
+        memory.owner = owner  # alive as long as the view
         return np.ndarray(shape, dtype, memory, offset, strides)
 
     def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from .. import spelling
 from ..backend import XP, Array
-from ..checks import watch
 from ..graph import no_grad
 from ..primitive import primitive
 from ..random import Generator
@@ -159,7 +158,6 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward(self, x)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        watch.enters(self)
         return self.forward(*args, **kwargs)
 
     # ---- what it holds ---------------------------------------------------------------------------

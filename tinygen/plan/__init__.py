@@ -4,33 +4,86 @@
     losses = step(images)            # the first call records; every call replays
     print(step.plan)
 
-Read record.py (what a rehearsal shows), passes.py, fuse.py and products.py (what is made of it),
-updates.py (what devices add), arena.py and replay.py (how it runs), table.py (how it prints).
+Read record.py (what a rehearsal shows), reads.py and rehearse.py (what a plan depends on), tree.py
+(arguments and results), passes.py, fuse.py and products.py (what is made of it), updates.py (what
+devices add), arena.py and replay.py (how it runs), table.py (how it prints).
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
+import operator
 import os
+import threading
+import types
+import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from .. import backend as backends
+from .. import random
 from ..backend import Array
 from ..graph import state
-from ..nn.module import Buffer, Module, Parameter
 from ..primitive import revised
 from ..tensor import Tensor
 from . import fuse, passes, products, updates
 from .check import checked
-from .record import Call, Recorder, Storage, Value
+from .record import Call, Leaf, Storage, Value
+from .rehearse import Rehearsal, rehearse
 from .replay import Bound, Memory
 from .table import table
+from .tree import Same, key, mapped
 
 __all__ = ["Compiled", "Plan", "compile"]
+
+PLANS = 8  # plans that a function keeps; where it needs more, it says so
+_recording = threading.RLock()  # one thread at a time: classes are watched while we record
+_data, _node = operator.attrgetter("data"), operator.attrgetter("node")
+
+
+@dataclass
+class Gradient:
+    """The .grad of a leaf from outside, before and after a replay.
+
+    Attributes:
+        owner: the leaf, or the number of the argument that it is.
+        used: whether what was there takes part: then it must be there again, or not again.
+        slot: where it is copied to; None where there was none.
+        changes: whether the step leaves another than it found.
+        after: the array that it leaves; None for none.
+    """
+
+    owner: Any
+    used: bool
+    slot: Array | None
+    changes: bool
+    after: Array
+
+    def fits(self, tensors: list[Tensor]) -> bool:
+        if not self.used:
+            return True
+        now, slot = self.leaf(tensors).grad, self.slot
+        if now is None or slot is None:
+            return now is None and slot is None
+        return now.data.__class__ is slot.__class__ and now.dtype == slot.dtype
+
+    def enter(self, tensors: list[Tensor]) -> None:
+        if self.slot is not None:
+            self.slot[...] = self.leaf(tensors).grad.data
+
+    def leave(self, tensors: list[Tensor]) -> None:
+        if self.changes:
+            x = self.leaf(tensors)
+            if x.node is not None:
+                x.node.grad = None if self.after is None else Tensor(self.after.copy())
+
+    def leaf(self, tensors: list[Tensor]) -> Any:
+        return tensors[self.owner] if self.owner.__class__ is int else self.owner
 
 
 class Plan:
@@ -39,29 +92,29 @@ class Plan:
     Attributes:
         calls: what runs, in order.
         recorded: how many calls the rehearsal showed.
+        why: what made it necessary to record it.
         arena_bytes: memory of all temporaries; total_bytes: what they would take without reuse.
     """
 
-    def __init__(
-        self, step: Callable[..., Any], args: Any, kwargs: Any, slots: list[Tensor], fusing: bool
-    ) -> None:
+    def __init__(self, seen: Rehearsal, tensors: list[Tensor], fusing: bool, why: str) -> None:
         backend = self._backend = backends.current()
+        recording = seen.recorder.recording
+        self.why = why
         self._revised = revised[0]
-        recorder = Recorder(fusing, backend)
-        recorder.run(step, args, kwargs, slots)
-        recording = recorder.recording
-        self.slots = [x.data for x in slots]
+        self.used = 0  # when it ran last, counted in calls
+        self.slots = [x.data for x in seen.slots]
         self.recorded = len(recording.calls)
-        self.modules = list(recorder.modules.values())
-        self._captured = recording.captured
-        self.generators = recording.generators
-        slot_storage = {v.storage for v in recording.inputs}
-        _refuse_changed_arguments(recording.calls, slot_storage)
+        self._depends_on(seen)
         needed = _storages(recording.result)
+        leaves = [(leaf, *_owner(leaf, seen)) for leaf in recording.leaves]
+        changed = {v.storage for call in recording.calls for v in call.mutated}
+        kept = [x for x, _, storage in leaves if x.reads or storage not in changed]
+        needed |= {x.after.storage for x in kept if x.after is not None}
         calls = passes.drop_dead(recording.calls, needed)
         calls, renamed = passes.merge_equal(calls)
-        result = _mapped(recording.result, lambda v: passes.rename(v, renamed))
-        needed = _storages(result)
+        result = mapped(recording.result, lambda v: passes.rename(v, renamed))
+        after = [passes.rename(x.after, renamed) if x in kept else None for x, *_ in leaves]
+        needed = _storages([result, after])
         if fusing:
             passes.turn_products(calls, needed)
             calls = fuse.fuse(calls, needed)
@@ -78,30 +131,101 @@ class Plan:
         self._steps = backend.sequence(self.bound)
         kernels = [b for b in self.bound if b.kernel is not None]
         self._hits = Counter(name for b in kernels for name in b.call.names)
-        place = lambda v: self.memory.array(v) if isinstance(v, Value) else v
-        self._result = _mapped(result, place)
-
-    def valid(self) -> bool:
-        """Whether everything it captured is still where it was."""
-        return (
-            self._revised == revised[0]
-            and all(x.data is array for x, array in self._captured)
-            and all(g.base.data is base for g, base in self.generators)
-            and all(module.training == training for module, training in self.modules)
+        self._result, arrays = mapped(
+            (result, after), lambda v: self.memory.array(v) if isinstance(v, Value) else v
         )
+        self._gradients = [
+            Gradient(owner, x.reads, None if x.slot is None else x.slot.data, x.changes, array)
+            for (x, owner, _), array in zip(leaves, arrays, strict=True)
+        ]
+
+    # ---- what it depends on ----------------------------------------------------------------------
+
+    def _depends_on(self, seen: Rehearsal) -> None:
+        recorder, recording = seen.recorder, seen.recorder.recording
+        self._guard = seen.guard
+        self._root, self.numbers, self.varying = seen.root, seen.root.values, seen.varying
+        self._outside = [x for x, _ in recording.captured]
+        self._arrays = [array for _, array in recording.captured]
+        reached = {id(x): x for x in seen.tensors}
+        self._traced = list({**recorder.traced, **reached}.values())
+        self._nodes = [x.node for x in self._traced]
+        self.generators = recording.generators
+        self._keys = [g.key.data for g, _ in self.generators]
+        self._by_default = recorder.by_default
+        self._met = set(map(id, self._outside))
+        self._changed = {
+            id(self._backend.owner(v.storage.array)): call.line
+            for call in recording.calls for v in call.mutated if v.storage.array is not None
+        }  # fmt: skip
+
+    def change(self, tensors: list[Tensor], numbers: list[Any]) -> str | None:
+        """What is no longer as it was when the plan was recorded, in words; None if nothing."""
+        if self._revised != revised[0]:
+            return "an operation or a rule was declared anew"
+        same = operator.is_
+        for i, (now, before) in enumerate(zip(numbers, self.numbers, strict=True)):
+            if now is not before and i not in self.varying and repr(now) != repr(before):
+                return f"number {i} of the arguments is {now!r}, and was {before!r}"
+        if self.varying and not self._root.serves(numbers):
+            return "Python finds out something else about a number of the arguments"
+        if not all(map(same, map(_data, self._outside), self._arrays)):
+            return "a tensor that the step reads holds another array"
+        if not all(map(same, map(_node, self._traced), self._nodes)):
+            for i, x in enumerate(self._traced):
+                if (x.node is None) != (self._nodes[i] is None):
+                    flag = "has requires_grad" if x.requires_grad else "has no requires_grad"
+                    return f"{x.name or f'a tensor of shape {x.shape}'} {flag} now"
+                self._nodes[i] = x.node
+        for (g, base), k in zip(self.generators, self._keys, strict=True):
+            if g.base.data is not base or g.key.data is not k:
+                return "a generator was set to another state"
+        if any(g is not random.default_generator() for g in self._by_default):
+            return "the default generator is another one"
+        if not all(g.fits(tensors) for g in self._gradients):
+            return "a .grad that the step uses is there now, or is not there any more"
+        return None if self._guard.holds() else self._guard.change()
+
+    def refuse_shared(self, tensors: list[Tensor]) -> None:
+        """Refuse arguments that the step also reads, or changes, from outside."""
+        for i, x in enumerate(tensors):
+            if x.node is not None and id(x) in self._met:
+                raise RuntimeError(
+                    f"compile: tensor {i} of the arguments is one that the step also reads from "
+                    "outside, so that a gradient has two ways to it; use the argument alone, or "
+                    "pass x.detach()"
+                )
+            line = self._changed.get(id(self._backend.owner(x.data)))
+            if line is not None:
+                raise RuntimeError(
+                    f"compile: tensor {i} of the arguments shares memory with one that {line} "
+                    "changes in place; pass x.copy()"
+                )
+
+    def leaves(self, tensors: list[Tensor]) -> list[Any]:
+        """The tensors whose .grad the step reads or sets."""
+        return [g.leaf(tensors) for g in self._gradients]
+
+    # ---- running ---------------------------------------------------------------------------------
 
     @np.errstate(all="ignore")
-    def replay(self, arrays: list[Array]) -> Any:
+    def replay(self, tensors: list[Tensor]) -> Any:
         """Run the step on new inputs; what it returns, as copies."""
-        for slot, array in zip(self.slots, arrays, strict=True):
-            slot[...] = array
+        for slot, x in zip(self.slots, tensors, strict=True):
+            slot[...] = x.data
+        self._root.fill()
+        for gradient in self._gradients:
+            gradient.enter(tensors)
         for generator, _ in self.generators:
             if generator.offset:
                 generator.settle()
         for run in self._steps:
             run()
         self._backend.hits.update(self._hits)
-        return _copies(self._result, self._backend.array_type)
+        for gradient in self._gradients:
+            gradient.leave(tensors)
+        kind: Any = self._backend.array_type
+        return mapped(self._result, lambda v: Tensor(v.copy()) if isinstance(v, kind) else v)
 
     def source(self) -> str:
         """The generated loops as text, each under the first call that runs it."""
@@ -114,132 +238,176 @@ class Plan:
         return table(self)
 
 
+def _storages(result: Any) -> set[Storage]:
+    """The storages of what a step returns."""
+    found: set[Storage] = set()
+    mapped(result, lambda v: found.add(v.storage) if isinstance(v, Value) else None)
+    return found
+
+
+def _owner(leaf: Leaf, seen: Rehearsal) -> tuple[Any, Storage | None]:
+    """Whose gradient it is: a tensor, or the number of an argument; and the leaf's memory."""
+    for i, slot in enumerate(seen.slots):
+        if slot.node is leaf.node:
+            return i, None
+    for x in (*seen.recorder.outside.values(), *seen.tensors):
+        if x.node is leaf.node:
+            return x, seen.recorder.value(x.data, "captured").storage
+    return types.SimpleNamespace(node=leaf.node, grad=None), None
+
+
 class Compiled:
     """A function whose calls are recorded once and replayed; see compile."""
 
     def __init__(self, function: Callable[..., Any], fuse: bool, check: bool) -> None:
-        functools.update_wrapper(self, function)
-        self.function = function
+        functools.update_wrapper(self, function, updated=())
+        self.function = self.__wrapped__ = function
         self.fuse = fuse
         self.check = check
         self.plans: dict[Any, list[Plan]] = {}
         self.plan: Plan | None = None  # the one that ran last
+        self._name: str | None = None  # in a class
+        self._bound: dict[Same, Compiled] = {}
+        self._last: Any = None  # the key of the plan that was recorded last
+        self._recordings = self._uses = 0
+        self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # An observer wants to see every operation.
         if os.environ.get("TINYGEN_COMPILE") == "0" or state.observer is not None:
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
+        numbers: list[Any] = []
         place = backends.current()
         mode = (state.recording, place, place.precision)
-        key = (_key((args, sorted(kwargs.items())), tensors), mode)
-        known = self.plans.setdefault(key, [])
-        plan = next((p for p in known if p.valid()), None)
-        if plan is None:
-            slots = [_slot(x) for x in tensors]
-            fresh = iter(slots)
-            plan = Plan(
-                self.function, _filled(args, fresh), _filled(kwargs, fresh), slots,
-                self.fuse and fuse.available(place),
-            )  # fmt: skip
-            known[:] = [*(p for p in known if p.valid() or p.modules), plan][-4:]
-        self.plan = plan
-        if self.check:
-            return checked(self, plan, args, kwargs, [x.data for x in tensors])
-        return plan.replay([x.data for x in tensors])
+        kwargs = dict(sorted(kwargs.items())) if kwargs else kwargs
+        known_by = (key((args, kwargs), tensors, numbers), mode)
+        with self._lock:
+            plan, why = None, ""
+            for candidate in self.plans.get(known_by, ()):
+                change = candidate.change(tensors, numbers)
+                if change is None:
+                    plan = candidate
+                    break
+                why = why or change
+            if plan is None:
+                plan = self._record(known_by, why, args, kwargs, tensors, numbers)
+            plan.refuse_shared(tensors)
+            self._uses += 1
+            plan.used = self._uses
+            self.plan = plan
+            if self.check:
+                return checked(self, plan, args, kwargs, tensors)
+            return plan.replay(tensors)
+
+    def _record(
+        self, known_by: Any, why: str, args: Any, kwargs: Any,
+        tensors: list[Tensor], numbers: list[Any],
+    ) -> Plan:  # fmt: skip
+        """A new plan; the oldest go where there are too many."""
+        place = backends.current()
+        fusing = self.fuse and fuse.available(place)
+        why = why or _difference(self._last, known_by)
+        varying = {
+            i for p in self.plans.get(known_by, ()) for i, (a, b) in
+            enumerate(zip(numbers, p.numbers, strict=True)) if i in p.varying or repr(a) != repr(b)
+        }  # fmt: skip
+        with _recording:
+            seen = rehearse(self.function, args, kwargs, tensors, fusing, place, varying)
+            plan = Plan(seen, tensors, fusing, why)
+        self._last = known_by
+        held = [(p.used, k) for k, plans in self.plans.items() for p in plans]
+        if len(held) == PLANS:  # the one that was used least lately goes
+            used, where = min(held, key=operator.itemgetter(0))
+            self.plans[where] = [p for p in self.plans[where] if p.used != used]
+            if not self.plans[where]:
+                del self.plans[where]
+        self.plans.setdefault(known_by, []).append(plan)
+        self._recordings += 1
+        if self._recordings == PLANS + 1:
+            warnings.warn(
+                f"compile: {getattr(self, '__name__', 'the function')} was recorded "
+                f"{self._recordings} times, and each time costs as much as many steps; the last "
+                f"time because {why}. The {PLANS} plans used last are kept; give it batches of one "
+                "shape, and pass what varies as tensors",
+                stacklevel=3,
+            )
+        return plan
+
+    # ---- in a class ------------------------------------------------------------------------------
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """The method of an instance: a compiled function of its own, which the instance keeps."""
+        if instance is None:
+            return self
+        bound = self._bound.get(Same(instance))
+        if bound is None:
+            method = types.MethodType(self.function, instance)
+            bound = Compiled(method, self.fuse, self.check)
+            try:
+                vars(instance)[self._name] = bound
+            except TypeError:  # it has no attributes of its own
+                self._bound[Same(instance)] = bound
+        return bound
+
+    def __reduce__(self) -> Any:
+        return Compiled, (self.function, self.fuse, self.check)  # plans stay where they are
 
 
-def compile(function: Callable[..., Any], *, fuse: bool = True, check: bool = False) -> Compiled:
+def _difference(before: Any, now: Any) -> str:
+    """In words, why the plan recorded before does not serve."""
+    if before is None:
+        return "it is the first call"
+    if before[1] != now[1]:
+        return "no_grad, the backend or its precision is another"
+    return "the arguments have other shapes, dtypes, values or another structure"
+
+
+def compile(
+    function: Callable[..., Any] | None = None, *, fuse: bool = True, check: bool = False
+) -> Any:
     """`function` as a plan that is recorded at the first call and replayed at every call.
 
-    A plan belongs to the shapes and dtypes of the tensor arguments, the values of all others, and
-    the training flags of the modules met; another combination is recorded anew. Recording is a
-    rehearsal that leaves no trace. Inside the step `.grad` is a temporary; after it, `.grad` is
-    None. Returned tensors are copies, outside any graph. TINYGEN_COMPILE=0 runs the function as it
-    stands, for a debugger.
+    A plan serves as long as nothing it depended on has changed; else the function is recorded
+    anew. It depends on the structure of the arguments, the shapes and dtypes of the tensors among
+    them, the values of all others, and whatever the function reads from outside: globals, closures,
+    attributes of modules and of other objects, requires_grad. Recording runs the function twice and
+    leaves no trace. What a plan could not follow is refused.
+
+    `.grad` is afterwards as the function itself would leave it, with one exception: of a parameter
+    that the step zeroes first and then updates it is None. Returned tensors are copies, outside any
+    graph. TINYGEN_COMPILE=0 runs the function as it stands, for a debugger.
 
     Args:
-        function: a training step, or any function of tensors.
+        function: a training step, or any function of tensors; without it, a decorator is returned.
         fuse: join elementwise operations with each other and with matrix products (needs Numba);
             without it, replay equals the function itself to the last bit.
         check: run the function beside every replay and raise where they differ.
 
     Raises:
-        RuntimeError: the function reads a tensor's value, makes a tensor from host data, or
-            changes an argument in place; names the line.
-        TypeError: function cannot be called.
+        RuntimeError: the function reads a tensor's value, makes a tensor from host data, changes
+            an argument or something else that it reads, or depends on what changes by itself;
+            names the line.
+        TypeError: function cannot be called, or is a generator; an argument or a result that is no
+            tensor, number, text, module, optimizer, function or container of them.
     """
+    if function is None:
+        return functools.partial(compile, fuse=fuse, check=check)
     if not callable(function):
-        raise TypeError(f"compile: got {type(function).__name__}; expected a function to compile")
+        hint = "; put it under @classmethod" if isinstance(function, classmethod) else ""
+        raise TypeError(
+            f"compile: got {type(function).__name__}; expected a function to compile{hint}"
+        )
+    if isinstance(function, Compiled):
+        function = function.function
+    plain = inspect.unwrap(function)
+    kinds = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    if any(kind(plain) for kind in kinds):
+        raise TypeError(
+            f"compile: {getattr(plain, '__name__', plain)} is a generator or a coroutine, whose "
+            "body runs in pieces; compile the function that it calls for each piece"
+        )
     return Compiled(function, fuse, check)
-
-
-# ---- arguments and results -----------------------------------------------------------------------
-
-
-def _is_input(x: Any) -> bool:
-    return isinstance(x, Tensor) and not isinstance(x, (Parameter, Buffer))
-
-
-def _key(value: Any, tensors: list[Tensor]) -> Any:
-    """What must be equal for a plan to serve; the tensors among the arguments are collected."""
-    if _is_input(value):
-        tensors.append(value)
-        return (Tensor, value.shape, value.dtype, value.node is not None)
-    if isinstance(value, dict):
-        return (dict, tuple((k, _key(v, tensors)) for k, v in value.items()))
-    if isinstance(value, (list, tuple)):
-        return (type(value), tuple(_key(v, tensors) for v in value))
-    if isinstance(value, (Tensor, Module)) or value.__class__.__hash__ is None:
-        return (type(value), id(value))
-    return (type(value), value)
-
-
-def _slot(x: Tensor) -> Tensor:
-    """A tensor with memory of its own that stands for an argument in the plan."""
-    slot = Tensor(x.data.copy())  # in row-major order
-    if x.node is not None:
-        slot.requires_grad = True
-    return slot
-
-
-def _filled(value: Any, slots: Any) -> Any:
-    """The arguments with each tensor replaced by the next slot."""
-    if _is_input(value):
-        return next(slots)
-    if isinstance(value, dict):
-        return {k: _filled(v, slots) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_filled(v, slots) for v in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
-
-
-def _storages(result: Any) -> set[Storage]:
-    """The storages of what a step returns."""
-    found: set[Storage] = set()
-    _mapped(result, lambda v: found.add(v.storage) if isinstance(v, Value) else None)
-    return found
-
-
-def _mapped(result: Any, change: Callable[[Any], Any]) -> Any:
-    """The result with `change` applied to each value or array in it."""
-    if isinstance(result, dict):
-        return {k: _mapped(v, change) for k, v in result.items()}
-    if isinstance(result, (list, tuple)):
-        items = [_mapped(v, change) for v in result]
-        return type(result)(*items) if hasattr(result, "_fields") else type(result)(items)
-    return change(result)
-
-
-def _copies(result: Any, array_type: Any) -> Any:
-    return _mapped(result, lambda v: Tensor(v.copy()) if isinstance(v, array_type) else v)
-
-
-def _refuse_changed_arguments(calls: list[Call], slots: set[Storage]) -> None:
-    for call in calls:
-        if any(v.storage in slots for v in call.mutated):
-            raise RuntimeError(
-                f"compile: {call.line} changes an argument of the step in place "
-                f"({call.primitive.name}); make it a Parameter or a Buffer, or return a new tensor"
-            )

@@ -177,8 +177,16 @@ class _Group:
         self.shape = shape
         self.dtype = dtype
         self.places: list[int] = []
-        self.makes: set[Storage] = set()
+        self.makes: dict[Storage, tuple[Any, ...]] = {}  # and how its elements lie
         self.reads: set[Storage] = set()
+
+    def takes(self, call: Call) -> bool:
+        """Whether a call reads what members make element by element, never a part or a turn."""
+        return all(
+            self.makes.get(v.storage) in (None, position(v))
+            for v in call.args
+            if isinstance(v, Value)
+        )
 
     def admits(self, calls: list[Call], until: int) -> bool:
         """Whether the group may run at place `until`: nothing in between needs it earlier."""
@@ -186,7 +194,7 @@ class _Group:
         for i in range(self.places[0] + 1, until):
             if i in members:
                 continue
-            if not self.makes.isdisjoint(calls[i].reads()):
+            if not self.makes.keys().isdisjoint(calls[i].reads()):
                 return False
             if not self.reads.isdisjoint(v.storage for v in calls[i].mutated):
                 return False
@@ -219,22 +227,27 @@ def fuse(calls: list[Call], needed: set[Storage]) -> list[Call]:
             # Arguments all as large as the out: any split into rows will do.
             flat = all(_flat(v, out.size) for v in call.args if isinstance(v, Value))
             same = group.shape == grid(out) or (math.prod(group.shape) == out.size and flat)
-            if not same or not group.admits(calls, i):
+            if not same or not group.takes(call) or not group.admits(calls, i):
                 continue
             if joined is None:
                 joined = group
-            elif joined.shape == group.shape:
+            elif joined.shape == group.shape and _mix(joined, group, calls):
                 _absorb(joined, group, of, home)
                 groups.remove(group)
         if joined is None:
             joined = _Group(grid(out), dtype)
             groups.append(joined)
         joined.places = sorted([*joined.places, i])
-        joined.makes.add(out.storage)
+        joined.makes[out.storage] = position(out)
         joined.reads.update(call.reads())
         of[out.storage] = joined
         home[i] = joined
     return _with_groups(calls, groups, home, needed)
+
+
+def _mix(a: _Group, b: _Group, calls: list[Call]) -> bool:
+    """Whether two groups may become one: neither reads a part of what the other makes."""
+    return all(a.takes(calls[i]) for i in b.places) and all(b.takes(calls[i]) for i in a.places)
 
 
 def _absorb(

@@ -42,10 +42,10 @@ def merge_equal(calls: list[Call]) -> tuple[list[Call], dict[Storage, Storage]]:
         key = (
             call.primitive,
             tuple(
-                (v, version.get(v.storage, 0)) if isinstance(v, Value) else (type(v), v)
+                (v, version.get(v.storage, 0)) if isinstance(v, Value) else (type(v), repr(v))
                 for v in call.args
             ),
-            tuple(sorted(call.static.items(), key=lambda item: item[0])),
+            repr(sorted(call.static.items(), key=lambda item: item[0])),  # 0.0 is not -0.0
         )
         first = seen.setdefault(key, call)
         same = [(v.shape, v.strides) for v in first.outs] == [

@@ -168,7 +168,8 @@ def _hosts(product: Call, fusion: Fusion) -> bool:
     made = product.outs[0]
     if made.shape != grid(fusion.outputs[0]):
         return False
-    return any(position(v) == position(made) for v in fusion.inputs)
+    mine = [position(v) == position(made) for v in fusion.inputs if v.storage is made.storage]
+    return bool(mine) and all(mine)  # a part of it would be read before it is whole
 
 
 def _joined(product: Call, call: Call, calls: list[Call], at: int, needed: set[Storage]) -> Call:

@@ -5,13 +5,16 @@ tells by their addresses which memory a call reads and writes: an array that lie
 memory is a view of it, any other is new. What the step reads without having made it is captured:
 parameters, moments, generators, constants.
 
-The rehearsal leaves no trace: whatever it changes in place is put back afterwards.
+The rehearsal leaves no trace: whatever it changes in place is put back afterwards, and so is the
+`.grad` of every leaf from outside. What a step does with such a `.grad` becomes a Leaf: what was
+there is an input of the plan, unless the step drops it first; what is left there is a result.
 """
 
 from __future__ import annotations
 
 import bisect
 import math
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +25,11 @@ import numpy as np
 from .. import backend as backends
 from .. import checks, random
 from ..backend import Array, Backend
-from ..graph import Node, state
+from ..graph import Node, clock, state
 from ..primitive import Primitive
 from ..random import Generator
 from ..tensor import Tensor
+from .tree import Atom, mapped, refuse_result
 
 
 @dataclass(eq=False)
@@ -46,7 +50,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Value:
+class Value(Atom):
     """An array as a call sees it: a layout on a storage."""
 
     storage: Storage
@@ -124,6 +128,27 @@ class Call:
 
 
 @dataclass
+class Leaf:
+    """The .grad of a leaf from outside that the step reads or sets.
+
+    Attributes:
+        node: its node in the rehearsal.
+        before: its gradient when the step began.
+        reads: whether the step uses what was there, or only drops it.
+        slot: the memory for what was there, if it is used.
+        after: a Value for the gradient that the step leaves, None for none.
+        changes: whether the step leaves another than it found.
+    """
+
+    node: Node
+    before: Tensor | None
+    reads: bool
+    slot: Tensor | None = None
+    after: Any = None
+    changes: bool = True
+
+
+@dataclass
 class Recording:
     """What one rehearsal showed."""
 
@@ -132,6 +157,7 @@ class Recording:
     result: Any = None  # what the step returned, with a Value in place of each tensor
     captured: list[tuple[Tensor, Array]] = field(default_factory=list)
     generators: list[tuple[Generator, Array]] = field(default_factory=list)
+    leaves: list[Leaf] = field(default_factory=list)
 
 
 class Recorder:
@@ -146,7 +172,12 @@ class Recorder:
         self._alive: list[Any] = []  # no address is used twice while we record
         self._kept: dict[int, tuple[Array, Array]] = {}
         self._count = 0
-        self.modules: dict[int, tuple[Any, bool]] = {}
+        self._start = next(clock)  # nodes with a smaller number are from outside
+        self._leaves: dict[Node, Leaf] = {}
+        self.numbers: dict[Storage, Array] = {}
+        self.outside: dict[int, Tensor] = {}  # the tensors that operations met, made before
+        self.traced: dict[int, Tensor] = {}  # those of them that were met while recording a graph
+        self.by_default: list[Generator] = []  # generators drawn from because none was given
         self._drawn: dict[int, tuple[Generator, int, Array]] = {}
 
     # ---- memory --------------------------------------------------------------------------------
@@ -181,6 +212,13 @@ class Recorder:
         address = self.backend.address(array)
         return Value(storage, address - start, array.shape, array.strides, array.dtype)
 
+    def number(self, array: Array) -> None:
+        """A 0-d array that stands for a number of Python's: an input, numbered apart."""
+        _, storage = self._add(array, "input")
+        storage.number = -1 - len(self.numbers)
+        self._count -= 1
+        self.numbers[storage] = array
+
     def known(self, array: Array) -> bool:
         return array.size == 0 or self._find(array) is not None
 
@@ -190,12 +228,14 @@ class Recorder:
         self, primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any], out: Any
     ) -> None:
         """The observer: one operation was done."""
+        if state.pulling is not None and state.pulling.number < self._start:
+            self._refuse_graph(state.pulling)
         values: list[Any] = []
         for x in args:
             if isinstance(x, Tensor):
-                if not self.known(x.data):
-                    self.recording.captured.append((x, x.data))
                 values.append(self.value(x.data, "captured"))
+                if values[-1].storage.kind == "captured":
+                    self._met(x)
             else:
                 values.append(x)
         if "offset" in primitive.defaults and "base" in primitive.args:
@@ -214,6 +254,26 @@ class Recorder:
         line = checks.user_line() if state.pulling is None else state.pulling.line or ""
         self.recording.calls.append(Call(primitive, values, static, outs, line, many=many))
 
+    def _met(self, x: Tensor) -> None:
+        """An operation met a tensor that no operation of the step made."""
+        if x.node is None or x.node.number < self._start:
+            if id(x) not in self.outside:
+                self.recording.captured.append((x, x.data))
+            self.outside[id(x)] = x
+            if state.recording:
+                self.traced[id(x)] = x
+
+    def grad_used(self, node: Node, reads: bool) -> None:
+        """Before the .grad of a leaf is read or set: of one from outside, the first time counts."""
+        if node.number > self._start or node in self._leaves:
+            return
+        before = GRAD.__get__(node)
+        leaf = self._leaves[node] = Leaf(node, before, reads)
+        if reads and before is not None:
+            leaf.slot = Tensor(before.data.copy())
+            self.value(leaf.slot.data, "input")
+            GRAD.__set__(node, leaf.slot)
+
     def keep(self, owner: Array) -> None:
         """Before an array is changed in place: what it held."""
         if id(owner) not in self._kept:
@@ -221,12 +281,18 @@ class Recorder:
 
     def met(self, generator: Generator) -> None:
         """Before a generator draws."""
+        if generator is random.known_default() and generator not in self.by_default:
+            self.by_default.append(generator)
         if id(generator.base) not in self._drawn:
             self._drawn[id(generator.base)] = (generator, generator.offset, generator.base.data)
 
-    def entered(self, module: Any) -> None:
-        """Before a module computes."""
-        self.modules.setdefault(id(module), (module, module.training))
+    def _refuse_graph(self, node: Node) -> None:
+        name = node.primitive.name if node.primitive is not None else "a leaf"
+        raise RuntimeError(
+            f"compile: {checks.user_line()} takes a gradient through the result of {name}, which "
+            "was made before the step; a replay cannot run that part: compute it inside the step, "
+            "or pass x.detach()"
+        )
 
     def refuse(self, what: str) -> None:
         """The step reads a value, or makes an array from host data."""
@@ -254,7 +320,8 @@ class Recorder:
                 count = generator.offset - before
                 generator.offset = before
                 random.advance(generator.base, by=count)
-        self.recording.result = self._result(result)
+            self._end_of_leaves()
+        self.recording.result = mapped(result, self._result)
         self.recording.generators = [(g, base) for g, _, base in self._drawn.values()]
         for generator, _ in self.recording.generators:
             generator.settle()
@@ -264,28 +331,60 @@ class Recorder:
         outer = state.observer
         state.observer = self
         watch = checks.watch
-        watch.keep, watch.draws, watch.enters = self.keep, self.met, self.entered
+        watch.keep, watch.draws = self.keep, self.met
         backends.guard.refuse = self.refuse
+        outer_grads, _gradients.recorder = _gradients.recorder, self
+        setattr(Node, "grad", property(_read_grad, _set_grad))  # noqa: B010
         try:
             yield
         finally:
+            setattr(Node, "grad", GRAD)  # noqa: B010
+            _gradients.recorder = outer_grads
             state.observer = outer
             watch.stop()
             backends.guard.refuse = None
             for owner, before in self._kept.values():
                 owner[...] = before
-            for x, _ in self.recording.captured:
-                leaf: Node | None = x.node
-                if leaf is not None and leaf.primitive is None:
-                    leaf.grad = None
+            for leaf in self._leaves.values():
+                leaf.node.grad = leaf.before
             for generator, before, _ in self._drawn.values():
                 generator.offset = before
+
+    def _end_of_leaves(self) -> None:
+        """What the step leaves in each .grad."""
+        for leaf in self._leaves.values():
+            left = GRAD.__get__(leaf.node)
+            leaf.changes = left is not leaf.slot or not leaf.reads
+            if left is not None and leaf.changes:
+                leaf.after = self.value(left.data, "captured")
+        self.recording.leaves = list(self._leaves.values())
 
     def _result(self, result: Any) -> Any:
         if isinstance(result, Tensor):
             return self.value(result.data, "captured")
-        if isinstance(result, dict):
-            return {k: self._result(v) for k, v in result.items()}
-        if isinstance(result, (list, tuple)):
-            return type(result)(self._result(v) for v in result)
+        refuse_result(result)
         return result
+
+
+# ---- the .grad of leaves -------------------------------------------------------------------------
+
+GRAD: Any = Node.__dict__["grad"]  # the slot; while we record, a property stands before it
+
+
+class _Gradients(threading.local):
+    recorder: Recorder | None = None
+
+
+_gradients = _Gradients()
+
+
+def _read_grad(node: Node) -> Any:
+    if _gradients.recorder is not None:
+        _gradients.recorder.grad_used(node, True)
+    return GRAD.__get__(node)
+
+
+def _set_grad(node: Node, value: Any) -> None:
+    if _gradients.recorder is not None:
+        _gradients.recorder.grad_used(node, False)
+    GRAD.__set__(node, value)

@@ -1,0 +1,214 @@
+"""The guard of a plan: what its step read, as it was, to be compared before every replay.
+
+Comparing costs tens of nanoseconds for each thing, by identity; where that fails, numbers and
+texts are compared by value, to the bit.
+"""
+
+from __future__ import annotations
+
+import operator
+import types
+from collections.abc import Iterable
+from itertools import repeat
+from typing import Any
+
+from ..nn.module import Parameter
+from .tree import exact
+
+MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
+_claim = operator.attrgetter("claim")
+_cell_contents = operator.attrgetter("cell_contents")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether a value that was bound anew is the one before: to the bit, for what is only read."""
+    if a is b:
+        return True
+    if a.__class__ is not b.__class__:
+        return False
+    if isinstance(a, types.MethodType):
+        return a.__self__ is b.__self__ and a.__func__ is b.__func__
+    if a.__class__ is tuple:
+        return len(a) == len(b) and all(map(same, a, b))
+    known = exact(a)
+    return known is not None and bool(known == exact(b))
+
+
+class Entry:
+    """One name in a mapping.
+
+    Attributes:
+        space: the attributes of an instance, a module's or a function's globals.
+        value: what was bound there, MISSING for nothing.
+        meaning: what reading it gave: where nothing was bound, the attribute of the class.
+    """
+
+    __slots__ = ("label", "meaning", "name", "owner", "space", "value")
+
+    def __init__(
+        self, owner: Any, space: Any, name: str, value: Any, meaning: Any, label: str
+    ) -> None:
+        self.owner, self.space, self.name, self.label = owner, space, name, label
+        self.value, self.meaning = value, meaning
+
+    def holds(self) -> bool:
+        """Whether reading it gives the same; a new binding of an equal value is remembered."""
+        now = self.space.get(self.name, MISSING)
+        if now is self.value:
+            return True
+        meaning = now
+        if now is MISSING and self.owner is not None:
+            meaning = of_class(type(self.owner), self.name)
+        if not same(meaning, self.meaning):
+            return False
+        self.value = now
+        return True
+
+    def undo(self) -> None:
+        if self.space.get(self.name, MISSING) is not self.value:
+            if type(self.space) is not dict:
+                setattr(self.space.owner, self.name, self.value)
+            elif self.value is MISSING:
+                self.space.pop(self.name, None)
+            else:
+                self.space[self.name] = self.value
+
+    def text(self) -> str:
+        now = self.space.get(self.name, MISSING)
+        return f"{self.label} is {short(now)}, and was {short(self.meaning)}"
+
+
+def short(value: Any) -> str:
+    if value is MISSING:
+        return "nothing"
+    known = isinstance(value, (int, float, complex, str, bytes, type(None)))
+    return f"{value!r:.40}" if known else f"a {type(value).__name__}"
+
+
+def of_class(kind: type, name: str) -> Any:
+    for c in kind.__mro__:
+        if name in c.__dict__:
+            return c.__dict__[name]
+    return MISSING
+
+
+def content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING  # not yet bound
+
+
+def contents_of(held: Any) -> tuple[Any, ...]:
+    return (*held, *held.values()) if isinstance(held, dict) else tuple(held)
+
+
+class Slots:
+    """The attributes of an object as a mapping."""
+
+    __slots__ = ("owner",)
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+
+    def get(self, name: str, default: Any) -> Any:
+        return getattr(self.owner, name, default)
+
+
+class ClassSlots(Slots):
+    """What a class itself defines, as a mapping."""
+
+    __slots__ = ()
+
+    def get(self, name: str, default: Any) -> Any:
+        return self.owner.__dict__.get(name, default)
+
+
+def bytes_of(array: Any) -> bytes:
+    content: bytes = array.tobytes()
+    return str((array.shape, array.dtype.str)).encode() + content
+
+
+def unchanged(held: Any, contents: tuple[Any, ...]) -> bool:
+    count = 2 * len(held) if isinstance(held, dict) else len(held)
+    if count != len(contents) or not all(map(operator.is_, held, contents)):
+        return False
+    return not isinstance(held, dict) or all(
+        map(operator.is_, held.values(), contents[len(held) :])
+    )
+
+
+class Guard:
+    """What a rehearsal read, to be compared before every replay."""
+
+    def __init__(
+        self,
+        entries: Iterable[Entry],
+        held: Iterable[tuple[Any, tuple[Any, ...], str]],
+        cells: Iterable[tuple[Any, Any, str]],
+        arrays: Iterable[tuple[Any, bytes, str]],
+        tensors: Iterable[Any],
+        alive: list[Any],
+    ) -> None:
+        entries = list(entries)
+        self._alive = alive  # so that nothing takes their places in memory
+        quick = [e for e in entries if type(e.space) is dict]
+        self._quick: list[Entry] = quick
+        self._others: list[Entry] = [e for e in entries if type(e.space) is not dict]
+        self._spaces = [e.space for e in quick]
+        self._names = [e.name for e in quick]
+        self._values = [e.value for e in quick]
+        self._held = list(held)
+        cells = list(cells)
+        self._cells = [c for c, _, _ in cells]
+        self._cell_values = [v for _, v, _ in cells]
+        self._cell_names = [n for _, _, n in cells]
+        self._arrays = list(arrays)
+        self._claimed = [x for x in tensors if isinstance(x, Parameter)]
+        self._claims = [p.claim for p in self._claimed]
+
+    def holds(self) -> bool:
+        """Whether everything is as it was."""
+        return self._as_it_was() or self.change() is None
+
+    def _as_it_was(self) -> bool:
+        try:
+            return (
+                all(map(operator.is_, map(dict.get, self._spaces, self._names, repeat(MISSING)),
+                        self._values))
+                and all(map(operator.is_, map(_claim, self._claimed), self._claims))
+                and all(map(operator.is_, map(_cell_contents, self._cells), self._cell_values))
+                and all(e.space.get(e.name, MISSING) is e.value for e in self._others)
+                and all(unchanged(held, contents) for held, contents, _ in self._held)
+                and not self._arrays
+            )  # fmt: skip
+        except ValueError:  # an empty cell
+            return False
+
+    def change(self) -> str | None:
+        """What is no longer as it was, in words; None if nothing."""
+        entry: Entry
+        for i, entry in enumerate(self._quick):
+            if not entry.holds():
+                return entry.text()
+            self._values[i] = entry.value
+        for entry in self._others:
+            if not entry.holds():
+                return entry.text()
+        for i, cell in enumerate(self._cells):
+            now, before = content(cell), self._cell_values[i]
+            if not same(now, before):
+                return f"{self._cell_names[i]} is {short(now)}, and was {short(before)}"
+            self._cell_values[i] = now
+        for i, (held, contents, label) in enumerate(self._held):
+            now = contents_of(held)
+            if len(now) != len(contents) or not all(map(same, now, contents)):
+                return f"{label or 'an attribute'} ({type(held).__name__}) holds something else"
+            self._held[i] = (held, now, label)
+        for i, p in enumerate(self._claimed):
+            if p.claim is not self._claims[i]:
+                return f"the parameter {p.name or p.shape} belongs to another optimizer"
+        for array, before, label in self._arrays:
+            if bytes_of(array) != before:
+                return f"the NumPy array {label} holds other numbers"
+        return None

@@ -1,0 +1,399 @@
+"""What a step reads besides its arguments: attributes, globals, closures, lists and dicts.
+
+A plan replays numbers, not Python, so it serves only while everything that Python read is as it
+was. A rehearsal shows what is read: the names of globals and closures of each function that runs,
+and each attribute of each object that was reached from there (its class tells us, while we watch).
+Each is remembered as it was when the step began:
+
+    instance, module and class attributes, globals     a mapping, a name, and the value
+    closures                                           a cell and the value
+    lists, dicts, sets, arrays                         a copy of what they hold
+
+Comparing costs tens of nanoseconds each, by identity; where that fails, numbers and texts are
+compared by value. A step that itself changes what it reads is refused: a replay would not.
+
+The engine's own internals and the standard library are not followed, nor can we see files, clocks
+and iterators; the recorder rehearses twice, and refuses what differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dis
+import functools
+import os
+import sys
+import sysconfig
+import threading
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..primitive import Primitive
+from ..tensor import Tensor
+from .guard import (
+    MISSING,
+    ClassSlots,
+    Entry,
+    Guard,
+    Slots,
+    bytes_of,
+    content,
+    contents_of,
+    of_class,
+    unchanged,
+)
+from .tree import exact
+
+LARGEST = 2**20  # bytes of a NumPy array that is compared at each call
+_BAGS = (types.SimpleNamespace, argparse.Namespace)  # all they do is hold attributes
+_STDLIB = tuple({sysconfig.get_paths()[k] + os.sep for k in ("stdlib", "platstdlib")})
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cupy_backends")
+_ENGINE = str(Path(__file__).parents[1]) + os.sep
+_CORE = ("tensor", "graph", "primitive", "backend", "random", "checks", "plan", "ops", "testing")
+
+
+# ---- whose code ----------------------------------------------------------------------------------
+
+
+@functools.cache
+def _users_file(path: str) -> bool:
+    """Whether code in a file is the user's: not Python's, NumPy's or the engine's."""
+    kernels = os.path.dirname(getattr(sys.modules.get("tinygen_kernels"), "__file__", "")) + os.sep
+    if path.startswith(("<frozen", _ENGINE, kernels)):
+        return False
+    for packages in _PACKAGES:
+        if packages in path:
+            return path.rpartition(packages)[2].partition(os.sep)[0] not in _OURS
+    return not path.startswith(_STDLIB)
+
+
+@functools.cache
+def _users_module(name: str) -> bool:
+    root = name.partition(".")[0]
+    if root in _OURS or root == "builtins":
+        return False
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return root not in sys.stdlib_module_names if file is None else _users_file(file)
+
+
+@functools.cache
+def _followed(kind: type) -> bool:
+    """Whether attributes of instances of a class are watched."""
+    module = kind.__module__ or ""
+    if module.startswith("tinygen."):
+        return module.split(".")[1] not in _CORE
+    return _users_module(module)
+
+
+@functools.cache
+def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """The globals and the attributes that a function names."""
+    of_globals, attributes = set(), set()
+    for step in dis.get_instructions(code):
+        name = step.opname
+        if name.endswith(("_GLOBAL", "_NAME")):
+            of_globals.add(step.argval)
+        elif name.endswith(("_ATTR", "_METHOD")):
+            attributes.add(step.argval)
+    if "globals" in of_globals:  # globals()["name"]
+        of_globals.update(c for c in code.co_consts if isinstance(c, str))
+    return frozenset(of_globals), frozenset(attributes)
+
+
+# ---- what was read -------------------------------------------------------------------------------
+
+
+class _Watching(threading.local):
+    reads: Reads | None = None
+
+
+_watching = _Watching()
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    """What an instance holds itself; nothing if all its attributes are in slots."""
+    try:
+        found = object.__getattribute__(owner, "__dict__")
+    except AttributeError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+class Reads:
+    """Everything outside that one rehearsal reads, as it was at the beginning."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[int, str], Entry] = {}
+        self.held: dict[int, tuple[Any, tuple[Any, ...], str]] = {}
+        self.cells: dict[int, tuple[Any, Any, str]] = {}
+        self.arrays: dict[int, tuple[Any, bytes, str]] = {}
+        self.tensors: dict[int, Tensor] = {}
+        self.known: dict[int, tuple[Any, str]] = {}  # what was reached, and how it is called
+        self._namespaces: list[tuple[Any, str]] = []  # modules and classes
+        self._attributes: set[str] = set()
+        self._codes: set[types.CodeType] = set()
+        self._importing = 0
+        self._changed_classes: list[tuple[type, str, Any]] = []
+
+    # ---- reaching things -----------------------------------------------------------------------
+
+    def reach(self, value: Any, label: str) -> None:
+        """Something that the step can now get at: look at it as far as looking tells nothing."""
+        if value is MISSING or exact(value) is not None or id(value) in self.known:
+            return
+        self.known[id(value)] = (value, label)
+        if isinstance(value, Tensor):
+            self.tensors[id(value)] = value
+        elif isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
+            self._hold(value, label)
+        elif isinstance(value, types.FunctionType):
+            self._function(value, label)
+        elif isinstance(value, types.MethodType):
+            self.reach(value.__self__, "self" if label == "" else label.rpartition(".")[0])
+            self.reach(value.__func__, label)
+        elif isinstance(value, (staticmethod, classmethod)):
+            self.reach(value.__func__, label)
+        elif isinstance(value, property):
+            self.reach(value.fget, label)
+        elif isinstance(value, functools.partial):
+            self.reach((value.func, value.args, value.keywords), label)
+        elif isinstance(value, types.MappingProxyType):
+            self._hold(value, label)
+        elif isinstance(value, np.ndarray):
+            self._array(value, label)
+        elif isinstance(value, types.ModuleType):
+            if _users_module(value.__name__):
+                self._namespace(value, label)
+        elif isinstance(value, type):
+            if _users_module(value.__module__):
+                self._namespace(value, label)
+        elif type(value) in _BAGS:
+            self.reach(vars(value), label)
+        else:
+            self._instance(value, label)
+
+    def _instance(self, value: Any, label: str) -> None:
+        kind = type(value)
+        if isinstance(value, Primitive):
+            if _users_module(value.reference.__module__):  # not one of the engine's
+                self.reach((value.reference, value.rules, value.rule_for_all), label)
+        elif "__wrapped__" in _attributes(value):  # a Compiled, a function with a cache
+            self.reach(value.__wrapped__, label)
+        elif _followed(kind):  # type: ignore[arg-type]
+            self._watch(kind)
+            call = of_class(kind, "__call__")
+            if isinstance(call, types.FunctionType):
+                self.reach(call, label)
+
+    def _hold(self, held: Any, label: str) -> None:
+        contents = contents_of(held)
+        if not isinstance(held, tuple):
+            self.held[id(held)] = (held, contents, label)
+        if isinstance(held, dict):
+            for k, v in held.items():
+                self.reach(v, f"{label}[{k!r:.20}]")
+        else:
+            for i, v in enumerate(contents):
+                self.reach(v, f"{label}[{i}]")
+
+    def _function(self, function: types.FunctionType, label: str) -> None:
+        """Its closure and its defaults; its globals are looked at when it runs."""
+        names = function.__code__.co_freevars
+        for name, cell in zip(names, function.__closure__ or (), strict=True):
+            value = content(cell)
+            if name != "__class__":
+                self.cells[id(cell)] = (cell, value, name)
+                self.reach(value, name)
+        for name in ("__defaults__", "__kwdefaults__"):
+            if getattr(function, name):
+                self._slot(function, name, label)
+
+    def _slot(self, owner: Any, name: str, label: str) -> None:
+        """An attribute that is in no dict."""
+        try:
+            value = object.__getattribute__(owner, name)
+        except AttributeError:
+            value = MISSING
+        label = f"{label}.{name}"
+        self.known.setdefault(id(owner), (owner, label))
+        self.entries[id(owner), name] = Entry(None, Slots(owner), name, value, value, label)
+        self.reach(value, label)
+
+    def _array(self, array: Any, label: str) -> None:
+        if not array.flags.writeable and array.base is None:
+            return
+        if array.nbytes > LARGEST:
+            raise RuntimeError(
+                f"compile: the step reads {label}, a NumPy array of {array.nbytes / 2**20:.1f} "
+                "MiB that may change between calls; pass it as a tensor, or make it read-only: "
+                "x.setflags(write=False)"
+            )
+        self.arrays[id(array)] = (array, bytes_of(array), label)
+
+    def _namespace(self, space: Any, label: str) -> None:
+        self._namespaces.append((space, label))
+        for name in self._attributes:
+            self._touch_in(space, name, label)
+
+    def _touch_in(self, space: Any, name: str, label: str) -> None:
+        """A name in a module, or in a class of the user's and what it inherits."""
+        kinds = space.__mro__ if isinstance(space, type) else (space,)
+        for kind in kinds:
+            if isinstance(kind, type) and not _users_module(kind.__module__):
+                continue
+            if (id(kind), name) not in self.entries:
+                value = vars(kind).get(name, MISSING)
+                if value is MISSING and not isinstance(kind, type):
+                    continue
+                self.known.setdefault(id(kind), (kind, label))
+                self.entries[id(kind), name] = Entry(
+                    kind if isinstance(kind, type) else None,
+                    ClassSlots(kind) if isinstance(kind, type) else vars(kind),
+                    name, value, value, f"{label}.{name}",
+                )  # fmt: skip
+                self.reach(value, f"{label}.{name}")
+
+    # ---- what runs -----------------------------------------------------------------------------
+
+    def _runs(self, frame: Any, event: str, _: Any) -> None:
+        """A function begins: what its names mean now."""
+        code = frame.f_code
+        if code.co_name == "_find_and_load" and event in ("call", "return"):
+            self._importing += 1 if event == "call" else -1
+        if event != "call" or self._importing:
+            return  # what a module does while it is imported is done once
+        if code in self._codes:
+            return
+        self._codes.add(code)
+        if not _users_file(code.co_filename):
+            return
+        of_globals, attributes = _names(code)
+        space = frame.f_globals
+        for name in of_globals:
+            if (id(space), name) in self.entries:
+                continue
+            value = space.get(name, MISSING)
+            self.known.setdefault(id(space), (space, ""))
+            self.entries[id(space), name] = Entry(None, space, name, value, value, name)
+            self.reach(value, name)
+        new = attributes - self._attributes
+        self._attributes |= new
+        for other, label in tuple(self._namespaces):
+            for name in new:
+                self._touch_in(other, name, label)
+
+    def touch(self, owner: Any, name: str) -> None:
+        """Before an attribute of something that was reached is read or written."""
+        known = self.known.get(id(owner))
+        if known is None or (id(owner), name) in self.entries:
+            return
+        label = f"{known[1]}.{name}" if known[1] else name
+        space = _attributes(owner)
+        if name == "__dict__":
+            self.reach(space, known[1])
+            return
+        if name.startswith("__") and name.endswith("__"):
+            return
+        value = space.get(name, MISSING)
+        meaning = value
+        if value is MISSING:
+            meaning = of_class(type(owner), name)
+            if isinstance(meaning, types.MemberDescriptorType):
+                self._slot(owner, name, known[1])
+                return
+            self._touch_in(type(owner), name, type(owner).__name__)
+        self.entries[id(owner), name] = Entry(owner, space, name, value, meaning, label)
+        private = name.startswith("_") and type(owner).__module__.startswith("tinygen.")
+        if not (private and isinstance(meaning, (list, dict))):  # which the engine keeps as it is
+            self.reach(meaning, label)
+
+    # ---- watching ------------------------------------------------------------------------------
+
+    @contextmanager
+    def watching(self, function: Callable[..., Any]) -> Iterator[None]:
+        """Within the block, what this thread runs is watched."""
+        before: Any = sys.getprofile()
+        outer = _watching.reads
+        self.reach(function, "")
+        _watching.reads = self
+        sys.setprofile(self._runs)
+        try:
+            yield
+        finally:
+            sys.setprofile(None)
+            if callable(before):
+                sys.setprofile(before)
+            elif before is not None:
+                before.enable()  # cProfile
+            _watching.reads = outer
+            for kind, name, own in reversed(self._changed_classes):
+                if own is MISSING:
+                    delattr(kind, name)
+                else:
+                    setattr(kind, name, own)
+            self._changed_classes.clear()
+
+    def _watch(self, kind: type) -> None:
+        """Let a class say when attributes of its instances are read and written."""
+        if any(kind is k for k, _, _ in self._changed_classes):
+            return
+        for name in ("__getattribute__", "__setattr__", "__delattr__"):
+            own = kind.__dict__.get(name, MISSING)
+            try:
+                setattr(kind, name, _telling(getattr(kind, name)))
+            except (AttributeError, TypeError):
+                continue  # a class of an extension
+            self._changed_classes.append((kind, name, own))
+
+    def undo(self) -> None:
+        """Put back what the step bound anew."""
+        for entry in self.entries.values():
+            entry.undo()
+        for cell, value, _ in self.cells.values():
+            if content(cell) is not value and value is not MISSING:
+                cell.cell_contents = value
+        for held, contents, _ in self.held.values():
+            if not unchanged(held, contents):
+                _refill(held, contents)
+
+    def guard(self) -> Guard:
+        """What to compare at each call."""
+        return Guard(
+            self.entries.values(), self.held.values(), self.cells.values(), self.arrays.values(),
+            self.tensors.values(), list(self.known.values()),
+        )  # fmt: skip
+
+
+def _telling(original: Any) -> Any:
+    """A method of access that tells who watches in this thread, and then does its work."""
+
+    @functools.wraps(original)
+    def access(self: Any, name: str, *value: Any) -> Any:
+        reads = _watching.reads
+        if reads is not None:
+            reads.touch(self, name)
+        return original(self, name, *value)
+
+    return access
+
+
+def _refill(held: Any, contents: tuple[Any, ...]) -> None:
+    """A container with what it held before."""
+    if isinstance(held, dict):
+        n = len(contents) // 2
+        before = dict(zip(contents[:n], contents[n:], strict=True))
+        held.clear()
+        held.update(before)
+    elif isinstance(held, (list, collections.deque)):
+        held.clear()
+        held.extend(contents)
+    elif isinstance(held, set):
+        held.clear()
+        held.update(contents)

@@ -1,0 +1,229 @@
+"""Two rehearsals of a step: what it computes, and what it depends on.
+
+The second must show the same calls as the first, and neither may change what it reads: a plan
+would go on with the numbers of the day it was recorded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array, Backend
+from ..nn.module import Buffer, Parameter, assign
+from ..tensor import Tensor
+from .guard import Guard
+from .numbers import Number, Root
+from .reads import Reads
+from .record import Call, Recorder, Storage, Value
+from .tree import is_number, leaves, mapped
+
+
+@dataclass
+class Rehearsal:
+    """One run of the step, watched.
+
+    Attributes:
+        recorder: the calls.
+        guard: what Python read.
+        tensors: those that Python could reach.
+        slots: a tensor of its own for each tensor argument.
+        root: the numbers among the arguments; varying: which of them are state.
+    """
+
+    recorder: Recorder
+    guard: Guard
+    tensors: list[Tensor]
+    slots: list[Tensor]
+    root: Root
+    varying: set[int]
+
+
+def rehearse(
+    step: Callable[..., Any], args: Any, kwargs: Any, tensors: list[Tensor],
+    fusing: bool, backend: Backend, varying: set[int],
+) -> Rehearsal:  # fmt: skip
+    """Rehearse step(*args, **kwargs), whose tensor arguments are `tensors`, and see that it keeps.
+
+    Raises:
+        RuntimeError: the step depends on something that a plan cannot follow; names it.
+    """
+    given = (step, args, kwargs, tensors, fusing, backend)
+    first, second = _once(*given, set()), None
+    if varying:  # with numbers as state, if that shows the same calls
+        with contextlib.suppress(Exception):
+            second = _once(*given, varying)
+            _refuse_difference(first, second)
+            varying = set()
+    if second is None or varying:
+        second = _once(*given, set())
+        _refuse_difference(first, second)
+    before, made = ({s.number: s for s in _captured(r.recorder)} for r in (first, second))
+    own = [s for n, s in made.items() if s.array is not before[n].array]
+    for s in own:
+        if not _equal(s.array, before[s.number].array, backend):
+            calls = second.recorder.recording.calls
+            _refuse_call(next((c for c in calls if s in set(c.reads())), calls[-1]))
+    _refresh(second.recorder, own)
+    _refuse_arguments(second, tensors)
+    return second
+
+
+def _once(
+    step: Callable[..., Any], args: Any, kwargs: Any, tensors: list[Tensor],
+    fusing: bool, backend: Backend, varying: set[int],
+) -> Rehearsal:  # fmt: skip
+    slots = [_slot(x) for x in tensors]
+    slot_of = {id(x): slot for x, slot in zip(tensors, slots, strict=True)}
+    numbers = [v for v in leaves((args, kwargs)) if is_number(v)]
+    root, places = Root(numbers), itertools.count()
+
+    def fill(v: Any) -> Any:
+        if not is_number(v):
+            return slot_of.get(id(v), v)
+        i = next(places)
+        return root.number(i) if i in varying else v
+
+    args, kwargs = mapped((args, kwargs), fill)
+    given = list(leaves((args, kwargs)))
+    recorder, reads = Recorder(fusing, backend), Reads()
+    root.made = recorder.number
+    try:
+        for value in given:
+            if not isinstance(value, (Tensor, Number)) or isinstance(value, (Parameter, Buffer)):
+                reads.reach(value, "an argument")
+        with reads.watching(step):
+            recorder.run(step, args, kwargs, slots)
+        guard = reads.guard()
+        change = guard.change()
+    finally:
+        reads.undo()
+    left = list(leaves((args, kwargs)))
+    if len(left) != len(given) or not all(map(operator.is_, left, given)):
+        change = "a dict or list among the arguments holds something else"
+    if change is not None:
+        raise RuntimeError(
+            f"compile: the step itself changes what it reads: {change}. A replay runs no Python, "
+            "so that would not happen again; do it outside the step, or keep the number in a "
+            "Buffer and change it with nn.module.assign"
+        )
+    return Rehearsal(recorder, guard, list(reads.tensors.values()), slots, root, varying)
+
+
+def _slot(x: Tensor) -> Tensor:
+    """A tensor with memory of its own that stands for an argument in the plan."""
+    slot = Tensor(x.data.copy())  # in row-major order
+    if x.node is not None:
+        slot.requires_grad = True
+        slot.grad = x.grad
+    if type(x) is not Tensor:
+        made: Tensor = object.__new__(type(x))
+        Tensor.__init__(made, slot.data, slot.node)
+        return made
+    return slot
+
+
+# ---- what two rehearsals must share --------------------------------------------------------------
+
+
+def _refuse_difference(first: Rehearsal, second: Rehearsal) -> None:
+    """Refuse a step that does something else the second time; numbers may be state in that."""
+    one, two = (r.recorder.recording.calls for r in (first, second))
+    values = {s: a.item() for s, a in second.recorder.numbers.items()}
+    for mine, theirs in zip(one, two, strict=False):
+        if _sign(mine, {}, theirs) != _sign(theirs, values, mine):
+            _refuse_call(theirs)
+    if len(one) != len(two):
+        _refuse_call(max(one, two, key=len)[min(len(one), len(two))])
+    results = [
+        [
+            repr(_place(v) if isinstance(v, Value) else v)
+            for v in leaves(r.recorder.recording.result)
+        ]
+        for r in (first, second)
+    ]
+    if results[0] != results[1]:
+        raise RuntimeError(
+            f"compile: two runs of the step on the same arguments return different things, "
+            f"{results[0]} and {results[1]}; a plan would return the first for ever"
+        )
+
+
+def _refuse_call(call: Call) -> None:
+    raise RuntimeError(
+        f"compile: two runs of the step on the same arguments differ at {call.line} "
+        f"({call.primitive.name}); it depends on something that changes by itself, such as "
+        "Python's or NumPy's random numbers, a clock or an iterator, which a plan would freeze; "
+        "pass it as an argument, or draw from a tinygen Generator"
+    )
+
+
+def _sign(call: Call, numbers: dict[Storage, Any], other: Call) -> Any:
+    """A call, to be compared with that of another rehearsal."""
+    values: list[Any] = []
+    for v, beside in itertools.zip_longest((*call.args, *call.outs), (*other.args, *other.outs)):
+        if isinstance(v, Value) and v.storage in numbers:
+            values.append(repr(numbers[v.storage]))
+        elif isinstance(v, Value):
+            values.append(_place(v))
+        elif isinstance(beside, Value) and v is not None:  # a number that is state there
+            values.append(repr(np.asarray(v, beside.dtype).item()))
+        else:
+            values.append(repr(v))
+    return (call.primitive.name, values, repr(call.static))
+
+
+def _place(v: Value) -> Any:
+    return (v.storage.number, v.storage.kind, v.offset, v.shape, v.strides, v.dtype)
+
+
+def _captured(recorder: Recorder) -> list[Storage]:
+    """The memory that calls meet and none makes, by number."""
+    recording = recorder.recording
+    values = [v for c in recording.calls for v in (*c.args, *c.outs)]
+    values += [*leaves(recording.result), *(leaf.after for leaf in recording.leaves)]
+    found = {v.storage: None for v in values if isinstance(v, Value)}
+    return [s for s in found if s.kind == "captured"]
+
+
+def _equal(a: Array, b: Array, backend: Backend) -> bool:
+    x, y = backend.to_host(a), backend.to_host(b)
+    return bool(x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes())
+
+
+def _refresh(recorder: Recorder, own: list[Storage]) -> None:
+    """Constants that the step makes and then changes in place are set anew at each replay."""
+    calls = recorder.recording.calls
+    changed = {v.storage for c in calls for v in c.mutated}
+    for storage in own:
+        if storage in changed and storage.array is not None:
+            target, copy = (recorder.value(a, "captured")
+                            for a in (storage.array, storage.array.copy()))  # fmt: skip
+            calls.insert(0, Call(assign, [target, copy], {}, [], "a constant"))
+
+
+def _refuse_arguments(rehearsal: Rehearsal, tensors: list[Tensor]) -> None:
+    """Refuse arguments whose part in the step a copy cannot play."""
+    recorder = rehearsal.recorder
+    slots = {v.storage for v in recorder.recording.inputs}
+    for call in recorder.recording.calls:
+        if any(v.storage in slots for v in call.mutated):
+            raise RuntimeError(
+                f"compile: {call.line} changes an argument of the step in place "
+                f"({call.primitive.name}); make it a Parameter or a Buffer, or return a new tensor"
+            )
+    nodes = {slot.node: x for slot, x in zip(rehearsal.slots, tensors, strict=True)}
+    for leaf in recorder.recording.leaves:
+        x = nodes.get(leaf.node)
+        if x is not None and x.node is not None and x.node.primitive is not None:
+            raise RuntimeError(
+                f"compile: a gradient flows into an argument that is the result of "
+                f"{x.node.primitive.name}; it would stop there: pass x.detach(), or compute it "
+                "inside the step"
+            )
