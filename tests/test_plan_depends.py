@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import sys
 import threading
 import types
 from typing import Any, NamedTuple
@@ -414,6 +415,21 @@ def test_a_frozen_layer_is_not_trained() -> None:
             not np.array_equal(a, p.numpy()) for a, p in zip(before, net.parameters(), strict=True)
         ]
         assert moved == [not frozen, not frozen, True, True]
+
+
+def test_what_is_imported_or_compiled_during_a_recording_is_no_change() -> None:
+    pytest.importorskip("numba")
+
+    def f(x: Any) -> Any:
+        import this_test_imports as found  # at its first run
+
+        return tg.leaky_relu(x, 0.01271) * found.FACTOR  # a loop that is compiled now
+
+    module = types.ModuleType("this_test_imports")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "this_test_imports", module)
+        module.FACTOR = 2.0  # type: ignore[attr-defined]
+        follows(f, shape=(600, 700))
 
 
 @pytest.mark.parametrize("read", [lambda: globals()["FACTOR"], lambda: eval("FACTOR")])

@@ -265,8 +265,9 @@ class Reads:
     def _runs(self, frame: Any, event: str, _: Any) -> None:
         """A function begins: what its names mean now."""
         code = frame.f_code
-        if code.co_name == "_find_and_load" and event in ("call", "return"):
-            self._importing += 1 if event == "call" else -1
+        importing = code.co_name in ("_find_and_load", "exec_module")
+        if importing and code.co_filename.startswith("<frozen importlib"):
+            self._importing += {"call": 1, "return": -1}.get(event, 0)
         if event != "call" or self._importing:
             return  # what a module does while it is imported is done once
         if code in self._codes:
