@@ -14,8 +14,9 @@ import pytest
 import tinygen as tg
 import tinygen_kernels
 from tinygen import backend
+from tinygen.fused import fused
 from tinygen.graph import state
-from tinygen.primitive import PRIMITIVES, fused, primitive
+from tinygen.primitive import PRIMITIVES, primitive
 from tinygen.testing import check_grads
 
 pytestmark = pytest.mark.quick

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from . import data, images, losses, nn, ops, optim, random, spelling, testing
 from .backend import DeviceError, show_config, use_backend
 from .conventions import conventions
+from .fused import fused
 from .graph import grad, no_grad
 from .io import load, save
 from .ops import *
 from .plan import compile
-from .primitive import fused, primitive
+from .primitive import primitive
 from .random import manual_seed
 from .tensor import Tensor, arange, full, ones, tensor, zeros
 from .version import __version__

@@ -386,8 +386,8 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
 
 
 _PARTS = (
-    "primitive", "graph", "tensor", "ops", "testing", "checks", "plan", "backend", "random",
-    "spelling",
+    "primitive", "fused", "graph", "tensor", "protocols", "ops", "testing", "checks", "plan",
+    "backend", "random", "spelling",
 )  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in _PARTS))
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import ops, spelling
+from .fused import fused
 from .graph import grad, no_grad
 from .nn.layers import BatchNorm
 from .nn.module import Module
 from .ops.elementwise import full_like
-from .primitive import fused
 from .random import Generator
 from .spelling import spelled
 from .tensor import Tensor, as_tensor

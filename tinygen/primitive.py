@@ -1,4 +1,4 @@
-"""How a function becomes differentiable and fast: @primitive, .vjp, .check, @fused, dispatch.
+"""How a function becomes differentiable and fast: @primitive, .vjp, .check, dispatch.
 
     @primitive(broadcasts=True)
     def mul(xp, x, y):                  # the reference, in any array module; arrays positional
@@ -23,7 +23,7 @@ import numpy as np
 from . import backend as backends
 from . import checks
 from .backend import Backend, quiet
-from .graph import Node, clock, grad, recording, state
+from .graph import Node, clock, state
 from .tensor import Tensor, as_tensor
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -163,7 +163,7 @@ class Primitive:
             else:
                 if self.mutates:
                     checks.mutable(self, args)
-                return self(*_tensors_or_weak(args, self.broadcasts), **static)
+                return self(*tensors_or_weak(args, self.broadcasts), **static)
             bit += bit
         if static:
             signature.extend(static)  # the names: an option unknown or missing is found once, too
@@ -405,7 +405,8 @@ class Weak:
         raise NotImplementedError
 
 
-def _tensors_or_weak(args: Sequence[Any], broadcasts: bool) -> list[Any]:
+def tensors_or_weak(args: Sequence[Any], broadcasts: bool) -> list[Any]:
+    """The arguments of an operation as tensors and weak numbers."""
     if any(isinstance(x, Weak) for x in args):
         beside = next((x for x in args if isinstance(x, Tensor)), None) if broadcasts else None
         args = [
@@ -413,73 +414,6 @@ def _tensors_or_weak(args: Sequence[Any], broadcasts: bool) -> list[Any]:
             for x in args
         ]
     return list(map(_tensor_or_weak, args))
-
-
-class Fused(Primitive):
-    """A function written in plain operations that a kernel may do in one go.
-
-    The body is the definition, the fallback, the source of the gradient and the oracle of the
-    tests. It must be pure: no random draw, no state.
-    """
-
-    def __init__(self, body: Callable[..., Any]) -> None:
-        super().__init__(body, first=0)
-        self.body = body
-
-    def __call__(self, *args: Any, **static: Any) -> Tensor:
-        if len(args) > self._arity:
-            static = checks.by_position(self, args[self._arity :], static)
-        if static:
-            checks.options(self, static)
-        args = tuple(_tensors_or_weak(args[: self._arity], False))
-        if not any(isinstance(x, Tensor) for x in args):
-            args = tuple(x if x is None else as_tensor(x) for x in args)
-        backend = checks.backend_of(self, args)
-        kernel = backend.kernels.get(self.name)
-        if kernel is None or getattr(state.observer, "decompose", False):
-            return self.body(*args, **static)  # type: ignore[no-any-return]
-        out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
-        if out is NotImplemented:
-            return self.body(*args, **static)  # type: ignore[no-any-return]
-        backend.hits[self.name] += 1
-        observer = state.observer
-        if observer is not None:
-            observer(self, args, static, out)
-        nodes = [x.node if isinstance(x, Tensor) else None for x in args]
-        traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
-        if traced and state.recording:
-            line = None if observer is None else checks.user_line()
-            return self._record(args, nodes, static, out, traced, line)
-        if out.__class__ is tuple:
-            return tuple(map(Tensor, out))  # type: ignore[return-value]
-        return Tensor(out)
-
-    def _rule(self, arg: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
-        if self.rules or self.rule_for_all is not None:
-            return super()._rule(arg)
-        return (self.body, tuple(self.args))  # pull differentiates the body
-
-    def pull(self, node: Node, g: Any, needed: set[Node] | None) -> list[tuple[Node, Tensor]]:
-        if self.rules or self.rule_for_all is not None or node.saved is None:
-            return super().pull(node, g, needed)
-        if checks.newest[0] > node.number:
-            checks.stale(self, node, node.saved)
-        # Run the body again on stand-ins for the arguments. With create_graph a stand-in hangs on
-        # the argument's own node, so that the result is differentiable further.
-        create = state.recording
-        wanted = [i for i, p in enumerate(node.parents)
-                  if p is not None and (needed is None or p in needed)]  # fmt: skip
-        inner = list(node.saved)
-        static = {k: v for k, v in node.static.items() if k != OUTPUTS}
-        with recording(True):
-            for i in wanted:
-                x = inner[i]
-                inner[i] = PRIMITIVES["identity"](x) if create else x.detach(requires_grad=True)
-            y = self.body(*inner, **static)
-        if OUTPUTS in node.static:
-            y, g = [y[i] for i in g], list(g.values())
-        gradients = grad(y, [inner[i] for i in wanted], g, create_graph=create)
-        return [(node.parents[i], gx) for i, gx in zip(wanted, gradients, strict=True)]  # type: ignore[misc]
 
 
 @overload
@@ -491,6 +425,3 @@ def primitive(fn: Callable[..., Any] | None = None, **options: Any) -> Any:
     if fn is not None:
         return Primitive(fn)
     return lambda fn: Primitive(fn, **options)
-
-
-fused = Fused  # as a decorator: declares a fused operation by its body of plain operations

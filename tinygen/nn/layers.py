@@ -9,8 +9,9 @@ from typing import Any
 from .. import ops, random
 from ..backend import XP, Array
 from ..checks import INTEGER, features_elsewhere
+from ..fused import fused
 from ..graph import no_grad
-from ..primitive import fused, primitive
+from ..primitive import primitive
 from ..random import Generator
 from ..tensor import Tensor, as_tensor, ones, zeros
 from . import init as initialisers

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import XP, Array
-from ..primitive import SCALARS, fused, primitive
+from ..fused import fused
+from ..primitive import SCALARS, primitive
 from ..tensor import Tensor, as_tensor
 
 # ---- arithmetic ----------------------------------------------------------------------------------

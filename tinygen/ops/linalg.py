@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import checks
 from ..backend import XP, Array
-from ..primitive import fused, primitive
+from ..fused import fused
+from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .shape import expand_dims, reshape, squeeze, swapaxes, unbroadcast
 
