@@ -64,9 +64,9 @@ _CORE = ("tensor", "graph", "primitive", "backend", "random", "checks", "plan", 
 
 @functools.cache
 def _users_file(path: str) -> bool:
-    """Whether code in a file is the user's: not Python's, NumPy's or the engine's."""
+    """Whether code in a file is the user's: not Python's, NumPy's, the engine's or generated."""
     kernels = os.path.dirname(getattr(sys.modules.get("tinygen_kernels"), "__file__", "")) + os.sep
-    if path.startswith(("<frozen", _ENGINE, kernels)):
+    if path.startswith(("<frozen", "<fused_", _ENGINE, kernels)):
         return False
     for packages in _PACKAGES:
         if packages in path:
