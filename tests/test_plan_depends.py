@@ -172,6 +172,10 @@ def test_a_gradient_through_what_was_made_before_is_refused() -> None:
         tg.compile(lambda x: (x * before).sum().backward())(draw(3))
     with pytest.raises(RuntimeError, match=r"argument that is the result of mul.*detach"):
         tg.compile(lambda x: (x * x).sum().backward())(w * 2.0)
+    step = tg.compile(lambda x: (x * x).sum().backward())
+    step(w)  # a leaf: its plan does not serve the result of an operation
+    with pytest.raises(RuntimeError, match=r"argument that is the result of mul.*detach"):
+        step(w * 2.0)
     assert w.grad is None
     (before.sum()).backward()  # nothing of it was used up
     assert w.grad.tolist() == [2.0] * 3

@@ -67,7 +67,8 @@ class Gradient:
     def fits(self, tensors: list[Tensor]) -> bool:
         if not self.used:
             return True
-        now, slot = self.leaf(tensors).grad, self.slot
+        x, slot = self.leaf(tensors), self.slot
+        now = x.grad if x.node is None else x.node.grad  # the result of an operation has no .grad
         if now is None or slot is None:
             return now is None and slot is None
         return now.data.__class__ is slot.__class__ and now.dtype == slot.dtype

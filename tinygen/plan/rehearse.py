@@ -121,7 +121,7 @@ def _slot(x: Tensor) -> Tensor:
     slot = Tensor(x.data.copy())  # in row-major order
     if x.node is not None:
         slot.requires_grad = True
-        slot.grad = x.grad
+        slot.grad = x.node.grad
     if type(x) is not Tensor:
         made: Tensor = object.__new__(type(x))
         Tensor.__init__(made, slot.data, slot.node)

@@ -167,7 +167,8 @@ def key(value: Any, found: list[Tensor], numbers: list[Any]) -> Any:
         data, parts = value.data, None
         if kind is not Tensor:
             parts = tuple((n, key(getattr(value, n), found, numbers)) for n in _slots(kind))
-        return (kind, data.__class__, data.shape, data.dtype, value.node is None, parts)
+        leaf = None if value.node is None else value.node.primitive is None
+        return (kind, data.__class__, data.shape, data.dtype, leaf, parts)
     if kind is tuple or kind is list:
         return (kind, tuple(key(v, found, numbers) for v in value))
     held = None if isinstance(value, Tensor) else members(value)
