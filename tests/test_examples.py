@@ -70,6 +70,13 @@ def says_19(out):
     assert wrong > 50
 
 
+def says_21(out):
+    sizes = [int(size.replace(",", "")) for size in re.findall(r"([\d,]+) bytes", out)]
+    assert sizes[2] < 0.35 * sizes[0]
+    assert all(int(most) <= 1 for most in re.findall(r"most (\d+)", out))
+    assert "self-test passed" in out
+
+
 SAYS = {name[-2:]: says for name, says in list(globals().items()) if name.startswith("says_")}
 
 
@@ -199,6 +206,12 @@ def test_a_generator_that_is_seen_through_is_left_the_slope_of_one_loss(capsys):
     module("13", change)["main"]()
     slopes = re.search(r"minimax (\S+), non_saturating (\S+)", capsys.readouterr().out).groups()
     assert float(slopes[1]) > 10 * float(slopes[0])
+
+
+def test_a_file_with_a_changed_letter_says_so(capsys):
+    module("21", ("CHANGED = 0", "CHANGED = 1"), ("n=4000", "n=200"))["main"]()
+    found = capsys.readouterr().out
+    assert "self-test FAILED: this file is damaged" in found
 
 
 @pytest.mark.slow
