@@ -24,7 +24,6 @@ import dis
 import functools
 import os
 import sys
-import sysconfig
 import threading
 import types
 from collections.abc import Callable, Iterator
@@ -52,7 +51,7 @@ from .tree import exact
 
 LARGEST = 2**20  # bytes of a NumPy array that is compared at each call
 _BAGS = (types.SimpleNamespace, argparse.Namespace)  # all they do is hold attributes
-_STDLIB = tuple({sysconfig.get_paths()[k] + os.sep for k in ("stdlib", "platstdlib")})
+_STDLIB = os.path.dirname(os.__file__) + os.sep
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cupy_backends")
 _ENGINE = str(Path(__file__).parents[1]) + os.sep
