@@ -72,7 +72,12 @@ def _stacked(
     report: Report,
 ) -> NDArray[np.uint8]:
     """Levels of one meaning, on one paper, with the same channels."""
-    deep = [k for k, p in enumerate(pictures) if p.deep or bounds is not None]
+    deep = [k for k, p in enumerate(pictures) if p.deep]
+    if bounds is not None and not deep:
+        deep = list(range(len(pictures)))
+    elif bounds is not None and len(deep) < len(pictures):
+        report.note(f"the value range is that of {len(deep):,} files of more than 8 bits; the "
+                    "levels of the others stay")  # fmt: skip
     images = pixels.on_paper(pictures, paper, report)
     count, (height, width) = len(pictures), images[0].shape[:2]
     pictures.clear()
