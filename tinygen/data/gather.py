@@ -61,6 +61,12 @@ def read_images(
     moving = sum(picture.frames for picture in pictures)
     if moving:
         report.note(f"{moving:,} files have several frames; the first of each is read")
+    coarse = sum(picture.coarse for picture in pictures)
+    if coarse:
+        report.note(
+            f"{coarse:,} files hold 16 bits a channel, of which the upper 8 are read; if their "
+            "values have 12 bits, give --value-range 0,15"
+        )
     return _stacked(folder, pictures, bounds, paper, report), whole
 
 
@@ -83,8 +89,15 @@ def _stacked(
     pictures.clear()
     if deep:
         name = f"{folder}, {len(deep):,} files"
-        for k, image in zip(deep, pixels.levels(name, [images[k] for k in deep], bounds, report),
-                            strict=True):  # fmt: skip
+        read = pixels.levels(name, [images[k] for k in deep], bounds, report)
+        lost = [images[k] for k, image in zip(deep, read, strict=True)
+                if image.max() <= 1 and images[k].min() < images[k].max()]  # fmt: skip
+        if lost and len(lost) < len(deep):
+            report.warn(
+                f"{len(lost):,} of {len(deep):,} files are black beside the others: their values "
+                f"end at {max(float(image.max()) for image in lost):.4g}; store all files alike"
+            )
+        for k, image in zip(deep, read, strict=True):
             images[k] = image
     out = np.empty((count, height, width, max(image.shape[2] for image in images)), np.uint8)
     for k in range(count):

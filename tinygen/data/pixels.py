@@ -260,6 +260,7 @@ class Picture:
     on_black: NDArray[np.uint8] | None = None
     ink: float | None = None
     frames: bool = False  # more than the first, which is read
+    coarse: bool = False  # colours of 16 bits, of which Pillow reads the upper 8
     stretched: bool = False  # scaled to another form, by more than a twentieth
 
     @property
@@ -285,10 +286,13 @@ def decode(path: Path, size: tuple[int, int] | None) -> Picture:
                         f"{MOST_PIXELS // 10**6} million are read"
                     )
                 frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))
+                stored = [str(tile[3]) for tile in getattr(file, "tile", ())]  # "RGB;16B"
+                coarse = file.mode[0] not in "IF" and any(";16" in mode for mode in stored)
                 upright: Image.Image = ImageOps.exif_transpose(file)
                 form = 1.0 if size is None else upright.width * size[0] / upright.height / size[1]
                 picture = _picture(pillow, upright, size)
-                return replace(picture, frames=frames, stretched=abs(math.log(form)) > 0.05)
+                bent = abs(math.log(form)) > 0.05
+                return replace(picture, frames=frames, coarse=coarse, stretched=bent)
     except Exception as error:  # broken files raise nearly every exception there is
         reason = _reason(path, error)
         raise DataError(

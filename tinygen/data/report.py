@@ -134,7 +134,8 @@ def _doubts(classes: dict[str, int], count: int) -> list[str]:
         )
     if len(classes) > max(20, count / 2):
         doubts.append(
-            f"{len(classes):,} classes for {count:,} images: the labels are hardly classes"
+            f"{len(classes):,} classes for {count:,} images: too few of each to learn from, or the "
+            "labels are no classes"
         )
     return doubts
 
