@@ -1,6 +1,7 @@
 """What a person means by names, numbers and values, where several readings are possible."""
 
 import gzip
+import struct
 import zlib
 
 import numpy as np
@@ -311,6 +312,62 @@ def test_options_that_change_nothing_are_told(tmp_path):
     for options in ({"value_range": (0, 1)}, {"paper": "black"}):
         with pytest.raises(DataError, match="leave out value_range and paper"):
             load("strokes", n=10, **options)
+
+
+@pytest.mark.parametrize("make", ["folder", "file"])
+def test_a_folder_called_like_a_built_in_set_is_told(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)
+    assert "./strokes" not in str(load("strokes", n=10).report)
+    if make == "file":
+        (tmp_path / "strokes").write_text("")
+    else:
+        folders(tmp_path / "strokes", "cat", "dog")
+        assert load("./strokes").classes == ("cat", "dog")
+    assert "give ./strokes" in str(load("strokes", n=10).report)
+
+
+def test_colours_of_sixteen_bits_are_told(tmp_path):
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    def png(kind, channels, top):
+        """A PNG of 16 bits a channel, which Pillow cannot write."""
+        values = np.random.default_rng(0).integers(0, top, (6, 6 * channels)).astype(">u2")
+        rows = b"".join(b"\0" + row.tobytes() for row in values)
+        head = struct.pack(">IIBBBBB", 6, 6, 16, kind, 0, 0, 0)
+        parts = (b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+    for name, kind, channels in (("rgb", 2, 3), ("la", 4, 2), ("rgba", 6, 4)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(png(kind, channels, 65536))
+        assert "1 files hold 16 bits a channel" in str(load(tmp_path / name).report)
+    (tmp_path / "rgb" / "a.png").write_bytes(png(2, 3, 4096))
+    assert load(tmp_path / "rgb", value_range=(0, 15)).report.levels[1] > 200
+    write(tmp_path / "grey" / "a.png", SMALL[0].astype(np.uint16) * 257)
+    write(tmp_path / "eight" / "a.png", np.stack([SMALL[0]] * 3, -1))
+    for name in ("grey", "eight"):
+        assert "16 bits a channel" not in str(load(tmp_path / name).report)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "told"),
+    [
+        (UNIT, np.float32, True),
+        (SMALL / 1.0, np.float32, False),
+        (SMALL, np.uint16, True),
+        (SMALL * 256.0, np.uint16, False),
+    ],
+)
+def test_files_that_are_black_beside_the_others_are_told(tmp_path, values, kind, told):
+    wide = SMALL[0] * (1.0 if kind is np.float32 else 257.0)
+    write(tmp_path / "wide.tif", wide.astype(kind))
+    for k in (1, 2):
+        write(tmp_path / f"{k}.tif", values[k].astype(kind))
+    said = "2 of 3 files are black beside the others" in str(load(tmp_path).report)
+    assert said == told
 
 
 # ---- arrays and paths -------------------------------------------------------------------------

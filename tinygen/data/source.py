@@ -70,6 +70,9 @@ def load(
         raise DataError("load: labels come with an array of images only; files bring their own")
     report = Report()
     name, where = "array", None
+    if isinstance(source, str) and source in NAMES and os.path.exists(source):
+        report.warn(f"{source} is the set of that name; the {source} in this folder is not read: "
+                    f"for that, give ./{source}")  # fmt: skip
     try:
         if isinstance(source, np.ndarray):
             if np.ma.is_masked(source):
@@ -80,7 +83,7 @@ def load(
             if value_range is not None or paper is not None:
                 raise DataError("strokes: drawn here, in the full range of levels; leave "
                                 "out value_range and paper")  # fmt: skip
-            return _strokes(extent, channels, n or STROKES_N, seed, options)
+            return _strokes(extent, channels, n or STROKES_N, seed, options, report)
         elif source in ("mnist", "fashion-mnist"):
             name = where = source
             folder = idx.download(name)
@@ -195,6 +198,7 @@ def _strokes(
     n: int,
     seed: int,
     options: dict[str, Any],
+    report: Report,
 ) -> Dataset:
     height, width = extent or (28, 28)
     if height != width or height < 8:
@@ -207,7 +211,8 @@ def _strokes(
         images, table = strokes(count, seed, height, channels == 3, split)
         parts.append((images, table["digit"], DIGIT_WORDS, table))
     test = Dataset("strokes (test)", *parts[1])
-    return Dataset("strokes", *parts[0], test=test, source="strokes", options=options | {"n": n})
+    options = options | {"n": n}
+    return Dataset("strokes", *parts[0], test, "strokes", options, reading=report)
 
 
 def _finish(
