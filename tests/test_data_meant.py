@@ -1,6 +1,7 @@
 """What a person means by names, numbers and values, where several readings are possible."""
 
 import gzip
+import json
 import struct
 import zlib
 
@@ -170,6 +171,7 @@ def test_names_that_look_alike_are_told(labels, told):
         (np.ma.masked_array(PARITY, PARITY == 1), "missing"),
         (["", "cat"] * 20, "some labels are empty"),
         ([" ", "cat"] * 20, "some labels are empty"),
+        ([[1], [1, 2]] * 20, "labels make no array"),
         (np.array([1, None] * 20, object), "missing"),
     ],
 )
@@ -271,7 +273,10 @@ def test_idx_files_have_a_range_too(tmp_path, top, options):
     assert dark.report.levels == (0, top)
 
 
-@pytest.mark.parametrize("bounds", [(0, np.inf), (np.nan, 1), (3, 1), (1, 1), (1,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "bounds",
+    [(0, np.inf), (np.nan, 1), (3, 1), (1, 1), (1,), (0, 1, 2), "0,1", (None, 1), ("a", 2)],
+)
 def test_a_range_is_two_numbers_in_order(bounds):
     with pytest.raises(DataError, match="two numbers, black before white"):
         load(SMALL, value_range=bounds)
@@ -404,6 +409,53 @@ def test_whole_numbers_of_any_type(size):
     for wrong in ({"size": 3.0}, {"size": "3"}, {"n": 2.5}, {"n": "2"}):
         with pytest.raises(DataError, match="expected a whole number"):
             load(SMALL, **wrong)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+def test_an_array_that_changes_later_changes_no_data(count):
+    images, labels = SMALL[:count].copy(), PARITY[:count].copy()
+    data = load(images, labels=labels)
+    before = data.images.copy(), data.labels.copy(), load(SMALL[:count], labels=PARITY[:count])
+    images[:], labels[:] = 0, 9
+    np.testing.assert_array_equal(data.images, before[0])
+    np.testing.assert_array_equal(data.labels, before[1])
+    assert data.fingerprint == before[2].fingerprint
+
+
+def test_what_describes_data_is_plain():
+    given = {
+        "n": np.int64(5),
+        "seed": np.int32(3),
+        "size": np.array([4, 4]),
+        "channels": np.int8(1),
+    }
+    data = load(SMALL, value_range=np.array([0, 255]), **given)
+    json.dumps(data.describe())
+    with pytest.raises(DataError, match="seed='a', expected a whole number"):
+        load(SMALL, seed="a")
+
+
+def test_classes_have_names_of_their_own():
+    with pytest.raises(DataError, match="two classes are called 'a'"):
+        Dataset("x", SMALL[..., None], PARITY, ("a", "b", "a"))
+    with pytest.raises(DataError, match="two classes are called 'caf\u00e9'"):
+        Dataset("x", SMALL[..., None], PARITY, ("caf\u00e9", "cafe\u0301"))
+
+
+@pytest.mark.parametrize("turn", range(2, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+def test_images_are_turned_upright(tmp_path, turn, ending):
+    """The eight ways in which a camera may be held, by the corner where a white square lies."""
+    stored = np.zeros((16, 24, 3), np.uint8)
+    stored[:8, :8] = 255
+    exif = Image.Exif()
+    exif[0x112] = turn
+    Image.fromarray(stored).save(tmp_path / f"a.{ending}", exif=exif)
+    image = load(tmp_path).images[0, ..., 0]
+    assert image.shape == ((16, 24) if turn < 5 else (24, 16))
+    corners = {2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
+    for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert (image[corner] > 200) == (corner == corners[turn])
 
 
 def test_arrays_that_count_the_images_last_are_told():
