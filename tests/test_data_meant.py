@@ -504,3 +504,51 @@ def test_images_too_large_for_a_model_are_refused(tinygen, tmp_path, monkeypatch
     assert f"{model} for images of 4000 x 3000" in err
     assert "--size 64" in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_broken_file_that_came_later_stops_no_run(tinygen, tmp_path):
+    folders(tmp_path / "data", "cat", "dog", count=6)
+    train = ("train", "cvae", "--data", "data", "--hidden", 8, "--out", "run")
+    code, _, err = tinygen(*train, "--epochs", 1)
+    assert code == 0, err
+    (tmp_path / "data" / "cat" / "new.png").write_bytes(b"")
+    code, _, err = tinygen(*train, "--epochs", 2, "--resume")
+    assert code == 2
+    assert "or leave it out (--skip-broken)" in err
+    code, out, err = tinygen(*train, "--epochs", 2, "--resume", "--skip-broken")
+    assert code == 0, err
+    assert "left out: 1 broken (cat/new.png)" in out
+    (tmp_path / "data" / "cat" / "0.png").write_bytes(b"")
+    code, _, err = tinygen(*train, "--epochs", 3, "--resume", "--skip-broken")
+    assert code == 2
+    assert "the data given now differ" in err
+
+
+def test_a_run_of_other_classes_is_told(tinygen, tmp_path):
+    folders(tmp_path / "two", "cat", "dog", count=6)
+    folders(tmp_path / "three", "cat", "cow", "dog", count=6)
+    code, _, err = tinygen("train", "cvae", "--data", "two", "--epochs", 1, "--out", "run")
+    assert code == 0, err
+    code, _, err = tinygen("train", "cvae", "--data", "three", "--out", "run", "--resume")
+    assert code == 2
+    assert "shape [6, 6, 1] in 2 classes" in err
+    assert "continued as cvae for images of shape [6, 6, 1] in 3 classes" in err
+
+
+@pytest.mark.parametrize("kept", [np.asfortranarray, np.ascontiguousarray, lambda a: a[::-1, ::2]])
+def test_arrays_in_every_order(tmp_path, kept):
+    images = kept(SMALL[:9, :, :4])
+    np.save(tmp_path / "a.npy", images)
+    np.savez(tmp_path / "a.npz", x_train=images)
+    for source in (images, tmp_path / "a.npy", tmp_path / "a.npz"):
+        np.testing.assert_array_equal(load(source).images[..., 0], images)
+
+
+def test_arrays_of_objects_are_not_opened(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([SMALL, None], object))
+    np.savez(tmp_path / "a.npz", x_train=SMALL, y_train=np.array(["cat"] * 40, object))
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(
+            DataError, match="its values are Python objects, which can run programs"
+        ):
+            load(tmp_path / name)
