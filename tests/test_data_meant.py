@@ -552,3 +552,12 @@ def test_arrays_of_objects_are_not_opened(tmp_path):
             DataError, match="its values are Python objects, which can run programs"
         ):
             load(tmp_path / name)
+
+
+def test_a_part_of_the_data_is_drawn_from_all_of_it():
+    """The first images of a folder are all of its first class."""
+    classes = np.arange(40) // 10
+    parts = [load(SMALL, labels=classes, n=12, seed=seed) for seed in range(4)]
+    assert all(len(np.unique(part.labels)) > 1 for part in parts)
+    assert len({part.fingerprint for part in parts}) == 4
+    assert load(SMALL, labels=classes, n=12, seed=1).fingerprint == parts[1].fingerprint
