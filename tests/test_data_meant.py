@@ -561,3 +561,12 @@ def test_a_part_of_the_data_is_drawn_from_all_of_it():
     assert all(len(np.unique(part.labels)) > 1 for part in parts)
     assert len({part.fingerprint for part in parts}) == 4
     assert load(SMALL, labels=classes, n=12, seed=1).fingerprint == parts[1].fingerprint
+
+
+def test_the_fingerprint_is_of_the_held_out_images_too():
+    images, test = SMALL[:4, ..., None], SMALL[4:6, ..., None]
+    prints = {
+        Dataset("x", images, test=held).fingerprint
+        for held in (None, Dataset("t", test), Dataset("t", test[::-1]))
+    }
+    assert len(prints) == 3
