@@ -1,6 +1,7 @@
 """What a person means by names, numbers and values, where several readings are possible."""
 
 import gzip
+import json
 import struct
 import zlib
 
@@ -170,6 +171,7 @@ def test_names_that_look_alike_are_told(labels, told):
         (np.ma.masked_array(PARITY, PARITY == 1), "missing"),
         (["", "cat"] * 20, "some labels are empty"),
         ([" ", "cat"] * 20, "some labels are empty"),
+        ([[1], [1, 2]] * 20, "labels make no array"),
         (np.array([1, None] * 20, object), "missing"),
     ],
 )
@@ -271,7 +273,10 @@ def test_idx_files_have_a_range_too(tmp_path, top, options):
     assert dark.report.levels == (0, top)
 
 
-@pytest.mark.parametrize("bounds", [(0, np.inf), (np.nan, 1), (3, 1), (1, 1), (1,), (0, 1, 2)])
+@pytest.mark.parametrize(
+    "bounds",
+    [(0, np.inf), (np.nan, 1), (3, 1), (1, 1), (1,), (0, 1, 2), "0,1", (None, 1), ("a", 2)],
+)
 def test_a_range_is_two_numbers_in_order(bounds):
     with pytest.raises(DataError, match="two numbers, black before white"):
         load(SMALL, value_range=bounds)
@@ -406,6 +411,53 @@ def test_whole_numbers_of_any_type(size):
             load(SMALL, **wrong)
 
 
+@pytest.mark.parametrize("count", [5, 40])
+def test_an_array_that_changes_later_changes_no_data(count):
+    images, labels = SMALL[:count].copy(), PARITY[:count].copy()
+    data = load(images, labels=labels)
+    before = data.images.copy(), data.labels.copy(), load(SMALL[:count], labels=PARITY[:count])
+    images[:], labels[:] = 0, 9
+    np.testing.assert_array_equal(data.images, before[0])
+    np.testing.assert_array_equal(data.labels, before[1])
+    assert data.fingerprint == before[2].fingerprint
+
+
+def test_what_describes_data_is_plain():
+    given = {
+        "n": np.int64(5),
+        "seed": np.int32(3),
+        "size": np.array([4, 4]),
+        "channels": np.int8(1),
+    }
+    data = load(SMALL, value_range=np.array([0, 255]), **given)
+    json.dumps(data.describe())
+    with pytest.raises(DataError, match="seed='a', expected a whole number"):
+        load(SMALL, seed="a")
+
+
+def test_classes_have_names_of_their_own():
+    with pytest.raises(DataError, match="two classes are called 'a'"):
+        Dataset("x", SMALL[..., None], PARITY, ("a", "b", "a"))
+    with pytest.raises(DataError, match="two classes are called 'caf\u00e9'"):
+        Dataset("x", SMALL[..., None], PARITY, ("caf\u00e9", "cafe\u0301"))
+
+
+@pytest.mark.parametrize("turn", range(2, 9))
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
+def test_images_are_turned_upright(tmp_path, turn, ending):
+    """The eight ways in which a camera may be held, by the corner where a white square lies."""
+    stored = np.zeros((16, 24, 3), np.uint8)
+    stored[:8, :8] = 255
+    exif = Image.Exif()
+    exif[0x112] = turn
+    Image.fromarray(stored).save(tmp_path / f"a.{ending}", exif=exif)
+    image = load(tmp_path).images[0, ..., 0]
+    assert image.shape == ((16, 24) if turn < 5 else (24, 16))
+    corners = {2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
+    for corner in ((0, 0), (0, -1), (-1, 0), (-1, -1)):
+        assert (image[corner] > 200) == (corner == corners[turn])
+
+
 def test_arrays_that_count_the_images_last_are_told():
     last = np.moveaxis(np.concatenate([SMALL, SMALL]), 0, -1)
     assert "np.moveaxis(images, -1, 0)" in str(load(last).report)
@@ -452,3 +504,69 @@ def test_images_too_large_for_a_model_are_refused(tinygen, tmp_path, monkeypatch
     assert f"{model} for images of 4000 x 3000" in err
     assert "--size 64" in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_broken_file_that_came_later_stops_no_run(tinygen, tmp_path):
+    folders(tmp_path / "data", "cat", "dog", count=6)
+    train = ("train", "cvae", "--data", "data", "--hidden", 8, "--out", "run")
+    code, _, err = tinygen(*train, "--epochs", 1)
+    assert code == 0, err
+    (tmp_path / "data" / "cat" / "new.png").write_bytes(b"")
+    code, _, err = tinygen(*train, "--epochs", 2, "--resume")
+    assert code == 2
+    assert "or leave it out (--skip-broken)" in err
+    code, out, err = tinygen(*train, "--epochs", 2, "--resume", "--skip-broken")
+    assert code == 0, err
+    assert "left out: 1 broken (cat/new.png)" in out
+    (tmp_path / "data" / "cat" / "0.png").write_bytes(b"")
+    code, _, err = tinygen(*train, "--epochs", 3, "--resume", "--skip-broken")
+    assert code == 2
+    assert "the data given now differ" in err
+
+
+def test_a_run_of_other_classes_is_told(tinygen, tmp_path):
+    folders(tmp_path / "two", "cat", "dog", count=6)
+    folders(tmp_path / "three", "cat", "cow", "dog", count=6)
+    code, _, err = tinygen("train", "cvae", "--data", "two", "--epochs", 1, "--out", "run")
+    assert code == 0, err
+    code, _, err = tinygen("train", "cvae", "--data", "three", "--out", "run", "--resume")
+    assert code == 2
+    assert "shape [6, 6, 1] in 2 classes" in err
+    assert "continued as cvae for images of shape [6, 6, 1] in 3 classes" in err
+
+
+@pytest.mark.parametrize("kept", [np.asfortranarray, np.ascontiguousarray, lambda a: a[::-1, ::2]])
+def test_arrays_in_every_order(tmp_path, kept):
+    images = kept(SMALL[:9, :, :4])
+    np.save(tmp_path / "a.npy", images)
+    np.savez(tmp_path / "a.npz", x_train=images)
+    for source in (images, tmp_path / "a.npy", tmp_path / "a.npz"):
+        np.testing.assert_array_equal(load(source).images[..., 0], images)
+
+
+def test_arrays_of_objects_are_not_opened(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([SMALL, None], object))
+    np.savez(tmp_path / "a.npz", x_train=SMALL, y_train=np.array(["cat"] * 40, object))
+    for name in ("a.npy", "a.npz"):
+        with pytest.raises(
+            DataError, match="its values are Python objects, which can run programs"
+        ):
+            load(tmp_path / name)
+
+
+def test_a_part_of_the_data_is_drawn_from_all_of_it():
+    """The first images of a folder are all of its first class."""
+    classes = np.arange(40) // 10
+    parts = [load(SMALL, labels=classes, n=12, seed=seed) for seed in range(4)]
+    assert all(len(np.unique(part.labels)) > 1 for part in parts)
+    assert len({part.fingerprint for part in parts}) == 4
+    assert load(SMALL, labels=classes, n=12, seed=1).fingerprint == parts[1].fingerprint
+
+
+def test_the_fingerprint_is_of_the_held_out_images_too():
+    images, test = SMALL[:4, ..., None], SMALL[4:6, ..., None]
+    prints = {
+        Dataset("x", images, test=held).fingerprint
+        for held in (None, Dataset("t", test), Dataset("t", test[::-1]))
+    }
+    assert len(prints) == 3

@@ -483,13 +483,15 @@ def _same_source(
 ) -> dict[str, Any]:
     """What the data of a run are loaded with; they may lie elsewhere now (--data)."""
     options = data["options"]
-    for name in ("size", "channels", "n", "value_range", "paper", "skip_broken"):
+    for name in ("size", "channels", "n", "value_range", "paper"):
         had, wanted = options.get(name), given[name]
         had = had[0] if isinstance(had, list) and had[0] == had[1] else had
         if name in asked and wanted != had:
             word = f"--{name.replace('_', '-')}"
             was = f"without {word}" if had is None else f"with {word} {had}"
             raise ValueError(f"{out} was trained {was}; a run is resumed with the same data")
+    if given["skip_broken"]:  # a file that came later may be broken; that it is, changes nothing
+        options = {**options, "skip_broken": True}
     return {**options, "source": given["source"] if "data" in asked else data["source"]}
 
 

@@ -325,6 +325,9 @@ def _labels(
     if labels is None:
         return None, names
     values = label_reading.clean(name, labels, count)
+    if names is not None and len(set(names)) < len(names):
+        twice = next(called for called in names if names.count(called) > 1)
+        raise DataError(f"{name}: two classes are called {twice!r}; give each a name of its own")
     if names is None:
         (numbers,), names = label_reading.number(name, [values])
         return numbers, names

@@ -24,7 +24,10 @@ def clean(name: str, labels: Any, count: int) -> NDArray[Any]:
     Accepts integers, floats that are whole, strings, booleans; (N,), (N, 1), or one-hot (N, K).
     Raises DataError for all else, saying why.
     """
-    values = np.asarray(labels)
+    try:
+        values = np.asarray(labels)
+    except ValueError as error:
+        raise DataError(f"{name}: labels make no array ({error}); {EXPECTED}") from error
     missing = values.dtype.kind == "O" and any(v is None or v != v for v in values.flat)
     if missing or np.ma.is_masked(labels):
         raise DataError(f"{name}: some labels are missing (None, NaN or masked); {EXPECTED}")

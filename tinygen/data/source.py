@@ -23,6 +23,7 @@ __all__ = ["NAMES", "load"]
 
 NAMES = ("strokes", "mnist", "fashion-mnist")
 STROKES_N = 20_000
+FEWEST = 10  # images of which a tenth is held out
 
 Split = tuple[NDArray[np.uint8], NDArray[Any] | None]  # images (N, H, W, C), labels (N,)
 Read = tuple[Split, Split | None, tuple[str, ...] | None]  # train, test, classes
@@ -63,6 +64,7 @@ def load(
     """
     source = _array_or_path(source)
     given = _checked(size, channels, n, value_range, paper, skip_broken)
+    seed = _whole("seed", seed)
     options = given | {"seed": seed}
     bounds = None if value_range is None else tuple(given["value_range"])
     extent = tuple(given["size"]) if "size" in given else None
@@ -78,7 +80,10 @@ def load(
             if np.ma.is_masked(source):
                 raise DataError("array: some values are masked; fill them with .filled(level)")
             images = pixels.arrange(name, source, report)
-            read: Read = ((pixels.levels(name, [images], bounds, report)[0], labels), None, None)
+            images = pixels.levels(name, [images], bounds, report)[0]
+            if len(images) < FEWEST and np.may_share_memory(images, source):
+                images = images.copy()  # more are copied as some are held out
+            read: Read = ((images, labels), None, None)
         elif source == "strokes":
             if value_range is not None or paper is not None:
                 raise DataError("strokes: drawn here, in the full range of levels; leave "
@@ -156,11 +161,14 @@ def _checked(
     if n is not None and n < 1:
         raise DataError(f"load: n={n}, expected at least 1 image")
     if value_range is not None:
-        ends = [float(v) for v in value_range]
+        try:
+            ends = [float(v) for v in value_range]
+        except (TypeError, ValueError):
+            ends = []
         if len(ends) != 2 or not (np.isfinite(ends).all() and ends[0] < ends[1]):
             raise DataError(
-                f"load: value_range={tuple(ends)}, expected two numbers, black before white, such "
-                "as (0, 4095)"
+                f"load: value_range={value_range!r}, expected two numbers, black before white, "
+                "such as (0, 4095)"
             )
     if paper not in (None, *pixels.PAPERS):
         raise DataError(f"load: paper={paper!r}, expected 'white' or 'black'")
@@ -168,7 +176,7 @@ def _checked(
         "size": None if extent is None else list(extent),
         "channels": None if channels is None else int(channels),
         "n": n,
-        "value_range": None if value_range is None else [float(v) for v in value_range],
+        "value_range": None if value_range is None else ends,
         "paper": paper,
         "skip_broken": skip_broken or None,
     }
@@ -179,7 +187,8 @@ def _size(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     """(height, width)."""
     if size is None:
         return None
-    pair = [_whole("size", v) for v in (size if isinstance(size, Sequence) else (size, size))]
+    sides: Any = size if hasattr(size, "__len__") else (size, size)
+    pair = [_whole("size", v) for v in sides]
     if len(pair) != 2 or min(pair) < 1:
         raise DataError(f"load: size={size!r}, expected pixels, or (height, width)")
     return pair[0], pair[1]
@@ -246,7 +255,7 @@ def _finish(
     train = (train[0], numbers[0])
     test = None if test is None else (test[0], numbers[1])
     images = train[0]
-    if test is None and len(images) >= 10:
+    if test is None and len(images) >= FEWEST:
         order = Generator(seed).stream("hold out").permutation(len(images)).numpy()
         cut = len(images) - len(images) // 10
         test = _take(train, np.sort(order[cut:]))

@@ -667,11 +667,15 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
     was = config["model"]
     if was["name"] != model["name"] or was != model:
         differ = [k for k in model["options"] if was["options"].get(k) != model["options"][k]]
+        had, asked = (
+            f"{m['name']} for images of shape {m['shape']}"
+            + (f" in {m['classes']} classes" if m.get("classes") else "")
+            for m in (was, model)
+        )
         raise ValueError(
-            f"{folder.path} holds a run of {was['name']} for images of shape {was['shape']}"
+            f"{folder.path} holds a run of {had}"
             f"{', other options: ' + ', '.join(differ) if differ else ''}; it cannot be continued "
-            f"as {model['name']} for {model['shape']}; resume it as it was, or train into another "
-            "folder"
+            f"as {asked}; resume it as it was, or train into another folder"
         )
     if config["data"]["fingerprint"] != training.data.fingerprint:
         raise ValueError(
