@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import dis
 import functools
 import os
 import sys
@@ -48,6 +47,7 @@ from .guard import (
     of_class,
     unchanged,
 )
+from .named import ANY, imported, names
 from .tree import exact
 
 LARGEST = 2**20  # bytes of a NumPy array that is compared at each call
@@ -90,21 +90,6 @@ def _followed(kind: type) -> bool:
     if module.startswith("tinygen."):
         return module.split(".")[1] not in _CORE
     return _users_module(module)
-
-
-@functools.cache
-def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The globals and the attributes that a function names."""
-    of_globals, attributes = set(), set()
-    for step in dis.get_instructions(code):
-        name = step.opname
-        if name.endswith(("_GLOBAL", "_NAME")):
-            of_globals.add(step.argval)
-        elif name.endswith(("_ATTR", "_METHOD")):
-            attributes.add(step.argval)
-    if "globals" in of_globals:  # globals()["name"]
-        of_globals.update(c for c in code.co_consts if isinstance(c, str))
-    return frozenset(of_globals), frozenset(attributes)
 
 
 # ---- what was read -------------------------------------------------------------------------------
@@ -240,7 +225,18 @@ class Reads:
     def _namespace(self, space: Any, label: str) -> None:
         self._namespaces.append((space, label))
         for name in self._attributes:
+            self._touch_any(space, name, label)
+
+    def _touch_any(self, space: Any, name: str, label: str) -> None:
+        """A name in a module or class; all that have no underscores where any may be meant."""
+        if name != ANY:
             self._touch_in(space, name, label)
+            return
+        for kind in space.__mro__ if isinstance(space, type) else (space,):
+            if _users_module(kind.__module__ if isinstance(kind, type) else kind.__name__):
+                for each in tuple(vars(kind)):
+                    if not (each.startswith("__") and each.endswith("__")):
+                        self._touch_in(space, each, label)
 
     def _touch_in(self, space: Any, name: str, label: str) -> None:
         """A name in a module, or in a class of the user's and what it inherits."""
@@ -275,7 +271,7 @@ class Reads:
         self._codes.add(code)
         if not _users_file(code.co_filename):
             return
-        of_globals, attributes = _names(code)
+        of_globals, attributes = names(code)
         space = frame.f_globals
         for name in of_globals:
             if (id(space), name) in self.entries:
@@ -284,11 +280,13 @@ class Reads:
             self.known.setdefault(id(space), (space, ""))
             self.entries[id(space), name] = Entry(None, space, name, value, value, name)
             self.reach(value, name)
+        for label, module in imported(code, space):
+            self.reach(module, label)
         new = attributes - self._attributes
         self._attributes |= new
         for other, label in tuple(self._namespaces):
             for name in new:
-                self._touch_in(other, name, label)
+                self._touch_any(other, name, label)
 
     def touch(self, owner: Any, name: str) -> None:
         """Before an attribute of something that was reached is read or written."""
