@@ -185,9 +185,17 @@ def test_the_self_test_is_what_the_model_draws():
     assert made("cvae").encoder is None
 
 
-def test_a_label_is_asked_for_by_number_unless_another_class_has_that_name():
+def test_a_label_is_asked_for_by_number_where_classes_are_not_called_by_numbers():
     chain = made("cgan", classes=("2", "cat", "1"))
-    assert [chain.label_text(k) for k in range(3)] == ["0", "cat", "1"]
+    assert [chain.label_text(k) for k in range(3)] == ["2", "cat", "1"]
+    for names, texts in {
+        ("cat", "dog", "cow"): ["0", "1", "2"],
+        ("0", "1", "2"): ["0", "1", "2"],
+        ("1", "2", "3"): ["1", "2", "3"],
+        ("class 1", "class 2", "class 10"): ["class 1", "class 2", "class 10"],
+    }.items():
+        chain = made("cgan", classes=names)
+        assert [chain.label_text(k) for k in range(3)] == texts
     assert [made("cgan").label_text(k) for k in range(3)] == ["0", "1", "2"]
 
 

@@ -298,10 +298,9 @@ def test_labels_have_names() -> None:
     module = imported(tens)  # a name goes before a number
     assert module.generate(1, 4, "2") == module.generate(1, 4, 0)
     assert module.generate(1, 4, "1") == module.generate(1, 4, 2)
-    assert module.generate(1, 4, "0") == module.generate(1, 4, 0)
     assert module.generate(1, 4, 1) == module.generate(1, 4, "10")
-    said = r"label is .*, expected .*\(0: '2', 1: '10', 2: '1'\)"
-    for wrong in ("3", "bird", "", " 1", "1.0", "\u0662", 1.5, -1, 3, "9" * 5000):
+    said = r"label is .*, expected .*\((0: )?'2', (1: )?'10', (2: )?'1'\)"
+    for wrong in ("0", "3", "bird", "", " 1", "1.0", "\u0662", 1.5, -1, 3, "9" * 5000):
         with pytest.raises(ValueError, match=said):
             module.generate(1, 0, wrong)
 

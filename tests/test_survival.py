@@ -385,11 +385,13 @@ def test_a_module_is_loaded_whole_before_ctrl_c(tmp_path, monkeypatch):
         "import signal\nsignal.raise_signal(signal.SIGINT)\nwhole = True\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run ignoring it
     try:
         with pytest.raises(KeyboardInterrupt):
             signals.import_whole("slow_to_load")
         assert signals.import_whole("slow_to_load").whole
     finally:
+        signal.signal(signal.SIGINT, before)
         sys.modules.pop("slow_to_load", None)
 
 

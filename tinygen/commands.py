@@ -22,7 +22,8 @@ from . import deploy, losses, models, train
 from .backend import BACKENDS, PRECISIONS, DeviceError, show_config, use_backend
 from .backend import get as get_backend
 from .data import Dataset, load
-from .data.files import printable
+from .data.files import check_room, printable
+from .data.labels import numbers_of
 from .data.pixels import PAPERS
 from .metrics import Quality
 from .output import guarded, stdout
@@ -89,9 +90,7 @@ def _fail(error: object, code: int) -> None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = text.replace("`tinygen ", f"`{command()} ")  # as it can be typed here
     text = printable(text, keep="\n")
-    Console(stderr=True, highlight=False).print(
-        f"error: {text}", markup=False, soft_wrap=True, style="red"
-    )
+    console(stderr=True).print(f"error: {text}", markup=False, style="red")
     sys.exit(code)
 
 
@@ -108,6 +107,9 @@ def _main(
     ] = False,
 ) -> None:
     pass
+
+
+LARGE = 1 << 16  # pixels: of smaller images any model fits
 
 
 # ---- train ---------------------------------------------------------------------------------------
@@ -423,6 +425,7 @@ def train_command(
         out = _new_folder(model, dataset)
     train.loop.check_labels(make, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
+    _check_room(make, dataset, classes, options)
     with use_backend(str(backend), str(precision)):
         rng = Generator(how["seed"])
         if resume:  # the options come from a file
@@ -444,6 +447,27 @@ def train_command(
     show.print(f"\nsamples  {out / 'samples.png'}", markup=False)
     draw = command("sample", out, "--n", 64, "--out", "grid.png")
     show.print(f"next     {draw}", markup=False)
+
+
+def _check_room(make: Any, data: Dataset, classes: int | None, options: dict[str, Any]) -> None:
+    """Refuse a model of images so large that its training does not fit in memory.
+
+    The weights of large images are estimated by those of small ones: they grow with the pixels.
+    """
+    height, width, channels = data.shape
+    if height * width <= LARGE:
+        return
+    few, many = (
+        sum(p.size for p in make((side, side, channels), classes=classes, rng=Generator(0),
+                                 **options).parameters())
+        for side in (32, 64)
+    )  # fmt: skip
+    weights = few + (many - few) * (height * width - 32**2) // (64**2 - 32**2)
+    check_room(
+        f"{make.name} for images of {width} x {height}: {weights:,} weights",
+        16 * weights,  # float32 values, their gradients and two averages of these
+        "give a smaller size, for example --size 64",
+    )
 
 
 def _show_data(show: Console, dataset: Dataset) -> None:
@@ -587,8 +611,9 @@ def sample_command(
         images = result.traverse(rows, columns, label, seed)
     elif around is not None:
         height, width, channels = result.model.shape
+        how = result.data.get("options", {})
         image = load_image(
-            around, (height, width), channels, result.data.get("options", {}).get("paper")
+            around, (height, width), channels, how.get("paper"), how.get("value_range")
         )
         images = result.around(image, n, spread, label, seed)
     else:
@@ -601,14 +626,18 @@ def sample_command(
 
 
 def load_image(
-    path: Path, size: tuple[int, int], channels: int, paper: str | None = None
+    path: Path,
+    size: tuple[int, int],
+    channels: int,
+    paper: str | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> NDArray[Any]:
     """One image file as uint8 (H, W, C) of the given size and channels."""
     from .data import pixels
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
-    image: NDArray[Any] = pixels.read_image(path, size, channels, paper)
+    image: NDArray[Any] = pixels.read_image(path, size, channels, paper, value_range)
     return image
 
 
@@ -725,8 +754,8 @@ def info_command(
 
 
 def _numbered(classes: list[str]) -> str:
-    """The classes with their numbers, where no name is one itself."""
-    if any(name.isdecimal() for name in classes):
+    """The classes with their numbers, where they are not called by numbers."""
+    if any(number is not None for number in numbers_of(classes)):
         return ", ".join(classes)
     return ", ".join(f"{k} {name}" for k, name in enumerate(classes))
 
@@ -779,7 +808,7 @@ def evaluate_command(
     model = result.model
     dataset = result.load_data(data)
     if data is not None:
-        _show_data(Console(stderr=True, highlight=False) if as_json else console(), dataset)
+        _show_data(console(stderr=as_json), dataset)
     bar = Progress(transient=True, console=Console(stderr=True) if as_json else None)
     tasks: dict[str, Any] = {}
 
@@ -840,7 +869,7 @@ def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> bool:
     try:
         folder.write_evaluation(kept)
     except OSError as error:
-        Console(stderr=True).print(
+        console(stderr=True).print(
             f"warning: the figures were not kept: {error}", markup=False, soft_wrap=True,
             style="yellow",
         )  # fmt: skip

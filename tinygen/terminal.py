@@ -17,6 +17,9 @@ RunArgument = Annotated[
 ]
 
 
-def console() -> Console:
-    """Standard output, with the library's colours but without its guesses about numbers."""
-    return Console(highlight=False, soft_wrap=True)
+def console(stderr: bool = False) -> Console:
+    """Standard output or error, with the library's colours but without its guesses.
+
+    Those are colours for numbers, and pictures for words between colons: "a:x:b" stays.
+    """
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)

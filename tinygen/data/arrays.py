@@ -70,9 +70,11 @@ def read_npz(path: Path, bounds: tuple[float, float] | None, report: Report) -> 
                     arrays[key] = _array(f"{path}, {key}", member, info.file_size)
     splits = [pair for pair in keys if pair[0] in arrays]
     images = [pixels.arrange(f"{path}, {key}", arrays[key], report) for key, _ in splits]
+    if bounds is None:
+        pixels.check_alike(str(path), images)
     levels = pixels.levels(str(path), images, bounds, report)
-    read = [(part, _labels(f"{path}, {key}", arrays.get(answer), len(part), report))
-            for part, (key, answer) in zip(levels, splits, strict=True)]  # fmt: skip
+    read = [(part, _labels(f"{path}, {answer}", arrays.get(answer), len(part), report))
+            for part, (_, answer) in zip(levels, splits, strict=True)]  # fmt: skip
     return read[0], read[1] if len(read) > 1 else None, None
 
 
@@ -86,8 +88,9 @@ def _labels(
         try:
             return labels.clean(name, values, count)
         except DataError:
-            report.warnings.append(
-                f"labels {values.shape} are left out: an image may have several classes"
+            report.warn(
+                f"{name.rsplit(', ', 1)[-1]} {values.shape} are left out: an image may have "
+                "several classes"
             )
             return None
     return labels.clean(name, values, count)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..backend import use_backend
 from ..random import Generator
 from . import labels as label_reading
-from .files import DataError, printable
+from .files import DataError, class_name, printable
 from .report import Report
 
 __all__ = ["Batch", "Batches", "DataError", "Dataset"]
@@ -321,7 +321,7 @@ def _labels(
     name: str, labels: NDArray[Any] | None, classes: Sequence[str] | None, count: int
 ) -> tuple[NDArray[np.int64] | None, tuple[str, ...] | None]:
     """Labels as int64 (N,) and the names of the classes."""
-    names = None if classes is None else tuple(printable(str(c)) for c in classes)
+    names = None if classes is None else tuple(class_name(str(c)) for c in classes)
     if labels is None:
         return None, names
     values = label_reading.clean(name, labels, count)

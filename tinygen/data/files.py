@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 
 __all__ = [
-    "DataError", "NoImagesError", "as_path", "as_text", "check_plain", "check_room", "file_kind",
-    "natural", "printable",
+    "DataError", "NoImagesError", "as_path", "as_text", "check_plain", "check_room", "class_name",
+    "file_kind", "natural", "printable",
 ]  # fmt: skip
 
 # How the files begin that people meet under another name, and what to say of them.
@@ -81,6 +81,18 @@ def printable(text: str, keep: str = "") -> str:
     return "".join(c if c in keep else _escaped(c) for c in text)
 
 
+def class_name(text: str) -> str:
+    """A class as it is called: printable, and an accented letter written in one way only.
+
+    File systems and keyboards write "é" as one character, or as an e and an accent.
+    """
+    if text.isascii():
+        return printable(text)
+    import unicodedata
+
+    return unicodedata.normalize("NFC", printable(text))
+
+
 def _escaped(character: str) -> str:
     import unicodedata  # here, as few names need it and importing tinygen shall be quick
 
@@ -95,7 +107,7 @@ def _escaped(character: str) -> str:
 
 def natural(name: str) -> tuple[list[str | int], str]:
     """A key that sorts the numbers in names by their size: 1, 2, 10."""
-    parts = re.split(r"(\d+)", name)
+    parts = re.split(r"(\d{1,99})", name)  # Python refuses numbers of thousands of digits
     return [int(part) if k % 2 else part for k, part in enumerate(parts)], name
 
 

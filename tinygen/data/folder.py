@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DataError, NoImagesError, natural, printable
+from .files import DataError, NoImagesError, class_name, natural
 from .gather import read_images
 from .pixels import ENDINGS
 from .report import Report, listed
+from .splits import ANSWERS, PLACES, SYSTEM, is_place, role, roles, says_split
 
 __all__ = ["read_folder"]
 
@@ -22,12 +22,6 @@ FOREIGN = (
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".svg", ".svgz", ".raw", ".dng",
     ".cr2", ".cr3", ".nef", ".arw", ".tga", ".ico", ".exr", ".hdr", ".eps", ".pcx", ".xcf",
 )  # fmt: skip
-TRAIN = ("train", "training", "trainset", "trn")
-HELD_OUT = (  # the first of these that there is
-    "test", "testing", "testset", "tst", "val", "valid", "validation", "validate", "valset", "dev",
-    "eval", "evaluation", "holdout",
-)  # fmt: skip
-PLAIN = ("images", "image", "imgs", "img", "pictures", "photos", "files", "data", "all")
 
 Split = tuple[NDArray[np.uint8], NDArray[Any] | None]  # images (N, H, W, C), labels (N,)
 Read = tuple[Split, Split | None, tuple[str, ...] | None]  # train, test, classes
@@ -57,11 +51,6 @@ class Node:
     @property
     def word(self) -> str:
         return self.path.name.casefold()
-
-    @property
-    def words(self) -> set[str]:
-        """The words of a name: those of "seg_Train" are seg and train."""
-        return set(re.split(r"[\W_]+", self.word))
 
     def images(self) -> Iterator[Path]:
         """All images below."""
@@ -139,7 +128,7 @@ def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: 
     above = [*above, folder.resolve()]
     for entry in entries:
         shown = str(entry.relative_to(root))
-        if entry.name.startswith((".", "__MACOSX")) or entry.name in ("Thumbs.db", "desktop.ini"):
+        if entry.name.startswith(".") or entry.name.casefold() in SYSTEM:
             report.leave_out("hidden", shown)
         elif entry.is_dir():
             if _is_run(entry):
@@ -199,7 +188,7 @@ def _splits(tree: Node, report: Report) -> tuple[Side, Side | None]:
         if train and held:
             return _two_sides(tree, train, held, report)
         only = tree.folders[0] if len(tree.folders) == 1 and not tree.loose else None
-        if only is None or not _within(only, bool(train or held) or only.word in PLAIN):
+        if only is None or not _within(only, bool(train or held) or only.word in PLACES):
             break
         split = "; there is no test folder beside it" if train else ""
         split = "; there is no train folder beside it" if held else split
@@ -211,31 +200,15 @@ def _splits(tree: Node, report: Report) -> tuple[Side, Side | None]:
             f"{tree.path}: the folders {', '.join(n.name for n in held)}, and no train; expected "
             "train beside them; rename the one to train on, or give its path"
         )
-    for node in [*train, *held]:
-        report.warnings.append(
-            f"the folder {node.name!r} counts as a class, beside "
-            f"{listed([n.name for n in tree.folders if n is not node], 3)}; for a split, put the "
-            "classes into train and test"
-        )
     _look_above(source, report)
-    return _side(tree, tree.path, report, set()), None
+    return _side(tree, tree.path, report, split=False), None
 
 
 def _roles(folders: list[Node]) -> tuple[list[Node], list[Node]]:
-    """The folders to train on, and those held out, the one to take first.
-
-    They are called "train" and "test", in whatever case; or all folders are so called with one
-    more word, the same for all (seg_train, seg_test).
-    """
-    train = [node for node in folders if node.word in TRAIN]
-    held = [node for word in HELD_OUT for node in folders if node.word == word]
-    split = {*TRAIN, *HELD_OUT}
-    others = {frozenset(node.words - split) for node in folders}
-    if not train and not held and len(others) == 1 and all(n.words & split for n in folders):
-        train = [node for node in folders if node.words & set(TRAIN)]
-        rest = [node for node in folders if node not in train]
-        held = [node for word in HELD_OUT for node in rest if word in node.words]
-    return train, held
+    """The folders to train on, and those held out, the one to take first."""
+    by_name = {node.name: node for node in folders}
+    train, held = roles(list(by_name))
+    return [by_name[name] for name in train], [by_name[name] for name in held]
 
 
 def _two_sides(
@@ -253,7 +226,7 @@ def _two_sides(
     for path in tree.loose:
         report.leave_out("beside train", path.name)
     report.note(f"split: {train[0].name} to train on, {held[0].name} held out")
-    sides = [_side(node, tree.path, report, {*TRAIN, *HELD_OUT}) for node in (train[0], held[0])]
+    sides = [_side(node, tree.path, report, split=True) for node in (train[0], held[0])]
     return sides[0], sides[1]
 
 
@@ -265,11 +238,14 @@ def _within(only: Node, named: bool) -> bool:
     return not only.loose if only.folders else named
 
 
-def _side(node: Node, root: Path, report: Report, words: set[str]) -> Side:
-    """The classes of a folder, each a sub-folder; or its images without classes."""
+def _side(node: Node, root: Path, report: Report, split: bool) -> Side:
+    """The classes of a folder, each a sub-folder; or its images without classes.
+
+    split: whether the folder is one side of a split, and may hold a folder called like itself.
+    """
     while len(node.folders) == 1 and not node.loose:
         only = node.folders[0]
-        named = only.word in PLAIN or bool(only.words & words)
+        named = only.word in PLACES or (split and says_split(only.name))
         if not _within(only, named):
             break
         report.note(f"{node.path.relative_to(root)}: images read from {only.name}, its only folder")
@@ -283,24 +259,47 @@ def _side(node: Node, root: Path, report: Report, words: set[str]) -> Side:
         return Side(None, node.loose, [0] * len(node.loose))
     side = Side((), [], [])
     nested = []
-    for number, inner in enumerate(node.folders):
+    numbers: dict[str, int] = {}
+    for inner in node.folders:
         files = list(inner.images())
+        called = class_name(inner.name)
+        if called in numbers:
+            report.warn(f"two folders are both called {called}, and count as one class")
         side.files += files
-        side.numbers += [number] * len(files)
+        side.numbers += [numbers.setdefault(called, len(numbers))] * len(files)
         nested += inner.folders
-        below = {n.word for n in inner.folders}
-        if below & set(TRAIN) and below & set(HELD_OUT):
+        if {role(n.name) for n in inner.folders} >= {"train", "held"}:
             raise DataError(
                 f"{inner.path} holds {listed([n.name for n in inner.folders], 4)}: a split within "
                 f"a class; give that folder, or expected the splits outside: train/{inner.name}, "
                 f"test/{inner.name}"
             )
-    side.names = tuple(printable(inner.name) for inner in node.folders)
-    deep = [n for n in nested if n.word not in PLAIN]
+    side.names = tuple(numbers)
+    _doubt_classes(node.folders, report)
+    deep = [n for n in nested if n.word not in PLACES]
     if deep:
         some = [str(n.path.relative_to(node.path)) for n in deep]
         report.note(f"folders below a class are part of it: {listed(some, 3)}")
     return side
+
+
+def _doubt_classes(folders: list[Node], report: Report) -> None:
+    """Warn of folders that are taken for classes, but called like something else."""
+    places = [node for node in folders if is_place(node.name)]
+    if len(places) < 2 or all(node.word in ANSWERS for node in places):
+        places = []
+    splits = [node for node in folders if says_split(node.name)]
+    for doubted, cure in (
+        (splits, "for a split, put the classes into train and test"),
+        (places, "where they are none, give the path of the images alone"),
+    ):
+        if doubted:
+            named = listed([repr(node.name) for node in doubted], 4)
+            one = f"the folder {named} counts as a class"
+            said = one if len(doubted) == 1 else f"the folders {named} count as classes"
+            others = [node.name for node in folders if node not in doubted]
+            beside = f", beside {listed(others, 3)}" if others else ""
+            report.warn(f"{said}{beside}; {cure}")
 
 
 def _shared_classes(
@@ -330,20 +329,18 @@ def _shared_classes(
 def _look_above(tree: Node, report: Report) -> None:
     """Warn of a folder that is one split, or one class, of larger data."""
     path = tree.path.resolve()
-    words = {"train": TRAIN, "test": HELD_OUT}
-    for own, other in (("train", "test"), ("test", "train")):
-        if path.name.casefold() in words[own]:
-            try:
-                beside = [e.name for e in path.parent.iterdir() if e.is_dir()]
-            except OSError:
-                return
-            found = [name for name in beside if name.casefold() in words[other]]
-            if found:
-                report.warnings.append(
-                    f"{found[0]} lies beside {path.name} and is not read; give {path.parent} for "
-                    "both"
-                )
-    if not tree.folders and path.parent.name.casefold() in (*TRAIN, *HELD_OUT):
+    own = role(path.name)
+    if own is not None:
+        try:
+            beside = [e.name for e in sorted(path.parent.iterdir()) if e.is_dir()]
+        except OSError:
+            return
+        found = [name for name in beside if role(name) not in (None, own)]
+        if found:
+            report.warnings.append(
+                f"{found[0]} lies beside {path.name} and is not read; give {path.parent} for both"
+            )
+    if not tree.folders and role(path.parent.name) is not None:
         report.warnings.append(
             f"these are the images of {path.name} alone; give {path.parent.parent} for all classes"
         )

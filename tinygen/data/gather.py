@@ -61,6 +61,12 @@ def read_images(
     moving = sum(picture.frames for picture in pictures)
     if moving:
         report.note(f"{moving:,} files have several frames; the first of each is read")
+    coarse = sum(picture.coarse for picture in pictures)
+    if coarse:
+        report.note(
+            f"{coarse:,} files hold 16 bits a channel, of which the upper 8 are read; if their "
+            "values have 12 bits, give --value-range 0,15"
+        )
     return _stacked(folder, pictures, bounds, paper, report), whole
 
 
@@ -72,14 +78,26 @@ def _stacked(
     report: Report,
 ) -> NDArray[np.uint8]:
     """Levels of one meaning, on one paper, with the same channels."""
-    deep = [k for k, p in enumerate(pictures) if p.deep or bounds is not None]
+    deep = [k for k, p in enumerate(pictures) if p.deep]
+    if bounds is not None and not deep:
+        deep = list(range(len(pictures)))
+    elif bounds is not None and len(deep) < len(pictures):
+        report.note(f"the value range is that of {len(deep):,} files of more than 8 bits; the "
+                    "levels of the others stay")  # fmt: skip
     images = pixels.on_paper(pictures, paper, report)
     count, (height, width) = len(pictures), images[0].shape[:2]
     pictures.clear()
     if deep:
         name = f"{folder}, {len(deep):,} files"
-        for k, image in zip(deep, pixels.levels(name, [images[k] for k in deep], bounds, report),
-                            strict=True):  # fmt: skip
+        read = pixels.levels(name, [images[k] for k in deep], bounds, report)
+        lost = [images[k] for k, image in zip(deep, read, strict=True)
+                if image.max() <= 1 and images[k].min() < images[k].max()]  # fmt: skip
+        if lost and len(lost) < len(deep):
+            report.warn(
+                f"{len(lost):,} of {len(deep):,} files are black beside the others: their values "
+                f"end at {max(float(image.max()) for image in lost):.4g}; store all files alike"
+            )
+        for k, image in zip(deep, read, strict=True):
             images[k] = image
     out = np.empty((count, height, width, max(image.shape[2] for image in images)), np.uint8)
     for k in range(count):

@@ -150,8 +150,18 @@ def find_below(folder: Path) -> list[Set]:
                  if e.is_dir() and not e.name.startswith(".")]  # fmt: skip
         found = [s for inner in level for s in _find(inner)]
         if found:
-            return found
+            return _joined(found)
     return []
+
+
+def _joined(found: list[Set]) -> list[Set]:
+    """One set where each of its files lies in a folder of its own."""
+    files = [entry for s in found for entry in s.files.items()]
+    if len(found) > 1 and len({s.prefix for s in found}) == 1 and len(dict(files)) == len(files):
+        joined = Set(found[0].folder.parent, found[0].prefix)
+        joined.files = dict(files)
+        return [joined]
+    return found
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ __all__ = [
     "ENDINGS",
     "Picture",
     "arrange",
+    "check_alike",
     "decode",
     "levels",
     "on_paper",
@@ -35,6 +36,7 @@ RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 SLACK = 0.6  # of a range: so far may single values lie outside
 LOSS = 0.02  # of a range: so much may clipping them change the values on average
 PART = 1024
+LONGEST = 8  # times its height; a wider array of images may count them last
 ENDINGS = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".dib", ".gif",
     ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
@@ -58,6 +60,12 @@ def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
             report.warnings.append(
                 f"an array {array.shape} is read as {count} grey images of {height} x {width}; "
                 "one colour image is (1, H, W, 3)"
+            )
+        elif array.shape[2] > LONGEST * array.shape[1]:
+            report.warn(
+                f"an array {array.shape} is read as {array.shape[0]} images of {array.shape[1]} x "
+                f"{array.shape[2]}; if the last axis counts the images, put it first: "
+                "np.moveaxis(images, -1, 0)"
             )
         return array[..., None]
     if array.ndim == 4 and array.shape[3] in (1, 3):
@@ -83,13 +91,20 @@ def levels(
     hair outside, as scaling leaves them, are clipped.  The report is told how they were read.
     """
     ranges: dict[str, tuple[float, float]] = {}
-    for kind in sorted({array.dtype.kind for array in arrays if array.size}):
-        if kind not in "biuf":
-            wrong = next(array.dtype for array in arrays if array.dtype.kind == kind)
-            raise DataError(f"{name}: dtype {wrong}, expected uint8 or float images")
-        same = [array for array in arrays if array.dtype.kind == kind and array.size]
+    for array in arrays:
+        if array.size and array.dtype.kind not in "biuf":
+            raise DataError(f"{name}: dtype {array.dtype}, expected uint8 or float images")
+    for kind in sorted({_kind(array) for array in arrays if array.size}):
+        same = [array for array in arrays if _kind(array) == kind and array.size]
         ranges[kind] = meaning(name, same, value_range, report)
-    return [_scale(a, ranges[a.dtype.kind]) if a.size else a.astype(np.uint8) for a in arrays]
+    if len(ranges) == 1 and not {"uint8", "bool"} & {*ranges}:
+        report.meant["value_range"] = list(*ranges.values())
+    return [_scale(a, ranges[_kind(a)]) if a.size else a.astype(np.uint8) for a in arrays]
+
+
+def _kind(array: NDArray[Any]) -> str:
+    """What arrays share whose values mean the same: floats, or integers of one width."""
+    return "f" if array.dtype.kind == "f" else array.dtype.name
 
 
 def meaning(
@@ -104,7 +119,8 @@ def meaning(
     255, else as many bits (10, 12, 14, 16) as hold them.  Raises DataError for other values.
     """
     dtype = arrays[0].dtype
-    least, most = float(min(a.min() for a in arrays)), float(max(a.max() for a in arrays))
+    least = float(np.min([a.min() for a in arrays]))  # NaN, if there is one
+    most = float(np.max([a.max() for a in arrays]))
     met = f"{name}: {dtype} values from {least:g} to {most:g}"
     if not (np.isfinite(least) and np.isfinite(most)):
         raise DataError(f"{met}: some are not finite; replace them")
@@ -119,10 +135,7 @@ def meaning(
         return 0.0, 1.0
     cure = f"scale or clip them, or give their range: --value-range {_plain(least)},{_plain(most)}"
     if dtype.kind == "f":
-        fitting = [r for r in RANGES if _holds(r, arrays, least, most)]
-        # nothing near white, or near black, speaks against the wide ranges
-        fitting = [r for r in fitting if r == RANGES[0] or (most >= 128) == (r[1] == 255)]
-        fitting = [r for r in fitting if r[0] == 0 or least <= r[0] / 2]
+        fitting = _fitting(arrays, least, most)
         if not fitting:
             raise DataError(f"{met}, expected [0, 1], [-1, 1] or [0, 255]; {cure}")
         low, high = fitting[0]
@@ -144,6 +157,32 @@ def meaning(
     bits = next(b for b in (10, 12, 14, 16) if most < 1 << b)
     report.note(f"integers up to {most:.0f} read as {bits} bits, 0 to {(1 << bits) - 1}")
     return 0.0, float((1 << bits) - 1)
+
+
+def _fitting(
+    arrays: Sequence[NDArray[Any]], least: float, most: float
+) -> list[tuple[float, float]]:
+    """The ranges that floats may have."""
+    fitting = [r for r in RANGES if _holds(r, arrays, least, most)]
+    # nothing near white, or near black, speaks against the wide ranges
+    fitting = [r for r in fitting if r == RANGES[0] or (most >= 128) == (r[1] == 255)]
+    return [r for r in fitting if r[0] == 0 or least <= r[0] / 2]
+
+
+def check_alike(name: str, arrays: Sequence[NDArray[Any]]) -> None:
+    """Refuse training and test images whose floats each on their own have another range."""
+    ends, ranges = [], set()
+    for array in arrays:
+        if array.dtype.kind == "f" and array.size and array.min() < array.max():
+            least, most = float(array.min()), float(array.max())
+            ends.append(f"{least:.4g} to {most:.4g}")
+            ranges |= {*_fitting([array], least, most)[:1]}
+    if len(ranges) > 1:
+        low, high = max(ranges, key=lambda r: r[1] - r[0])
+        raise DataError(
+            f"{name}: training images from {ends[0]}, but test images from {ends[1]}; scale both "
+            f"alike, or say that this is one range: --value-range {low:g},{high:g}"
+        )
 
 
 def _holds(
@@ -221,6 +260,7 @@ class Picture:
     on_black: NDArray[np.uint8] | None = None
     ink: float | None = None
     frames: bool = False  # more than the first, which is read
+    coarse: bool = False  # colours of 16 bits, of which Pillow reads the upper 8
     stretched: bool = False  # scaled to another form, by more than a twentieth
 
     @property
@@ -246,10 +286,13 @@ def decode(path: Path, size: tuple[int, int] | None) -> Picture:
                         f"{MOST_PIXELS // 10**6} million are read"
                     )
                 frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))
+                stored = [str(tile[3]) for tile in getattr(file, "tile", ())]  # "RGB;16B"
+                coarse = file.mode[0] not in "IF" and any(";16" in mode for mode in stored)
                 upright: Image.Image = ImageOps.exif_transpose(file)
                 form = 1.0 if size is None else upright.width * size[0] / upright.height / size[1]
                 picture = _picture(pillow, upright, size)
-                return replace(picture, frames=frames, stretched=abs(math.log(form)) > 0.05)
+                bent = abs(math.log(form)) > 0.05
+                return replace(picture, frames=frames, coarse=coarse, stretched=bent)
     except Exception as error:  # broken files raise nearly every exception there is
         reason = _reason(path, error)
         raise DataError(
@@ -301,13 +344,17 @@ def _picture(pillow: Any, picture: Image.Image, size: tuple[int, int] | None) ->
 
 
 def read_image(
-    path: Path, size: tuple[int, int], channels: int, paper: str | None = None
+    path: Path,
+    size: tuple[int, int],
+    channels: int,
+    paper: str | None = None,
+    value_range: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
     """One image file as uint8 (H, W, C) of a size, read as `load` reads a folder of it alone."""
     picture, report = decode(path, size), Report()
     image = on_paper([picture], paper, report)[0]
     if picture.deep:
-        image = levels(str(path), [image], None, report)[0]
+        image = levels(str(path), [image], value_range, report)[0]
     pixels: NDArray[np.uint8] = with_channels(image[None], channels)[0]
     return pixels
 
@@ -325,6 +372,8 @@ def on_paper(pictures: list[Picture], paper: str | None, report: Report) -> list
     chosen = paper or "white"
     if paper is None and any(ink > 255 - CONTRAST for ink in inks):
         chosen = "black" if all(ink >= CONTRAST for ink in inks) else "black or white"
+    if chosen in PAPERS:
+        report.meant["paper"] = chosen
     way = "" if paper else " (chosen by what is drawn; --paper white or black decides)"
     report.note(f"transparency: {len(clear):,} images lie on {chosen} paper{way}")
     unseen = sum(p.ink is None for p in clear)

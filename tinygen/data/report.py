@@ -23,7 +23,8 @@ class Report:
 
     classes: training images of each class.  levels: the darkest and the lightest, of 0 to 255.
     notes: how values, folders and transparency were understood.  warnings: what is hardly meant.
-    left_out: files that were not read, by the reason.
+    left_out: files that were not read, by the reason.  meant: options of `load` that were found in
+    the data themselves, and read other images of the kind in the same way.
     """
 
     classes: dict[str, int] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    meant: dict[str, Any] = field(default_factory=dict)
 
     def leave_out(self, reason: str, name: str) -> None:
         """Note a file or folder that is not read."""
@@ -40,6 +42,11 @@ class Report:
         """Note how something was read, once."""
         if sentence not in self.notes:
             self.notes.append(sentence)
+
+    def warn(self, sentence: str) -> None:
+        """Note what is hardly meant, once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def measured(
         self,
@@ -53,14 +60,22 @@ class Report:
         highest = np.concatenate([p.reshape(len(p), -1).max(axis=1) for p in parts])
         low, high = report.levels = int(lowest.min()), int(highest.max())
         blank = int((lowest == highest).sum())
+        cut = len(parts[0])
+        sides = {
+            "training": (lowest[:cut], highest[:cut]),
+            "held-out": (lowest[cut:], highest[cut:]),
+        }
+        shades = {side: _shade(*ends) for side, ends in sides.items() if len(ends[0])}
         if low == high:
             report.warnings.append(f"every pixel has the level {low}: the images are blank")
-        elif high < DARK or low > LIGHT:
-            shade = "black" if high < DARK else "white"
-            report.warnings.append(
-                f"all images are nearly {shade}; if their values have another range, give it "
-                "(--value-range LOW,HIGH)"
-            )
+        elif any(shades.values()):
+            alike = len(set(shades.values())) == 1
+            for side, shade in ({"": shades["training"]} if alike else shades).items():
+                if shade:
+                    report.warnings.append(
+                        f"all {side and side + ' '}images are nearly {shade}; if their values have "
+                        "another range, give it (--value-range LOW,HIGH)"
+                    )
         elif blank:
             report.warnings.append(f"{blank:,} of {len(lowest):,} images are blank: of one level")
         if labels is not None and classes is not None:
@@ -93,15 +108,34 @@ class Report:
         return "\n".join(self.lines())
 
 
+def _shade(lowest: NDArray[np.uint8], highest: NDArray[np.uint8]) -> str:
+    """ "black" or "white" where no image has other levels, else ""."""
+    if highest.max() < DARK:
+        return "black"
+    return "white" if lowest.min() > LIGHT else ""
+
+
 def _doubts(classes: dict[str, int], count: int) -> list[str]:
     """What is wrong with classes, in sentences."""
     doubts = []
     missing = [name for name, n in classes.items() if n == 0]
     if missing:
         doubts.append(f"no training images of {listed(missing, MOST_CLASSES)}")
+    seen: dict[str, str] = {}
+    twins = []
+    for name in classes:
+        bare = "".join(name.split())
+        other = seen.setdefault(bare.casefold() if len(bare) > 1 else bare, name)
+        twins += [] if other is name else [f"{other!r} and {name!r}"]
+    if twins:
+        doubts.append(
+            f"the classes {listed(twins, 3)} differ in capitals or spaces alone; where they are "
+            "one class, give them one name"
+        )
     if len(classes) > max(20, count / 2):
         doubts.append(
-            f"{len(classes):,} classes for {count:,} images: the labels are hardly classes"
+            f"{len(classes):,} classes for {count:,} images: too few of each to learn from, or the "
+            "labels are no classes"
         )
     return doubts
 

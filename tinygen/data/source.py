@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,10 +61,7 @@ def load(
     IDX, Keras, MedMNIST and "test" folders, else a tenth of the images chosen by the seed (None
     for fewer than ten images).  Raises DataError saying what was met, expected, and to be done.
     """
-    if hasattr(source, "numpy"):  # a Tensor
-        source = source.numpy()
-    if isinstance(source, (list, tuple)):
-        source = np.asarray(source)
+    source = _array_or_path(source)
     given = _checked(size, channels, n, value_range, paper, skip_broken)
     options = given | {"seed": seed}
     bounds = None if value_range is None else tuple(given["value_range"])
@@ -72,20 +70,26 @@ def load(
         raise DataError("load: labels come with an array of images only; files bring their own")
     report = Report()
     name, where = "array", None
+    if isinstance(source, str) and source in NAMES and os.path.exists(source):
+        report.warn(f"{source} is the set of that name; the {source} in this folder is not read: "
+                    f"for that, give ./{source}")  # fmt: skip
     try:
         if isinstance(source, np.ndarray):
             if np.ma.is_masked(source):
                 raise DataError("array: some values are masked; fill them with .filled(level)")
             images = pixels.arrange(name, source, report)
             read: Read = ((pixels.levels(name, [images], bounds, report)[0], labels), None, None)
-        elif os.fspath(source) == "strokes":
-            return _strokes(extent, channels, n or STROKES_N, seed, options)
-        elif os.fspath(source) in ("mnist", "fashion-mnist"):
-            name = where = os.fspath(source)
+        elif source == "strokes":
+            if value_range is not None or paper is not None:
+                raise DataError("strokes: drawn here, in the full range of levels; leave "
+                                "out value_range and paper")  # fmt: skip
+            return _strokes(extent, channels, n or STROKES_N, seed, options, report)
+        elif source in ("mnist", "fashion-mnist"):
+            name = where = source
             folder = idx.download(name)
-            read = (*_idx_set(folder, idx.find(folder), report)[:2], idx.CLASSES[name])
+            read = (*_idx_set(folder, idx.find(folder), bounds, report)[:2], idx.CLASSES[name])
         else:
-            path = _existing(as_path(os.fspath(source)))
+            path = _existing(as_path(source))
             name = os.path.basename(os.path.abspath(path))
             where = as_text(os.path.abspath(path))
             read = _read_path(path, extent, bounds, paper, skip_broken, report)
@@ -95,6 +99,35 @@ def load(
             f"{name}: the images do not fit in memory; give a smaller size, for example --size 64, "
             "or fewer images"
         ) from error
+
+
+def _array_or_path(source: Any) -> NDArray[Any] | str:
+    """What a person gives: an array, or what becomes one; or a name or path."""
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fspath(source)
+        if isinstance(text, bytes):
+            text = os.fsdecode(text)
+        if not text.strip():
+            raise DataError(
+                f"load: source={text!r} is empty; expected {', '.join(NAMES)} or a path ('.' for "
+                "the current folder)"
+            )
+        return text
+    if isinstance(source, np.ndarray):
+        return source
+    try:
+        array = np.asarray(source.numpy() if hasattr(source, "numpy") else source)
+    except Exception as error:  # ragged lists; what other libraries' tensors raise
+        raise DataError(
+            f"load: {type(source).__name__} gives no array ({error}); expected images of one size "
+            "as an array (N, H, W) or (N, H, W, C), or a path"
+        ) from error
+    if array.dtype.kind in "OSU":
+        raise DataError(
+            f"load: source is {type(source).__name__}, expected an array of images, "
+            f"{', '.join(NAMES)}, or the path of a folder, of a .npy or .npz file"
+        )
+    return array
 
 
 def _existing(name: str) -> Path:
@@ -119,15 +152,21 @@ def _checked(
     extent = _size(size)
     if channels not in (None, 1, 3):
         raise DataError(f"load: channels={channels}, expected 1 (grey) or 3 (red, green, blue)")
+    n = None if n is None else _whole("n", n)
     if n is not None and n < 1:
         raise DataError(f"load: n={n}, expected at least 1 image")
-    if value_range is not None and len(value_range) != 2:
-        raise DataError(f"load: value_range={value_range!r}, expected (low, high)")
+    if value_range is not None:
+        ends = [float(v) for v in value_range]
+        if len(ends) != 2 or not (np.isfinite(ends).all() and ends[0] < ends[1]):
+            raise DataError(
+                f"load: value_range={tuple(ends)}, expected two numbers, black before white, such "
+                "as (0, 4095)"
+            )
     if paper not in (None, *pixels.PAPERS):
         raise DataError(f"load: paper={paper!r}, expected 'white' or 'black'")
     given = {
         "size": None if extent is None else list(extent),
-        "channels": channels,
+        "channels": None if channels is None else int(channels),
         "n": n,
         "value_range": None if value_range is None else [float(v) for v in value_range],
         "paper": paper,
@@ -140,10 +179,17 @@ def _size(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     """(height, width)."""
     if size is None:
         return None
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = [_whole("size", v) for v in (size if isinstance(size, Sequence) else (size, size))]
     if len(pair) != 2 or min(pair) < 1:
         raise DataError(f"load: size={size!r}, expected pixels, or (height, width)")
-    return int(pair[0]), int(pair[1])
+    return pair[0], pair[1]
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise DataError(f"load: {name}={value!r}, expected a whole number") from None
 
 
 def _strokes(
@@ -152,6 +198,7 @@ def _strokes(
     n: int,
     seed: int,
     options: dict[str, Any],
+    report: Report,
 ) -> Dataset:
     height, width = extent or (28, 28)
     if height != width or height < 8:
@@ -164,7 +211,8 @@ def _strokes(
         images, table = strokes(count, seed, height, channels == 3, split)
         parts.append((images, table["digit"], DIGIT_WORDS, table))
     test = Dataset("strokes (test)", *parts[1])
-    return Dataset("strokes", *parts[0], test=test, source="strokes", options=options | {"n": n})
+    options = options | {"n": n}
+    return Dataset("strokes", *parts[0], test, "strokes", options, reading=report)
 
 
 def _finish(
@@ -181,6 +229,17 @@ def _finish(
     """Number classes, hold out, take n, convert and resize: what all but strokes share."""
     train, test, classes = read
     Dataset(name, train[0])  # the checks, before anything is cut up
+    if test is not None and len(test[0]) == 0:
+        report.warn("the test images are none; a tenth of the others is held out")
+        test = None
+    if test is not None and (train[1] is None) != (test[1] is None):
+        bare, other = ("training", "test") if train[1] is None else ("test", "training")
+        if not any(text.startswith(f"the {bare} images") for text in report.warnings):
+            report.warn(f"the {bare} images have no labels, the {other} images have")
+        if train[1] is None:
+            test, classes = (test[0], None), None
+    if options.get("paper") and not any(note.startswith("transparency") for note in report.notes):
+        report.warn("no image is transparent: the paper changes nothing")
     parts = [None if p is None or p[1] is None else label_reading.clean(name, p[1], len(p[0]))
              for p in (train, test)]  # fmt: skip
     numbers, classes = label_reading.number(name, parts, classes)
@@ -215,8 +274,9 @@ def _finish(
     held = None if shaped[1] is None else Dataset(f"{name} (test)", *shaped[1], classes)
     assert shaped[0] is not None
     return Dataset(
-        name, *shaped[0], classes, test=held, source=source, options=options, reading=report
-    )
+        name, *shaped[0], classes, test=held, source=source, options=report.meant | options,
+        reading=report,
+    )  # fmt: skip
 
 
 def _take(split: Split, index: NDArray[Any]) -> Split:
@@ -238,7 +298,7 @@ def _read_path(
     if path.is_dir() or idx.is_idx(path):
         sets = idx.find(path)
         if sets:
-            return _idx_set(path, sets, report)
+            return _idx_set(path, sets, bounds, report)
     if path.is_dir():
         try:
             return read_folder(path, extent, bounds, paper, skip_broken, report)
@@ -247,7 +307,7 @@ def _read_path(
             if not sets:
                 raise
             report.left_out.clear()
-            return _idx_set(path, sets, report)
+            return _idx_set(path, sets, bounds, report)
     check_plain(path)
     if path.suffix.lower() == ".npy":
         return read_npy(path, bounds, report)
@@ -263,7 +323,9 @@ def _read_path(
     )
 
 
-def _idx_set(path: Path, sets: list[idx.Set], report: Report) -> Read:
+def _idx_set(
+    path: Path, sets: list[idx.Set], bounds: tuple[float, float] | None, report: Report
+) -> Read:
     """The four files; with one split only, that one is the training data."""
     if len(sets) > 1:
         there = [next(iter(s.files.values())).relative_to(path) for s in sets]
@@ -283,4 +345,8 @@ def _idx_set(path: Path, sets: list[idx.Set], report: Report) -> Read:
             raise DataError(f"{path}: no IDX images, expected train-images-idx3-ubyte or its .gz")
         report.note("only test files: a tenth of them is held out")
         train, test = test, None
-    return train, test, found.names()
+    both = [train[0]] if test is None else [train[0], test[0]]
+    images = pixels.levels(str(found.folder), both, bounds, report)
+    return (
+        (images[0], train[1]), None if test is None else (images[1], test[1]), found.names()
+    )  # fmt: skip

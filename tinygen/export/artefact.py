@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import nn
+from ..data.labels import numbers_of
 from ..images import to_uint8
 from ..models import VAE, Model
 from ..models.adversarial import Adversarial
@@ -108,10 +109,20 @@ class Artefact:
         """Inputs (n, k) with the label beside them, (n, k + classes); as they are without."""
         return conditioned(x, labels, len(self.classes))
 
+    @property
+    def counted(self) -> bool:
+        """Whether a person may ask for a class by its place, from 0.
+
+        Not where classes are called by other numbers: of 1, 2, 3, a 2 must not mean the third.
+        """
+        places = map(str, range(len(self.classes)))
+        return self.classes == tuple(places) or not any(
+            number is not None for number in numbers_of(self.classes)
+        )
+
     def label_text(self, label: int) -> str:
-        """What a program is asked for to draw a label: its number, or its name where a class has
-        that number for a name. A name goes before a number."""
-        return self.classes[label] if str(label) in self.classes else str(label)
+        """What a program is asked for to draw a label: its number where classes are counted."""
+        return str(label) if self.counted else self.classes[label]
 
     def codes(self, n: int, seed: int) -> NDArray[np.float32]:
         """n codes (n, latent) of a seed, as every form draws them."""

@@ -148,6 +148,7 @@ def _constants(artefact: Artefact) -> str:
         rows.append((f"{name.upper()}_LAYERS", len(part.layers), ""))
         rows.append((f"{name.upper()}_CHECK", f"0x{_check(part):08X}u", "sum of its weights"))
     rows += [
+        ("COUNTED", int(artefact.counted), "whether --label may be a number"),
         ("TEST_SEED", test.seed, ""),
         ("TEST_LABEL", test.label if artefact.classes else "(-1)", ""),
         ("TEXT_SOFTWARE", _string(f"tinygen {__version__}"), "of PNG files"),

@@ -45,14 +45,16 @@ def sha256(text: str) -> str:
 def description(artefact: Artefact) -> dict[str, Any]:
     """What a program needs beside the weights, JSON-able.
 
-    Keys: about (artefact.describe()), image (H, W, C), latent, prior, range, classes, precision,
-    stream (two words, see artefact.stream_words), parts (name -> layers), test.
+    Keys: about (artefact.describe()), image (H, W, C), latent, prior, range, classes, counted
+    (whether a text may be a class's place), precision, stream (two words, see
+    artefact.stream_words), parts (name -> layers), test.
     """
     test = artefact.test
     return {
         "about": artefact.describe(), "image": list(artefact.shape), "latent": artefact.latent,
         "prior": artefact.prior, "range": list(artefact.value_range),
-        "classes": list(artefact.classes), "precision": artefact.precision,
+        "classes": list(artefact.classes), "counted": artefact.counted,
+        "precision": artefact.precision,
         "stream": list(stream_words()),
         "parts": {k: [_layer(x) for x in part.layers] for k, part in artefact.networks.items()},
         "test": {

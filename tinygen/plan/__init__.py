@@ -4,9 +4,10 @@
     losses = step(images)            # the first call records; every call replays
     print(step.plan)
 
-Read record.py (what a rehearsal shows), reads.py, named.py and rehearse.py (what a plan depends
-on), tree.py (arguments and results), passes.py, fuse.py and products.py (what is made of it),
-updates.py (what devices add), arena.py and replay.py (how it runs), table.py (how it prints).
+Read record.py (what a rehearsal shows), reads.py, whose.py, named.py, guard.py and rehearse.py
+(what a plan depends on), tree.py and numbers.py (arguments and results), passes.py, fuse.py and
+products.py (what is made of it), updates.py (what devices add), arena.py and replay.py (how it
+runs), table.py (how it prints).
 """
 
 from __future__ import annotations
@@ -267,6 +268,7 @@ class Compiled:
         self.check = check
         self.plans: dict[Any, list[Plan]] = {}
         self.plan: Plan | None = None  # the one that ran last
+        self._any_order = _in_any_order(function)
         self._name: str | None = None  # in a class
         self._bound: dict[Same, Compiled] = {}
         self._last: Any = None  # the key of the plan that was recorded last
@@ -281,7 +283,8 @@ class Compiled:
         numbers: list[Any] = []
         place = backends.current()
         mode = (state.recording, place, place.precision)
-        kwargs = dict(sorted(kwargs.items())) if kwargs else kwargs
+        if kwargs and self._any_order:
+            kwargs = dict(sorted(kwargs.items()))
         known_by = (key((args, kwargs), tensors, numbers), mode)
         with self._lock:
             plan, why = None, ""
@@ -358,6 +361,15 @@ class Compiled:
         return Compiled, (self.function, self.fuse, self.check)  # plans stay where they are
 
 
+def _in_any_order(function: Callable[..., Any]) -> bool:
+    """Whether the order of keyword arguments cannot matter: the function gathers none in a dict."""
+    try:
+        parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return all(p.kind is not p.VAR_KEYWORD for p in parameters)
+
+
 def _difference(before: Any, now: Any) -> str:
     """In words, why the plan recorded before does not serve."""
     if before is None:
@@ -375,8 +387,10 @@ def compile(
     A plan serves as long as nothing it depended on has changed; else the function is recorded
     anew. It depends on the structure of the arguments, the shapes and dtypes of the tensors among
     them, the values of all others, and whatever the function reads from outside: globals, closures,
-    attributes of modules and of other objects, requires_grad. Recording runs the function twice and
-    leaves no trace. What a plan could not follow is refused.
+    attributes of modules and of other objects, requires_grad. Recording runs the function twice. It
+    leaves no trace but what a call sets in Python once and for all, such as a cache or a flag; what
+    each call would change anew (a counter, a list that grows) is refused, and so is whatever a plan
+    could not follow. What is printed is printed while recording only.
 
     `.grad` is afterwards as the function itself would leave it, with one exception: of a parameter
     that the step zeroes first and then updates it is None. Returned tensors are copies, outside any

@@ -12,11 +12,14 @@ from collections.abc import Iterable
 from itertools import repeat
 from typing import Any
 
+import numpy as np
+
 from ..nn.module import Parameter
 from .tree import exact
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _claim = operator.attrgetter("claim")
+_class_get = types.MappingProxyType.get
 _cell_contents = operator.attrgetter("cell_contents")
 
 
@@ -38,7 +41,8 @@ class Entry:
     """One name in a mapping.
 
     Attributes:
-        space: the attributes of an instance, a module's or a function's globals.
+        owner: the instance or the class, if the name is one of its attributes.
+        space: the attributes of an instance or a class, a module's or a function's globals.
         value: what was bound there, MISSING for nothing.
         meaning: what reading it gave: where nothing was bound, the attribute of the class.
     """
@@ -65,17 +69,19 @@ class Entry:
         return True
 
     def undo(self) -> None:
-        if self.space.get(self.name, MISSING) is not self.value:
-            if type(self.space) is not dict:
-                setattr(self.space.owner, self.name, self.value)
-            elif self.value is MISSING:
-                self.space.pop(self.name, None)
+        if self.space.get(self.name, MISSING) is self.value:
+            return
+        if type(self.space) is dict:
+            if self.value is MISSING:
+                del self.space[self.name]
             else:
                 self.space[self.name] = self.value
+            return
+        (Slots(self.owner) if self.owner is not None else self.space).put(self.name, self.value)
 
     def text(self) -> str:
         now = self.space.get(self.name, MISSING)
-        return f"{self.label} is {short(now)}, and was {short(self.meaning)}"
+        return difference(self.label, now, self.meaning)
 
 
 def short(value: Any) -> str:
@@ -83,6 +89,13 @@ def short(value: Any) -> str:
         return "nothing"
     known = isinstance(value, (int, float, complex, str, bytes, type(None)))
     return f"{value!r:.40}" if known else f"a {type(value).__name__}"
+
+
+def difference(label: str, now: Any, before: Any) -> str:
+    new, old = short(now), short(before)
+    return f"{label} is another {type(now).__name__}" if new == old else (
+        f"{label} is {new}, and was {old}"
+    )  # fmt: skip
 
 
 def of_class(kind: type, name: str) -> Any:
@@ -114,17 +127,28 @@ class Slots:
     def get(self, name: str, default: Any) -> Any:
         return getattr(self.owner, name, default)
 
+    def put(self, name: str, value: Any) -> None:
+        if value is MISSING:
+            delattr(self.owner, name)
+        else:
+            setattr(self.owner, name, value)
 
-class ClassSlots(Slots):
-    """What a class itself defines, as a mapping."""
+
+class Context(Slots):
+    """A variable of the context (contextvars), whose value is no attribute."""
 
     __slots__ = ()
 
     def get(self, name: str, default: Any) -> Any:
-        return self.owner.__dict__.get(name, default)
+        return self.owner.get(default)
+
+    def put(self, name: str, value: Any) -> None:
+        self.owner.set(value)
 
 
 def bytes_of(array: Any) -> bytes:
+    if not isinstance(array, np.ndarray):
+        return bytes(array)
     content: bytes = array.tobytes()
     return str((array.shape, array.dtype.str)).encode() + content
 
@@ -154,7 +178,12 @@ class Guard:
         self._alive = alive  # so that nothing takes their places in memory
         quick = [e for e in entries if type(e.space) is dict]
         self._quick: list[Entry] = quick
-        self._others: list[Entry] = [e for e in entries if type(e.space) is not dict]
+        self._others: list[Entry] = [e for e in entries if isinstance(e.space, Slots)]
+        classes = [e for e in entries if type(e.space) is types.MappingProxyType]
+        self._of_classes: list[Entry] = classes
+        self._class_spaces = [e.space for e in classes]
+        self._class_names = [e.name for e in classes]
+        self._class_values = [e.value for e in classes]
         self._spaces = [e.space for e in quick]
         self._names = [e.name for e in quick]
         self._values = [e.value for e in quick]
@@ -176,6 +205,8 @@ class Guard:
             return (
                 all(map(operator.is_, map(dict.get, self._spaces, self._names, repeat(MISSING)),
                         self._values))
+                and all(map(operator.is_, map(_class_get, self._class_spaces, self._class_names,
+                                              repeat(MISSING)), self._class_values))
                 and all(map(operator.is_, map(_claim, self._claimed), self._claims))
                 and all(map(operator.is_, map(_cell_contents, self._cells), self._cell_values))
                 and all(e.space.get(e.name, MISSING) is e.value for e in self._others)
@@ -192,13 +223,17 @@ class Guard:
             if not entry.holds():
                 return entry.text()
             self._values[i] = entry.value
+        for i, entry in enumerate(self._of_classes):
+            if not entry.holds():
+                return entry.text()
+            self._class_values[i] = entry.value
         for entry in self._others:
             if not entry.holds():
                 return entry.text()
         for i, cell in enumerate(self._cells):
             now, before = content(cell), self._cell_values[i]
             if not same(now, before):
-                return f"{self._cell_names[i]} is {short(now)}, and was {short(before)}"
+                return difference(self._cell_names[i], now, before)
             self._cell_values[i] = now
         for i, (held, contents, label) in enumerate(self._held):
             now = contents_of(held)
@@ -210,5 +245,5 @@ class Guard:
                 return f"the parameter {p.name or p.shape} belongs to another optimizer"
         for array, before, label in self._arrays:
             if bytes_of(array) != before:
-                return f"the NumPy array {label} holds other numbers"
+                return f"the array {label} holds other numbers"
         return None

@@ -20,15 +20,16 @@ from __future__ import annotations
 
 import argparse
 import collections
+import contextvars
 import functools
+import gc
 import os
 import sys
-import sysconfig
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ from ..primitive import Primitive
 from ..tensor import Tensor
 from .guard import (
     MISSING,
-    ClassSlots,
+    Context,
     Entry,
     Guard,
     Slots,
@@ -45,51 +46,29 @@ from .guard import (
     content,
     contents_of,
     of_class,
+    same,
     unchanged,
 )
 from .named import ANY, imported, names
 from .tree import exact
+from .whose import (
+    followed,
+    has_bytes,
+    is_aside,
+    run_at_any_time,
+    users_file,
+    users_module,
+)
 
 LARGEST = 2**20  # bytes of a NumPy array that is compared at each call
-_BAGS = (types.SimpleNamespace, argparse.Namespace)  # all they do is hold attributes
-_STDLIB = tuple({sysconfig.get_paths()[k] + os.sep for k in ("stdlib", "platstdlib")})
-_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cupy_backends")
-_ENGINE = str(Path(__file__).parents[1]) + os.sep
-_CORE = ("tensor", "graph", "primitive", "backend", "random", "checks", "plan", "ops", "testing")
-
-
-# ---- whose code ----------------------------------------------------------------------------------
-
-
-@functools.cache
-def _users_file(path: str) -> bool:
-    """Whether code in a file is the user's: not Python's, NumPy's, the engine's or generated."""
-    kernels = os.path.dirname(getattr(sys.modules.get("tinygen_kernels"), "__file__", "")) + os.sep
-    if path.startswith(("<frozen", "<fused_", _ENGINE, kernels)):
-        return False
-    for packages in _PACKAGES:
-        if packages in path:
-            return path.rpartition(packages)[2].partition(os.sep)[0] not in _OURS
-    return not path.startswith(_STDLIB)
-
-
-@functools.cache
-def _users_module(name: str) -> bool:
-    root = name.partition(".")[0]
-    if root in _OURS or root == "builtins":
-        return False
-    file = getattr(sys.modules.get(name), "__file__", None)
-    return root not in sys.stdlib_module_names if file is None else _users_file(file)
-
-
-@functools.cache
-def _followed(kind: type) -> bool:
-    """Whether attributes of instances of a class are watched."""
-    module = kind.__module__ or ""
-    if module.startswith("tinygen."):
-        return module.split(".")[1] not in _CORE
-    return _users_module(module)
+_BAGS = (  # all they do is hold attributes
+    types.SimpleNamespace, argparse.Namespace, collections.UserDict, collections.UserList,
+    collections.ChainMap, type(os.environ),
+)  # fmt: skip
+_SHOWING: Any = (  # what they show is elsewhere
+    types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()),
+    types.BuiltinMethodType, types.MethodWrapperType,
+)  # fmt: skip
 
 
 # ---- what was read -------------------------------------------------------------------------------
@@ -124,7 +103,9 @@ class Reads:
         self._namespaces: list[tuple[Any, str]] = []  # modules and classes
         self._attributes: set[str] = set()
         self._codes: set[types.CodeType] = set()
-        self._importing = 0
+        self._spaces: list[tuple[Any, dict[str, Any], frozenset[str]]] = []
+        self._aside = 0  # how deep we are in what is no part of the step
+        self._asides = run_at_any_time()
         self._changed_classes: list[tuple[type, str, Any]] = []
 
     # ---- reaching things -----------------------------------------------------------------------
@@ -149,29 +130,41 @@ class Reads:
             self.reach(value.fget, label)
         elif isinstance(value, functools.partial):
             self.reach((value.func, value.args, value.keywords), label)
-        elif isinstance(value, types.MappingProxyType):
-            self._hold(value, label)
+        elif isinstance(value, _SHOWING):
+            for shown in gc.get_referents(value):
+                self.reach(shown, label)
+        elif isinstance(value, weakref.ref):
+            self.reach(value(), label)
+        elif isinstance(value, contextvars.ContextVar):
+            self._slot(value, "value", label, Context(value))
+        elif isinstance(value, threading.local):
+            for name in vars(value):
+                self._slot(value, name, label)
         elif isinstance(value, np.ndarray):
             self._array(value, label)
         elif isinstance(value, types.ModuleType):
-            if _users_module(value.__name__):
+            if users_module(value.__name__):
                 self._namespace(value, label)
+            elif value is os:
+                self.reach(os.environ, "os.environ")
         elif isinstance(value, type):
-            if _users_module(value.__module__):
+            if users_module(value.__module__):
                 self._namespace(value, label)
-        elif type(value) in _BAGS:
+        elif type(value) in _BAGS or type(value).__module__ == "configparser":
             self.reach(vars(value), label)
         else:
             self._instance(value, label)
 
     def _instance(self, value: Any, label: str) -> None:
         kind = type(value)
-        if isinstance(value, Primitive):
-            if _users_module(value.reference.__module__):  # not one of the engine's
+        if has_bytes(value):
+            self._bytes(value, label)
+        elif isinstance(value, Primitive):
+            if users_module(value.reference.__module__):  # not one of the engine's
                 self.reach((value.reference, value.rules, value.rule_for_all), label)
         elif "__wrapped__" in _attributes(value):  # a Compiled, a function with a cache
             self.reach(value.__wrapped__, label)
-        elif _followed(kind):  # type: ignore[arg-type]
+        elif followed(kind):  # type: ignore[arg-type]
             self._watch(kind)
             call = of_class(kind, "__call__")
             if isinstance(call, types.FunctionType):
@@ -200,24 +193,27 @@ class Reads:
             if getattr(function, name):
                 self._slot(function, name, label)
 
-    def _slot(self, owner: Any, name: str, label: str) -> None:
+    def _slot(self, owner: Any, name: str, label: str, space: Any = None) -> None:
         """An attribute that is in no dict."""
-        try:
-            value = object.__getattribute__(owner, name)
-        except AttributeError:
-            value = MISSING
+        space = space or Slots(owner)
+        self._aside += 1  # we read it, not the step
+        value = space.get(name, MISSING)
+        self._aside -= 1
         label = f"{label}.{name}"
         self.known.setdefault(id(owner), (owner, label))
-        self.entries[id(owner), name] = Entry(None, Slots(owner), name, value, value, label)
+        self.entries[id(owner), name] = Entry(None, space, name, value, value, label)
         self.reach(value, label)
 
     def _array(self, array: Any, label: str) -> None:
-        if not array.flags.writeable and array.base is None:
-            return
-        if array.nbytes > LARGEST:
+        if array.flags.writeable or array.base is not None:
+            self._bytes(array, label)
+
+    def _bytes(self, array: Any, label: str) -> None:
+        size = memoryview(array).nbytes
+        if size > LARGEST:
             raise RuntimeError(
-                f"compile: the step reads {label}, a NumPy array of {array.nbytes / 2**20:.1f} "
-                "MiB that may change between calls; pass it as a tensor, or make it read-only: "
+                f"compile: the step reads {label}, an array of {size / 2**20:.1f} MiB that may "
+                "change between calls; pass it as a tensor, or make it read-only: "
                 "x.setflags(write=False)"
             )
         self.arrays[id(array)] = (array, bytes_of(array), label)
@@ -233,43 +229,39 @@ class Reads:
             self._touch_in(space, name, label)
             return
         for kind in space.__mro__ if isinstance(space, type) else (space,):
-            if _users_module(kind.__module__ if isinstance(kind, type) else kind.__name__):
+            if users_module(kind.__module__ if isinstance(kind, type) else kind.__name__):
                 for each in tuple(vars(kind)):
                     if not (each.startswith("__") and each.endswith("__")):
                         self._touch_in(space, each, label)
 
     def _touch_in(self, space: Any, name: str, label: str) -> None:
-        """A name in a module, or in a class of the user's and what it inherits."""
+        """A name in a module, or in a class and what it inherits, as far as the one that has it."""
         kinds = space.__mro__ if isinstance(space, type) else (space,)
         for kind in kinds:
-            if isinstance(kind, type) and not _users_module(kind.__module__):
+            is_class = isinstance(kind, type)
+            if is_class and not followed(kind):
                 continue
-            if (id(kind), name) not in self.entries:
-                value = vars(kind).get(name, MISSING)
-                if value is MISSING and not isinstance(kind, type):
-                    continue
+            value = vars(kind).get(name, MISSING)
+            if (id(kind), name) not in self.entries and (is_class or value is not MISSING):
                 self.known.setdefault(id(kind), (kind, label))
                 self.entries[id(kind), name] = Entry(
-                    kind if isinstance(kind, type) else None,
-                    ClassSlots(kind) if isinstance(kind, type) else vars(kind),
-                    name, value, value, f"{label}.{name}",
-                )  # fmt: skip
+                    kind if is_class else None, vars(kind), name, value, value, f"{label}.{name}"
+                )
                 self.reach(value, f"{label}.{name}")
+            if value is not MISSING:
+                break
 
     # ---- what runs -----------------------------------------------------------------------------
 
-    def _runs(self, frame: Any, event: str, _: Any) -> None:
+    def _runs(self, frame: Any, event: str, what: Any) -> None:
         """A function begins: what its names mean now."""
         code = frame.f_code
-        importing = code.co_name in ("_find_and_load", "exec_module")
-        if importing and code.co_filename.startswith("<frozen importlib"):
-            self._importing += {"call": 1, "return": -1}.get(event, 0)
-        if event != "call" or self._importing:
-            return  # what a module does while it is imported is done once
-        if code in self._codes:
+        if what is print if event.startswith("c_") else is_aside(code) or code in self._asides:
+            self._aside += 1 if event.endswith("call") else -1
+        if event != "call" or self._aside or code in self._codes:
             return
         self._codes.add(code)
-        if not _users_file(code.co_filename):
+        if not users_file(code.co_filename):
             return
         of_globals, attributes = names(code)
         space = frame.f_globals
@@ -291,11 +283,12 @@ class Reads:
     def touch(self, owner: Any, name: str) -> None:
         """Before an attribute of something that was reached is read or written."""
         known = self.known.get(id(owner))
-        if known is None or (id(owner), name) in self.entries:
+        if known is None or self._aside or (id(owner), name) in self.entries:
             return
         label = f"{known[1]}.{name}" if known[1] else name
         space = _attributes(owner)
         if name == "__dict__":
+            self._spaces.append((owner, space, frozenset(space)))
             self.reach(space, known[1])
             return
         if name.startswith("__") and name.endswith("__"):
@@ -361,9 +354,17 @@ class Reads:
         for held, contents, _ in self.held.values():
             if not unchanged(held, contents):
                 _refill(held, contents)
+        for array, before, _ in self.arrays.values():
+            if isinstance(array, np.ndarray) and bytes_of(array) != before:
+                host = np.frombuffer(before[-array.nbytes :], array.dtype)
+                array[...] = host.reshape(array.shape)
 
     def guard(self) -> Guard:
         """What to compare at each call."""
+        for owner, space, before in self._spaces:  # bound to what its class says: as good as not
+            for name in space.keys() - before:
+                if same(space[name], of_class(type(owner), name)):
+                    del space[name]
         return Guard(
             self.entries.values(), self.held.values(), self.cells.values(), self.arrays.values(),
             self.tensors.values(), list(self.known.values()),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -296,7 +297,9 @@ class Recorder:
 
     def refuse(self, what: str) -> None:
         """The step reads a value, or makes an array from host data."""
-        line = checks.user_line()
+        line, through = str(checks.called_at()), checks.user_line()
+        if line != through:
+            line += f" (through {os.path.basename(through)})"
         if what == "read":
             raise RuntimeError(
                 f"compile: {line} reads a value inside the step (float(x), x.item(), x.numpy() or "
@@ -305,8 +308,8 @@ class Recorder:
             )
         raise RuntimeError(
             f"compile: {line} makes a tensor from host data inside the step, which a plan would "
-            "freeze; make it before the step and pass it as an argument, or draw it from a "
-            "tinygen Generator"
+            "freeze; make it before the step and pass it as an argument, or draw it from a tinygen "
+            "Generator; make optimizers and layers, and set learning rates, before the step, too"
         )
 
     # ---- the rehearsal -------------------------------------------------------------------------
@@ -358,6 +361,13 @@ class Recorder:
             if left is not None and leaf.changes:
                 leaf.after = self.value(left.data, "captured")
         self.recording.leaves = list(self._leaves.values())
+
+    def forget(self) -> None:
+        """Let go of all arrays but those that the calls name; nothing is recorded after that."""
+        self._alive.clear()
+        self._kept.clear()
+        self._starts.clear()
+        self._known.clear()
 
     def _result(self, result: Any) -> Any:
         if isinstance(result, Tensor):

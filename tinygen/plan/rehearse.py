@@ -24,6 +24,8 @@ from .reads import Reads
 from .record import Call, Recorder, Storage, Value
 from .tree import is_number, leaves, mapped
 
+Given = tuple[Callable[..., Any], Any, Any, list[Tensor], bool, Backend]  # see rehearse
+
 
 @dataclass
 class Rehearsal:
@@ -31,14 +33,16 @@ class Rehearsal:
 
     Attributes:
         recorder: the calls.
-        guard: what Python read.
+        reads: what Python read; guard: that, to be compared; change: how the step changed it.
         tensors: those that Python could reach.
         slots: a tensor of its own for each tensor argument.
         root: the numbers among the arguments; varying: which of them are state.
     """
 
     recorder: Recorder
+    reads: Reads
     guard: Guard
+    change: str | None
     tensors: list[Tensor]
     slots: list[Tensor]
     root: Root
@@ -55,15 +59,27 @@ def rehearse(
         RuntimeError: the step depends on something that a plan cannot follow; names it.
     """
     given = (step, args, kwargs, tensors, fusing, backend)
-    first, second = _once(*given, set()), None
+    first = _once(given, set())
+    try:
+        return _twice(first, given, varying)
+    except BaseException:
+        first.reads.undo()
+        raise
+
+
+def _twice(first: Rehearsal, given: Given, varying: set[int]) -> Rehearsal:
+    """The second rehearsal, if it shows the same as the first.
+
+    What the first changed in Python stays changed, as a call would leave it: a flag, a cache. The
+    second must find all as it leaves it, or every call would change something.
+    """
+    backend, tensors, second = first.recorder.backend, given[3], None
+    first.recorder.forget()  # two at once would take twice the memory
     if varying:  # with numbers as state, if that shows the same calls
         with contextlib.suppress(Exception):
-            second = _once(*given, varying)
-            _refuse_difference(first, second)
-            varying = set()
-    if second is None or varying:
-        second = _once(*given, set())
-        _refuse_difference(first, second)
+            second = _same(first, given, varying)
+    if second is None:
+        second = _same(first, given, set())
     before, made = ({s.number: s for s in _captured(r.recorder)} for r in (first, second))
     own = [s for n, s in made.items() if s.array is not before[n].array]
     for s in own:
@@ -75,10 +91,28 @@ def rehearse(
     return second
 
 
-def _once(
-    step: Callable[..., Any], args: Any, kwargs: Any, tensors: list[Tensor],
-    fusing: bool, backend: Backend, varying: set[int],
-) -> Rehearsal:  # fmt: skip
+def _same(first: Rehearsal, given: Given, varying: set[int]) -> Rehearsal:
+    """A second rehearsal that shows the same and changes nothing more."""
+    second = _once(given, varying)
+    change = second.change
+    try:
+        if change is None:
+            _refuse_difference(first, second)
+            return second
+    except RuntimeError:
+        if first.change is None:
+            raise
+    change = first.change or change
+    second.reads.undo()
+    raise RuntimeError(
+        f"compile: the step itself changes what it reads: {change}. A replay runs no Python, "
+        "so that would not happen again; return what it needs and do it outside the step, or "
+        "keep the number in a Buffer and change it with nn.module.assign"
+    )
+
+
+def _once(given: Given, varying: set[int]) -> Rehearsal:
+    step, args, kwargs, tensors, fusing, backend = given
     slots = [_slot(x) for x in tensors]
     slot_of = {id(x): slot for x, slot in zip(tensors, slots, strict=True)}
     numbers = [v for v in leaves((args, kwargs)) if is_number(v)]
@@ -91,29 +125,25 @@ def _once(
         return root.number(i) if i in varying else v
 
     args, kwargs = mapped((args, kwargs), fill)
-    given = list(leaves((args, kwargs)))
+    held = list(leaves((args, kwargs)))
     recorder, reads = Recorder(fusing, backend), Reads()
     root.made = recorder.number
     try:
-        for value in given:
+        for value in held:
             if not isinstance(value, (Tensor, Number)) or isinstance(value, (Parameter, Buffer)):
                 reads.reach(value, "an argument")
         with reads.watching(step):
             recorder.run(step, args, kwargs, slots)
         guard = reads.guard()
         change = guard.change()
-    finally:
+    except BaseException:
         reads.undo()
+        raise
     left = list(leaves((args, kwargs)))
-    if len(left) != len(given) or not all(map(operator.is_, left, given)):
+    if len(left) != len(held) or not all(map(operator.is_, left, held)):
         change = "a dict or list among the arguments holds something else"
-    if change is not None:
-        raise RuntimeError(
-            f"compile: the step itself changes what it reads: {change}. A replay runs no Python, "
-            "so that would not happen again; do it outside the step, or keep the number in a "
-            "Buffer and change it with nn.module.assign"
-        )
-    return Rehearsal(recorder, guard, list(reads.tensors.values()), slots, root, varying)
+    found = list(reads.tensors.values())
+    return Rehearsal(recorder, reads, guard, change, found, slots, root, varying)
 
 
 def _slot(x: Tensor) -> Tensor:

@@ -66,7 +66,11 @@ def members(value: Any) -> dict[Any, Any] | None:
         return None
     if isinstance(value, dict):
         return value
-    if isinstance(value, list) or kind is tuple or hasattr(kind, "_make"):
+    if (
+        isinstance(value, list)
+        or kind is tuple
+        or (isinstance(value, tuple) and hasattr(kind, "_make"))
+    ):
         return dict(enumerate(value))
     if isinstance(value, Tensor):
         return {n: getattr(value, n) for n in _slots(kind)} or None

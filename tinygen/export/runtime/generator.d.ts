@@ -11,7 +11,7 @@ export interface Picture {
 /** A whole number, 0 to 2^64 - 1; from 2^53 on as a bigint or as decimal digits. */
 export type Seed = number | bigint | string;
 
-/** A number, 0 and on, or a name (of `about.classes`); a text that is no name is read as a number. */
+/** A number, 0 and on, or a name (of `about.classes`); a text that is no name is a number, unless names are. */
 export type Label = number | string;
 
 export interface Options {

@@ -79,17 +79,19 @@ function generator(model, base64) {
     return both;
   }
 
-  // The number of a label. A text is the name of a class or, where none is called so, a number.
+  // The number of a label. A text is the name of a class or, where none is called by a number, its
+  // place from 0.
   function known(label) {
     let number = label;
     if (typeof label === "string") {
       number = model.classes.indexOf(label);
-      if (number < 0 && /^\d+$/.test(label)) number = Number(label);
+      if (number < 0 && model.counted && /^\d+$/.test(label)) number = Number(label);
     }
     if (!Number.isInteger(number) || number < 0 || number >= classes) {
       const names = model.classes.slice(0, 20).map((name) => JSON.stringify(name)).join(", ");
       throw new RangeError(`label is ${typeof label === "string" ? JSON.stringify(label) : label}; ` +
-        `expected a whole number, 0 to ${classes - 1}, or a name: ${names}` +
+        (model.counted ? `expected a whole number, 0 to ${classes - 1}, or a name: ${names}`
+          : `expected a name: ${names}`) +
         (classes > 20 ? ", ..." : ""));
     }
     return number;

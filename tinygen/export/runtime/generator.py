@@ -332,7 +332,7 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
 def known(label: int | str | None) -> int:
     """The number of a label, which is given as number or name, if this model knows it; 0 for None.
 
-    A text is the name of a class or, where none is called so, a number.
+    A text is the name of a class or, where none is called by a number, its place from 0.
     """
     classes: list[str] = MODEL["classes"]
     if label is None:
@@ -341,6 +341,9 @@ def known(label: int | str | None) -> int:
         raise ValueError("this model was trained without labels and cannot draw a chosen one")
     if isinstance(label, str) and label in classes:
         return classes.index(label)
+    if isinstance(label, str) and not MODEL["counted"]:
+        some = ", ".join(map(repr, classes[:20])) + (", ..." if len(classes) > 20 else "")
+        raise ValueError(f"label is {label!r}, expected the name of a class ({some})")
     number = isinstance(label, str) and label.isascii() and label.isdigit() and len(label) < 20
     try:
         return whole("label", int(label) if number else label, 0, len(classes))

@@ -1192,14 +1192,15 @@ int main(int argc, char **argv) {
 #if HAS_DECODER && HAS_LABELS
     if (chosen) {
         label = toy_label(chosen);
-        if (label == TOY_CLASSES && is_number(chosen, 0, TOY_CLASSES - 1, &given))
+        if (label == TOY_CLASSES && COUNTED && is_number(chosen, 0, TOY_CLASSES - 1, &given))
             label = (int)given;
         if (label == TOY_CLASSES) {
             fprintf(stderr, "toy: --label %s: ", chosen);
-            fprintf(stderr,
-                    "expected a whole number from 0 to %d, or the name of a class; --about lists "
-                    "them\n",
-                    TOY_CLASSES - 1);
+            if (COUNTED)
+                fprintf(stderr, "expected a whole number from 0 to %d, or ", TOY_CLASSES - 1);
+            else
+                fprintf(stderr, "expected ");
+            fprintf(stderr, "the name of a class; --about lists them\n");
             return 2;
         }
     }

@@ -1,0 +1,284 @@
+"""What runs beside a step is no part of it; what it sets once stays; what is hidden is followed."""
+
+from __future__ import annotations
+
+import array
+import collections
+import configparser
+import contextvars
+import ctypes
+import functools
+import gc
+import logging
+import os
+import signal
+import threading
+import tracemalloc
+import types
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from test_plan_depends import dense, draw, follows
+
+import tinygen as tg
+from tinygen import nn, optim
+from tinygen.backend import current
+from tinygen.plan.rehearse import _once
+from tinygen.random import Generator
+
+# ---- what runs beside a step, and what is set once -----------------------------------------------
+
+SEEN = {"calls": 0}
+COUNT = 0
+
+
+def _note(*_: Any) -> None:
+    global COUNT
+    COUNT += 1
+    SEEN["calls"] += 1
+
+
+class _Dying:
+    def __del__(self) -> None:
+        _note()
+
+
+class _Tee:
+    def write(self, text: str) -> int:
+        _note()
+        return len(text)
+
+    def flush(self) -> None:
+        _note()
+
+
+def _collects(x: Any) -> Any:
+    gc.collect()
+    return x * 2.0
+
+
+def _is_signalled(x: Any) -> Any:
+    signal.raise_signal(signal.SIGINT)
+    return x * 2.0
+
+
+def _buries(x: Any) -> Any:
+    _Dying()
+    return x * 2.0
+
+
+def _prints(x: Any) -> Any:
+    print("a step", file=_Tee())
+    return x * 2.0
+
+
+def _logs(x: Any) -> Any:
+    logging.getLogger("of this test").warning("a step")
+    return x * 2.0
+
+
+@pytest.mark.parametrize("step", [_collects, _is_signalled, _buries, _prints, _logs])
+def test_what_runs_beside_a_step_is_no_part_of_it(
+    step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gc, "callbacks", gc.callbacks)
+    before, handler = signal.getsignal(signal.SIGINT), logging.StreamHandler(_Tee())
+    logger = logging.getLogger("of this test")
+    gc.callbacks.append(_note)
+    logger.addHandler(handler)
+    signal.signal(signal.SIGINT, _note)
+    try:
+        compiled, count = tg.compile(step, fuse=False), COUNT
+        for seed in range(3):
+            x = draw(3, 4, seed=seed)
+            np.testing.assert_array_equal(compiled(x).numpy(), x.numpy() * 2)
+        assert count < COUNT
+        assert len(compiled.plans) == 1
+    finally:
+        signal.signal(signal.SIGINT, before)
+        logger.removeHandler(handler)
+        gc.callbacks.remove(_note)
+
+
+class _Table:
+    scale = 2.0
+
+    @functools.cached_property
+    def size(self) -> float:
+        return self.scale * 3.0
+
+
+def _sets_once(kind: str) -> Any:
+    table, cache, net = _Table(), {}, nn.Sequential(dense(4, 4), nn.Dropout(0.5))
+    switched = nn.Sequential(nn.Dropout(0.5, rng=Generator(3)), dense(4, 4))
+
+    def evaluated(x: Any) -> Any:
+        switched.eval()
+        y = switched(x)
+        switched.train()
+        return y
+
+    def memo(x: Any) -> Any:
+        if "k" not in cache:
+            cache["k"] = 3.0
+        return x * cache["k"]
+
+    def flagged(x: Any) -> Any:
+        table.ready = True
+        return x * table.scale
+
+    left = {
+        "property": lambda x: x * table.size, "memo": memo, "flag": flagged,
+        "mode": lambda x: net.eval()(x), "there and back": evaluated,
+    }  # fmt: skip
+    return left[kind], lambda: (vars(table), cache, net.training, switched.training)
+
+
+@pytest.mark.parametrize("kind", ["property", "memo", "flag", "mode", "there and back"])
+def test_what_is_set_once_is_set_as_a_call_sets_it(kind: str) -> None:
+    (eager, state), (function, compiled_state) = _sets_once(kind), _sets_once(kind)
+    compiled = tg.compile(function, fuse=False)
+    for seed in range(3):
+        x = draw(3, 4, seed=seed)
+        np.testing.assert_array_equal(compiled(x).numpy(), eager(x).numpy())
+        assert compiled_state() == state()
+
+
+def test_a_flag_that_decides_what_the_first_call_does_is_refused() -> None:
+    class Once(nn.Module):
+        started = False
+
+    net = Once()
+
+    def f(x: Any) -> Any:
+        y = x * (1.0 if net.started else 5.0)
+        net.started = True
+        return y
+
+    with pytest.raises(RuntimeError, match="started is True, and was False"):
+        tg.compile(f)(draw(3, 4))
+    assert not net.started
+
+
+def _shown(kind: str) -> Any:
+    numbers, parser = {"k": 1.0}, configparser.ConfigParser()
+    parser.read_string("[a]\nk = 1")
+    local, variable = threading.local(), contextvars.ContextVar("k", default=1.0)
+    local.k, owner, single = 1.0, _Table(), array.array("d", [1.0])
+    read, reference = memoryview(single), weakref.ref(owner)
+    user, raw = collections.UserDict(k=1.0), ctypes.c_double(1.0)
+    proxy, values, get = types.MappingProxyType(numbers), numbers.values(), numbers.get
+    chain = collections.ChainMap(numbers)
+
+    def change() -> None:
+        numbers["k"] = user["k"] = local.k = owner.scale = raw.value = single[0] = 5.0
+        parser["a"]["k"] = "5"
+        variable.set(5.0)
+        os.environ["TINYGEN_TEST_NUMBER"] = "5"
+
+    return change, {
+        "proxy": lambda x: x * proxy["k"], "values": lambda x: x * sum(values),
+        "method": lambda x: x * get("k"), "chain": lambda x: x * chain["k"],
+        "user dict": lambda x: x * user["k"], "local": lambda x: x * local.k,
+        "weak": lambda x: x * reference().scale, "array": lambda x: x * single[0],
+        "view": lambda x: x * read[0], "ctypes": lambda x: x * raw.value,
+        "context": lambda x: x * variable.get(), "parser": lambda x: x * float(parser["a"]["k"]),
+        "environment": lambda x: x * float(os.environ["TINYGEN_TEST_NUMBER"]),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["proxy", "values", "method", "chain", "user dict", "local", "weak", "array", "view", "ctypes",
+     "context", "parser", "environment"],
+)  # fmt: skip
+def test_numbers_behind_objects_of_the_standard_library(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYGEN_TEST_NUMBER", "1")
+    change, function = _shown(kind)
+    contextvars.copy_context().run(follows, function, change)
+
+
+def test_a_method_of_a_layer_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = nn.Sequential(dense(4, 4), nn.Tanh())
+    follows(
+        lambda x: net(x),
+        lambda: monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: x * 2.0),
+        lambda: monkeypatch.undo(),
+    )
+
+
+def test_the_order_of_keywords_counts_where_a_function_sees_it() -> None:
+    def gathers(**named: Any) -> Any:
+        return sum(x * (i + 1.0) for i, x in enumerate(named.values()))
+
+    x, y = draw(3, 4), draw(3, 4, seed=1)
+    compiled = tg.compile(gathers, fuse=False)
+    for named in ({"a": x, "b": y}, {"b": y, "a": x}, {"b": x, "a": y}, {"a": y, "b": x}):
+        np.testing.assert_array_equal(compiled(**named).numpy(), gathers(**named).numpy())
+    plain = tg.compile(lambda a, b: a + 2.0 * b)
+    plain(a=x, b=y), plain(b=y, a=x)
+    assert len(plain.plans) == 1
+
+
+def test_a_generator_is_an_argument() -> None:
+    compiled, gens = tg.compile(lambda x, rng: x + rng.normal((3, 4)), fuse=False), range(2)
+    mine, theirs = ([Generator(i) for i in gens] for _ in range(2))
+    for i in (0, 1, 0):
+        x = draw(3, 4)
+        wanted = x.numpy() + theirs[i].normal((3, 4)).numpy()
+        np.testing.assert_array_equal(compiled(x, mine[i]).numpy(), wanted)
+    assert [g.draws for g in mine] == [g.draws for g in theirs]
+
+
+def test_a_refused_step_leaves_everything_as_it_was() -> None:
+    numbers, growing, table = np.ones(3), [1.0], _Table()
+
+    def f(x: Any) -> Any:
+        numbers[0] += 1.0
+        growing.append(1.0)
+        table.scale = table.scale + 1.0
+        _Table.scale = _Table.scale + 1.0
+        return x * float(numbers[0])
+
+    with pytest.raises(RuntimeError, match="itself changes what it reads"):
+        tg.compile(f)(draw(3, 4))
+    assert (numbers.tolist(), growing, vars(table), _Table.scale) == ([1.0] * 3, [1.0], {}, 2.0)
+
+
+def test_a_refusal_names_the_line_of_the_user_and_the_cure() -> None:
+    net = dense(4, 4)
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+
+    def sets_the_rate(x: Any) -> Any:
+        optimizer.lr = 0.5
+        return x
+
+    def makes_one(x: Any) -> Any:
+        optim.SGD(net.parameters(), lr=0.1)
+        return x
+
+    here = os.path.basename(__file__)
+    for step in (sets_the_rate, makes_one):
+        match = rf"{here}:\d+ \(through optim.py:\d+\) .*optimizers and layers, and set learning"
+        with pytest.raises(RuntimeError, match=match):
+            tg.compile(step)(draw(3, 4))
+
+
+def test_recording_twice_needs_the_memory_of_one() -> None:
+    def f(x: Any) -> Any:
+        for _ in range(30):
+            x = x * 1.01
+        return x.sum()
+
+    x, peaks = tg.ones((256, 1024)), []
+    for function in (lambda x: _once((f, (x,), {}, [x], False, current()), set()),
+                     tg.compile(f, fuse=False)):  # fmt: skip
+        tracemalloc.start()
+        function(x)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]

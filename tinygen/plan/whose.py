@@ -1,0 +1,83 @@
+"""Whose code is it, and is it part of a step? What reads.py follows, and what it leaves aside."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import os
+import signal
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+_STDLIB = os.path.dirname(os.__file__) + os.sep
+_PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cupy_backends")
+_ENGINE = str(Path(__file__).parents[1]) + os.sep
+_CORE = (
+    "tensor", "graph", "primitive", "fused", "protocols", "backend", "random", "checks", "plan",
+    "ops", "testing",
+)  # fmt: skip
+
+
+@functools.cache
+def users_file(path: str) -> bool:
+    """Whether code in a file is the user's: not Python's, NumPy's, the engine's or generated."""
+    kernels = os.path.dirname(getattr(sys.modules.get("tinygen_kernels"), "__file__", "")) + os.sep
+    if path.startswith(("<frozen", "<fused_", _ENGINE, kernels)):
+        return False
+    for packages in _PACKAGES:
+        if packages in path:
+            return path.rpartition(packages)[2].partition(os.sep)[0] not in _OURS
+    return not path.startswith(_STDLIB)
+
+
+@functools.cache
+def users_module(name: str) -> bool:
+    root = name.partition(".")[0]
+    if root in _OURS or root == "builtins":
+        return False
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return root not in sys.stdlib_module_names if file is None else users_file(file)
+
+
+@functools.cache
+def followed(kind: type) -> bool:
+    """Whether attributes of instances of a class are watched."""
+    module = kind.__module__ or ""
+    if module.startswith("tinygen."):
+        return module.split(".")[1] not in _CORE
+    return users_module(module)
+
+
+@functools.cache
+def is_aside(code: types.CodeType) -> bool:
+    """Whether what a function does is no part of a step: it imports, or it buries an object."""
+    imports = code.co_name in ("_find_and_load", "exec_module")
+    return code.co_name == "__del__" or (
+        imports and code.co_filename.startswith("<frozen importlib")
+    )
+
+
+def run_at_any_time() -> set[Any]:
+    """The code of what runs between any two lines: the collector's callbacks, signal handlers.
+
+    Messages of the logging module are of that kind, too: they have no part in the numbers.
+    """
+    called: list[Any] = [*gc.callbacks, *map(signal.getsignal, signal.valid_signals())]
+    if "logging" in sys.modules:
+        called.append(sys.modules["logging"].Logger._log)
+    plain = [f.func if isinstance(f, functools.partial) else f for f in called]
+    return {
+        getattr(f if hasattr(f, "__code__") else type(f).__call__, "__code__", None)
+        for f in plain if callable(f)
+    }  # fmt: skip
+
+
+def has_bytes(value: Any) -> bool:
+    """Whether its memory can be compared: a bytearray, an array.array, a number of ctypes."""
+    try:
+        return memoryview(value).nbytes >= 0
+    except (TypeError, ValueError, BufferError):
+        return False
