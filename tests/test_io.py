@@ -129,7 +129,7 @@ CORRUPT = {
     "empty": (b"", "0 bytes"),
     "header longer than the file": (b"\xff" * 16, "header should take"),
     "not JSON": (file(b"hello"), "not JSON"),
-    "deep JSON": (file(b"[" * 100_000), "not JSON"),
+    "deep JSON": (file(b"[" * 100_000), "in each other"),
     "not an object": (file([1]), "is a list"),
     "repeated name": (file(b'{"a": 1, "a": 2}'), "repeated"),
     "not an entry": (file({"a": 3}), "lacks dtype"),
@@ -252,7 +252,7 @@ def test_a_check_comes_before_the_arrays(tmp_path):
 
 
 JSONS = {
-    "deep": (b"[" * 100_000 + b"]" * 100_000, "is not JSON|in each other"),
+    "deep": (b"[" * 100_000 + b"]" * 100_000, "in each other"),
     "deeper than is any use": (b"[" * 65 + b"]" * 65, "more than 64 lists or objects"),
     "deep in an object": (b'{"a": ' * 70 + b"1" + b"}" * 70, "more than 64"),
     "cut": (b'{"a": 1', "is not JSON"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import operator
 import sys
 import threading
 import types
@@ -23,6 +24,7 @@ from tinygen.random import Generator
 
 F = "float32"
 FACTOR = 2.0
+CHANGING: Any = None
 GENERATOR, ITERATOR = np.random.default_rng(0), iter(range(99))
 
 
@@ -444,6 +446,63 @@ def test_globals_by_other_ways(read: Any) -> None:
         follows(lambda x: x * read(), lambda: globals().update(FACTOR=7.0))
     finally:
         FACTOR = before
+
+
+def imports(x: Any) -> Any:
+    import this_test_changes
+
+    return x * this_test_changes.factor
+
+
+def imports_a_name(x: Any) -> Any:
+    from this_test_changes import factor
+
+    return x * factor
+
+
+def imports_deep(x: Any) -> Any:
+    import this_test_changes.inner
+
+    return x * this_test_changes.inner.factor
+
+
+def imports_deep_as(x: Any) -> Any:
+    import this_test_changes.inner as found
+
+    return x * found.factor
+
+
+NAMES = ["factor"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        imports, imports_a_name, imports_deep, imports_deep_as,
+        lambda x: x * getattr(sys.modules["this_test_changes"], NAMES[0], 1.0),
+        lambda x: x * getattr(CHANGING, NAMES[0]),
+        lambda x: x * vars(CHANGING)[NAMES[0]],
+        lambda x: x * CHANGING.__dict__[NAMES[0]],
+        lambda x: x * getattr(CHANGING.Kind, NAMES[0]),
+        lambda x: x * operator.attrgetter("Kind." + NAMES[0])(CHANGING),
+    ],
+)  # fmt: skip
+def test_modules_imported_in_the_step_and_names_that_are_computed(
+    function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = types.ModuleType("this_test_changes")
+    inner = types.ModuleType("this_test_changes.inner")
+    module.inner, module.__path__ = inner, []  # type: ignore[attr-defined]
+    module.Kind = type("Kind", (), {"factor": 2.0})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "this_test_changes", module)
+    monkeypatch.setitem(sys.modules, "this_test_changes.inner", inner)
+    monkeypatch.setattr(sys.modules[__name__], "CHANGING", module, raising=False)
+
+    def change(value: float) -> Any:
+        return lambda: [setattr(o, "factor", value) for o in (module, inner, module.Kind)]
+
+    change(1.0)()
+    follows(function, change(5.0), change(7.0))
 
 
 def test_globals_closures_and_what_hangs_on_them() -> None:

@@ -217,18 +217,24 @@ def parse_json(text: bytes | str, what: str = "it") -> Any:
     """What a JSON text says; a ValueError if it is none, or nested more than JSON_DEPTH deep."""
     try:
         value = json.loads(text, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _FormatError(f"{what} is not JSON ({error})") from None
+    except RecursionError:
+        raise _FormatError(_too_deep(what)) from None
     level, depth = [value], 0
     while level:
         depth += 1
         if depth > JSON_DEPTH:
-            raise _FormatError(f"{what} has more than {JSON_DEPTH} lists or objects in each other")
+            raise _FormatError(_too_deep(what))
         inner: list[Any] = []
         for v in level:
             inner += v.values() if isinstance(v, dict) else v if isinstance(v, list) else ()
         level = [v for v in inner if isinstance(v, (dict, list))]
     return value
+
+
+def _too_deep(what: str) -> str:
+    return f"{what} has more than {JSON_DEPTH} lists or objects in each other"
 
 
 class _FormatError(ValueError):

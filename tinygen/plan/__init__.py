@@ -4,10 +4,10 @@
     losses = step(images)            # the first call records; every call replays
     print(step.plan)
 
-Read record.py (what a rehearsal shows), reads.py, whose.py, guard.py and rehearse.py (what a plan
-depends on), tree.py and numbers.py (arguments and results), passes.py, fuse.py and products.py
-(what is made of it), updates.py (what devices add), arena.py and replay.py (how it runs), table.py
-(how it prints).
+Read record.py (what a rehearsal shows), reads.py, whose.py, named.py, guard.py and rehearse.py
+(what a plan depends on), tree.py and numbers.py (arguments and results), passes.py, fuse.py and
+products.py (what is made of it), updates.py (what devices add), arena.py and replay.py (how it
+runs), table.py (how it prints).
 """
 
 from __future__ import annotations

@@ -49,12 +49,12 @@ from .guard import (
     same,
     unchanged,
 )
+from .named import ANY, imported, names
 from .tree import exact
 from .whose import (
     followed,
     has_bytes,
     is_aside,
-    names,
     run_at_any_time,
     users_file,
     users_module,
@@ -221,7 +221,18 @@ class Reads:
     def _namespace(self, space: Any, label: str) -> None:
         self._namespaces.append((space, label))
         for name in self._attributes:
+            self._touch_any(space, name, label)
+
+    def _touch_any(self, space: Any, name: str, label: str) -> None:
+        """A name in a module or class; all that have no underscores where any may be meant."""
+        if name != ANY:
             self._touch_in(space, name, label)
+            return
+        for kind in space.__mro__ if isinstance(space, type) else (space,):
+            if users_module(kind.__module__ if isinstance(kind, type) else kind.__name__):
+                for each in tuple(vars(kind)):
+                    if not (each.startswith("__") and each.endswith("__")):
+                        self._touch_in(space, each, label)
 
     def _touch_in(self, space: Any, name: str, label: str) -> None:
         """A name in a module, or in a class and what it inherits, as far as the one that has it."""
@@ -261,11 +272,13 @@ class Reads:
             self.known.setdefault(id(space), (space, ""))
             self.entries[id(space), name] = Entry(None, space, name, value, value, name)
             self.reach(value, name)
+        for label, module in imported(code, space):
+            self.reach(module, label)
         new = attributes - self._attributes
         self._attributes |= new
         for other, label in tuple(self._namespaces):
             for name in new:
-                self._touch_in(other, name, label)
+                self._touch_any(other, name, label)
 
     def touch(self, owner: Any, name: str) -> None:
         """Before an attribute of something that was reached is read or written."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import functools
 import gc
 import os
@@ -50,21 +49,6 @@ def followed(kind: type) -> bool:
     if module.startswith("tinygen."):
         return module.split(".")[1] not in _CORE
     return users_module(module)
-
-
-@functools.cache
-def names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The globals and the attributes that a function names."""
-    of_globals, attributes = set(), set()
-    for step in dis.get_instructions(code):
-        name = step.opname
-        if name.endswith(("_GLOBAL", "_NAME")):
-            of_globals.add(step.argval)
-        elif name.endswith(("_ATTR", "_METHOD")):
-            attributes.add(step.argval)
-    if "globals" in of_globals:  # globals()["name"]
-        of_globals.update(c for c in code.co_consts if isinstance(c, str))
-    return frozenset(of_globals), frozenset(attributes)
 
 
 @functools.cache

@@ -532,8 +532,8 @@ def _run(training: Training, folder: RunFolder | None, stop: Interrupt, show: Si
         if folder is not None and not _draw(training, folder) and not told:
             told = True
             show.say(
-                "  losses.png is not drawn without matplotlib: `pip install matplotlib`, and the "
-                "next epoch draws it"
+                "  losses.png is not drawn without matplotlib: `pip install matplotlib`, and each "
+                "epoch after that draws it"
             )
         good = _save(training, folder, best=best)
         saved = time.perf_counter()
