@@ -105,6 +105,25 @@ def test_no_file_is_lost(tinygen, run, tmp_path):
     assert (tmp_path / "vae.h").read_text() == "#define MINE\n"
 
 
+@pytest.mark.parametrize("form", export.FORMS)
+def test_a_file_of_ones_own_that_has_the_name_of_the_run_is_kept(tinygen, run, tmp_path, form):
+    shutil.copytree(run("vae"), tmp_path / "mine")
+    path = tmp_path / f"mine{export.FORMS[form][1]}"
+    own = b'"""My VAE, with tinygen."""\n' if form == "python" else b"/* my own */\n"
+    path.write_bytes(own)
+    code, _, err = tinygen("export", "mine", "--to", form)
+    assert code == 2
+    assert f"{path.name} is there already, and no earlier export wrote it" in err
+    assert path.read_bytes() == own
+    path.write_bytes(b"")
+    for _ in range(2):  # an earlier export is written anew
+        assert tinygen("export", "mine", "--to", form)[0] == 0
+    assert path.read_bytes()[:100] != own
+    if form == "python":
+        path.write_bytes(own)
+        assert tinygen("export", "mine", "--to", form, "--out", path.name)[0] == 0
+
+
 def test_what_it_says_to_do_next_can_be_done(tinygen, run, tmp_path):
     _, out, _ = tinygen("export", run("vae"), "--to", "safetensors", "--out", "a.safetensors")
     assert "next  a.md says how to load it" in out
@@ -156,7 +175,7 @@ def test_a_run_without_weights(tinygen, run, tmp_path):
     (tmp_path / "cut" / "model.safetensors").unlink()
     code, _, err = tinygen("export", "cut", "--to", "python")
     assert code == 2
-    assert "has no model.safetensors yet" in err
+    assert "has no model.safetensors: it was deleted; write it with" in err
 
 
 # ---- verify --------------------------------------------------------------------------------------
