@@ -7,7 +7,8 @@ import webbrowser
 import numpy as np
 import pytest
 
-from tinygen import export, train
+import tinygen as tg
+from tinygen import export, models, train
 from tinygen.data.strokes import strokes
 from tinygen.export import verify
 
@@ -105,6 +106,25 @@ def test_no_file_is_lost(tinygen, run, tmp_path):
     assert (tmp_path / "vae.h").read_text() == "#define MINE\n"
 
 
+@pytest.mark.parametrize("form", export.FORMS)
+def test_a_file_of_ones_own_that_has_the_name_of_the_run_is_kept(tinygen, run, tmp_path, form):
+    shutil.copytree(run("vae"), tmp_path / "mine")
+    path = tmp_path / f"mine{export.FORMS[form][1]}"
+    own = b'"""My VAE, with tinygen."""\n' if form == "python" else b"/* my own */\n"
+    path.write_bytes(own)
+    code, _, err = tinygen("export", "mine", "--to", form)
+    assert code == 2
+    assert f"{path.name} is there already, and no earlier export wrote it" in err
+    assert path.read_bytes() == own
+    path.write_bytes(b"")
+    for _ in range(2):  # an earlier export is written anew
+        assert tinygen("export", "mine", "--to", form)[0] == 0
+    assert path.read_bytes()[:100] != own
+    if form == "python":
+        path.write_bytes(own)
+        assert tinygen("export", "mine", "--to", form, "--out", path.name)[0] == 0
+
+
 def test_what_it_says_to_do_next_can_be_done(tinygen, run, tmp_path):
     _, out, _ = tinygen("export", run("vae"), "--to", "safetensors", "--out", "a.safetensors")
     assert "next  a.md says how to load it" in out
@@ -156,10 +176,21 @@ def test_a_run_without_weights(tinygen, run, tmp_path):
     (tmp_path / "cut" / "model.safetensors").unlink()
     code, _, err = tinygen("export", "cut", "--to", "python")
     assert code == 2
-    assert "has no model.safetensors yet" in err
+    assert "has no model.safetensors: it was deleted; write it with" in err
 
 
 # ---- verify --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [models.VAE, models.GAN, models.DCGAN])
+def test_networks_of_every_size_can_be_compiled(build):
+    made = export.prepare(build((28, 28, 1), rng=tg.random.Generator(0)).eval(), "large", "0")
+    x = tg.random.Generator(1).normal((2, made.decoder.input[0]))
+    assert max(layer.weight.nbytes for layer in made.decoder.layers) > 2**20
+    plain = made.decoder.trace(x)[-1].numpy()
+    np.testing.assert_allclose(tg.compile(made.decoder.trace)(x)[-1].numpy(), plain, atol=1e-5)
+    with pytest.raises(ValueError, match="read-only"):
+        made.decoder.layers[0].weight[...] = 0
 
 
 def verify_rows(tinygen, path, *words):

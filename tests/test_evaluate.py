@@ -226,7 +226,7 @@ def test_evaluate_command(tinygen, judge, tmp_path):
     (tmp_path / "run" / "model.safetensors").unlink()
     code, _, err = tinygen("evaluate", "run", "--classifier", judge)
     assert code == 2
-    assert "no model.safetensors yet" in err
+    assert "no model.safetensors: it was deleted; write it with" in err
 
 
 def test_figures_are_kept_for_each_set_of_weights(tinygen, judge, tmp_path):

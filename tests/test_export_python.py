@@ -200,7 +200,10 @@ def test_command_line(digits: Path) -> None:
     (("--label", -1), "label is '-1', expected the name or number of a class (0: 'cat', 1: 'dog'"),
     (("--label", ""), "label is '', expected the name or number of a class (0: 'cat', 1: 'dog'"),
     (("--columns", 0), "columns is 0, expected 1 to"),
-    (("--out", "missing/grid.png"), "cannot write the file, nothing was changed"),
+    (("--out", "missing/grid.png"),
+     "cannot write the file, nothing was changed: [Errno 2] No such file or directory: "
+     "'missing/grid.png'\n"),
+    (("--out", "."), "directory: '.'\n"),
 ])  # fmt: skip
 def test_bad_input(digits: Path, words: tuple[object, ...], says: str) -> None:
     done = run(digits, *words)
@@ -208,6 +211,31 @@ def test_bad_input(digits: Path, words: tuple[object, ...], says: str) -> None:
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not (digits.parent / "samples.png").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="has no /dev/full")
+@pytest.mark.parametrize("words", ["--about", "--self-test", "--help", "--n 2 --out über.png"])
+@pytest.mark.parametrize("how", ["> /dev/full", "| head -0", ">&-"])
+def test_a_console_that_is_full_or_gone(digits: Path, words: str, how: str) -> None:
+    command = f"{sys.executable} -I -S -W error {digits.name} {words} {how}"
+    done = subprocess.run(
+        command, shell=True, cwd=digits.parent, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stderr == "" or (words, how) == ("--help", ">&-")  # Python's own way out
+    assert done.returncode == 0
+    if "über" in words:
+        (digits.parent / "über.png").unlink()
+
+
+def test_a_console_without_the_letters_of_a_name(digits: Path) -> None:
+    command = [sys.executable, digits.name, "--n", "1", "--out", "über.png"]
+    done = subprocess.run(
+        command, cwd=digits.parent, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "1 images in \\xfcber.png\n"
+    (digits.parent / "über.png").unlink()
 
 
 @pytest.mark.parametrize("wrong", [1.5, "1", None])

@@ -54,6 +54,26 @@ def test_bce_takes_integers_booleans_and_numbers() -> None:
         losses.bce_with_logits(logits, 2)
 
 
+@pytest.mark.parametrize(("targets", "cure"), [
+    ([[-1.0, 1.0]], "for targets of -1 and 1 write (targets + 1) / 2"),
+    (np.array([[0, 255]], np.uint8), "of pixels divide 0..255 by 255"),
+    (np.array([[2, 1]]), "for numbers of classes take losses.cross_entropy"),
+    (np.array([[-1, 0]], np.int8), "for targets of -1 and 1"),
+])  # fmt: skip
+def test_bce_refuses_what_is_no_probability(targets: Any, cure: str) -> None:
+    for compiled in (False, True):
+        loss = tg.compile(losses.bce_with_logits) if compiled else losses.bce_with_logits
+        with pytest.raises(ValueError, match=r"has values from .* expected from 0 to 1") as told:
+            loss(tg.zeros((1, 2)), tg.tensor(targets))
+        assert cure in str(told.value)
+
+
+def test_bce_takes_what_is_a_hair_outside() -> None:
+    for targets in ([-0.01, 1.02], [np.nextafter(np.float32(1), 2), 0.0], [True, False], [1, 0]):
+        assert math.isfinite(losses.bce_with_logits(tg.zeros((2,)), tg.tensor(targets)))
+    assert losses.bce_with_logits(tg.zeros((0,)), tg.zeros((0,)), reduction="sum").item() == 0
+
+
 def test_bce_at_zero_has_the_whole_slope() -> None:
     x = tg.tensor([0.0], requires_grad=True)
     (slope,) = tg.grad(losses.bce_with_logits(x, 1), [x])
@@ -440,7 +460,7 @@ def test_penalty_errors() -> None:
 BATCH = (4, 3)
 CASES: dict[str, tuple[Any, int]] = {
     "bce": (lambda x: losses.bce_with_logits(x, np.eye(4, 3)), 1),
-    "bce_targets": (losses.bce_with_logits, 2),
+    "bce_targets": (lambda x, y: losses.bce_with_logits(x, tg.sigmoid(y)), 2),
     "mse": (losses.mse, 2),
     "l1": (losses.l1, 2),
     "cross_entropy": (lambda x: losses.cross_entropy(x, np.array([0, 2, 1, 1])), 1),

@@ -299,6 +299,47 @@ def test_a_folder_that_stopped_before_its_configuration(left, strokes, tmp_path)
     assert same(fit(strokes, out), fit(strokes))
 
 
+@pytest.mark.parametrize(
+    "left", [["model.safetensors"], ["checkpoints"], ["model.safetensors", "."]]
+)
+def test_a_run_without_its_configuration_says_what_is_gone(left, strokes, tmp_path):
+    out = tmp_path / "run"
+    fit(strokes, out, epochs=1)
+    (out / "config.json").unlink()
+    for name in ("model.safetensors", "checkpoints"):
+        if name not in left and "." not in left:
+            path = out / name
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    for use in (train.open_run, lambda path: fit(strokes, path, resume=True)):
+        with pytest.raises(ValueError, match=r"its config\.json is gone; put a copy"):
+            use(out)
+
+
+def test_a_model_file_that_was_deleted_is_written_by_the_command_that_is_named(tinygen, tmp_path):
+    assert tinygen("train", "vae", *FAST, "--out", "run")[0] == 0
+    model = tmp_path / "run" / "model.safetensors"
+    weights = model.read_bytes()
+    model.unlink()
+    code, _, err = tinygen("sample", "run")
+    assert code == 2
+    assert "run has no model.safetensors: it was deleted; write it with `" in err
+    words = err.split("`")[1].split()
+    assert tinygen(*words[words.index("train") :])[0] == 0
+    assert model.read_bytes() == weights
+    model.unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert "its training stopped before the first checkpoint" in tinygen("info", "run")[2]
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_stops_nothing(strokes, tmp_path):
+    out = tmp_path / "run"
+    fit(strokes, out, epochs=2)
+    oldest = min((out / "checkpoints").glob("step-*"))
+    oldest.unlink()
+    oldest.mkdir()
+    assert same(fit(strokes, out, resume=True), fit(strokes))
+
+
 @pytest.mark.quick
 @pytest.mark.parametrize("name", ["mine.txt", "history/mine.png", "other/", ".hidden"])
 def test_a_folder_with_something_else_is_refused(name, strokes, tmp_path):

@@ -122,6 +122,11 @@ def export_command(
         raise ValueError(
             f"{path} has the weights of a run, which would be lost; name another file with --out"
         )
+    if out is None and not export.replaceable(to, path):
+        raise ValueError(
+            f"{path} is there already, and no earlier export wrote it; name another file with "
+            f"--out, or write --out {shlex.quote(str(path))} to replace it"
+        )
     options: dict[str, Any] = {"lower_conv_transpose": True} if lower_conv_transpose else {}
     if to == "safetensors":
         options = {"file": path.name}

@@ -72,6 +72,18 @@ def _per_sample(who: str, terms: Tensor) -> Tensor:
 _SLACK = 0.05  # by which values may leave [0, 1], as those of images made smaller do
 
 
+def _in_unit_range(who: str, name: str, x: Tensor, why: str, below: str, above: str) -> None:
+    """ValueError for values outside [0, 1]: why they must not be, and the cure for either side."""
+    if not x.size or x.backend.name != "numpy":
+        return
+    low, high = x.data.min(), x.data.max()
+    if low < -_SLACK or high > 1 + _SLACK:
+        raise ValueError(
+            f"{who}: {name} {x.shape} has values from {low:g} to {high:g}; expected from 0 to 1, "
+            f"{why}: {below if low < -_SLACK else above}"
+        )
+
+
 # ---- plain losses --------------------------------------------------------------------------------
 
 
@@ -93,7 +105,7 @@ def bce_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Tenso
         reduction: "mean", "sum" or "none".
 
     Raises:
-        ValueError: shapes differ, a number outside [0, 1], an unknown reduction.
+        ValueError: shapes differ, targets outside [0, 1], an unknown reduction.
         TypeError: logits that are not floats, or floats of two dtypes.
     """
     who = "bce_with_logits"
@@ -102,7 +114,13 @@ def bce_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Tenso
         if not 0 <= target <= 1:
             raise ValueError(f"{who}: the target is {target!r}; expected 0 <= target <= 1")
         targets = full_like(_floats(who, "logits", logits), target)
-    return _reduced(who, bce_logits_terms(*_same(who, logits=logits, targets=targets)), reduction)
+    logits, targets = _same(who, logits=logits, targets=targets)
+    _in_unit_range(
+        who, "targets", targets, "as each is a probability",
+        "for targets of -1 and 1 write (targets + 1) / 2",
+        "for numbers of classes take losses.cross_entropy; of pixels divide 0..255 by 255",
+    )  # fmt: skip
+    return _reduced(who, bce_logits_terms(logits, targets), reduction)
 
 
 @spelled
@@ -221,16 +239,11 @@ def bernoulli_nll(logits: Any, x: Any) -> Tensor:
 
 def _bernoulli(who: str, logits: Any, x: Any, _: Any = None) -> Tensor:
     logits, x = _same(who, logits=logits, x=x)
-    if x.size and x.backend.name == "numpy":
-        low, high = x.data.min(), x.data.max()
-        if low < -_SLACK or high > 1 + _SLACK:
-            cure = "divide 0..255 by 255"
-            if low < -_SLACK:
-                cure = "for images from -1 to 1 write (x + 1) / 2, or take a Gaussian likelihood"
-            raise ValueError(
-                f"{who}: x {x.shape} has values from {low:g} to {high:g}; expected from 0 to 1, as "
-                f"the likelihood is that of a share of white: {cure}"
-            )
+    _in_unit_range(
+        who, "x", x, "as the likelihood is that of a share of white",
+        "for images from -1 to 1 write (x + 1) / 2, or take a Gaussian likelihood",
+        "divide 0..255 by 255",
+    )  # fmt: skip
     return _per_sample(who, bce_logits_terms(logits, x))
 
 

@@ -48,6 +48,19 @@ def render(form: str, made: Artefact, **options: Any) -> dict[str, bytes]:
     return files
 
 
+def replaceable(form: str, path: Path) -> bool:
+    """Whether nothing of a person's own is lost where `form` is written to `path`.
+
+    Nothing is there, or an empty file, or what an earlier export wrote.
+    """
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        head = file.read(4096)
+    mark = b"A trained image generator in one file" if form == "python" else b"tinygen"
+    return not head or mark in head
+
+
 def write(form: str, made: Artefact, out: Path, **options: Any) -> list[Path]:
     """Write a form's file to `out`, and others that it has beside it; each whole or not at all.
 

@@ -72,6 +72,15 @@ class Layer:
     activation: str = ""
     slope: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Weights are constants: a compiled `trace` may rely on them, however large they are."""
+        for name in ("weight", "bias"):
+            array = getattr(self, name)
+            if array.flags.writeable or array.base is not None:
+                array = array.copy()
+                array.setflags(write=False)
+                object.__setattr__(self, name, array)
+
     def __str__(self) -> str:
         words = f"{self.kind} {_sizes(self.input)} -> {_sizes(self.output)}"
         if self.kind != "dense":

@@ -117,6 +117,11 @@ class RunFolder:
             return files.config(read_json(self.config, files.NO_CONFIG), self.config)
         except (FileNotFoundError, NotADirectoryError):
             begun = self.path.is_dir() and self._unused() and any(self.path.iterdir())
+            if self.model.exists() or any(self.checkpoints.glob("step-*.safetensors")):
+                raise ValueError(
+                    f"{self.path} has the weights of a run, but its config.json is gone; "
+                    f"{files.NO_CONFIG}"
+                ) from None
             raise ValueError(
                 f"{self.path} is not the folder of a run: it has no config.json; "
                 + ("its training stopped before it began, so begin again without --resume"
@@ -219,7 +224,8 @@ class RunFolder:
             save(self.checkpoints / "best.safetensors", saved, saved.metadata)
         save(path, saved, saved.metadata)
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[:-KEEP]:
-            old.unlink()
+            with contextlib.suppress(OSError):  # what cannot be deleted is no reason to stop
+                old.unlink()
 
     def _keep_log(self) -> None:
         """Have the disk keep the log: a checkpoint says how long it is."""

@@ -622,7 +622,8 @@ def _draw(training: Training, folder: RunFolder) -> bool:
 
 def _how_to_go_on(training: Training, folder: RunFolder | None) -> str:
     position = training.state.position
-    where = f"stopped after {position.step} steps (epoch {position.epoch + 1})"
+    steps = f"{position.step} step{'s' * (position.step != 1)}"
+    where = f"stopped after {steps} (epoch {position.epoch + 1})"
     if folder is None:
         return f"{where}; nothing was saved because no folder was given (out=...)"
     return f"{where}; saved in {folder.path}. {_go_on(training, folder)}"

@@ -17,11 +17,12 @@ from ..data.source import NAMES
 from ..images import Picture, grid
 from ..models import VAE, Model
 from ..models.prior import codes_of_seed
+from ..program import resume_command
 from ..random import Generator
 from . import pictures
 from .checkpoint import stored_model, weights_of
 from .files import read
-from .folder import RunFolder
+from .folder import RunFolder, place_of
 
 Label = int | str  # a class by its number or its name
 
@@ -280,10 +281,10 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     folder = RunFolder(path)
     config = folder.read_config()
     if not folder.model.exists():
-        raise ValueError(
-            f"{folder.path} has no model.safetensors yet: its training stopped before the first "
-            "checkpoint; go on with `tinygen train ... --resume`"
-        )
+        found = any(folder.checkpoints.glob("step-*.safetensors"))
+        why = "it was deleted" if found else "its training stopped before the first checkpoint"
+        again = resume_command(config["model"]["name"], folder.path, *place_of(config))
+        raise ValueError(f"{folder.path} has no model.safetensors: {why}; write it with `{again}`")
     saved = read(folder.model, "model")
     epoch = saved.metadata["epoch"]
     model = stored_model(folder.model, saved, Generator(config["training"]["seed"]))

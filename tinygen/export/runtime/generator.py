@@ -449,16 +449,18 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def save(path: str, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    path = os.path.realpath(path)
-    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
+    """Write a file whole or not at all; an OSError names `path` as it was given."""
+    target = os.path.realpath(path)
+    temporary = f"{target}.{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.write(data)
-        os.replace(temporary, path)
-    except BaseException:
+        os.replace(temporary, target)
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, path) from None
         raise
 
 
@@ -493,6 +495,16 @@ def self_test() -> list[str]:
 # ---- the command line ----------------------------------------------------------------------------
 
 
+def tell(text: str, end: str = "\n") -> None:
+    """Print it, in letters that the console has; one that is full or gone stops nothing."""
+    try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        print(text, end=end, flush=True)
+    except (OSError, ValueError):
+        sys.stdout = None  # else Python complains when it ends
+
+
 def main() -> int:
     """Run the command line; the exit code is 0, 1 for a damaged file, 2 for wrong input."""
     parser = argparse.ArgumentParser(description="Draw images with a trained model.")
@@ -506,14 +518,14 @@ def main() -> int:
     parser.add_argument("--self-test", action="store_true", help="does it draw what it should?")
     args = parser.parse_args()
     if args.about:
-        print(json.dumps(ABOUT, indent=1))
+        tell(json.dumps(ABOUT, indent=1))
         return 0
     if args.self_test:
         faults = self_test()
         for fault in faults:
             print(f"self-test FAILED: {fault}", file=sys.stderr)
         if not faults:
-            print("self-test passed")
+            tell("self-test passed")
         return 1 if faults else 0
     out = args.out if args.out or args.raw else "samples.png"
     columns = args.columns
@@ -534,7 +546,7 @@ def main() -> int:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"cannot write the file, nothing was changed: {error}")
-    print(f"{args.n} images in {' and '.join(filter(None, (out, args.raw)))}")
+    tell(f"{args.n} images in {' and '.join(filter(None, (out, args.raw)))}")
     return 0
 
 
@@ -549,3 +561,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)
+    finally:
+        tell("", end="")  # what --help left unsaid
