@@ -211,6 +211,41 @@ def test_a_method_of_a_layer_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
+class _Rows(list):  # type: ignore[type-arg]
+    factor = 1.0
+
+
+class _First:
+    factor = 1.0
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.factor
+
+
+class _Second(_First):
+    def scaled(self, x: Any) -> Any:
+        return super().scaled(x) * 2.0
+
+
+def test_functions_and_classes_that_change_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scaled(x: Any) -> Any:
+        return x * scaled.factor  # type: ignore[attr-defined]
+
+    def another(x: Any) -> Any:
+        return x * 7.0 * scaled.factor  # type: ignore[attr-defined]
+
+    scaled.factor = 1.0  # type: ignore[attr-defined]
+    rows, thing, child = _Rows([1.0]), _First(), _Second()
+    follows(
+        lambda x: scaled(x) * rows[0] * rows.factor + thing.scaled(x) + child.scaled(x),
+        lambda: setattr(scaled, "factor", 3.0),
+        lambda: setattr(rows, "factor", 4.0),
+        lambda: setattr(thing, "__class__", _Second),
+        lambda: monkeypatch.setattr(_First, "scaled", lambda self, x: x + 1.0),
+        lambda: setattr(scaled, "__code__", another.__code__),
+    )
+
+
 def test_the_order_of_keywords_counts_where_a_function_sees_it() -> None:
     def gathers(**named: Any) -> Any:
         return sum(x * (i + 1.0) for i, x in enumerate(named.values()))

@@ -99,6 +99,8 @@ class Reads:
         self.cells: dict[int, tuple[Any, Any, str]] = {}
         self.arrays: dict[int, tuple[Any, bytes, str]] = {}
         self.tensors: dict[int, Tensor] = {}
+        self.codes: list[tuple[Any, Any, str]] = []
+        self.kinds: list[tuple[Any, Any, str]] = []
         self.known: dict[int, tuple[Any, str]] = {}  # what was reached, and how it is called
         self._namespaces: list[tuple[Any, str]] = []  # modules and classes
         self._attributes: set[str] = set()
@@ -119,6 +121,8 @@ class Reads:
             self.tensors[id(value)] = value
         elif isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
             self._hold(value, label)
+            if hasattr(value, "__dict__"):  # of a class of its own, with attributes
+                self._instance(value, label)
         elif isinstance(value, types.FunctionType):
             self._function(value, label)
         elif isinstance(value, types.MethodType):
@@ -165,6 +169,8 @@ class Reads:
         elif "__wrapped__" in _attributes(value):  # a Compiled, a function with a cache
             self.reach(value.__wrapped__, label)
         elif followed(kind):  # type: ignore[arg-type]
+            if users_module(kind.__module__):
+                self.kinds.append((value, kind, label))
             self._watch(kind)
             call = of_class(kind, "__call__")
             if isinstance(call, types.FunctionType):
@@ -182,7 +188,11 @@ class Reads:
                 self.reach(v, f"{label}[{i}]")
 
     def _function(self, function: types.FunctionType, label: str) -> None:
-        """Its closure and its defaults; its globals are looked at when it runs."""
+        """Its code, closure, defaults and attributes; its globals are looked at when it runs."""
+        if users_file(function.__code__.co_filename):
+            self.codes.append((function, function.__code__, label))
+            if vars(function):
+                self._hold(vars(function), label)
         names = function.__code__.co_freevars
         for name, cell in zip(names, function.__closure__ or (), strict=True):
             value = content(cell)
@@ -224,11 +234,14 @@ class Reads:
             self._touch_in(space, name, label)
 
     def _touch_in(self, space: Any, name: str, label: str) -> None:
-        """A name in a module, or in a class and what it inherits, as far as the one that has it."""
-        kinds = space.__mro__ if isinstance(space, type) else (space,)
+        """A name in a module, or in a class and what it inherits.
+
+        Of the engine's classes only the one that has it counts, of the user's all: there is super.
+        """
+        kinds, found = space.__mro__ if isinstance(space, type) else (space,), False
         for kind in kinds:
             is_class = isinstance(kind, type)
-            if is_class and not followed(kind):
+            if is_class and not (followed(kind) and (not found or users_module(kind.__module__))):
                 continue
             value = vars(kind).get(name, MISSING)
             if (id(kind), name) not in self.entries and (is_class or value is not MISSING):
@@ -237,8 +250,7 @@ class Reads:
                     kind if is_class else None, vars(kind), name, value, value, f"{label}.{name}"
                 )
                 self.reach(value, f"{label}.{name}")
-            if value is not MISSING:
-                break
+            found = found or value is not MISSING
 
     # ---- what runs -----------------------------------------------------------------------------
 
@@ -354,7 +366,7 @@ class Reads:
                     del space[name]
         return Guard(
             self.entries.values(), self.held.values(), self.cells.values(), self.arrays.values(),
-            self.tensors.values(), list(self.known.values()),
+            self.codes, self.kinds, self.tensors.values(), list(self.known.values()),
         )  # fmt: skip
 
 
