@@ -6,16 +6,20 @@ import array
 import collections
 import configparser
 import contextvars
+import copy
 import ctypes
 import functools
 import gc
 import logging
 import os
+import pickle
+import queue
 import signal
 import threading
 import tracemalloc
 import types
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -317,3 +321,68 @@ def test_recording_twice_needs_the_memory_of_one() -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+class _Base:
+    def __init__(self, k: float) -> None:
+        self.k = k
+
+    @tg.compile(fuse=False)
+    def go(self, x: Any) -> Any:
+        return x * self.k
+
+
+class _Child(_Base):
+    @tg.compile(fuse=False)
+    def go(self, x: Any) -> Any:
+        return super().go(x) + 100.0
+
+
+def _later(self: Any, x: Any) -> Any:
+    return x - self.k
+
+
+def test_each_object_has_its_compiled_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Base, "late", tg.compile(_later, fuse=False), raising=False)
+    monkeypatch.setattr(_Base, "later", tg.compile(lambda self, x: x / self.k), raising=False)
+    x, first = draw(3, 4), _Child(2.0)
+    first.go(x)
+    objects: list[Any] = [first, copy.copy(first), copy.deepcopy(first), _Base(3.0)]
+    objects.append(pickle.loads(pickle.dumps(first)))
+    for i, o in enumerate(objects):
+        o.k = i + 2.0
+    for _ in range(2):
+        for o in objects:
+            wanted = x.numpy() * np.float32(o.k) + (100.0 if isinstance(o, _Child) else 0.0)
+            np.testing.assert_array_equal(o.go(x).numpy(), wanted)
+            np.testing.assert_array_equal(o.late(x).numpy(), x.numpy() - np.float32(o.k))
+            np.testing.assert_array_equal(o.later(x).numpy(), x.numpy() / np.float32(o.k))
+    assert first.go is first.go
+    assert _Child.go.function is not _Base.go.function
+
+
+def _starts(x: Any) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(x * 3.0))
+    thread.start()
+    thread.join()
+    return found[0] + x
+
+
+def _submits(x: Any) -> Any:
+    return POOL.submit(lambda: x * 3.0).result() + x
+
+
+def _waits(x: Any) -> Any:
+    QUEUE.put(x * 3.0)
+    return QUEUE.get() + x
+
+
+POOL, QUEUE = ThreadPoolExecutor(1), queue.Queue()  # type: ignore[var-annotated]
+
+
+@pytest.mark.parametrize("step", [_starts, _submits, _waits])
+def test_work_in_other_threads_is_refused(step: Any) -> None:
+    POOL.submit(int).result()
+    with pytest.raises(RuntimeError, match="hands work to another thread"):
+        tg.compile(step)(draw(3, 4))

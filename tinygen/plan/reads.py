@@ -52,6 +52,7 @@ from .guard import (
 from .tree import exact
 from .whose import (
     followed,
+    hands_over,
     has_bytes,
     is_aside,
     names,
@@ -81,7 +82,7 @@ class _Watching(threading.local):
 _watching = _Watching()
 
 
-def _attributes(owner: Any) -> dict[str, Any]:
+def attributes(owner: Any) -> dict[str, Any]:
     """What an instance holds itself; nothing if all its attributes are in slots."""
     try:
         found = object.__getattribute__(owner, "__dict__")
@@ -106,6 +107,7 @@ class Reads:
         self._attributes: set[str] = set()
         self._codes: set[types.CodeType] = set()
         self._spaces: list[tuple[Any, dict[str, Any], frozenset[str]]] = []
+        self.handed: str | None = None  # the function that hands work to another thread
         self._aside = 0  # how deep we are in what is no part of the step
         self._asides = run_at_any_time()
         self._changed_classes: list[tuple[type, str, Any]] = []
@@ -166,7 +168,7 @@ class Reads:
         elif isinstance(value, Primitive):
             if users_module(value.reference.__module__):  # not one of the engine's
                 self.reach((value.reference, value.rules, value.rule_for_all), label)
-        elif "__wrapped__" in _attributes(value):  # a Compiled, a function with a cache
+        elif "__wrapped__" in attributes(value):  # a Compiled, a function with a cache
             self.reach(value.__wrapped__, label)
         elif followed(kind):  # type: ignore[arg-type]
             if users_module(kind.__module__):
@@ -262,6 +264,8 @@ class Reads:
         if event != "call" or self._aside or code in self._codes:
             return
         self._codes.add(code)
+        if hands_over(code):
+            self.handed = code.co_qualname
         if not users_file(code.co_filename):
             return
         of_globals, attributes = names(code)
@@ -285,7 +289,7 @@ class Reads:
         if known is None or self._aside or (id(owner), name) in self.entries:
             return
         label = f"{known[1]}.{name}" if known[1] else name
-        space = _attributes(owner)
+        space = attributes(owner)
         if name == "__dict__":
             self._spaces.append((owner, space, frozenset(space)))
             self.reach(space, known[1])

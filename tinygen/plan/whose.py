@@ -74,6 +74,18 @@ def is_aside(code: types.CodeType) -> bool:
     )
 
 
+def hands_over(code: types.CodeType) -> bool:
+    """Whether a function gives work to another thread, or waits for what another thread makes."""
+    known = (
+        ("threading", "Thread", "start"), ("queue", "Queue", "get"),
+        ("concurrent.futures.thread", "ThreadPoolExecutor", "submit"),
+    )  # fmt: skip
+    if code.co_name not in ("start", "get", "submit"):
+        return False
+    kinds = [(getattr(sys.modules.get(m), c, None), n) for m, c, n in known]
+    return any(kind is not None and getattr(kind, n).__code__ is code for kind, n in kinds)
+
+
 def run_at_any_time() -> set[Any]:
     """The code of what runs between any two lines: the collector's callbacks, signal handlers.
 
