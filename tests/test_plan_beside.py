@@ -274,9 +274,12 @@ def test_a_generator_is_an_argument() -> None:
 
 
 def test_a_refused_step_leaves_everything_as_it_was() -> None:
-    numbers, growing, table = np.ones(3), [1.0], _Table()
+    numbers, growing, table, net = np.ones(3), [1.0], _Table(), dense(4, 4)
+    held, node = net.weight.data, net.weight.node
 
     def f(x: Any) -> Any:
+        net.weight.requires_grad = False
+        net.weight.data = net.weight.data * 2
         numbers[0] += 1.0
         growing.append(1.0)
         table.scale = table.scale + 1.0
@@ -285,6 +288,8 @@ def test_a_refused_step_leaves_everything_as_it_was() -> None:
 
     with pytest.raises(RuntimeError, match="itself changes what it reads"):
         tg.compile(f)(draw(3, 4))
+    assert net.weight.data is held
+    assert net.weight.node is node
     assert (numbers.tolist(), growing, vars(table), _Table.scale) == ([1.0] * 3, [1.0], {}, 2.0)
 
 

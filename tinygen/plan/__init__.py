@@ -411,7 +411,8 @@ def compile(
     Args:
         function: a training step, or any function of tensors; without it, a decorator is returned.
         fuse: join elementwise operations with each other and with matrix products (needs Numba);
-            without it, replay equals the function itself to the last bit.
+            without it, replay equals the function itself to the last bit, given arguments in
+            row-major order.
         check: run the function beside every replay and raise where they differ.
 
     Raises:

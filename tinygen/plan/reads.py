@@ -100,6 +100,7 @@ class Reads:
         self.cells: dict[int, tuple[Any, Any, str]] = {}
         self.arrays: dict[int, tuple[Any, bytes, str]] = {}
         self.tensors: dict[int, Tensor] = {}
+        self._bound: list[tuple[Tensor, Any, Any, str]] = []
         self.codes: list[tuple[Any, Any, str]] = []
         self.kinds: list[tuple[Any, Any, str]] = []
         self.known: dict[int, tuple[Any, str]] = {}  # what was reached, and how it is called
@@ -121,6 +122,7 @@ class Reads:
         self.known[id(value)] = (value, label)
         if isinstance(value, Tensor):
             self.tensors[id(value)] = value
+            self._bound.append((value, value.data, value.node, label))
         elif isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
             self._hold(value, label)
             if hasattr(value, "__dict__"):  # of a class of its own, with attributes
@@ -259,9 +261,15 @@ class Reads:
     def _runs(self, frame: Any, event: str, what: Any) -> None:
         """A function begins: what its names mean now."""
         code = frame.f_code
-        if what is print if event.startswith("c_") else is_aside(code) or code in self._asides:
+        if event.startswith("c_"):
+            beside = what is print
+        elif code in self._codes:
+            return
+        else:
+            beside = is_aside(code) or code in self._asides
+        if beside:
             self._aside += 1 if event.endswith("call") else -1
-        if event != "call" or self._aside or code in self._codes:
+        if beside or event != "call" or self._aside:
             return
         self._codes.add(code)
         if hands_over(code):
@@ -347,8 +355,17 @@ class Reads:
                 continue  # a class of an extension
             self._changed_classes.append((kind, name, own))
 
+    def replaced(self) -> str | None:
+        """The tensor that holds another array than before, in words."""
+        for x, data, _, label in self._bound:
+            if x.data is not data:
+                return f"{label}.data is another array"
+        return None
+
     def undo(self) -> None:
         """Put back what the step bound anew."""
+        for x, data, node, _ in self._bound:
+            x.data, x.node = data, node
         for entry in self.entries.values():
             entry.undo()
         for cell, value, _ in self.cells.values():

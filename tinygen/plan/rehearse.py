@@ -141,7 +141,7 @@ def _once(given: Given, varying: set[int]) -> Rehearsal:
                 "makes as an argument"
             )
         guard = reads.guard()
-        change = guard.change()
+        change = guard.change() or reads.replaced()
     except BaseException:
         reads.undo()
         raise
