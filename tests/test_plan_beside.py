@@ -231,6 +231,43 @@ class _Second(_First):
         return super().scaled(x) * 2.0
 
 
+class _Meta(type):
+    factor = 1.0
+
+
+class _OfMeta(metaclass=_Meta):
+    pass
+
+
+class _Proxy:
+    def __init__(self, target: Any) -> None:
+        object.__setattr__(self, "target", target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "target"), name)
+
+
+class _Doubling:
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        return value * 2.0 if name == "factor" else value
+
+
+def test_classes_that_say_themselves_what_an_attribute_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, doubling, keyed = _First(), _Doubling(), weakref.WeakKeyDictionary()  # type: ignore[var-annotated]
+    proxy, keyed[_OfMeta] = _Proxy(shown), 1.0
+    follows(
+        lambda x: x * _OfMeta.factor * proxy.factor + doubling.factor + keyed[_OfMeta],
+        lambda: monkeypatch.setattr(_Meta, "factor", 3.0),
+        lambda: setattr(shown, "factor", 4.0),
+        lambda: setattr(doubling, "factor", 5.0),
+        lambda: keyed.update({_OfMeta: 6.0}),
+    )
+
+
 def test_functions_and_classes_that_change_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     def scaled(x: Any) -> Any:
         return x * scaled.factor  # type: ignore[attr-defined]

@@ -57,6 +57,7 @@ from .whose import (
     is_aside,
     names,
     run_at_any_time,
+    users_access,
     users_file,
     users_module,
 )
@@ -64,7 +65,7 @@ from .whose import (
 LARGEST = 2**20  # bytes of a NumPy array that is compared at each call
 _BAGS = (  # all they do is hold attributes
     types.SimpleNamespace, argparse.Namespace, collections.UserDict, collections.UserList,
-    collections.ChainMap, type(os.environ),
+    collections.ChainMap, type(os.environ), weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
 )  # fmt: skip
 _SHOWING: Any = (  # what they show is elsewhere
     types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()),
@@ -175,6 +176,8 @@ class Reads:
         elif followed(kind):  # type: ignore[arg-type]
             if users_module(kind.__module__):
                 self.kinds.append((value, kind, label))
+            if users_access(kind):  # it may read its attributes without our knowing
+                self.reach(attributes(value), label)
             self._watch(kind)
             call = of_class(kind, "__call__")
             if isinstance(call, types.FunctionType):
@@ -242,7 +245,10 @@ class Reads:
 
         Of the engine's classes only the one that has it counts, of the user's all: there is super.
         """
-        kinds, found = space.__mro__ if isinstance(space, type) else (space,), False
+        kinds: tuple[Any, ...] = (space,)
+        if isinstance(space, type):
+            kinds = (*space.__mro__, *space.__class__.__mro__)
+        found = False
         for kind in kinds:
             is_class = isinstance(kind, type)
             if is_class and not (followed(kind) and (not found or users_module(kind.__module__))):

@@ -50,6 +50,17 @@ def followed(kind: type) -> bool:
     return users_module(module)
 
 
+def users_access(kind: type) -> bool:
+    """Whether a class of the user's, or one that it inherits, says itself what an attribute is."""
+    for c in kind.__mro__:
+        for name in ("__getattribute__", "__getattr__"):
+            own = c.__dict__.get(name)
+            code = getattr(getattr(own, "__wrapped__", own), "__code__", None)  # watched, or not
+            if code is not None and users_file(code.co_filename):
+                return True
+    return False
+
+
 @functools.cache
 def names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
     """The globals and the attributes that a function names."""
