@@ -10,11 +10,13 @@ import copy
 import ctypes
 import functools
 import gc
+import importlib
 import logging
 import os
 import pickle
 import queue
 import signal
+import sys
 import threading
 import tracemalloc
 import types
@@ -204,6 +206,25 @@ def test_numbers_behind_objects_of_the_standard_library(
     monkeypatch.setenv("TINYGEN_TEST_NUMBER", "1")
     change, function = _shown(kind)
     contextvars.copy_context().run(follows, function, change)
+
+
+def test_modules_that_a_step_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = types.ModuleType("numbers_of_a_test")
+    made.a = made.b = made.c = 1.0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+
+    def f(x: Any) -> Any:
+        from numbers_of_a_test import a as factor  # type: ignore[import-not-found]
+
+        return x * factor
+
+    def g(x: Any) -> Any:
+        by_name = importlib.import_module("numbers_of_a_test").b
+        return x + by_name + sys.modules["numbers_of_a_test"].c
+
+    for function in (f, g):
+        follows(function, *(functools.partial(setattr, made, name, 3.0) for name in "abc"))
+        made.__dict__.update(a=1.0, b=1.0, c=1.0)
 
 
 def test_a_method_of_a_layer_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

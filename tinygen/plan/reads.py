@@ -245,9 +245,8 @@ class Reads:
 
         Of the engine's classes only the one that has it counts, of the user's all: there is super.
         """
-        kinds: tuple[Any, ...] = (space,)
-        if isinstance(space, type):
-            kinds = (*space.__mro__, *space.__class__.__mro__)
+        is_class, kind = isinstance(space, type), type(space)
+        kinds = (*space.__mro__, *kind.__mro__) if is_class else (space,)
         found = False
         for kind in kinds:
             is_class = isinstance(kind, type)
@@ -282,7 +281,7 @@ class Reads:
             self.handed = code.co_qualname
         if not users_file(code.co_filename):
             return
-        of_globals, attributes = names(code)
+        of_globals, attributes, modules = names(code)
         space = frame.f_globals
         for name in of_globals:
             if (id(space), name) in self.entries:
@@ -291,6 +290,9 @@ class Reads:
             self.known.setdefault(id(space), (space, ""))
             self.entries[id(space), name] = Entry(None, space, name, value, value, name)
             self.reach(value, name)
+        for name in modules:
+            within = f"{space.get('__package__')}.{name}"  # from .name import ...
+            self.reach(sys.modules.get(name, sys.modules.get(within, MISSING)), name)
         new = attributes - self._attributes
         self._attributes |= new
         for other, label in tuple(self._namespaces):

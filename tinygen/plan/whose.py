@@ -62,18 +62,22 @@ def users_access(kind: type) -> bool:
 
 
 @functools.cache
-def names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The globals and the attributes that a function names."""
-    of_globals, attributes = set(), set()
+def names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The globals, the attributes and the modules that a function names."""
+    of_globals, attributes, modules = set(), set(), set()
     for step in dis.get_instructions(code):
         name = step.opname
-        if name.endswith(("_GLOBAL", "_NAME")):
+        if name == "IMPORT_NAME":
+            modules.add(step.argval)
+        elif name.endswith(("_GLOBAL", "_NAME")):
             of_globals.add(step.argval)
-        elif name.endswith(("_ATTR", "_METHOD")):
+        elif name.endswith(("_ATTR", "_METHOD", "IMPORT_FROM")):
             attributes.add(step.argval)
     if "globals" in of_globals:  # globals()["name"]
         of_globals.update(c for c in code.co_consts if isinstance(c, str))
-    return frozenset(of_globals), frozenset(attributes)
+    if attributes & {"modules", "import_module"} or "import_module" in of_globals:
+        modules.update(c for c in code.co_consts if isinstance(c, str))
+    return frozenset(of_globals), frozenset(attributes), frozenset(modules)
 
 
 @functools.cache
