@@ -33,6 +33,7 @@ from tinygen import nn, optim
 from tinygen.backend import current
 from tinygen.plan.rehearse import _once
 from tinygen.random import Generator
+from tinygen.testing import finite_checks
 
 # ---- what runs beside a step, and what is set once -----------------------------------------------
 
@@ -449,3 +450,16 @@ def test_work_in_other_threads_is_refused(step: Any) -> None:
     POOL.submit(int).result()
     with pytest.raises(RuntimeError, match="hands work to another thread"):
         tg.compile(step)(draw(3, 4))
+
+
+def test_finite_checks_go_around_a_compiled_step() -> None:
+    def f(x: Any) -> Any:
+        with finite_checks():
+            return tg.log(x)
+
+    with pytest.raises(RuntimeError, match="put the block around"):
+        tg.compile(f)(tg.ones((2,)))
+    compiled = tg.compile(lambda x: tg.log(x), fuse=False)
+    compiled(tg.ones((2,)))
+    with finite_checks(), finite_checks(), pytest.raises(FloatingPointError, match="log"):
+        compiled(tg.zeros((2,)))
