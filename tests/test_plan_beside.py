@@ -6,16 +6,22 @@ import array
 import collections
 import configparser
 import contextvars
+import copy
 import ctypes
 import functools
 import gc
+import importlib
 import logging
 import os
+import pickle
+import queue
 import signal
+import sys
 import threading
 import tracemalloc
 import types
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -27,6 +33,7 @@ from tinygen import nn, optim
 from tinygen.backend import current
 from tinygen.plan.rehearse import _once
 from tinygen.random import Generator
+from tinygen.testing import finite_checks
 
 # ---- what runs beside a step, and what is set once -----------------------------------------------
 
@@ -202,12 +209,103 @@ def test_numbers_behind_objects_of_the_standard_library(
     contextvars.copy_context().run(follows, function, change)
 
 
+def test_modules_that_a_step_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = types.ModuleType("numbers_of_a_test")
+    made.a = made.b = made.c = 1.0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, made.__name__, made)
+
+    def f(x: Any) -> Any:
+        from numbers_of_a_test import a as factor  # type: ignore[import-not-found]
+
+        return x * factor
+
+    def g(x: Any) -> Any:
+        by_name = importlib.import_module("numbers_of_a_test").b
+        return x + by_name + sys.modules["numbers_of_a_test"].c
+
+    for function in (f, g):
+        follows(function, *(functools.partial(setattr, made, name, 3.0) for name in "abc"))
+        made.__dict__.update(a=1.0, b=1.0, c=1.0)
+
+
 def test_a_method_of_a_layer_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     net = nn.Sequential(dense(4, 4), nn.Tanh())
     follows(
         lambda x: net(x),
         lambda: monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: x * 2.0),
         lambda: monkeypatch.undo(),
+    )
+
+
+class _Rows(list):  # type: ignore[type-arg]
+    factor = 1.0
+
+
+class _First:
+    factor = 1.0
+
+    def scaled(self, x: Any) -> Any:
+        return x * self.factor
+
+
+class _Second(_First):
+    def scaled(self, x: Any) -> Any:
+        return super().scaled(x) * 2.0
+
+
+class _Meta(type):
+    factor = 1.0
+
+
+class _OfMeta(metaclass=_Meta):
+    pass
+
+
+class _Proxy:
+    def __init__(self, target: Any) -> None:
+        object.__setattr__(self, "target", target)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "target"), name)
+
+
+class _Doubling:
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        return value * 2.0 if name == "factor" else value
+
+
+def test_classes_that_say_themselves_what_an_attribute_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, doubling, keyed = _First(), _Doubling(), weakref.WeakKeyDictionary()  # type: ignore[var-annotated]
+    proxy, keyed[_OfMeta] = _Proxy(shown), 1.0
+    follows(
+        lambda x: x * _OfMeta.factor * proxy.factor + doubling.factor + keyed[_OfMeta],
+        lambda: monkeypatch.setattr(_Meta, "factor", 3.0),
+        lambda: setattr(shown, "factor", 4.0),
+        lambda: setattr(doubling, "factor", 5.0),
+        lambda: keyed.update({_OfMeta: 6.0}),
+    )
+
+
+def test_functions_and_classes_that_change_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scaled(x: Any) -> Any:
+        return x * scaled.factor  # type: ignore[attr-defined]
+
+    def another(x: Any) -> Any:
+        return x * 7.0 * scaled.factor  # type: ignore[attr-defined]
+
+    scaled.factor = 1.0  # type: ignore[attr-defined]
+    rows, thing, child = _Rows([1.0]), _First(), _Second()
+    follows(
+        lambda x: scaled(x) * rows[0] * rows.factor + thing.scaled(x) + child.scaled(x),
+        lambda: setattr(scaled, "factor", 3.0),
+        lambda: setattr(rows, "factor", 4.0),
+        lambda: setattr(thing, "__class__", _Second),
+        lambda: monkeypatch.setattr(_First, "scaled", lambda self, x: x + 1.0),
+        lambda: setattr(scaled, "__code__", another.__code__),
     )
 
 
@@ -235,9 +333,12 @@ def test_a_generator_is_an_argument() -> None:
 
 
 def test_a_refused_step_leaves_everything_as_it_was() -> None:
-    numbers, growing, table = np.ones(3), [1.0], _Table()
+    numbers, growing, table, net = np.ones(3), [1.0], _Table(), dense(4, 4)
+    held, node = net.weight.data, net.weight.node
 
     def f(x: Any) -> Any:
+        net.weight.requires_grad = False
+        net.weight.data = net.weight.data * 2
         numbers[0] += 1.0
         growing.append(1.0)
         table.scale = table.scale + 1.0
@@ -246,6 +347,8 @@ def test_a_refused_step_leaves_everything_as_it_was() -> None:
 
     with pytest.raises(RuntimeError, match="itself changes what it reads"):
         tg.compile(f)(draw(3, 4))
+    assert net.weight.data is held
+    assert net.weight.node is node
     assert (numbers.tolist(), growing, vars(table), _Table.scale) == ([1.0] * 3, [1.0], {}, 2.0)
 
 
@@ -282,3 +385,81 @@ def test_recording_twice_needs_the_memory_of_one() -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
+
+
+class _Base:
+    def __init__(self, k: float) -> None:
+        self.k = k
+
+    @tg.compile(fuse=False)
+    def go(self, x: Any) -> Any:
+        return x * self.k
+
+
+class _Child(_Base):
+    @tg.compile(fuse=False)
+    def go(self, x: Any) -> Any:
+        return super().go(x) + 100.0
+
+
+def _later(self: Any, x: Any) -> Any:
+    return x - self.k
+
+
+def test_each_object_has_its_compiled_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Base, "late", tg.compile(_later, fuse=False), raising=False)
+    monkeypatch.setattr(_Base, "later", tg.compile(lambda self, x: x / self.k), raising=False)
+    x, first = draw(3, 4), _Child(2.0)
+    first.go(x)
+    objects: list[Any] = [first, copy.copy(first), copy.deepcopy(first), _Base(3.0)]
+    objects.append(pickle.loads(pickle.dumps(first)))
+    for i, o in enumerate(objects):
+        o.k = i + 2.0
+    for _ in range(2):
+        for o in objects:
+            wanted = x.numpy() * np.float32(o.k) + (100.0 if isinstance(o, _Child) else 0.0)
+            np.testing.assert_array_equal(o.go(x).numpy(), wanted)
+            np.testing.assert_array_equal(o.late(x).numpy(), x.numpy() - np.float32(o.k))
+            np.testing.assert_array_equal(o.later(x).numpy(), x.numpy() / np.float32(o.k))
+    assert first.go is first.go
+    assert _Child.go.function is not _Base.go.function
+
+
+def _starts(x: Any) -> Any:
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(x * 3.0))
+    thread.start()
+    thread.join()
+    return found[0] + x
+
+
+def _submits(x: Any) -> Any:
+    return POOL.submit(lambda: x * 3.0).result() + x
+
+
+def _waits(x: Any) -> Any:
+    QUEUE.put(x * 3.0)
+    return QUEUE.get() + x
+
+
+POOL, QUEUE = ThreadPoolExecutor(1), queue.Queue()  # type: ignore[var-annotated]
+
+
+@pytest.mark.parametrize("step", [_starts, _submits, _waits])
+def test_work_in_other_threads_is_refused(step: Any) -> None:
+    POOL.submit(int).result()
+    with pytest.raises(RuntimeError, match="hands work to another thread"):
+        tg.compile(step)(draw(3, 4))
+
+
+def test_finite_checks_go_around_a_compiled_step() -> None:
+    def f(x: Any) -> Any:
+        with finite_checks():
+            return tg.log(x)
+
+    with pytest.raises(RuntimeError, match="put the block around"):
+        tg.compile(f)(tg.ones((2,)))
+    compiled = tg.compile(lambda x: tg.log(x), fuse=False)
+    compiled(tg.ones((2,)))
+    with finite_checks(), finite_checks(), pytest.raises(FloatingPointError, match="log"):
+        compiled(tg.zeros((2,)))

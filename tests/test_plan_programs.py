@@ -201,7 +201,8 @@ def change(rng: Any, worlds: list[World]) -> str:
         elif what == "layer":
             w.layer = nn.Dense(COLUMNS, COLUMNS, rng=Generator(k))
         elif what == "bias":
-            w.bias.grad = None if w.bias.grad is None or k else w.bias.grad * 2.0
+            keep = w.bias.requires_grad and w.bias.grad is not None and not k
+            w.bias.grad = w.bias.grad * 2.0 if keep else None
         elif what == "grads":
             for p in (w.bias, w.leaf):
                 if p.requires_grad:

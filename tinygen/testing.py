@@ -118,9 +118,18 @@ def finite_checks() -> Iterator[None]:
 
     FloatingPointError names the operation, the line of your code that called it (or, in a
     backward pass, the line whose gradient was being computed) and the tensors it was given. Every
-    result is inspected, so the block runs several times slower.
+    result is inspected, so the block runs several times slower. Compiled functions that are called
+    within it run as they stand.
+
+    Raises:
+        RuntimeError: the block is within a compiled function, whose replays inspect nothing.
     """
     before = state.observer
+    if before not in (None, _refuse_non_finite):
+        raise RuntimeError(
+            f"finite_checks: {user_line()} begins the block within a compiled function, whose "
+            "replays inspect nothing; put the block around the call of the compiled function"
+        )
     state.observer = _refuse_non_finite
     try:
         yield

@@ -34,6 +34,7 @@ from ..primitive import revised
 from ..tensor import Tensor
 from . import fuse, passes, products, updates
 from .check import checked
+from .reads import attributes
 from .record import Call, Leaf, Storage, Value
 from .rehearse import Rehearsal, rehearse
 from .replay import Bound, Memory
@@ -42,6 +43,7 @@ from .tree import Same, key, mapped
 
 __all__ = ["Compiled", "Plan", "compile"]
 
+METHODS = "_compiled_methods"  # the attribute of an instance that keeps them
 PLANS = 8  # plans that a function keeps; where it needs more, it says so
 _recording = threading.RLock()  # one thread at a time: classes are watched while we record
 _data, _node = operator.attrgetter("data"), operator.attrgetter("node")
@@ -258,6 +260,17 @@ def _owner(leaf: Leaf, seen: Rehearsal) -> tuple[Any, Storage | None]:
     return types.SimpleNamespace(node=leaf.node, grad=None), None
 
 
+class Methods(dict[Any, Any]):
+    """The compiled methods of one instance, by their functions; they are not copied with it."""
+
+    def __init__(self, owner: Any = None) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def __reduce__(self) -> Any:
+        return Methods, ()
+
+
 class Compiled:
     """A function whose calls are recorded once and replayed; see compile."""
 
@@ -269,8 +282,7 @@ class Compiled:
         self.plans: dict[Any, list[Plan]] = {}
         self.plan: Plan | None = None  # the one that ran last
         self._any_order = _in_any_order(function)
-        self._name: str | None = None  # in a class
-        self._bound: dict[Same, Compiled] = {}
+        self._bound: Any = {}  # by the instances of classes without a __dict__
         self._last: Any = None  # the key of the plan that was recorded last
         self._recordings = self._uses = 0
         self._lock = threading.RLock()
@@ -340,21 +352,21 @@ class Compiled:
 
     # ---- in a class ------------------------------------------------------------------------------
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """The method of an instance: a compiled function of its own, which the instance keeps."""
         if instance is None:
             return self
-        bound = self._bound.get(Same(instance))
+        methods: Any = self._bound
+        name: Any = Same(instance)
+        held = attributes(instance)
+        if type(held) is dict:
+            methods, name = held.get(METHODS), self
+            if methods is None or methods.owner is not instance:  # a copy begins anew
+                methods = held[METHODS] = Methods(instance)
+        bound = methods.get(name)
         if bound is None:
             method = types.MethodType(self.function, instance)
-            bound = Compiled(method, self.fuse, self.check)
-            try:
-                vars(instance)[self._name] = bound
-            except TypeError:  # it has no attributes of its own
-                self._bound[Same(instance)] = bound
+            bound = methods[name] = Compiled(method, self.fuse, self.check)
         return bound
 
     def __reduce__(self) -> Any:
@@ -399,7 +411,8 @@ def compile(
     Args:
         function: a training step, or any function of tensors; without it, a decorator is returned.
         fuse: join elementwise operations with each other and with matrix products (needs Numba);
-            without it, replay equals the function itself to the last bit.
+            without it, replay equals the function itself to the last bit, given arguments in
+            row-major order.
         check: run the function beside every replay and raise where they differ.
 
     Raises:

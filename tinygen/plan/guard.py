@@ -18,7 +18,7 @@ from ..nn.module import Parameter
 from .tree import exact
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
-_claim = operator.attrgetter("claim")
+_claim, _code = operator.attrgetter("claim"), operator.attrgetter("__code__")
 _class_get = types.MappingProxyType.get
 _cell_contents = operator.attrgetter("cell_contents")
 
@@ -171,6 +171,8 @@ class Guard:
         held: Iterable[tuple[Any, tuple[Any, ...], str]],
         cells: Iterable[tuple[Any, Any, str]],
         arrays: Iterable[tuple[Any, bytes, str]],
+        codes: Iterable[tuple[Any, Any, str]],
+        kinds: Iterable[tuple[Any, Any, str]],
         tensors: Iterable[Any],
         alive: list[Any],
     ) -> None:
@@ -193,6 +195,10 @@ class Guard:
         self._cell_values = [v for _, v, _ in cells]
         self._cell_names = [n for _, _, n in cells]
         self._arrays = list(arrays)
+        self._functions = list(codes)
+        self._codes = ([f for f, _, _ in self._functions], [code for _, code, _ in self._functions])
+        self._instances = list(kinds)
+        self._kinds = ([x for x, _, _ in self._instances], [kind for _, kind, _ in self._instances])
         self._claimed = [x for x in tensors if isinstance(x, Parameter)]
         self._claims = [p.claim for p in self._claimed]
 
@@ -208,6 +214,8 @@ class Guard:
                 and all(map(operator.is_, map(_class_get, self._class_spaces, self._class_names,
                                               repeat(MISSING)), self._class_values))
                 and all(map(operator.is_, map(_claim, self._claimed), self._claims))
+                and all(map(operator.is_, map(_code, self._codes[0]), self._codes[1]))
+                and all(map(operator.is_, map(type, self._kinds[0]), self._kinds[1]))
                 and all(map(operator.is_, map(_cell_contents, self._cells), self._cell_values))
                 and all(e.space.get(e.name, MISSING) is e.value for e in self._others)
                 and all(unchanged(held, contents) for held, contents, _ in self._held)
@@ -243,6 +251,12 @@ class Guard:
         for i, p in enumerate(self._claimed):
             if p.claim is not self._claims[i]:
                 return f"the parameter {p.name or p.shape} belongs to another optimizer"
+        for function, code, label in self._functions:
+            if function.__code__ is not code:
+                return f"the code of {label or function.__name__} is another"
+        for value, kind, label in self._instances:
+            if type(value) is not kind:
+                return f"{label} is a {type(value).__name__} now, and was a {kind.__name__}"
         for array, before, label in self._arrays:
             if bytes_of(array) != before:
                 return f"the array {label} holds other numbers"

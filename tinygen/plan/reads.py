@@ -53,9 +53,11 @@ from .named import ANY, imported, names
 from .tree import exact
 from .whose import (
     followed,
+    hands_over,
     has_bytes,
     is_aside,
     run_at_any_time,
+    users_access,
     users_file,
     users_module,
 )
@@ -63,7 +65,7 @@ from .whose import (
 LARGEST = 2**20  # bytes of a NumPy array that is compared at each call
 _BAGS = (  # all they do is hold attributes
     types.SimpleNamespace, argparse.Namespace, collections.UserDict, collections.UserList,
-    collections.ChainMap, type(os.environ),
+    collections.ChainMap, type(os.environ), weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
 )  # fmt: skip
 _SHOWING: Any = (  # what they show is elsewhere
     types.MappingProxyType, type({}.keys()), type({}.values()), type({}.items()),
@@ -81,7 +83,7 @@ class _Watching(threading.local):
 _watching = _Watching()
 
 
-def _attributes(owner: Any) -> dict[str, Any]:
+def attributes(owner: Any) -> dict[str, Any]:
     """What an instance holds itself; nothing if all its attributes are in slots."""
     try:
         found = object.__getattribute__(owner, "__dict__")
@@ -99,11 +101,15 @@ class Reads:
         self.cells: dict[int, tuple[Any, Any, str]] = {}
         self.arrays: dict[int, tuple[Any, bytes, str]] = {}
         self.tensors: dict[int, Tensor] = {}
+        self._bound: list[tuple[Tensor, Any, Any, str]] = []
+        self.codes: list[tuple[Any, Any, str]] = []
+        self.kinds: list[tuple[Any, Any, str]] = []
         self.known: dict[int, tuple[Any, str]] = {}  # what was reached, and how it is called
         self._namespaces: list[tuple[Any, str]] = []  # modules and classes
         self._attributes: set[str] = set()
         self._codes: set[types.CodeType] = set()
         self._spaces: list[tuple[Any, dict[str, Any], frozenset[str]]] = []
+        self.handed: str | None = None  # the function that hands work to another thread
         self._aside = 0  # how deep we are in what is no part of the step
         self._asides = run_at_any_time()
         self._changed_classes: list[tuple[type, str, Any]] = []
@@ -117,8 +123,11 @@ class Reads:
         self.known[id(value)] = (value, label)
         if isinstance(value, Tensor):
             self.tensors[id(value)] = value
+            self._bound.append((value, value.data, value.node, label))
         elif isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
             self._hold(value, label)
+            if hasattr(value, "__dict__"):  # of a class of its own, with attributes
+                self._instance(value, label)
         elif isinstance(value, types.FunctionType):
             self._function(value, label)
         elif isinstance(value, types.MethodType):
@@ -162,9 +171,13 @@ class Reads:
         elif isinstance(value, Primitive):
             if users_module(value.reference.__module__):  # not one of the engine's
                 self.reach((value.reference, value.rules, value.rule_for_all), label)
-        elif "__wrapped__" in _attributes(value):  # a Compiled, a function with a cache
+        elif "__wrapped__" in attributes(value):  # a Compiled, a function with a cache
             self.reach(value.__wrapped__, label)
         elif followed(kind):  # type: ignore[arg-type]
+            if users_module(kind.__module__):
+                self.kinds.append((value, kind, label))
+            if users_access(kind):  # it may read its attributes without our knowing
+                self.reach(attributes(value), label)
             self._watch(kind)
             call = of_class(kind, "__call__")
             if isinstance(call, types.FunctionType):
@@ -182,7 +195,11 @@ class Reads:
                 self.reach(v, f"{label}[{i}]")
 
     def _function(self, function: types.FunctionType, label: str) -> None:
-        """Its closure and its defaults; its globals are looked at when it runs."""
+        """Its code, closure, defaults and attributes; its globals are looked at when it runs."""
+        if users_file(function.__code__.co_filename):
+            self.codes.append((function, function.__code__, label))
+            if vars(function):
+                self._hold(vars(function), label)
         names = function.__code__.co_freevars
         for name, cell in zip(names, function.__closure__ or (), strict=True):
             value = content(cell)
@@ -235,11 +252,16 @@ class Reads:
                         self._touch_in(space, each, label)
 
     def _touch_in(self, space: Any, name: str, label: str) -> None:
-        """A name in a module, or in a class and what it inherits, as far as the one that has it."""
-        kinds = space.__mro__ if isinstance(space, type) else (space,)
+        """A name in a module, or in a class and what it inherits.
+
+        Of the engine's classes only the one that has it counts, of the user's all: there is super.
+        """
+        is_class, kind = isinstance(space, type), type(space)
+        kinds = (*space.__mro__, *kind.__mro__) if is_class else (space,)
+        found = False
         for kind in kinds:
             is_class = isinstance(kind, type)
-            if is_class and not followed(kind):
+            if is_class and not (followed(kind) and (not found or users_module(kind.__module__))):
                 continue
             value = vars(kind).get(name, MISSING)
             if (id(kind), name) not in self.entries and (is_class or value is not MISSING):
@@ -248,19 +270,26 @@ class Reads:
                     kind if is_class else None, vars(kind), name, value, value, f"{label}.{name}"
                 )
                 self.reach(value, f"{label}.{name}")
-            if value is not MISSING:
-                break
+            found = found or value is not MISSING
 
     # ---- what runs -----------------------------------------------------------------------------
 
     def _runs(self, frame: Any, event: str, what: Any) -> None:
         """A function begins: what its names mean now."""
         code = frame.f_code
-        if what is print if event.startswith("c_") else is_aside(code) or code in self._asides:
+        if event.startswith("c_"):
+            beside = what is print
+        elif code in self._codes:
+            return
+        else:
+            beside = is_aside(code) or code in self._asides
+        if beside:
             self._aside += 1 if event.endswith("call") else -1
-        if event != "call" or self._aside or code in self._codes:
+        if beside or event != "call" or self._aside:
             return
         self._codes.add(code)
+        if hands_over(code):
+            self.handed = code.co_qualname
         if not users_file(code.co_filename):
             return
         of_globals, attributes = names(code)
@@ -286,7 +315,7 @@ class Reads:
         if known is None or self._aside or (id(owner), name) in self.entries:
             return
         label = f"{known[1]}.{name}" if known[1] else name
-        space = _attributes(owner)
+        space = attributes(owner)
         if name == "__dict__":
             self._spaces.append((owner, space, frozenset(space)))
             self.reach(space, known[1])
@@ -344,8 +373,17 @@ class Reads:
                 continue  # a class of an extension
             self._changed_classes.append((kind, name, own))
 
+    def replaced(self) -> str | None:
+        """The tensor that holds another array than before, in words."""
+        for x, data, _, label in self._bound:
+            if x.data is not data:
+                return f"{label}.data is another array"
+        return None
+
     def undo(self) -> None:
         """Put back what the step bound anew."""
+        for x, data, node, _ in self._bound:
+            x.data, x.node = data, node
         for entry in self.entries.values():
             entry.undo()
         for cell, value, _ in self.cells.values():
@@ -367,7 +405,7 @@ class Reads:
                     del space[name]
         return Guard(
             self.entries.values(), self.held.values(), self.cells.values(), self.arrays.values(),
-            self.tensors.values(), list(self.known.values()),
+            self.codes, self.kinds, self.tensors.values(), list(self.known.values()),
         )  # fmt: skip
 
 

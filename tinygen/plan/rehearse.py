@@ -134,8 +134,14 @@ def _once(given: Given, varying: set[int]) -> Rehearsal:
                 reads.reach(value, "an argument")
         with reads.watching(step):
             recorder.run(step, args, kwargs, slots)
+        if reads.handed is not None:
+            raise RuntimeError(
+                f"compile: the step hands work to another thread ({reads.handed}), where we cannot "
+                "record it; call the functions of the thread in the step itself, or take what it "
+                "makes as an argument"
+            )
         guard = reads.guard()
-        change = guard.change()
+        change = guard.change() or reads.replaced()
     except BaseException:
         reads.undo()
         raise

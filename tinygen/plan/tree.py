@@ -23,7 +23,9 @@ from ..nn.module import Buffer, Module, Parameter
 from ..tensor import Tensor
 
 CONTAINERS = "dicts, lists, tuples, NamedTuples and dataclasses"
-_VALUES = (int, str, bytes, type(None), range, np.dtype, enum.Enum, pathlib.PurePath)
+_VALUES = (
+    int, str, bytes, type(None), type(...), range, np.dtype, enum.Enum, pathlib.PurePath,
+)  # fmt: skip
 _NUMBERS = (float, complex, np.generic, slice)  # compared by their bits, or as they print
 _FUNCTIONS = (
     types.FunctionType, types.BuiltinFunctionType, functools.partial, type, types.ModuleType,

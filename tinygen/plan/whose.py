@@ -51,6 +51,17 @@ def followed(kind: type) -> bool:
     return users_module(module)
 
 
+def users_access(kind: type) -> bool:
+    """Whether a class of the user's, or one that it inherits, says itself what an attribute is."""
+    for c in kind.__mro__:
+        for name in ("__getattribute__", "__getattr__"):
+            own = c.__dict__.get(name)
+            code = getattr(getattr(own, "__wrapped__", own), "__code__", None)  # watched, or not
+            if code is not None and users_file(code.co_filename):
+                return True
+    return False
+
+
 @functools.cache
 def is_aside(code: types.CodeType) -> bool:
     """Whether what a function does is no part of a step: it imports, or it buries an object."""
@@ -58,6 +69,18 @@ def is_aside(code: types.CodeType) -> bool:
     return code.co_name == "__del__" or (
         imports and code.co_filename.startswith("<frozen importlib")
     )
+
+
+def hands_over(code: types.CodeType) -> bool:
+    """Whether a function gives work to another thread, or waits for what another thread makes."""
+    known = (
+        ("threading", "Thread", "start"), ("queue", "Queue", "get"),
+        ("concurrent.futures.thread", "ThreadPoolExecutor", "submit"),
+    )  # fmt: skip
+    if code.co_name not in ("start", "get", "submit"):
+        return False
+    kinds = [(getattr(sys.modules.get(m), c, None), n) for m, c, n in known]
+    return any(kind is not None and getattr(kind, n).__code__ is code for kind, n in kinds)
 
 
 def run_at_any_time() -> set[Any]:
