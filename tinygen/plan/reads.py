@@ -383,7 +383,8 @@ class Reads:
     def undo(self) -> None:
         """Put back what the step bound anew."""
         for x, data, node, _ in self._bound:
-            x.data, x.node = data, node
+            if x.data is not data or x.node is not node:
+                Tensor.__init__(x, data, node)  # as it was made
         for entry in self.entries.values():
             entry.undo()
         for cell, value, _ in self.cells.values():
