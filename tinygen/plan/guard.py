@@ -6,6 +6,7 @@ texts are compared by value, to the bit.
 
 from __future__ import annotations
 
+import collections
 import operator
 import types
 from collections.abc import Iterable
@@ -160,6 +161,21 @@ def unchanged(held: Any, contents: tuple[Any, ...]) -> bool:
     return not isinstance(held, dict) or all(
         map(operator.is_, held.values(), contents[len(held) :])
     )
+
+
+def refill(held: Any, contents: tuple[Any, ...]) -> None:
+    """A container with what it held before."""
+    if isinstance(held, dict):
+        n = len(contents) // 2
+        before = dict(zip(contents[:n], contents[n:], strict=True))
+        held.clear()
+        held.update(before)
+    elif isinstance(held, (list, collections.deque)):
+        held.clear()
+        held.extend(contents)
+    elif isinstance(held, set):
+        held.clear()
+        held.update(contents)
 
 
 class Guard:

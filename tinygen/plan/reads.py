@@ -46,6 +46,7 @@ from .guard import (
     content,
     contents_of,
     of_class,
+    refill,
     same,
     unchanged,
 )
@@ -392,7 +393,7 @@ class Reads:
                 cell.cell_contents = value
         for held, contents, _ in self.held.values():
             if not unchanged(held, contents):
-                _refill(held, contents)
+                refill(held, contents)
         for array, before, _ in self.arrays.values():
             if isinstance(array, np.ndarray) and bytes_of(array) != before:
                 host = np.frombuffer(before[-array.nbytes :], array.dtype)
@@ -421,18 +422,3 @@ def _telling(original: Any) -> Any:
         return original(self, name, *value)
 
     return access
-
-
-def _refill(held: Any, contents: tuple[Any, ...]) -> None:
-    """A container with what it held before."""
-    if isinstance(held, dict):
-        n = len(contents) // 2
-        before = dict(zip(contents[:n], contents[n:], strict=True))
-        held.clear()
-        held.update(before)
-    elif isinstance(held, (list, collections.deque)):
-        held.clear()
-        held.extend(contents)
-    elif isinstance(held, set):
-        held.clear()
-        held.update(contents)
