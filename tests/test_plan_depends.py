@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import gc
 import operator
 import sys
 import threading
+import tracemalloc
 import types
 from typing import Any, NamedTuple
 
@@ -339,6 +341,24 @@ def test_an_argument_in_the_memory_of_what_changes_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"shares memory.*copy\(\)"):
         step(p.detach())
     assert p.tolist() == [2.0, 2.0]
+
+
+def test_a_plan_keeps_nothing_of_its_recording() -> None:
+    net, x = nn.Sequential(dense(8, 64), nn.ReLU(), dense(64, 8)), draw(40_000, 8)
+
+    @tg.compile
+    def step(x: Any) -> Any:
+        return tg.grad(net(x).square().mean(), list(net.parameters()))
+
+    tracemalloc.start()
+    try:
+        step(x)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    temporary = 40_000 * 64 * 4
+    assert kept < step.plan.arena_bytes + temporary  # it was 6 of them
 
 
 # ---- what may change -----------------------------------------------------------------------------

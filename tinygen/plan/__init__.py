@@ -331,6 +331,7 @@ class Compiled:
         with _recording:
             seen = rehearse(self.function, args, kwargs, tensors, fusing, place, varying)
             plan = Plan(seen, tensors, fusing, why)
+            seen.recorder.forget()  # the plan has memory of its own
         self._last = known_by
         held = [(p.used, k) for k, plans in self.plans.items() for p in plans]
         if len(held) == PLANS:  # the one that was used least lately goes
