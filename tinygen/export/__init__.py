@@ -79,6 +79,6 @@ def write(form: str, made: Artefact, out: Path, **options: Any) -> list[Path]:
         raise FileExistsError(
             f"{taken[0]} exists, and would be written beside {out}; name another file"
         )
-    for k, path in paths.items():
-        write_bytes(path, files[k])
+    for k, path in sorted(paths.items(), key=lambda file: file[1] != out):
+        write_bytes(path, files[k])  # `out` first: where the others fail, the next try replaces it
     return list(paths.values())
