@@ -68,8 +68,6 @@ class Gradient:
     after: Array
 
     def fits(self, tensors: list[Tensor]) -> bool:
-        if not self.used:
-            return True
         x, slot = self.leaf(tensors), self.slot
         now = x.grad if x.node is None else x.node.grad  # the result of an operation has no .grad
         if now is None or slot is None:
@@ -77,14 +75,12 @@ class Gradient:
         return now.data.__class__ is slot.__class__ and now.dtype == slot.dtype
 
     def enter(self, tensors: list[Tensor]) -> None:
-        if self.slot is not None:
-            self.slot[...] = self.leaf(tensors).grad.data
+        self.slot[...] = self.leaf(tensors).grad.data  # type: ignore[index]
 
     def leave(self, tensors: list[Tensor]) -> None:
-        if self.changes:
-            x = self.leaf(tensors)
-            if x.node is not None:
-                x.node.grad = None if self.after is None else Tensor(self.after.copy())
+        x = self.leaf(tensors)
+        if x.node is not None:
+            x.node.grad = None if self.after is None else Tensor(self.after.copy())
 
     def leaf(self, tensors: list[Tensor]) -> Any:
         return tensors[self.owner] if self.owner.__class__ is int else self.owner
@@ -142,6 +138,9 @@ class Plan:
             Gradient(owner, x.reads, None if x.slot is None else x.slot.data, x.changes, array)
             for (x, owner, _), array in zip(leaves, arrays, strict=True)
         ]
+        self._used = [g for g in self._gradients if g.used]
+        self._entering = [g for g in self._gradients if g.slot is not None]
+        self._leaving = [g for g in self._gradients if g.changes]
 
     # ---- what it depends on ----------------------------------------------------------------------
 
@@ -186,7 +185,7 @@ class Plan:
                 return "a generator was set to another state"
         if any(g is not random.default_generator() for g in self._by_default):
             return "the default generator is another one"
-        if not all(g.fits(tensors) for g in self._gradients):
+        if not all(g.fits(tensors) for g in self._used):
             return "a .grad that the step uses is there now, or is not there any more"
         return None if self._guard.holds() else self._guard.change()
 
@@ -218,7 +217,7 @@ class Plan:
         for slot, x in zip(self.slots, tensors, strict=True):
             slot[...] = x.data
         self._root.fill()
-        for gradient in self._gradients:
+        for gradient in self._entering:
             gradient.enter(tensors)
         for generator, _ in self.generators:
             if generator.offset:
@@ -226,7 +225,7 @@ class Plan:
         for run in self._steps:
             run()
         self._backend.hits.update(self._hits)
-        for gradient in self._gradients:
+        for gradient in self._leaving:
             gradient.leave(tensors)
         kind: Any = self._backend.array_type
         return mapped(self._result, lambda v: Tensor(v.copy()) if isinstance(v, kind) else v)

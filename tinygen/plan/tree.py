@@ -32,6 +32,9 @@ _FUNCTIONS = (
 )  # fmt: skip
 
 
+_ALONE = frozenset((Tensor, np.ndarray, float, int, bool, str, type(None)))  # nothing within
+
+
 def is_input(x: Any) -> bool:
     """Whether an argument is copied into the plan: a tensor that is no state of a module."""
     return isinstance(x, Tensor) and not isinstance(x, (Parameter, Buffer))
@@ -64,7 +67,7 @@ class Extended:
 def members(value: Any) -> dict[Any, Any] | None:
     """What a container holds, by key, index or field; None if it is a leaf."""
     kind: Any = type(value)
-    if kind is Tensor:
+    if kind in _ALONE:
         return None
     if isinstance(value, dict):
         return value
@@ -92,11 +95,14 @@ def _slots(kind: Any) -> list[str]:
 
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     """The value rebuilt, with `change` applied to each leaf."""
+    kind = type(value)
+    if kind is Extended:
+        parts = mapped(value.parts, change)
+        return _whole(Extended(value.kind, change(value.value), parts))
     held = members(value)
     if held is None:
         return change(value)
     items = {k: mapped(v, change) for k, v in held.items()}
-    kind = type(value)
     if kind is dict:
         return items
     if kind is list or kind is tuple:
@@ -113,7 +119,7 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     else:
         for name, item in items.items():
             object.__setattr__(made, name, item)
-    return _whole(made)
+    return made
 
 
 def _whole(made: Any) -> Any:
