@@ -175,17 +175,21 @@ def _shown(kind: str) -> Any:
     local, variable = threading.local(), contextvars.ContextVar("k", default=1.0)
     local.k, owner, single = 1.0, _Table(), array.array("d", [1.0])
     read, reference = memoryview(single), weakref.ref(owner)
+    distant = _Table()
+    stand_in = weakref.proxy(distant)
     user, raw = collections.UserDict(k=1.0), ctypes.c_double(1.0)
     proxy, values, get = types.MappingProxyType(numbers), numbers.values(), numbers.get
     chain = collections.ChainMap(numbers)
 
     def change() -> None:
         numbers["k"] = user["k"] = local.k = owner.scale = raw.value = single[0] = 5.0
+        distant.scale = 5.0
         parser["a"]["k"] = "5"
         variable.set(5.0)
         os.environ["TINYGEN_TEST_NUMBER"] = "5"
 
     return change, {
+        "stand-in": lambda x: x * stand_in.scale,  # `change` keeps what it stands for alive
         "proxy": lambda x: x * proxy["k"], "values": lambda x: x * sum(values),
         "method": lambda x: x * get("k"), "chain": lambda x: x * chain["k"],
         "user dict": lambda x: x * user["k"], "local": lambda x: x * local.k,
@@ -199,7 +203,7 @@ def _shown(kind: str) -> Any:
 @pytest.mark.parametrize(
     "kind",
     ["proxy", "values", "method", "chain", "user dict", "local", "weak", "array", "view", "ctypes",
-     "context", "parser", "environment"],
+     "stand-in", "context", "parser", "environment"],
 )  # fmt: skip
 def test_numbers_behind_objects_of_the_standard_library(
     kind: str, monkeypatch: pytest.MonkeyPatch

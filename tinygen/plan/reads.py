@@ -122,7 +122,9 @@ class Reads:
         if value is MISSING or exact(value) is not None or id(value) in self.known:
             return
         self.known[id(value)] = (value, label)
-        if isinstance(value, Tensor):
+        if type(value) in weakref.ProxyTypes:
+            self.reach(value.__repr__.__self__, label)  # what it stands for
+        elif isinstance(value, Tensor):
             self.tensors[id(value)] = value
             self._bound.append((value, value.data, value.node, label))
         elif isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
