@@ -115,12 +115,13 @@ def bce_with_logits(logits: Any, targets: Any, reduction: str = "mean") -> Tenso
             raise ValueError(f"{who}: the target is {target!r}; expected 0 <= target <= 1")
         targets = full_like(_floats(who, "logits", logits), target)
     logits, targets = _same(who, logits=logits, targets=targets)
+    loss = _reduced(who, bce_logits_terms(logits, targets), reduction)
     _in_unit_range(
         who, "targets", targets, "as each is a probability",
         "for targets of -1 and 1 write (targets + 1) / 2",
         "for numbers of classes take losses.cross_entropy; of pixels divide 0..255 by 255",
     )  # fmt: skip
-    return _reduced(who, bce_logits_terms(logits, targets), reduction)
+    return loss
 
 
 @spelled
