@@ -480,3 +480,13 @@ def test_without_numba_compiling_the_references_run() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "NUMBA_DISABLE_JIT" in done.stdout or "not installed" in done.stdout
+
+
+def test_numpy_looks_at_shapes_without_reading_values() -> None:
+    x = tg.tensor(np.ones((2, 3)), requires_grad=True)
+    assert (np.shape(x), np.ndim(x), np.size(x)) == ((2, 3), 2, 6)
+    with pytest.raises(RuntimeError, match="reads a value"):
+        tg.compile(lambda y: y * np.max(y.numpy()))(x.detach())
+    indices = tg.tensor([0, 1, 1])
+    shapes = tg.compile(lambda y, i: tg.scatter_add(y * np.size(y), i, axis=1, shape=(2, 2)))
+    np.testing.assert_array_equal(shapes(x.detach(), indices).numpy(), [[6.0, 12.0]] * 2)

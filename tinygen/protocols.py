@@ -25,6 +25,8 @@ _NAMES = {
     "negative": "neg", "subtract": "sub",
 }  # fmt: skip
 
+_LOOKS = {np.shape: "shape", np.ndim: "ndim", np.size: "size"}  # they read no values
+
 
 class UfuncProtocol:
     """`Tensor.__array_ufunc__`: of the type, the function that NumPy calls; of a tensor, None.
@@ -48,6 +50,8 @@ def _ufunc(self: Tensor, ufunc: Any, method: str, *inputs: Any, **options: Any) 
 
 def array_function(self: Tensor, function: Any, types: Any, args: Any, options: Any) -> Any:
     """`Tensor.__array_function__`: NumPy's functions that are no ufuncs."""
+    if function in _LOOKS and len(args) == 1 and not options:
+        return getattr(args[0], _LOOKS[function])
     module = function.__module__.replace("numpy", "np", 1)
     own = None if function.__name__.endswith("_like") else _own(function.__name__)
     return _on_values(f"{module}.{function.__name__}", function, own, args, options)
