@@ -232,7 +232,7 @@ def _nobody(_: Any) -> None:
 
 
 class _Watch(threading.local):
-    """Who is told of what happens besides operations: tinygen.plan, while it records a step."""
+    """Who watches what happens besides operations: tinygen.plan, while it records a step."""
 
     def __init__(self) -> None:
         self.stop()

@@ -417,7 +417,7 @@ def train_command(
     _refuse_foreign(make, options)
     if backend != BackendName("cupy") and not resume:
         options = {**make.on_processor, **options}
-    get_backend(str(backend))  # a device that is missing is told before anything is read or written
+    get_backend(str(backend))  # fail early if the device is missing
     dataset = load(source.pop("source"), **source)
     show = console()
     _show_data(show, dataset)
@@ -867,7 +867,7 @@ def _show_evaluation(
 
 
 def _keep(folder: train.RunFolder, kept: dict[str, Any]) -> bool:
-    """Keep figures in the run; that it has no room is only told, for they are shown, too."""
+    """Keep figures in the run; a full disk gives a note only, as the figures are shown, too."""
     try:
         folder.write_evaluation(kept)
     except OSError as error:

@@ -114,6 +114,12 @@ class recording(contextlib.ContextDecorator):  # noqa: N801  (read as a statemen
         return recording(self._on)  # each call of a decorated function, in any thread, has its own
 
 
+def runs_in_pieces(function: Callable[..., Any]) -> bool:
+    """Whether a call only begins the function: it is a generator or a coroutine."""
+    kinds = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+    return any(kind(function) for kind in kinds)
+
+
 class no_grad(recording):  # noqa: N801
     """Within the block (or the decorated function) nothing is recorded for a gradient.
 
@@ -132,12 +138,11 @@ class no_grad(recording):  # noqa: N801
 
     def __call__(self, function: F) -> F:
         """The function, run within the block."""
-        for kind in ("isgeneratorfunction", "iscoroutinefunction", "isasyncgenfunction"):
-            if getattr(inspect, kind)(function):
-                raise TypeError(
-                    f"no_grad: {function.__name__} is a generator or a coroutine, whose body runs "
-                    "later and in pieces; write `with no_grad():` inside it"
-                )
+        if runs_in_pieces(function):
+            raise TypeError(
+                f"no_grad: {function.__name__} is a generator or a coroutine, whose body runs "
+                "later and in pieces; write `with no_grad():` inside it"
+            )
         return super().__call__(function)
 
 

@@ -88,7 +88,7 @@ def levels(
     """Grey levels 0..255 of arrays whose values mean the same (training and test images).
 
     value_range: what becomes 0 and 255; where None, `meaning` finds it in the values.  Values a
-    hair outside, as scaling leaves them, are clipped.  The report is told how they were read.
+    hair outside, as scaling leaves them, are clipped.  The report notes how they were read.
     """
     ranges: dict[str, tuple[float, float]] = {}
     for array in arrays:

@@ -29,7 +29,7 @@ import numpy as np
 from .. import backend as backends
 from .. import random
 from ..backend import Array
-from ..graph import state
+from ..graph import runs_in_pieces, state
 from ..primitive import revised
 from ..tensor import Tensor
 from . import fuse, passes, products, updates
@@ -432,8 +432,7 @@ def compile(
     if isinstance(function, Compiled):
         function = function.function
     plain = inspect.unwrap(function)
-    kinds = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
-    if any(kind(plain) for kind in kinds):
+    if runs_in_pieces(plain):
         raise TypeError(
             f"compile: {getattr(plain, '__name__', plain)} is a generator or a coroutine, whose "
             "body runs in pieces; compile the function that it calls for each piece"
