@@ -6,6 +6,7 @@ Each test compares a compiled function with the function itself, before and afte
 from __future__ import annotations
 
 import argparse
+import collections
 import copy
 import dataclasses
 import gc
@@ -889,3 +890,64 @@ def test_check_looks_into_every_result(monkeypatch: pytest.MonkeyPatch) -> None:
         sly.n = change
         with pytest.raises(RuntimeError, match="differs from the function itself"):
             step(tg.tensor([0.5, 2.0]))
+
+
+class _Sorted(dict[str, float]):
+    """A dict that shows its values in another order than its keys."""
+
+    def values(self):  # type: ignore[override,no-untyped-def]
+        return [self[k] for k in sorted(self)]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [dict, collections.OrderedDict, lambda x: collections.defaultdict(float, x), _Sorted],
+    ids=["dict", "OrderedDict", "defaultdict", "own"],
+)
+def test_each_entry_of_a_mapping_is_compared(kind):
+    held = kind({"b": 2.0, "a": 3.0})
+    beside = [1.0, 4.0]  # takes the number that the mapping gives up, so that all have one length
+
+    def step(x):
+        for i, (k, v) in enumerate(held.items()):
+            x = x * v + (i if k == "a" else 0.5)
+        return x + sum(held.values()) * len(held) + sum(beside)
+
+    compiled = tg.compile(step)
+    x = tg.tensor([1.0, -2.0])
+
+    def look():
+        np.testing.assert_array_equal(compiled(x).numpy(), step(x).numpy())
+
+    look()
+    held["a"] = 5.0
+    look()
+    held["b"] = 7.0
+    look()
+    look()
+    beside.append(held.pop("a"))
+    look()
+    held["a"] = beside.pop(0)
+    look()
+    held.clear()
+    look()
+
+
+@pytest.mark.parametrize("kind", [list, collections.deque])
+def test_each_place_of_a_sequence_is_compared(kind):
+    first, second = kind([2.0, 3.0]), kind([4.0])
+    compiled = tg.compile(lambda x: x * first[0] - sum(first) + second[-1] * len(second))
+    x = tg.tensor([1.0, -2.0])
+
+    def look():
+        expected = x * first[0] - sum(first) + second[-1] * len(second)
+        np.testing.assert_array_equal(compiled(x).numpy(), expected.numpy())
+
+    look()
+    for i in (0, 1):
+        first[i] += 1.0
+        look()
+    second.append(first.pop())  # as many in all, in the same order
+    look()
+    first[0], second[0] = second[0], first[0]
+    look()

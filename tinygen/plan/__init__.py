@@ -39,7 +39,7 @@ from .record import Call, Leaf, Storage, Value
 from .rehearse import Rehearsal, rehearse
 from .replay import Bound, Memory
 from .table import table
-from .tree import Same, key, mapped
+from .tree import Same, key, maker, mapped
 
 __all__ = ["Compiled", "Plan", "compile"]
 
@@ -130,10 +130,11 @@ class Plan:
         self.bound = [Bound(call, self.memory, backend, not fusing) for call in calls]
         self._steps = backend.sequence(self.bound)
         kernels = [b for b in self.bound if b.kernel is not None]
-        self._hits = Counter(name for b in kernels for name in b.call.names)
-        self._result, arrays = mapped(
+        self._hits = [*Counter(name for b in kernels for name in b.call.names).items()]
+        result, arrays = mapped(
             (result, after), lambda v: self.memory.array(v) if isinstance(v, Value) else v
         )
+        self._result = maker(result, self._copied)
         self._gradients = [
             Gradient(owner, x.reads, None if x.slot is None else x.slot.data, x.changes, array)
             for (x, owner, _), array in zip(leaves, arrays, strict=True)
@@ -211,12 +212,13 @@ class Plan:
 
     # ---- running ---------------------------------------------------------------------------------
 
-    @np.errstate(all="ignore")
     def replay(self, tensors: list[Tensor]) -> Any:
         """Run the step on new inputs; what it returns, as copies."""
         for slot, x in zip(self.slots, tensors, strict=True):
             slot[...] = x.data
-        self._root.fill()
+        if self._root.slots:
+            with np.errstate(over="ignore"):  # infinite where float32 ends, as everywhere
+                self._root.fill()
         for gradient in self._entering:
             gradient.enter(tensors)
         for generator, _ in self.generators:
@@ -224,11 +226,16 @@ class Plan:
                 generator.settle()
         for run in self._steps:
             run()
-        self._backend.hits.update(self._hits)
+        hits = self._backend.hits
+        for name, count in self._hits:
+            hits[name] += count
         for gradient in self._leaving:
             gradient.leave(tensors)
+        return self._result()
+
+    def _copied(self, leaf: Any) -> Callable[[], Any] | None:
         kind: Any = self._backend.array_type
-        return mapped(self._result, lambda v: Tensor(v.copy()) if isinstance(v, kind) else v)
+        return (lambda: Tensor(leaf.copy())) if isinstance(leaf, kind) else None
 
     def source(self) -> str:
         """The generated loops as text, each under the first call that runs it."""

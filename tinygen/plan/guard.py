@@ -10,7 +10,7 @@ import collections
 import operator
 import types
 from collections.abc import Iterable
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _claim, _code = operator.attrgetter("claim"), operator.attrgetter("__code__")
 _class_get = types.MappingProxyType.get
 _cell_contents = operator.attrgetter("cell_contents")
+_PLAIN = (dict, collections.defaultdict, collections.OrderedDict, list, collections.deque, set)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -206,6 +207,7 @@ class Guard:
         self._names = [e.name for e in quick]
         self._values = [e.value for e in quick]
         self._held = list(held)
+        self._look_again()
         cells = list(cells)
         self._cells = [c for c, _, _ in cells]
         self._cell_values = [v for _, v, _ in cells]
@@ -234,7 +236,9 @@ class Guard:
                 and all(map(operator.is_, map(type, self._kinds[0]), self._kinds[1]))
                 and all(map(operator.is_, map(_cell_contents, self._cells), self._cell_values))
                 and all(e.space.get(e.name, MISSING) is e.value for e in self._others)
-                and all(unchanged(held, contents) for held, contents, _ in self._held)
+                and list(map(len, self._containers)) == self._counts
+                and all(map(operator.is_, chain.from_iterable(self._views), self._contents))
+                and all(unchanged(held, contents) for held, contents, _ in self._unusual)
                 and not self._arrays
             )  # fmt: skip
         except ValueError:  # an empty cell
@@ -276,4 +280,18 @@ class Guard:
         for array, before, label in self._arrays:
             if bytes_of(array) != before:
                 return f"the array {label} holds other numbers"
+        self._look_again()
         return None
+
+    def _look_again(self) -> None:
+        """Lay out what the containers hold in one row, beside views of what they hold now."""
+        plain = [(held, contents) for held, contents, _ in self._held if type(held) in _PLAIN]
+        self._unusual = [x for x in self._held if type(x[0]) not in _PLAIN]
+        self._containers = [held for held, _ in plain]
+        self._counts = [
+            len(contents) // (2 if isinstance(held, dict) else 1) for held, contents in plain
+        ]
+        self._views: list[Any] = []
+        for held in self._containers:
+            self._views += (held, held.values()) if isinstance(held, dict) else (held,)
+        self._contents = [x for _, contents in plain for x in contents]

@@ -81,6 +81,7 @@ class Bound:
             return None
         return bound
 
+    @np.errstate(all="ignore")  # as eagerly: see Primitive
     def reference(self) -> None:
         """Run without a kernel."""
         call = self.call

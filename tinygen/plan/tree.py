@@ -122,6 +122,28 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     return made
 
 
+def maker(value: Any, leaf: Callable[[Any], Callable[[], Any] | None]) -> Callable[[], Any]:
+    """A function that rebuilds the value at each call: `mapped`, with its structure looked at once.
+
+    `leaf` gives what makes a leaf; None for one that is used as it is.
+    """
+    kind = type(value)
+    if kind is Extended:
+        tensor, parts = maker(value.value, leaf), maker(value.parts, leaf)
+        return lambda: _whole(Extended(value.kind, tensor(), parts()))
+    if kind is dict:
+        makers = {k: maker(v, leaf) for k, v in value.items()}
+        return lambda: {k: make() for k, make in makers.items()}
+    if kind is list or kind is tuple:
+        items = [maker(v, leaf) for v in value]
+        if kind is list:
+            return lambda: [make() for make in items]
+        return lambda: tuple([make() for make in items])
+    if members(value) is None:
+        return leaf(value) or (lambda: value)
+    return lambda: mapped(value, lambda v: (leaf(v) or (lambda: v))())
+
+
 def _whole(made: Any) -> Any:
     ready = isinstance(made, Extended) and isinstance(made.value, Tensor)
     return made.tensor() if ready else made
