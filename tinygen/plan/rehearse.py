@@ -18,11 +18,11 @@ import numpy as np
 from ..backend import Array, Backend
 from ..nn.module import Buffer, Parameter, assign
 from ..tensor import Tensor
+from ..trace.record import Call, Recorder, Storage, Value
+from ..trace.tree import is_number, leaves, mapped
 from .guard import Guard
 from .numbers import Number, Root
 from .reads import Reads
-from .record import Call, Recorder, Storage, Value
-from .tree import is_number, leaves, mapped
 
 Given = tuple[Callable[..., Any], Any, Any, list[Tensor], bool, Backend]  # see rehearse
 
