@@ -50,17 +50,17 @@ class Fused(Primitive):
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
 
-    def _opened(self, args: tuple[Any, ...], static: dict[str, Any]) -> Any:
+    def _opened(self, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
         """The body's result; a recorder hears where the body begins and ends."""
         entering = getattr(state.observer, "entering", None)
-        if entering is None:
-            return self.body(*args, **static)
-        leave, out = entering(self, args, static), None
+        leave = None if entering is None else entering(self, args, static)
+        out: Any = None
         try:
             out = self.body(*args, **static)
         finally:
-            leave(out)
-        return out
+            if leave is not None:
+                leave(out)
+        return out  # type: ignore[no-any-return]
 
     def _rule(self, arg: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
         if self.rules or self.rule_for_all is not None:
