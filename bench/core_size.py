@@ -59,6 +59,7 @@ BUDGETS = (
     ),
     Budget("a model", 180, ("tinygen/models/*.py",), each=True),
     Budget("spelling: names of other libraries", 350, ("tinygen/spelling.py",)),
+    Budget("a file of trace", 350, ("tinygen/trace/**/*.py",), each=True),
     Budget("a file of plan", 350, ("tinygen/plan/**/*.py",), each=True),
     Budget(
         "a kernel family", 300,

@@ -198,7 +198,7 @@ LEVELS: dict[str, int] = {
     "spelling": 0,
     "graph": 1, "checks": 1, "conventions": 1, "fused": 1, "primitive": 1, "tensor": 1,
     "ops": 2, "protocols": 2, "random": 2, "testing": 2,
-    "nn": 3, "optim": 3, "losses": 3, "plan": 3, "io": 3, "images": 3,
+    "nn": 3, "optim": 3, "losses": 3, "trace": 3, "plan": 3, "io": 3, "images": 3,
     "models": 4, "data": 4,
     "train": 5, "export": 5, "explain": 5, "metrics": 5,
     "cli": 6, "commands": 6, "deploy": 6, "terminal": 6,

@@ -387,7 +387,7 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
 
 _PARTS = (
     "primitive", "fused", "graph", "tensor", "protocols", "ops", "testing", "checks", "plan",
-    "backend", "random", "spelling",
+    "trace", "backend", "random", "spelling",
 )  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in _PARTS))
 

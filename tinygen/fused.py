@@ -33,10 +33,10 @@ class Fused(Primitive):
         backend = checks.backend_of(self, args)
         kernel = backend.kernels.get(self.name)
         if kernel is None or getattr(state.observer, "decompose", False):
-            return self.body(*args, **static)  # type: ignore[no-any-return]
+            return self._opened(args, static)
         out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
         if out is NotImplemented:
-            return self.body(*args, **static)  # type: ignore[no-any-return]
+            return self._opened(args, static)
         backend.hits[self.name] += 1
         observer = state.observer
         if observer is not None:
@@ -49,6 +49,18 @@ class Fused(Primitive):
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
+
+    def _opened(self, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
+        """The body's result; a recorder hears where the body begins and ends."""
+        entering = getattr(state.observer, "entering", None)
+        leave = None if entering is None else entering(self, args, static)
+        out: Any = None
+        try:
+            out = self.body(*args, **static)
+        finally:
+            if leave is not None:
+                leave(out)
+        return out  # type: ignore[no-any-return]
 
     def _rule(self, arg: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
         if self.rules or self.rule_for_all is not None:

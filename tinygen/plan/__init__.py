@@ -4,10 +4,10 @@
     losses = step(images)            # the first call records; every call replays
     print(step.plan)
 
-Read record.py (what a rehearsal shows), reads.py, whose.py, named.py, guard.py and rehearse.py
-(what a plan depends on), tree.py and numbers.py (arguments and results), passes.py, fuse.py and
-products.py (what is made of it), updates.py (what devices add), arena.py and replay.py (how it
-runs), table.py (how it prints).
+Read ../trace/record.py (what a rehearsal shows), reads.py, whose.py, named.py, guard.py and
+rehearse.py (what a plan depends on), ../trace/tree.py and numbers.py (arguments and results),
+passes.py, fuse.py and products.py (what is made of it), updates.py (what devices add), arena.py and
+replay.py (how it runs), table.py (how it prints).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ..backend import Array
 from ..graph import runs_in_pieces, state
 from ..primitive import revised
 from ..tensor import Tensor
+from ..trace.record import Call, Leaf, Storage, Value
+from ..trace.tree import Same, key, maker, mapped
 from . import fuse, passes, products, updates
 from .check import checked
 from .reads import attributes
-from .record import Call, Leaf, Storage, Value
 from .rehearse import Rehearsal, rehearse
 from .replay import Bound, Memory
 from .table import table
-from .tree import Same, key, maker, mapped
 
 __all__ = ["Compiled", "Plan", "compile"]
 

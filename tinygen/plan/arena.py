@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..trace.record import Call, Storage
 from .passes import last_reads
-from .record import Call, Storage
 
 ALIGNMENT = 64  # bytes: a line of the cache, a vector of AVX-512
 

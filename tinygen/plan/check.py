@@ -8,8 +8,8 @@ import numpy as np
 
 from ..backend import Array, of_type
 from ..tensor import Tensor
-from .record import Storage
-from .tree import leaves, members
+from ..trace.record import Storage
+from ..trace.tree import leaves, members
 
 if TYPE_CHECKING:
     from . import Compiled, Plan

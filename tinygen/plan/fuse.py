@@ -16,7 +16,7 @@ from typing import Any
 
 from ..backend import Backend, numba_compiles
 from ..signals import import_whole
-from .record import Call, Storage, Value
+from ..trace.record import Call, Storage, Value
 
 _NAMES = """
     abs add clip div dropout equal erf exp greater greater_equal guarded_div guarded_mul leaky_relu

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..nn.module import Parameter
-from .tree import exact
+from ..trace.tree import exact
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _claim, _code = operator.attrgetter("claim"), operator.attrgetter("__code__")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from .record import Call, Storage, Value
+from ..trace.record import Call, Storage, Value
 
 
 def drop_dead(calls: list[Call], needed: set[Storage]) -> list[Call]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..backend import Backend
+from ..trace.record import Call, Storage, Value
 from .fuse import Fusion, grid, position
-from .record import Call, Storage, Value
 
 
 @dataclass(eq=False)

@@ -36,6 +36,7 @@ import numpy as np
 
 from ..primitive import Primitive
 from ..tensor import Tensor
+from ..trace.tree import exact
 from .guard import (
     MISSING,
     Context,
@@ -51,7 +52,6 @@ from .guard import (
     unchanged,
 )
 from .named import ANY, imported, names
-from .tree import exact
 from .whose import (
     followed,
     hands_over,

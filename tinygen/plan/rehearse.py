@@ -18,11 +18,11 @@ import numpy as np
 from ..backend import Array, Backend
 from ..nn.module import Buffer, Parameter, assign
 from ..tensor import Tensor
+from ..trace.record import Call, Recorder, Storage, Value, opened
+from ..trace.tree import is_number, leaves, mapped
 from .guard import Guard
 from .numbers import Number, Root
 from .reads import Reads
-from .record import Call, Recorder, Storage, Value
-from .tree import is_number, leaves, mapped
 
 Given = tuple[Callable[..., Any], Any, Any, list[Tensor], bool, Backend]  # see rehearse
 
@@ -134,6 +134,7 @@ def _once(given: Given, varying: set[int]) -> Rehearsal:
                 reads.reach(value, "an argument")
         with reads.watching(step):
             recorder.run(step, args, kwargs, slots)
+        recorder.recording.calls = opened(recorder.recording.calls)
         if reads.handed is not None:
             raise RuntimeError(
                 f"compile: the step hands work to another thread ({reads.handed}), where we cannot "

@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import backend as backends
 from ..backend import Array, Backend
+from ..trace.record import Call, Storage, Value
 from . import arena
-from .record import Call, Storage, Value
 
 # References that are one array function, which can write into the output it is given.
 _INTO = {

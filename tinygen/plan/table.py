@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..ops.conv import CONVOLUTIONS, multiply_adds
-from .record import Call, Value
+from ..trace.record import Call, Value
 from .roofline import limits, times
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..backend import Backend
-from .record import Call, Value
+from ..trace.record import Call, Value
 
 
 @dataclass(eq=False)

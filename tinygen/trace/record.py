@@ -3,7 +3,8 @@
 Every operation passes one dispatch point, where the recorder watches. It sees real arrays, and
 tells by their addresses which memory a call reads and writes: an array that lies within known
 memory is a view of it, any other is new. What the step reads without having made it is captured:
-parameters, moments, generators, constants.
+parameters, moments, generators, constants. A call that makes a view is kept and says so. So is a
+fused call, with the calls of its body: each reader decides whether it opens it.
 
 The rehearsal leaves no trace: whatever it changes in place is put back afterwards, and so is the
 `.grad` of every leaf from outside. What a step does with such a `.grad` becomes a Leaf: what was
@@ -82,8 +83,9 @@ class Value(Atom):
 class Call:
     """One operation of the step.
 
-    `args` holds a Value for each array, Python numbers and None as they are. `fused` is set by the
-    passes: what a call that stands for several computes.
+    `args` holds a Value for each array, Python numbers and None as they are. `body` holds the calls
+    of a fused operation's body, where that was watched. `fused` is set by the passes of plan/: what
+    a call that stands for several computes.
     """
 
     primitive: Primitive
@@ -93,6 +95,8 @@ class Call:
     line: str
     fused: Any = None
     many: bool = False  # whether the operation returns a tuple
+    view: bool = False  # whether its results lie in memory that was known before
+    body: list[Call] | None = None
 
     @property
     def name(self) -> str:
@@ -126,6 +130,17 @@ class Call:
     def writes(self) -> Iterator[Storage]:
         for v in (*self.outs, *self.mutated):
             yield v.storage
+
+
+def opened(calls: list[Call]) -> list[Call]:
+    """What is to be computed: without views, and the calls of a body in place of the fused call."""
+    out: list[Call] = []
+    for call in calls:
+        if call.body is not None:
+            out += opened(call.body)
+        elif not call.view:
+            out.append(call)
+    return out
 
 
 @dataclass
@@ -162,11 +177,20 @@ class Recording:
 
 
 class Recorder:
-    """Watches one rehearsal; `fuse` records fused operations by their bodies."""
+    """Watches one rehearsal.
 
-    def __init__(self, decompose: bool, backend: Backend) -> None:
+    Args:
+        decompose: whether fused operations run by their bodies, which are recorded, whatever
+            kernels there are. Without it, one that a kernel takes is recorded as a call without a
+            body, as it ran.
+        backend: where the step computes.
+        who: whom a refusal speaks for.
+    """
+
+    def __init__(self, decompose: bool, backend: Backend, who: str = "compile") -> None:
         self.decompose = decompose
         self.backend = backend
+        self.who = who
         self.recording = Recording()
         self._starts: list[int] = []
         self._known: list[tuple[int, Storage]] = []  # (end, storage), beside _starts
@@ -245,15 +269,33 @@ class Recorder:
             if before is not None:
                 static = {**static, "offset": static["offset"] - before[1]}
         many = out.__class__ is tuple
-        arrays = out if many else (out,)
-        if primitive.mutates:
-            outs: list[Value] = []
-        else:
-            if all(self.known(a) and a.size for a in arrays):
-                return  # views: their layout is all there is to know
-            outs = [self.value(a, "temporary") for a in arrays]
-        line = checks.user_line() if state.pulling is None else state.pulling.line or ""
-        self.recording.calls.append(Call(primitive, values, static, outs, line, many=many))
+        arrays = () if primitive.mutates else out if many else (out,)
+        view = bool(arrays) and all(self.known(a) and a.size for a in arrays)
+        outs = [self.value(a, "temporary") for a in arrays]
+        self.recording.calls.append(
+            Call(primitive, values, static, outs, _line(), many=many, view=view)
+        )
+
+    def entering(
+        self, primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]
+    ) -> Callable[[Any], None]:
+        """Before the body of a fused operation runs; what is returned is called with its result."""
+        outside, self.recording.calls = self.recording.calls, []
+
+        def leave(out: Any) -> None:
+            body, self.recording.calls = self.recording.calls, outside
+            if out is None:  # it raised; what was done until then stays
+                outside.extend(body)
+                return
+            many = out.__class__ is tuple
+            results = out if many else (out,)
+            values, outs = (
+                [self.value(x.data, "captured") if isinstance(x, Tensor) else x for x in xs]
+                for xs in (args, results)
+            )
+            outside.append(Call(primitive, values, static, outs, _line(), many=many, body=body))
+
+        return leave
 
     def _met(self, x: Tensor) -> None:
         """An operation met a tensor that no operation of the step made."""
@@ -290,9 +332,9 @@ class Recorder:
     def _refuse_graph(self, node: Node) -> None:
         name = node.primitive.name if node.primitive is not None else "a leaf"
         raise RuntimeError(
-            f"compile: {checks.user_line()} takes a gradient through the result of {name}, which "
-            "was made before the step; a replay cannot run that part: compute it inside the step, "
-            "or pass x.detach()"
+            f"{self.who}: {checks.user_line()} takes a gradient through the result of {name}, "
+            "which was made before the step; a replay cannot run that part: compute it inside the "
+            "step, or pass x.detach()"
         )
 
     def refuse(self, what: str) -> None:
@@ -301,13 +343,14 @@ class Recorder:
         if line != through:
             line += f" (through {os.path.basename(through)})"
         if what == "read":
+            cure = ", or take this function out of tg.compile" if self.who == "compile" else ""
             raise RuntimeError(
-                f"compile: {line} reads a value inside the step (float(x), x.item(), x.numpy() or "
-                "a condition on a tensor), which a plan would freeze; return the tensor from the "
-                "step and read it after, or take this function out of tg.compile"
+                f"{self.who}: {line} reads a value inside the step (float(x), x.item(), x.numpy() "
+                "or a condition on a tensor), which a plan would freeze; return the tensor from "
+                f"the step and read it after{cure}"
             )
         raise RuntimeError(
-            f"compile: {line} makes a tensor from host data inside the step, which a plan would "
+            f"{self.who}: {line} makes a tensor from host data inside the step, which a plan would "
             "freeze; make it before the step and pass it as an argument, or draw it from a tinygen "
             "Generator; make optimizers and layers, and set learning rates, before the step, too"
         )
@@ -374,6 +417,11 @@ class Recorder:
             return self.value(result.data, "captured")
         refuse_result(result)
         return result
+
+
+def _line() -> str:
+    """Where the user called what happens now; of a rule, where its operation was called."""
+    return checks.user_line() if state.pulling is None else state.pulling.line or ""
 
 
 # ---- the .grad of leaves -------------------------------------------------------------------------
