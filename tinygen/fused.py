@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import checks
-from .graph import Node, grad, recording, state
+from .events import newest, state
+from .graph import Node, grad, recording
 from .primitive import OUTPUTS, PRIMITIVES, Primitive, tensors_or_weak
 from .tensor import Tensor, as_tensor
 
@@ -32,19 +33,19 @@ class Fused(Primitive):
             args = tuple(x if x is None else as_tensor(x) for x in args)
         backend = checks.backend_of(self, args)
         kernel = backend.kernels.get(self.name)
-        if kernel is None or getattr(state.observer, "decompose", False):
+        if kernel is None or any(o.opens_fused for o in state.observers):
             return self.body(*args, **static)  # type: ignore[no-any-return]
         out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
         if out is NotImplemented:
             return self.body(*args, **static)  # type: ignore[no-any-return]
         backend.hits[self.name] += 1
-        observer = state.observer
-        if observer is not None:
-            observer(self, args, static, out)
+        observers = state.observers
+        for observer in observers:
+            observer.called(self, args, static, out)
         nodes = [x.node if isinstance(x, Tensor) else None for x in args]
         traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
         if traced and state.recording:
-            line = None if observer is None else checks.user_line()
+            line = checks.user_line() if observers else None
             return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
@@ -58,7 +59,7 @@ class Fused(Primitive):
     def pull(self, node: Node, g: Any, needed: set[Node] | None) -> list[tuple[Node, Tensor]]:
         if self.rules or self.rule_for_all is not None or node.saved is None:
             return super().pull(node, g, needed)
-        if checks.newest[0] > node.number:
+        if newest[0] > node.number:
             checks.stale(self, node, node.saved)
         # Run the body again on stand-ins for the arguments. With create_graph a stand-in hangs on
         # the argument's own node, so that the result is differentiable further.

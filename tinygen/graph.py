@@ -11,30 +11,17 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import itertools
 import operator
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .events import clock, state
 
 if TYPE_CHECKING:
     from .primitive import Primitive
     from .tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
-clock = itertools.count(1)  # numbers nodes and in-place changes in the order they happen
-
-
-class _State(threading.local):
-    """What a thread is doing: whether it records, and who watches its operations."""
-
-    recording = True
-    observer: Callable[..., None] | None = None  # called after every operation, see testing.py
-    first: Node | None = None  # where the backward pass that is going on began
-    pulling: Node | None = None  # the node whose rules are running, while an observer watches
-
-
-state = _State()
 
 
 class Node:
@@ -67,7 +54,7 @@ class Node:
         self.shape = shape
         self.number = next(clock)
         self.grad: Tensor | None = None
-        # Where the user called: known while an observer watches. Of a node whose saved values are
+        # Where the user called: known while someone watches. Of a node whose saved values are
         # gone, where the backward pass was called that released them.
         self.line: Any = None
 
@@ -190,7 +177,7 @@ def _pull_back(
                 continue
             kept = targets is not None and node in targets
             g = cotangents[node] if kept else cotangents.pop(node)
-            if state.observer is not None:
+            if state.observers:
                 state.pulling = node
             for parent, g_parent in primitive.pull(node, g, needed):
                 before = cotangents.get(parent)

@@ -21,9 +21,10 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from . import backend as backends
-from . import checks
+from . import checks, events
 from .backend import Backend, quiet
-from .graph import Node, clock, state
+from .events import clock, newest, state
+from .graph import Node
 from .tensor import Tensor, as_tensor
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -186,7 +187,8 @@ class Primitive:
         if self.mutates:
             if traced:
                 checks.recorded(self, args)
-            checks.mark_changed(self, args)
+            for name in self.mutates:
+                events.changing(args[self.args.index(name)].owner(), self.name)
 
         # The one dispatch point: a kernel if one takes the call, else the reference.
         kernel = backend.kernels.get(self.name)
@@ -204,11 +206,11 @@ class Primitive:
         else:
             backend.hits[self.name] += 1
 
-        observer = state.observer
-        if observer is not None:
-            observer(self, args, static, out)
+        observers = state.observers
+        for observer in observers:
+            observer.called(self, args, static, out)
         if traced and not self._unrecorded and state.recording:
-            line = None if observer is None else checks.user_line()
+            line = checks.user_line() if observers else None
             return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
@@ -292,7 +294,7 @@ class Primitive:
         if node.number < self._ruled:
             raise checks.ruled_anew(self)
         recipe = node.recipe
-        if checks.newest[0] > node.number:
+        if newest[0] > node.number:
             checks.stale(self, node, saved)
         if recipe.ans is not None:
             ans = saved[recipe.ans]

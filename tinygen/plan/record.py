@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend as backends
 from .. import checks, random
 from ..backend import Array, Backend
-from ..graph import Node, clock, state
+from ..events import Observer, clock, state, watching
+from ..graph import Node
 from ..primitive import Primitive
 from ..random import Generator
 from ..tensor import Tensor
@@ -161,11 +161,13 @@ class Recording:
     leaves: list[Leaf] = field(default_factory=list)
 
 
-class Recorder:
-    """Watches one rehearsal; `fuse` records fused operations by their bodies."""
+class Recorder(Observer):
+    """Watches one rehearsal; with `opens_fused` it records fused operations by their bodies."""
 
-    def __init__(self, decompose: bool, backend: Backend) -> None:
-        self.decompose = decompose
+    every_operation = True
+
+    def __init__(self, opens_fused: bool, backend: Backend) -> None:
+        self.opens_fused = opens_fused
         self.backend = backend
         self.recording = Recording()
         self._starts: list[int] = []
@@ -225,10 +227,9 @@ class Recorder:
 
     # ---- what happens --------------------------------------------------------------------------
 
-    def __call__(
+    def called(
         self, primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any], out: Any
     ) -> None:
-        """The observer: one operation was done."""
         if state.pulling is not None and state.pulling.number < self._start:
             self._refuse_graph(state.pulling)
         values: list[Any] = []
@@ -275,13 +276,11 @@ class Recorder:
             self.value(leaf.slot.data, "input")
             GRAD.__set__(node, leaf.slot)
 
-    def keep(self, owner: Array) -> None:
-        """Before an array is changed in place: what it held."""
+    def changing(self, owner: Array) -> None:
         if id(owner) not in self._kept:
             self._kept[id(owner)] = (owner, owner.copy())
 
-    def met(self, generator: Generator) -> None:
-        """Before a generator draws."""
+    def drawing(self, generator: Generator) -> None:
         if generator is random.known_default() and generator not in self.by_default:
             self.by_default.append(generator)
         if id(generator.base) not in self._drawn:
@@ -295,8 +294,14 @@ class Recorder:
             "or pass x.detach()"
         )
 
-    def refuse(self, what: str) -> None:
-        """The step reads a value, or makes an array from host data."""
+    def joined(self, other: Observer) -> None:
+        raise RuntimeError(
+            f"compile: {checks.user_line()} begins to watch ({type(other).__name__}) within a "
+            "compiled function, whose replays show no operation; put the block around the call of "
+            "the compiled function"
+        )
+
+    def crossing(self, what: str) -> None:
         line, through = str(checks.called_at()), checks.user_line()
         if line != through:
             line += f" (through {os.path.basename(through)})"
@@ -331,21 +336,14 @@ class Recorder:
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        outer = state.observer
-        state.observer = self
-        watch = checks.watch
-        watch.keep, watch.draws = self.keep, self.met
-        backends.guard.refuse = self.refuse
         outer_grads, _gradients.recorder = _gradients.recorder, self
         setattr(Node, "grad", property(_read_grad, _set_grad))  # noqa: B010
         try:
-            yield
+            with watching(self, alone=True):
+                yield
         finally:
             setattr(Node, "grad", GRAD)  # noqa: B010
             _gradients.recorder = outer_grads
-            state.observer = outer
-            watch.stop()
-            backends.guard.refuse = None
             for owner, before in self._kept.values():
                 owner[...] = before
             for leaf in self._leaves.values():
