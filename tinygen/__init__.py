@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from . import data, images, losses, nn, ops, optim, random, spelling, testing
 from .backend import DeviceError, show_config, use_backend
 from .conventions import conventions
+from .differentiate import grad
 from .fused import fused
-from .graph import grad, no_grad
+from .graph import no_grad
 from .io import load, save
 from .ops import *
 from .plan import compile

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from . import checks
+from .differentiate import grad
 from .events import newest, state
-from .graph import Node, grad, recording
+from .graph import Node, recording
 from .primitive import OUTPUTS, PRIMITIVES, Primitive, tensors_or_weak
 from .tensor import Tensor, as_tensor
 

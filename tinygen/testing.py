@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .checks import user_line
+from .differentiate import grad
 from .events import Observer, state, watching
-from .graph import grad
 from .spelling import called
 from .tensor import Tensor, as_tensor
 
