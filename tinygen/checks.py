@@ -23,6 +23,7 @@ from . import spelling
 from .backend import Array, Backend, DeviceError
 from .events import changed, state
 from .graph import Node
+from .outputs import Part
 from .spelling import called
 from .tensor import Tensor
 
@@ -274,8 +275,7 @@ def stale(p: Primitive, node: Node, saved: list[Any]) -> None:
 def released(p: Primitive, node: Node) -> RuntimeError:
     """A second pass through a node: of the same result, or of one that shares a part with it."""
     first = state.first
-    part = first is not None and first.recipe.__class__ is int  # one of several outputs
-    again = node is first or (part and node in first.parents)  # type: ignore[union-attr]
+    again = node is first or (isinstance(first, Part) and node in first.parents)
     cure = (
         "to differentiate a result twice, call the first pass with retain_graph=True, or compute "
         "the result again"

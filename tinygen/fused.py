@@ -9,7 +9,8 @@ from . import checks
 from .differentiate import grad
 from .events import newest, state
 from .graph import Node, recording
-from .primitive import OUTPUTS, PRIMITIVES, Primitive, tensors_or_weak
+from .outputs import Call
+from .primitive import PRIMITIVES, Primitive, tensors_or_weak
 from .tensor import Tensor, as_tensor
 
 
@@ -68,14 +69,14 @@ class Fused(Primitive):
         wanted = [i for i, p in enumerate(node.parents)
                   if p is not None and (needed is None or p in needed)]  # fmt: skip
         inner = list(node.saved)
-        static = {k: v for k, v in node.static.items() if k != OUTPUTS}
         with recording(True):
             for i in wanted:
                 x = inner[i]
                 inner[i] = PRIMITIVES["identity"](x) if create else x.detach(requires_grad=True)
-            y = self.body(*inner, **static)
-        if OUTPUTS in node.static:
-            y, g = [y[i] for i in g], list(g.values())
+            y = self.body(*inner, **node.static)
+        if isinstance(node, Call):
+            reached = [i for i, part in enumerate(g) if part is not None]
+            y, g = [y[i] for i in reached], [g[i] for i in reached]
         gradients = grad(y, [inner[i] for i in wanted], g, create_graph=create)
         return [(node.parents[i], gx) for i, gx in zip(wanted, gradients, strict=True)]  # type: ignore[misc]
 

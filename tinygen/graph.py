@@ -29,7 +29,8 @@ class Node:
 
     `parents` has an entry for each array argument of `primitive`: its node, or None where no
     gradient flows. `saved` holds what the rules asked for by name, and nothing else; `recipe`
-    says what is what. A node never refers to its tensor, so a graph has no reference cycle.
+    (see primitive.py) says what is what. A node never refers to its tensor, so a graph has no
+    reference cycle.
     """
 
     __slots__ = (
