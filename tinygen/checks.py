@@ -353,7 +353,7 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
 
 _PARTS = (
     "events", "primitive", "outputs", "fused", "graph", "differentiate", "tensor", "protocols",
-    "ops", "testing", "checks", "plan", "backend", "random", "spelling",
+    "ops", "recompute", "testing", "checks", "plan", "backend", "random", "spelling",
 )  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in _PARTS))
 

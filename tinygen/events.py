@@ -36,10 +36,12 @@ class Observer:
     Attributes:
         every_operation: a replayed plan does not do: compiled functions run as they stand.
         opens_fused: wants the operations of a fused one's body, so no kernel runs it whole.
+        of_the_step: is part of what runs, so that it may begin within a compiled function.
     """
 
     every_operation = False
     opens_fused = False
+    of_the_step = False
 
     def called(
         self, operation: Any, args: tuple[Any, ...], static: dict[str, Any], out: Any

@@ -75,8 +75,7 @@ class Fused(Primitive):
                 inner[i] = PRIMITIVES["identity"](x) if create else x.detach(requires_grad=True)
             y = self.body(*inner, **node.static)
         if isinstance(node, Call):
-            reached = [i for i, part in enumerate(g) if part is not None]
-            y, g = [y[i] for i in reached], [g[i] for i in reached]
+            y, g = g.reached(y)
         gradients = grad(y, [inner[i] for i in wanted], g, create_graph=create)
         return [(node.parents[i], gx) for i, gx in zip(wanted, gradients, strict=True)]  # type: ignore[misc]
 

@@ -51,6 +51,11 @@ class Cotangents(tuple[Tensor | None, ...]):
         pairs = zip(self, other, strict=True)
         return Cotangents(b if a is None else a if b is None else a + b for a, b in pairs)
 
+    def reached(self, outputs: Any) -> tuple[list[Tensor], list[Tensor]]:
+        """The outputs that have a cotangent, and those."""
+        pairs = [(y, g) for y, g in zip(outputs, self, strict=True) if g is not None]
+        return [y for y, _ in pairs], [g for _, g in pairs]
+
     def whole(self, call: Call) -> tuple[Tensor, ...]:
         """With zeros in place of None."""
         xp = next(g for g in self if g is not None).backend.xp

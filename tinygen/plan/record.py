@@ -295,6 +295,8 @@ class Recorder(Observer):
         )
 
     def joined(self, other: Observer) -> None:
+        if other.of_the_step:
+            return
         raise RuntimeError(
             f"compile: {checks.user_line()} begins to watch ({type(other).__name__}) within a "
             "compiled function, whose replays show no operation; put the block around the call of "

@@ -17,7 +17,7 @@ _OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cu
 _ENGINE = str(Path(__file__).parents[1]) + os.sep
 _CORE = (
     "events", "tensor", "graph", "primitive", "outputs", "fused", "differentiate", "protocols",
-    "backend", "random", "checks", "plan", "ops", "testing",
+    "backend", "random", "checks", "plan", "ops", "recompute", "testing",
 )  # fmt: skip
 
 
