@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.graph import state
+from tinygen.events import state
 from tinygen.primitive import PRIMITIVES, primitive
 from tinygen.tensor import Tensor
 from tinygen.testing import check_grads

@@ -14,8 +14,8 @@ import pytest
 import tinygen as tg
 import tinygen_kernels
 from tinygen import backend
+from tinygen.events import Observer, watching
 from tinygen.fused import fused
-from tinygen.graph import state
 from tinygen.primitive import PRIMITIVES, primitive
 from tinygen.testing import check_grads
 
@@ -355,14 +355,85 @@ def test_the_check_cache_starts_over_when_full(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_observer_sees_every_operation() -> None:
     seen: list[str] = []
-    state.observer = lambda op, args, static, out: seen.append(op.name)
-    try:
+
+    class Names(Observer):
+        def called(self, operation: Any, args: Any, static: Any, out: Any) -> None:
+            seen.append(operation.name)
+
+    with watching(Names()):
         x = tg.tensor(A, requires_grad=True)
         tg.sum(tg.exp(x) * 2.0).backward()
-    finally:
-        state.observer = None
     assert seen[:3] == ["exp", "mul", "sum"]
     assert {"broadcast_to", "guarded_mul"} <= set(seen[3:])
+
+
+class Heard(Observer):
+    """Notes everything that it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[Any] = []
+
+    def called(self, operation: Any, args: Any, static: Any, out: Any) -> None:
+        self.notes.append(operation.name)
+
+    def changing(self, owner: Any) -> None:
+        self.notes.append(("changing", float(owner[0])))
+
+    def drawing(self, generator: Any) -> None:
+        self.notes.append("drawing")
+
+    def crossing(self, what: str) -> None:
+        self.notes.append(what)
+
+    def replaying(self, plan: Any) -> None:
+        self.notes.append(plan)
+
+
+def test_several_observers_are_told_of_everything() -> None:
+    rng, w = tg.random.Generator(0), tg.nn.Parameter(np.ones(1, np.float32))
+    first, second = Heard(), Heard()
+    with watching(first), watching(second):
+        x = tg.tensor([2.0]) * rng.uniform((1,))
+        tg.nn.module.assign(w, x)  # told before it changes
+        x.numpy()
+        with watching(third := Heard(), alone=True):
+            tg.exp(x)
+    assert first.notes == second.notes
+    assert first.notes == [
+        "make", "drawing", "random_uniform", "mul", ("changing", 1.0), "assign", "read",
+    ]  # fmt: skip
+    assert third.notes == ["exp"]
+    tg.exp(x)
+    assert len(third.notes) == 1
+
+
+def test_watching_does_not_change_what_a_compiled_function_does() -> None:
+    @tg.compile
+    def step(x: Any) -> Any:
+        return tg.exp(x) + x
+
+    class Every(Heard):
+        every_operation = True
+
+    x = tg.tensor(A)
+    with watching(heard := Heard()):
+        step(x)  # the rehearsals are undone, so that nobody is told of them
+        step(x)
+        (plans,) = step.plans.values()
+        assert heard.notes == [plans[0], plans[0]]
+        with watching(every := Every()):
+            step(x)
+    assert every.notes == ["exp", "add"]
+
+
+def test_nobody_begins_to_watch_within_a_compiled_function() -> None:
+    @tg.compile
+    def step(x: Any) -> Any:
+        with watching(Heard()):
+            return tg.exp(x)
+
+    with pytest.raises(RuntimeError, match=r"test_primitive.py:\d+ begins to watch \(Heard\)"):
+        step(tg.tensor(A))
 
 
 # ---- kernels of primitives -----------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_a_recorder_says_whom_it_speaks_for() -> None:
     with pytest.raises(RuntimeError, match=r"^export: .*test_trace.py:\d+ reads a value") as error:
         watching.run(lambda x: x * float(x.sum()), (x,), {}, [x])
     assert "tg.compile" not in str(error.value)
-    assert recorder.state.observer is None
+    assert not recorder.state.observers
 
 
 # ---- by value, for any batch ---------------------------------------------------------------------

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from . import data, images, losses, nn, ops, optim, random, spelling, testing
 from .backend import DeviceError, show_config, use_backend
 from .conventions import conventions
+from .differentiate import grad, hvp, jacobian, jvp
 from .fused import fused
-from .graph import grad, no_grad
+from .graph import no_grad
 from .io import load, save
 from .ops import *
 from .plan import compile
 from .primitive import primitive
 from .random import manual_seed
+from .recompute import checkpoint
 from .tensor import Tensor, arange, full, ones, tensor, zeros
 from .version import __version__
 
@@ -37,13 +39,17 @@ __all__ = [
     "Tensor",
     "__version__",
     "arange",
+    "checkpoint",
     "compile",
     "conventions",
     "data",
     "full",
     "fused",
     "grad",
+    "hvp",
     "images",
+    "jacobian",
+    "jvp",
     "load",
     "losses",
     "manual_seed",

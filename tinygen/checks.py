@@ -11,8 +11,6 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-import threading
-import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import CodeType
@@ -23,7 +21,9 @@ import numpy as np
 from . import backend as backends
 from . import spelling
 from .backend import Array, Backend, DeviceError
-from .graph import Node, clock, state
+from .events import changed, state
+from .graph import Node
+from .outputs import Part
 from .spelling import called
 from .tensor import Tensor
 
@@ -227,39 +227,6 @@ def describe(p: Primitive, args: tuple[Any, ...]) -> str:
 # ---- changes in place ----------------------------------------------------------------------------
 
 
-def _nobody(_: Any) -> None:
-    """No one watches."""
-
-
-class _Watch(threading.local):
-    """Who watches what happens besides operations: tinygen.plan, while it records a step."""
-
-    def __init__(self) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self.keep: Callable[[Array], None] = _nobody  # before an array is changed in place
-        self.draws: Callable[[Any], None] = _nobody  # before a generator draws
-
-
-watch = _Watch()
-
-# Storages changed in place: id of the owning array -> (when, by which primitive, the owner).
-changed: dict[int, tuple[int, str, Any]] = {}
-newest = [0]  # when the last change was: nodes made since need no look
-
-
-def mark_changed(p: Primitive, args: tuple[Any, ...]) -> None:
-    """Remember that the storages of the mutated arguments change now."""
-    for name in p.mutates:
-        owner = args[p.args.index(name)].owner()
-        watch.keep(owner)
-        key = id(owner)
-        alive = weakref.ref(owner, lambda _, key=key: changed.pop(key, None))  # type: ignore[misc]
-        newest[0] = next(clock)
-        changed[key] = (newest[0], p.name, alive)
-
-
 def mutable(p: Primitive, args: tuple[Any, ...]) -> None:
     """Refuse to write into anything but a tensor."""
     for i, x in enumerate(args):
@@ -308,8 +275,7 @@ def stale(p: Primitive, node: Node, saved: list[Any]) -> None:
 def released(p: Primitive, node: Node) -> RuntimeError:
     """A second pass through a node: of the same result, or of one that shares a part with it."""
     first = state.first
-    part = first is not None and first.recipe.__class__ is int  # one of several outputs
-    again = node is first or (part and node in first.parents)  # type: ignore[union-attr]
+    again = node is first or (isinstance(first, Part) and node in first.parents)
     cure = (
         "to differentiate a result twice, call the first pass with retain_graph=True, or compute "
         "the result again"
@@ -386,8 +352,8 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
 
 
 _PARTS = (
-    "primitive", "fused", "graph", "tensor", "protocols", "ops", "testing", "checks", "plan",
-    "trace", "backend", "random", "spelling",
+    "events", "primitive", "outputs", "fused", "graph", "differentiate", "tensor", "protocols",
+    "ops", "recompute", "testing", "checks", "plan", "trace", "backend", "random", "spelling",
 )  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in _PARTS))
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from . import checks
-from .graph import Node, grad, recording, state
-from .primitive import OUTPUTS, PRIMITIVES, Primitive, tensors_or_weak
+from .differentiate import grad
+from .events import newest, state
+from .graph import Node, recording
+from .outputs import Call
+from .primitive import PRIMITIVES, Primitive, tensors_or_weak
 from .tensor import Tensor, as_tensor
 
 
@@ -32,34 +35,35 @@ class Fused(Primitive):
             args = tuple(x if x is None else as_tensor(x) for x in args)
         backend = checks.backend_of(self, args)
         kernel = backend.kernels.get(self.name)
-        if kernel is None or getattr(state.observer, "decompose", False):
+        if kernel is None or any(o.opens_fused for o in state.observers):
             return self._opened(args, static)
         out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
         if out is NotImplemented:
             return self._opened(args, static)
         backend.hits[self.name] += 1
-        observer = state.observer
-        if observer is not None:
-            observer(self, args, static, out)
+        observers = state.observers
+        for observer in observers:
+            observer.called(self, args, static, out)
         nodes = [x.node if isinstance(x, Tensor) else None for x in args]
         traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
         if traced and state.recording:
-            line = None if observer is None else checks.user_line()
+            line = checks.user_line() if observers else None
             return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
 
     def _opened(self, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
-        """The body's result; a recorder hears where the body begins and ends."""
-        entering = getattr(state.observer, "entering", None)
-        leave = None if entering is None else entering(self, args, static)
+        """The body's result; observers hear where the body begins and ends."""
+        observers = state.observers
+        for observer in observers:
+            observer.entering(self)
         out: Any = None
         try:
             out = self.body(*args, **static)
         finally:
-            if leave is not None:
-                leave(out)
+            for observer in observers:
+                observer.leaving(self, args, static, out)
         return out  # type: ignore[no-any-return]
 
     def _rule(self, arg: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
@@ -70,7 +74,7 @@ class Fused(Primitive):
     def pull(self, node: Node, g: Any, needed: set[Node] | None) -> list[tuple[Node, Tensor]]:
         if self.rules or self.rule_for_all is not None or node.saved is None:
             return super().pull(node, g, needed)
-        if checks.newest[0] > node.number:
+        if newest[0] > node.number:
             checks.stale(self, node, node.saved)
         # Run the body again on stand-ins for the arguments. With create_graph a stand-in hangs on
         # the argument's own node, so that the result is differentiable further.
@@ -78,14 +82,13 @@ class Fused(Primitive):
         wanted = [i for i, p in enumerate(node.parents)
                   if p is not None and (needed is None or p in needed)]  # fmt: skip
         inner = list(node.saved)
-        static = {k: v for k, v in node.static.items() if k != OUTPUTS}
         with recording(True):
             for i in wanted:
                 x = inner[i]
                 inner[i] = PRIMITIVES["identity"](x) if create else x.detach(requires_grad=True)
-            y = self.body(*inner, **static)
-        if OUTPUTS in node.static:
-            y, g = [y[i] for i in g], list(g.values())
+            y = self.body(*inner, **node.static)
+        if isinstance(node, Call):
+            y, g = g.reached(y)
         gradients = grad(y, [inner[i] for i in wanted], g, create_graph=create)
         return [(node.parents[i], gx) for i, gx in zip(wanted, gradients, strict=True)]  # type: ignore[misc]
 

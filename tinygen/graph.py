@@ -1,40 +1,27 @@
-"""The differentiator: nodes, `grad`, `backward`, `no_grad`.
+"""The graph: nodes, the walk back over them, `no_grad`.
 
 A tensor that carries a gradient has a node. The node of a leaf has no primitive; any other node
-says which primitive made the tensor, from which parents, and what its rules need. `grad` walks the
-nodes from the last made to the first and lets each primitive's rules turn the cotangent of its
-output into cotangents of its inputs. The rules are ordinary tensor code, so recording them
-(`create_graph=True`) gives gradients of gradients, to any order.
+says which primitive made the tensor, from which parents, and what its rules need. `pull_back` walks
+the nodes from the last made to the first and lets each primitive's rules turn the cotangent of its
+output into cotangents of its inputs. What a cotangent is, and how to add two, it need not know: for
+tensors see differentiate.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-import itertools
 import operator
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .events import clock, state
 
 if TYPE_CHECKING:
     from .primitive import Primitive
     from .tensor import Tensor
 
 F = TypeVar("F", bound=Callable[..., Any])
-clock = itertools.count(1)  # numbers nodes and in-place changes in the order they happen
-
-
-class _State(threading.local):
-    """What a thread is doing: whether it records, and who watches its operations."""
-
-    recording = True
-    observer: Callable[..., None] | None = None  # called after every operation, see testing.py
-    first: Node | None = None  # where the backward pass that is going on began
-    pulling: Node | None = None  # the node whose rules are running, while an observer watches
-
-
-state = _State()
 
 
 class Node:
@@ -42,7 +29,8 @@ class Node:
 
     `parents` has an entry for each array argument of `primitive`: its node, or None where no
     gradient flows. `saved` holds what the rules asked for by name, and nothing else; `recipe`
-    says what is what. A node never refers to its tensor, so a graph has no reference cycle.
+    (see primitive.py) says what is what. A node never refers to its tensor, so a graph has no
+    reference cycle.
     """
 
     __slots__ = (
@@ -67,7 +55,7 @@ class Node:
         self.shape = shape
         self.number = next(clock)
         self.grad: Tensor | None = None
-        # Where the user called: known while an observer watches. Of a node whose saved values are
+        # Where the user called: known while someone watches. Of a node whose saved values are
         # gone, where the backward pass was called that released them.
         self.line: Any = None
 
@@ -149,7 +137,7 @@ class no_grad(recording):  # noqa: N801
 _number = operator.attrgetter("number")
 
 
-def _reachable(roots: Iterable[Node]) -> list[Node]:
+def reachable(roots: Iterable[Node]) -> list[Node]:
     """Every node from which a root was made, the last made first: a topological order."""
     seen: set[Node] = set()
     stack = list(roots)
@@ -161,7 +149,7 @@ def _reachable(roots: Iterable[Node]) -> list[Node]:
     return sorted(seen, key=_number, reverse=True)
 
 
-def _on_path(order: list[Node], targets: set[Node]) -> set[Node]:
+def on_path(order: list[Node], targets: set[Node]) -> set[Node]:
     """The targets and the nodes made from one: only these need a cotangent."""
     needed = set(targets)
     for node in reversed(order):
@@ -170,15 +158,15 @@ def _on_path(order: list[Node], targets: set[Node]) -> set[Node]:
     return needed
 
 
-def _pull_back(
+def pull_back(
     cotangents: dict[Node, Any], targets: set[Node] | None, create_graph: bool, called_at: Any
 ) -> dict[Node, Any]:
     """Cotangents of `targets` (of every leaf where None), given those of the outputs.
 
     Saved values are kept where `called_at` is None; else it is noted in the nodes, for messages.
     """
-    order = _reachable(cotangents)
-    needed = None if targets is None else _on_path(order, targets)
+    order = reachable(cotangents)
+    needed = None if targets is None else on_path(order, targets)
     outer = state.pulling, state.recording, state.first
     state.recording, state.first = create_graph, next(iter(order), None)
     try:
@@ -190,7 +178,7 @@ def _pull_back(
                 continue
             kept = targets is not None and node in targets
             g = cotangents[node] if kept else cotangents.pop(node)
-            if state.observer is not None:
+            if state.observers:
                 state.pulling = node
             for parent, g_parent in primitive.pull(node, g, needed):
                 before = cotangents.get(parent)
@@ -200,85 +188,3 @@ def _pull_back(
     finally:
         state.pulling, state.recording, state.first = outer
     return cotangents
-
-
-def _seeds(
-    outputs: Sequence[Tensor], grad_outputs: Sequence[Tensor | None], who: str
-) -> dict[Node, Any]:
-    """The cotangents that the walk starts from: ones for a scalar, else what the user gave."""
-    from . import checks
-    from .tensor import Tensor, tensor
-
-    checks.count_of_cotangents(who, outputs, grad_outputs)
-    seeds: dict[Node, Any] = {}
-    for y, g in zip(outputs, grad_outputs, strict=True):
-        checks.output(who, y, g)
-        g = y.ones_like() if g is None else g if isinstance(g, Tensor) else tensor(g, dtype=y.dtype)
-        checks.cotangent(who, y, g)
-        node: Any = y.node
-        seeds[node] = g if node not in seeds else seeds[node] + g
-    return seeds
-
-
-def grad(
-    outputs: Tensor | Sequence[Tensor],
-    inputs: Tensor | Sequence[Tensor],
-    grad_outputs: Any = None,
-    *,
-    create_graph: bool = False,
-    retain_graph: bool | None = None,
-) -> tuple[Tensor, ...]:
-    """Gradients of `outputs` with respect to each of `inputs`, as a tuple of tensors.
-
-    g_i = sum_k  grad_outputs_k . d outputs_k / d inputs_i,  of the shape of inputs_i.
-
-    Only rules on a path from an input to an output run. An input that no output depends on gets
-    zeros. `create_graph=True` records the computation, so that its result can be differentiated
-    again; `retain_graph` (default: create_graph) keeps the saved values for a second call.
-
-    Raises ValueError for an output that is not a scalar without grad_outputs, for an input
-    without a node, and for a graph whose saved values were released.
-    """
-    from . import checks
-    from .tensor import Tensor
-
-    ys = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    gs = [grad_outputs] if isinstance(outputs, Tensor) else grad_outputs
-    if isinstance(outputs, Tensor) and isinstance(grad_outputs, (list, tuple)):
-        gs = list(grad_outputs)
-    nodes = checks.nodes_of("grad", xs)
-    targets = set(nodes)
-    retain = create_graph if retain_graph is None else retain_graph
-    seeds = _seeds(ys, [None] * len(ys) if gs is None else list(gs), "grad")
-    found = _pull_back(seeds, targets, create_graph, None if retain else checks.called_at())
-    return tuple(found[n] if n in found else x.zeros_like() for n, x in zip(nodes, xs, strict=True))
-
-
-def backward(
-    output: Tensor,
-    grad: Any = None,
-    inputs: Sequence[Tensor] | None = None,
-    *,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-) -> None:
-    """Add the gradient of `output` to `.grad` of every leaf it was made from (or of `inputs`)."""
-    from . import checks
-
-    targets = None if inputs is None else set(checks.nodes_of("backward", inputs))
-    retain = create_graph if retain_graph is None else retain_graph
-    seeds = _seeds([output], [grad], "backward")
-    found = _pull_back(seeds, targets, create_graph, None if retain else checks.called_at())
-    given: set[int] = set()  # storages already handed out: no two .grad share memory
-    for node, g in found.items():
-        if targets is not None and node not in targets:
-            continue
-        if isinstance(node, Leaf) and node.frozen:
-            continue
-        if node.grad is not None:
-            node.grad = node.grad + g
-        else:
-            own = g is not grad and g.owner() is g.data and id(g.data) not in given
-            node.grad = g if own or create_graph else g.copy()
-        given.add(id(node.grad.owner()))

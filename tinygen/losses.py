@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import ops, spelling
+from .differentiate import grad
 from .fused import fused
-from .graph import grad, no_grad
+from .graph import no_grad
 from .nn.layers import BatchNorm
 from .nn.module import Module
 from .ops.elementwise import full_like

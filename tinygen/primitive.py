@@ -21,9 +21,11 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from . import backend as backends
-from . import checks
+from . import checks, events
 from .backend import Backend, quiet
-from .graph import Node, clock, state
+from .events import clock, newest, state
+from .graph import Node
+from .outputs import Call, outputs_of
 from .tensor import Tensor, as_tensor
 
 PRIMITIVES: dict[str, Primitive] = {}
@@ -186,7 +188,8 @@ class Primitive:
         if self.mutates:
             if traced:
                 checks.recorded(self, args)
-            checks.mark_changed(self, args)
+            for name in self.mutates:
+                events.changing(args[self.args.index(name)].owner(), self.name)
 
         # The one dispatch point: a kernel if one takes the call, else the reference.
         kernel = backend.kernels.get(self.name)
@@ -204,11 +207,11 @@ class Primitive:
         else:
             backend.hits[self.name] += 1
 
-        observer = state.observer
-        if observer is not None:
-            observer(self, args, static, out)
+        observers = state.observers
+        for observer in observers:
+            observer.called(self, args, static, out)
         if traced and not self._unrecorded and state.recording:
-            line = None if observer is None else checks.user_line()
+            line = checks.user_line() if observers else None
             return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
@@ -242,9 +245,9 @@ class Primitive:
             nodes = [None if self.arg(i) in self.nondiff else n for i, n in enumerate(nodes)]
         if out.__class__ is tuple:
             likes = tuple((o.shape, o.dtype) for o in out)
-            call = Node(self, tuple(nodes), recipe, saved, {**static, OUTPUTS: likes}, ())
+            call = Call(self, tuple(nodes), recipe, saved, static, (), likes=likes)
             call.line = line
-            return self._outputs(call, out)  # type: ignore[return-value]
+            return outputs_of(call, out)  # type: ignore[return-value]
         node = Node(self, tuple(nodes), recipe, saved, static, out.shape)
         node.line = line
         return Tensor(out, node)
@@ -292,15 +295,16 @@ class Primitive:
         if node.number < self._ruled:
             raise checks.ruled_anew(self)
         recipe = node.recipe
-        if checks.newest[0] > node.number:
+        if newest[0] > node.number:
             checks.stale(self, node, saved)
         if recipe.ans is not None:
             ans = saved[recipe.ans]
-            one = ans.__class__ is not tuple
             saved = list(saved)
-            saved[recipe.ans] = Tensor(ans, node) if one else self._outputs(node, ans)
-        if OUTPUTS in node.static:
-            g = _gather(g, node.static[OUTPUTS])
+            saved[recipe.ans] = (
+                outputs_of(node, ans) if isinstance(node, Call) else Tensor(ans, node)
+            )
+        if isinstance(node, Call):
+            g = g.whole(node)
         out: list[tuple[Node, Tensor]] = []
         shared: Any = None
         for i, rule, fetches in recipe.pulls:
@@ -327,12 +331,6 @@ class Primitive:
             out.append((parent, gradient))
         return out
 
-    def _outputs(self, call: Node, arrays: tuple[Any, ...]) -> tuple[Tensor, ...]:
-        """The outputs of a call with several, as tensors on that call's node."""
-        return tuple(
-            Tensor(a, Node(pick, (call,), i, None, {}, a.shape)) for i, a in enumerate(arrays)
-        )
-
     def __repr__(self) -> str:
         return f"<primitive {self.name}({', '.join([*self.args, *self.defaults])})>"
 
@@ -343,39 +341,6 @@ class Recipe(NamedTuple):
     saves: tuple[tuple[str, int], ...]
     pulls: tuple[tuple[int, Callable[..., Any], tuple[Any, ...]], ...]
     ans: int | None  # where among the saved values the output is
-
-
-# ---- primitives with several outputs: each output hangs on the node of the call ------------------
-
-OUTPUTS = "(outputs)"  # the key in Node.static of the outputs' shapes and dtypes
-
-
-class _Parts(dict[int, Any]):
-    """The cotangents of a call's outputs, by index, as they arrive."""
-
-    def __add__(self, other: _Parts) -> _Parts:
-        both = self.keys() & other.keys()
-        return _Parts({**self, **other, **{i: self[i] + other[i] for i in both}})
-
-
-def _gather(parts: _Parts, likes: tuple[tuple[Any, Any], ...]) -> tuple[Tensor, ...]:
-    """One cotangent for each output: zeros where none arrived."""
-    xp = next(iter(parts.values())).backend.xp
-    return tuple(
-        parts[i] if i in parts else Tensor(xp.zeros(*like)) for i, like in enumerate(likes)
-    )
-
-
-class _Pick:
-    """Makes an output's cotangent one part of the call's; the recipe of its node is the index."""
-
-    name = "pick"
-
-    def pull(self, node: Node, g: Any, needed: set[Node] | None) -> list[tuple[Any, Any]]:
-        return [(node.parents[0], _Parts({node.recipe: g}))]
-
-
-pick: Any = _Pick()
 
 
 def _may_be_a_number(p: inspect.Parameter) -> bool:

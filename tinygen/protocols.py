@@ -16,7 +16,7 @@ import numpy as np
 
 from . import ops
 from . import tensor as _tensor
-from .graph import state
+from .events import state
 from .tensor import Tensor
 
 # NumPy's names of operations that are called otherwise here.

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend as backends
-from . import graph
 from .backend import Array, DeviceError
 from .graph import Leaf, Node
 from .spelling import called, spelled
 
 if TYPE_CHECKING:
-    from . import ops, protocols
+    from . import differentiate, ops, protocols
 else:
-    ops = protocols = None  # these modules put themselves here when they are imported
+    differentiate = ops = protocols = None  # they put themselves here when they are imported
 
 Shape = int | Sequence[int]
 _NUMBERS = frozenset((list, tuple, float, int, bool))  # what tensor() takes, and Tensor not
@@ -139,7 +138,9 @@ class Tensor:
 
         `grad` is the cotangent of this tensor, needed unless it holds one number.
         """
-        graph.backward(self, grad, inputs, retain_graph=retain_graph, create_graph=create_graph)
+        differentiate.backward(
+            self, grad, inputs, retain_graph=retain_graph, create_graph=create_graph
+        )
 
     def detach(self, requires_grad: bool = False) -> Tensor:
         """The same values (sharing storage) outside the graph."""

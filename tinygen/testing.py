@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .checks import user_line
-from .graph import grad, state
+from .differentiate import grad
+from .events import Observer, state, watching
 from .spelling import called
 from .tensor import Tensor, as_tensor
 
@@ -112,8 +112,7 @@ def _check(
         _check(pulled_back, more, order, level + 1, rng, f"gradient of {name}")
 
 
-@contextlib.contextmanager
-def finite_checks() -> Iterator[None]:
+def finite_checks() -> watching:
     """Within the block, the first operation whose result is not finite raises an error.
 
     FloatingPointError names the operation, the line of your code that called it (or, in a
@@ -124,38 +123,33 @@ def finite_checks() -> Iterator[None]:
     Raises:
         RuntimeError: the block is within a compiled function, whose replays inspect nothing.
     """
-    before = state.observer
-    if before not in (None, _refuse_non_finite):
-        raise RuntimeError(
-            f"finite_checks: {user_line()} begins the block within a compiled function, whose "
-            "replays inspect nothing; put the block around the call of the compiled function"
-        )
-    state.observer = _refuse_non_finite
-    try:
-        yield
-    finally:
-        state.observer = before
+    return watching(FiniteChecks())
 
 
-def _refuse_non_finite(
-    operation: Any, args: Sequence[Any], static: dict[str, Any], out: Any
-) -> None:
-    results = list(out) if isinstance(out, tuple) else [out]
-    results += [
-        x.data for a, x in zip(operation.args, args, strict=False) if a in operation.mutates
-    ]
-    for result in results:
-        bad = result.size - int(np.sum(np.isfinite(result)))
-        if bad:
-            words = [_summary(operation.arg(i), x) for i, x in enumerate(args)]
-            line = f"called at {user_line()}"
-            if state.pulling is not None and state.pulling.primitive is not None:
-                made = f" made at {state.pulling.line}" if state.pulling.line else ""
-                line = f"in the gradient of {called(state.pulling.primitive.name)}{made}"
-            raise FloatingPointError(
-                f"{called(operation.name)}, {line}: {bad} of {result.size} results are not finite; "
-                f"it was given {'; '.join(words)}"
-            )
+class FiniteChecks(Observer):
+    """Refuses the first result that is not finite; see finite_checks."""
+
+    every_operation = True
+
+    def called(
+        self, operation: Any, args: tuple[Any, ...], static: dict[str, Any], out: Any
+    ) -> None:
+        results = list(out) if isinstance(out, tuple) else [out]
+        results += [
+            x.data for a, x in zip(operation.args, args, strict=False) if a in operation.mutates
+        ]
+        for result in results:
+            bad = result.size - int(np.sum(np.isfinite(result)))
+            if bad:
+                words = [_summary(operation.arg(i), x) for i, x in enumerate(args)]
+                line, node = f"called at {user_line()}", state.pulling
+                if node is not None and node.primitive is not None:
+                    made = f" made at {node.line}" if node.line else ""
+                    line = f"in the gradient of {called(node.primitive.name)}{made}"
+                raise FloatingPointError(
+                    f"{called(operation.name)}, {line}: {bad} of {result.size} results are not "
+                    f"finite; it was given {'; '.join(words)}"
+                )
 
 
 def _summary(name: str, x: Any) -> str:

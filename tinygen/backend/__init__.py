@@ -201,15 +201,6 @@ def forget_kernels(operation: str) -> None:
         backend.hits.pop(operation, None)
 
 
-class _Guard(threading.local):
-    """Who refuses to let values cross between host and tensors: a step that is being recorded."""
-
-    refuse: Callable[[str], None] | None = None
-
-
-guard = _Guard()
-
-
 PRECISIONS = ("float32", "tf32", "bf16")
 
 

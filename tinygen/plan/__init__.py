@@ -29,7 +29,8 @@ import numpy as np
 from .. import backend as backends
 from .. import random
 from ..backend import Array
-from ..graph import runs_in_pieces, state
+from ..events import state
+from ..graph import runs_in_pieces
 from ..primitive import revised
 from ..tensor import Tensor
 from ..trace.record import Call, Leaf, Storage, Value
@@ -294,8 +295,9 @@ class Compiled:
         self._lock = threading.RLock()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # An observer wants to see every operation.
-        if os.environ.get("TINYGEN_COMPILE") == "0" or state.observer is not None:
+        observers = state.observers
+        as_it_stands = bool(observers) and any(o.every_operation for o in observers)
+        if as_it_stands or os.environ.get("TINYGEN_COMPILE") == "0":
             return self.function(*args, **kwargs)
         tensors: list[Tensor] = []
         numbers: list[Any] = []
@@ -318,6 +320,8 @@ class Compiled:
             self._uses += 1
             plan.used = self._uses
             self.plan = plan
+            for observer in observers:
+                observer.replaying(plan)
             if self.check:
                 return checked(self, plan, args, kwargs, tensors)
             return plan.replay(tensors)

@@ -16,8 +16,8 @@ _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cupy_backends")
 _ENGINE = str(Path(__file__).parents[1]) + os.sep
 _CORE = (
-    "tensor", "graph", "primitive", "fused", "protocols", "backend", "random", "checks", "plan",
-    "trace", "ops", "testing",
+    "events", "tensor", "graph", "primitive", "outputs", "fused", "differentiate", "protocols",
+    "backend", "random", "checks", "plan", "trace", "ops", "recompute", "testing",
 )  # fmt: skip
 
 

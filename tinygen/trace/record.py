@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend as backends
 from .. import checks, random
 from ..backend import Array, Backend
-from ..graph import Node, clock, state
+from ..events import Observer, clock, state, watching
+from ..graph import Node
 from ..primitive import Primitive
 from ..random import Generator
 from ..tensor import Tensor
@@ -176,19 +176,21 @@ class Recording:
     leaves: list[Leaf] = field(default_factory=list)
 
 
-class Recorder:
+class Recorder(Observer):
     """Watches one rehearsal.
 
     Args:
-        decompose: whether fused operations run by their bodies, which are recorded, whatever
+        opens_fused: whether fused operations run by their bodies, which are recorded, whatever
             kernels there are. Without it, one that a kernel takes is recorded as a call without a
             body, as it ran.
         backend: where the step computes.
         who: whom a refusal speaks for.
     """
 
-    def __init__(self, decompose: bool, backend: Backend, who: str = "compile") -> None:
-        self.decompose = decompose
+    every_operation = True
+
+    def __init__(self, opens_fused: bool, backend: Backend, who: str = "compile") -> None:
+        self.opens_fused = opens_fused
         self.backend = backend
         self.who = who
         self.recording = Recording()
@@ -196,6 +198,7 @@ class Recorder:
         self._known: list[tuple[int, Storage]] = []  # (end, storage), beside _starts
         self._alive: list[Any] = []  # no address is used twice while we record
         self._kept: dict[int, tuple[Array, Array]] = {}
+        self._outside: list[list[Call]] = []  # around the bodies of fused operations
         self._count = 0
         self._start = next(clock)  # nodes with a smaller number are from outside
         self._leaves: dict[Node, Leaf] = {}
@@ -249,10 +252,9 @@ class Recorder:
 
     # ---- what happens --------------------------------------------------------------------------
 
-    def __call__(
+    def called(
         self, primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any], out: Any
     ) -> None:
-        """The observer: one operation was done."""
         if state.pulling is not None and state.pulling.number < self._start:
             self._refuse_graph(state.pulling)
         values: list[Any] = []
@@ -276,26 +278,24 @@ class Recorder:
             Call(primitive, values, static, outs, _line(), many=many, view=view)
         )
 
-    def entering(
-        self, primitive: Primitive, args: tuple[Any, ...], static: dict[str, Any]
-    ) -> Callable[[Any], None]:
-        """Before the body of a fused operation runs; what is returned is called with its result."""
-        outside, self.recording.calls = self.recording.calls, []
+    def entering(self, operation: Primitive) -> None:
+        self._outside.append(self.recording.calls)
+        self.recording.calls = []
 
-        def leave(out: Any) -> None:
-            body, self.recording.calls = self.recording.calls, outside
-            if out is None:  # it raised; what was done until then stays
-                outside.extend(body)
-                return
-            many = out.__class__ is tuple
-            results = out if many else (out,)
-            values, outs = (
-                [self.value(x.data, "captured") if isinstance(x, Tensor) else x for x in xs]
-                for xs in (args, results)
-            )
-            outside.append(Call(primitive, values, static, outs, _line(), many=many, body=body))
-
-        return leave
+    def leaving(
+        self, operation: Primitive, args: tuple[Any, ...], static: dict[str, Any], out: Any
+    ) -> None:
+        body, self.recording.calls = self.recording.calls, self._outside.pop()
+        if out is None:  # it raised; what was done until then stays
+            self.recording.calls.extend(body)
+            return
+        many = out.__class__ is tuple
+        values, outs = (
+            [self.value(x.data, "captured") if isinstance(x, Tensor) else x for x in xs]
+            for xs in (args, out if many else (out,))
+        )
+        call = Call(operation, values, static, outs, _line(), many=many, body=body)
+        self.recording.calls.append(call)
 
     def _met(self, x: Tensor) -> None:
         """An operation met a tensor that no operation of the step made."""
@@ -317,13 +317,11 @@ class Recorder:
             self.value(leaf.slot.data, "input")
             GRAD.__set__(node, leaf.slot)
 
-    def keep(self, owner: Array) -> None:
-        """Before an array is changed in place: what it held."""
+    def changing(self, owner: Array) -> None:
         if id(owner) not in self._kept:
             self._kept[id(owner)] = (owner, owner.copy())
 
-    def met(self, generator: Generator) -> None:
-        """Before a generator draws."""
+    def drawing(self, generator: Generator) -> None:
         if generator is random.known_default() and generator not in self.by_default:
             self.by_default.append(generator)
         if id(generator.base) not in self._drawn:
@@ -337,8 +335,16 @@ class Recorder:
             "step, or pass x.detach()"
         )
 
-    def refuse(self, what: str) -> None:
-        """The step reads a value, or makes an array from host data."""
+    def joined(self, other: Observer) -> None:
+        if other.of_the_step:
+            return
+        raise RuntimeError(
+            f"compile: {checks.user_line()} begins to watch ({type(other).__name__}) within a "
+            "compiled function, whose replays show no operation; put the block around the call of "
+            "the compiled function"
+        )
+
+    def crossing(self, what: str) -> None:
         line, through = str(checks.called_at()), checks.user_line()
         if line != through:
             line += f" (through {os.path.basename(through)})"
@@ -374,21 +380,14 @@ class Recorder:
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
-        outer = state.observer
-        state.observer = self
-        watch = checks.watch
-        watch.keep, watch.draws = self.keep, self.met
-        backends.guard.refuse = self.refuse
         outer_grads, _gradients.recorder = _gradients.recorder, self
         setattr(Node, "grad", property(_read_grad, _set_grad))  # noqa: B010
         try:
-            yield
+            with watching(self, alone=True):
+                yield
         finally:
             setattr(Node, "grad", GRAD)  # noqa: B010
             _gradients.recorder = outer_grads
-            state.observer = outer
-            watch.stop()
-            backends.guard.refuse = None
             for owner, before in self._kept.values():
                 owner[...] = before
             for leaf in self._leaves.values():
