@@ -12,6 +12,8 @@ replay.py (how it runs), table.py (how it prints).
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import inspect
 import operator
@@ -342,6 +344,7 @@ class Compiled:
             seen = rehearse(self.function, args, kwargs, tensors, fusing, place, varying)
             plan = Plan(seen, tensors, fusing, why)
             seen.recorder.forget()  # the plan has memory of its own
+        _trim()
         self._last = known_by
         held = [(p.used, k) for k, plans in self.plans.items() for p in plans]
         if len(held) == PLANS:  # the one that was used least lately goes
@@ -382,6 +385,12 @@ class Compiled:
 
     def __reduce__(self) -> Any:
         return Compiled, (self.function, self.fuse, self.check)  # plans stay where they are
+
+
+def _trim() -> None:
+    """Give freed memory back to the system; a rehearsal frees much, and glibc would keep it."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # no glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _in_any_order(function: Callable[..., Any]) -> bool:
