@@ -50,7 +50,7 @@ Likelihood = StrEnum("Likelihood", get_args(models.vae.Likelihood))  # type: ign
 Prior = StrEnum("Prior", get_args(models.prior.Prior))  # type: ignore[misc]
 OptimizerName = StrEnum("OptimizerName", ["adam", "sgd"])
 LossName = StrEnum("LossName", list(losses.GAN_LOSSES))  # type: ignore[misc]
-Schedule = StrEnum("Schedule", train.loop.SCHEDULES)  # type: ignore[misc]
+Schedule = StrEnum("Schedule", get_args(train.settings.Schedule))  # type: ignore[misc]
 CONSTANT = Schedule("constant")
 BackendName = StrEnum("BackendName", BACKENDS)  # type: ignore[misc]
 NUMPY = BackendName("numpy")
@@ -746,7 +746,7 @@ def info_command(
             f"{m['name']} {m['value']:.4g}"
             + ("" if m["floor"] is None else f" (real {m['floor']:.4g})")
             for m in kept["quality"]["measures"]
-            if m["name"] in train.loop.TOLD
+            if m["name"] in train.loop.HEADLINES
         )
         row("", f"{', '.join(measured)} ({kept['quality']['protocol']})")
     show.print(table)
