@@ -194,8 +194,8 @@ def test_the_write_test_sees(source: str) -> None:
 # ---- imports -------------------------------------------------------------------------------------
 
 LEVELS: dict[str, int] = {
-    "version": 0, "backend": 0, "events": 0, "lock": 0, "output": 0, "program": 0, "schema": 0,
-    "signals": 0, "spelling": 0,
+    "version": 0, "backend": 0, "events": 0, "lock": 0, "options": 0, "output": 0, "program": 0,
+    "schema": 0, "signals": 0, "spelling": 0,
     "graph": 1, "checks": 1, "conventions": 1, "differentiate": 1, "fused": 1, "outputs": 1,
     "primitive": 1, "recompute": 1, "tensor": 1,
     "ops": 2, "protocols": 2, "random": 2, "testing": 2,

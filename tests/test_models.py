@@ -333,7 +333,7 @@ def test_toy_game_separates_real_from_fake():
 )
 def test_the_slope_of_the_discriminator_is_held(loss, r1, gradient_penalty):
     model = small(CGAN, loss=loss)
-    assert (model.r1, model.gradient_penalty) == (r1, gradient_penalty)
+    assert (model.options.r1, model.options.gradient_penalty) == (r1, gradient_penalty)
     x, labels = batch(model)
     fake = model.generate(model.noise(8), labels).detach()
     penalty = model.penalty(x, fake, labels)
@@ -395,7 +395,7 @@ def test_a_penalty_has_the_gradient_of_every_weight(kind, options):
 @pytest.mark.parametrize("kind", GANS)
 def test_a_spectral_norm_is_on_every_layer_of_the_discriminator(kind):
     model = small(kind, spectral_norm=True)
-    assert (model.r1, model.gradient_penalty) == (0.0, 0.0)
+    assert (model.options.r1, model.options.gradient_penalty) == (0.0, 0.0)
     parts = model.discriminator.named_modules().values()
     layers = [m for m in parts if isinstance(m, (nn.Dense, nn.Conv2d))]
     assert len(layers) == sum(isinstance(m, nn.SpectralNorm) for m in parts) > 1
@@ -405,7 +405,7 @@ def test_a_spectral_norm_is_on_every_layer_of_the_discriminator(kind):
     x, labels = batch(model)
     values = model.train_step(x, labels, model.optimizers())
     assert all(np.isfinite(float(v)) for v in values.values())
-    assert small(kind, spectral_norm=True, loss="wasserstein").gradient_penalty == 0.0
+    assert small(kind, spectral_norm=True, loss="wasserstein").options.gradient_penalty == 0.0
 
 
 @pytest.mark.parametrize("loss", losses.GAN_LOSSES)
@@ -424,13 +424,12 @@ def test_every_loss_trains(kind, loss):
 
 @pytest.mark.parametrize("kind", [GAN, CDCGAN])
 def test_critic_steps_take_a_batch_each(kind):
-    model = small(kind, critic_steps=3)
+    model = small(kind, critic_steps=3, r1=0.0)
     assert model.batches_per_step == 3
     x, labels = batch(model, n=12)
     optimizers = model.optimizers()
     judge, seen = model.judge, []
     model.judge = lambda x, y=None: seen.append((x.numpy(), y)) or judge(x, y)
-    model.r1 = 0.0
     model.train_step(x, labels, optimizers)
     steps = {
         name: {int(v) for k, v in o.state_dict().items() if k.endswith(".step")}
@@ -597,7 +596,7 @@ def test_labels_may_be_a_list():
         (lambda: GAN(SHAPE, d_lr=-1.0), "d_lr -1.0"),
         (lambda: GAN(SHAPE, lr=0.0), "lr 0.0"),
         (lambda: VAE(SHAPE, lr=-1.0), "lr -1.0, expected above 0"),
-        (lambda: DCGAN((28, 28, 1), dropout=1.0), "p is 1.0"),
+        (lambda: DCGAN((28, 28, 1), dropout=1.0), "dropout 1.0"),
         (lambda: small(CGAN).generate(Tensor(np.zeros((2, 5), np.float32))), "give labels"),
     ],
 )

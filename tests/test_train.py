@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import pytest
 import tinygen as tg
 from tinygen import data, models, train
 from tinygen.data.dataset import scaled
+from tinygen.options import option
 from tinygen.tensor import Tensor
 from tinygen.train import pictures
 from tinygen.train.files import read
@@ -547,8 +550,12 @@ def test_options_may_be_numpy_numbers(strokes, tmp_path):
 
 @pytest.mark.quick
 def test_options_that_no_file_can_hold_leave_no_folder(strokes, tmp_path):
-    model = build("vae", strokes)
-    model.options["extra"] = {1, 2}
+    @dataclass(frozen=True, kw_only=True)
+    class Tagged(models.VAE.Options):
+        tags: Any = option(None, help="Anything.")
+
+    kind = type("TaggedVAE", (models.VAE,), {"Options": Tagged})
+    model = kind(strokes.shape, Tagged(hidden=6, latent=2, tags={1, 2}))
     with pytest.raises(TypeError, match=r"\{1, 2\} is set, expected a number, text or a list"):
         train.fit(model, strokes, 1, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()

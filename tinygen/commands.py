@@ -9,7 +9,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from numpy.typing import NDArray
@@ -46,11 +46,11 @@ app = typer.Typer(
 
 # The values that options take, from the tables that the code itself uses.
 ModelName = StrEnum("ModelName", list(models.MODELS))  # type: ignore[misc]
-Likelihood = StrEnum("Likelihood", models.vae.LIKELIHOODS)  # type: ignore[misc]
-Prior = StrEnum("Prior", models.prior.PRIORS)  # type: ignore[misc]
-OptimizerName = StrEnum("OptimizerName", models.adversarial.OPTIMIZERS)  # type: ignore[misc]
+Likelihood = StrEnum("Likelihood", get_args(models.vae.Likelihood))  # type: ignore[misc]
+Prior = StrEnum("Prior", get_args(models.prior.Prior))  # type: ignore[misc]
+OptimizerName = StrEnum("OptimizerName", ["adam", "sgd"])
 LossName = StrEnum("LossName", list(losses.GAN_LOSSES))  # type: ignore[misc]
-Schedule = StrEnum("Schedule", train.loop.SCHEDULES)  # type: ignore[misc]
+Schedule = StrEnum("Schedule", get_args(train.settings.Schedule))  # type: ignore[misc]
 CONSTANT = Schedule("constant")
 BackendName = StrEnum("BackendName", BACKENDS)  # type: ignore[misc]
 NUMPY = BackendName("numpy")
@@ -416,7 +416,7 @@ def train_command(
     make: Any = models.find(model)
     _refuse_foreign(make, options)
     if backend != BackendName("cupy") and not resume:
-        options = {**make.on_processor, **options}
+        options = {**make.Options.on_processor(), **options}
     get_backend(str(backend))  # fail early if the device is missing
     dataset = load(source.pop("source"), **source)
     show = console()
@@ -536,7 +536,7 @@ def _widths(text: str) -> tuple[int, ...]:
 
 def _refuse_foreign(build: type[models.Model], options: dict[str, Any]) -> None:
     """Options of another model are an error, not ignored."""
-    known = build.option_names()
+    known = {f.name for f in dataclasses.fields(build.Options)}
     foreign = [k for k in options if k not in known]
     if foreign:
         took, takes = (
@@ -721,7 +721,7 @@ def info_command(
     def row(name: str, text: str) -> None:
         table.add_row(name, escape(text))
 
-    row("options", ", ".join(f"{k} {v}" for k, v in model.options.items()))
+    row("options", ", ".join(f"{k} {v}" for k, v in model.options.as_json().items()))
     if model.classes and data.get("classes"):
         row("classes", _numbered(data["classes"]))
     held_out = f"{data['test_n']:,} held out, hash {data['fingerprint'][:12]}"
@@ -746,7 +746,7 @@ def info_command(
             f"{m['name']} {m['value']:.4g}"
             + ("" if m["floor"] is None else f" (real {m['floor']:.4g})")
             for m in kept["quality"]["measures"]
-            if m["name"] in train.loop.TOLD
+            if m["name"] in train.loop.HEADLINES
         )
         row("", f"{', '.join(measured)} ({kept['quality']['protocol']})")
     show.print(table)

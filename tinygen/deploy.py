@@ -75,7 +75,7 @@ def made_from(
         with contextlib.suppress(ValueError):  # a damaged file of figures is no reason to stop
             quality = folder.read_evaluation(weights)["quality"]
     if quality is not None:
-        told = [m for m in quality["measures"] if m["name"] in train.loop.TOLD]
+        told = [m for m in quality["measures"] if m["name"] in train.loop.HEADLINES]
         about |= {m["name"]: m["value"] for m in told}
         about["measured"] = quality["protocol"]
     title = model.name if folder is None else folder.path.resolve().name

@@ -12,113 +12,109 @@ The networks have a file each: gan.py, dcgan.py and conv_gan.py, with labels cga
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Sequence
-from typing import Any, ClassVar
-
-import numpy as np
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from .. import losses, nn, optim
 from ..graph import no_grad
 from ..optim import Optimizer
-from ..random import Generator
+from ..options import above, at_least, below, option
 from ..tensor import Tensor
 from .base import Model
-from .prior import PRIORS
+from .prior import Prior
 
-OPTIMIZERS = ("adam", "sgd")
+LossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge"]
 
 
 class Adversarial(Model):
-    """A generator and a discriminator at play; a subclass sets both, as modules of these names.
+    """A generator and a discriminator at play; a subclass makes both, as modules of these names.
 
-    Args:
-        own: the options of the subclass, by name.
-        prior: distribution of the noise, "normal" for N(0, 1) or "uniform" on [-1, 1).
-        loss: a name of losses.gan.
-        r1: weight of a penalty on D's slope at real images, which keeps the game in balance
-            (Mescheder et al., 2018); it is estimated on a quarter of each batch. None takes 1, or
-            0 where D's slope is bounded otherwise: by spectral_norm or a gradient penalty.
-        gradient_penalty: weight of a penalty that holds D's slope near 1 between real and fake
-            images (Gulrajani et al., 2017). None takes 10 for "wasserstein" (which asks for a
-            bounded slope) without spectral_norm, else 0.
-        spectral_norm: whether D's weights are divided by their largest singular values (Miyato
-            et al., 2018).
-        critic_steps: updates of D for one of G, each on a batch and on noise of its own: a step of
-            training takes so many batches.
-        optimizer: "adam" or "sgd"; the usual learning rates of the latter are 0.1 and 0.01.
-        lr: learning rate of both players.
-        d_lr: D's own (Heusel et al., 2017, two time-scale updates); None for `d_pace` times lr.
-        betas: of Adam.
+    `r1` is a penalty on D's slope at real images, which keeps the game in balance (Mescheder et
+    al., 2018); it is estimated on a quarter of each batch. `gradient_penalty` holds D's slope near
+    1 between real and fake images (Gulrajani et al., 2017), and `spectral_norm` divides D's weights
+    by their largest singular values (Miyato et al., 2018). Where one of these bounds the slope, R1
+    is left out unless it is asked for; "wasserstein", which needs a bound, has the penalty. A
+    learning rate of D's own (`d_lr`): two time-scale updates (Heusel et al., 2017).
 
     Raises:
         ValueError: an unknown name, or a number out of its range.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Model.Options):
+        pace: ClassVar[float] = 1.0  # the discriminator's learning rate over the generator's
+
+        latent: int = option(100, at_least(1), "Length of the latent code.")
+        prior: Prior = option("normal", help="Distribution of the noise.")
+        loss: LossName = option(
+            "non_saturating", help="The game: what both players lose.", metavar="NAME"
+        )
+        r1: float | None = option(
+            None, at_least(0), "Weight of the slope penalty at real images.",
+            shown="1, or 0 where one of the next two bounds the slope",
+        )  # fmt: skip
+        gradient_penalty: float | None = option(
+            None, at_least(0), "Weight of the WGAN-GP penalty.", shown="0; wasserstein 10"
+        )
+        spectral_norm: bool = option(
+            False, help="Divide the discriminator's weights by their largest singular values."
+        )
+        critic_steps: int = option(
+            1, at_least(1),
+            "Updates of the discriminator for one of the generator, each on a batch of its own.",
+        )  # fmt: skip
+        optimizer: Literal["adam", "sgd"] = option("adam", help="How both players are updated.")
+        lr: float = option(
+            2e-4, above(0), "Learning rate of both players; of SGD, 0.1 is usual.", flags=""
+        )
+        d_lr: float | None = option(
+            None, above(0), "The discriminator's own learning rate.", shown="--lr"
+        )
+        betas: tuple[float, float] = option(
+            (0.5, 0.999), below(0, 1), "Decay of Adam's two averages.", flags=""
+        )
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.gradient_penalty is None:
+                needed = self.loss == "wasserstein" and not self.spectral_norm
+                self._keep("gradient_penalty", 10.0 if needed else 0.0)
+            if self.r1 is None:
+                bounded = self.spectral_norm or self.gradient_penalty
+                self._keep("r1", 0.0 if bounded else 1.0)
+
     value_range = (-1.0, 1.0)
     epochs = 30
     batch_size = 64
-    d_pace: ClassVar[float] = 1.0  # the learning rate of D over that of G
+    options: Options
     generator: nn.Module
     discriminator: nn.Module
 
-    def __init__(
-        self, shape: Sequence[int], own: dict[str, Any], *, latent: int = 100,
-        prior: str = "normal", loss: str = "non_saturating", r1: float | None = None,
-        gradient_penalty: float | None = None, spectral_norm: bool = False, critic_steps: int = 1,
-        optimizer: str = "adam", lr: float = 2e-4, d_lr: float | None = None,
-        betas: Sequence[float] = (0.5, 0.999), classes: int | None = None,
-        rng: Generator | None = None,
-    ) -> None:  # fmt: skip
-        self.adversary = losses.gan(loss)
-        if gradient_penalty is None:
-            gradient_penalty = 10.0 if loss == "wasserstein" and not spectral_norm else 0.0
-        if r1 is None:
-            r1 = 0.0 if spectral_norm or gradient_penalty else 1.0
-        for what, value, ok, expected in (
-            ("prior", prior, prior in PRIORS, f"one of {', '.join(PRIORS)}"),
-            ("optimizer", optimizer, optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}"),
-            ("r1", r1, 0 <= r1 < math.inf, "a finite number >= 0"),
-            ("gradient_penalty", gradient_penalty, 0 <= gradient_penalty < math.inf,
-             "a finite number >= 0"),
-            ("critic_steps", critic_steps, type(critic_steps) is int and critic_steps >= 1,
-             "an integer of 1 or more"),
-            ("betas", betas, np.shape(betas) == (2,) and all(0 <= b < 1 for b in betas),
-             "two numbers in [0, 1)"),
-            ("lr", lr, 0 < lr < math.inf, "above 0"),
-            ("d_lr", d_lr, d_lr is None or 0 < d_lr < math.inf, "above 0, or None"),
-        ):  # fmt: skip
-            if not ok:
-                raise ValueError(f"{self.name}: {what} {value!r}, expected {expected}")
-        options = {
-            **own, "latent": latent, "prior": prior, "loss": loss, "r1": r1,
-            "gradient_penalty": gradient_penalty, "spectral_norm": spectral_norm,
-            "critic_steps": critic_steps, "optimizer": optimizer, "lr": lr, "d_lr": d_lr,
-            "betas": list(betas),
-        }  # fmt: skip
-        super().__init__(shape, classes, latent, rng, options)
-        self.prior, self.optimizer, self.lr, self.d_lr = prior, optimizer, lr, d_lr
-        self.betas = (betas[0], betas[1])
-        self.r1, self.gradient_penalty, self.spectral_norm = r1, gradient_penalty, spectral_norm
-        self.batches_per_step = critic_steps
+    def build(self) -> None:
+        """What all adversarial models have; a subclass adds the networks."""
+        options = self.options
+        self.adversary = losses.gan(options.loss)
+        self.latent, self.prior = options.latent, options.prior
+        self.batches_per_step = options.critic_steps
 
     def critic(self, *layers: nn.Module) -> nn.Sequential:
         """Layers of a discriminator one after the other, spectrally normalised if it is to be."""
-        if self.spectral_norm:
+        if self.options.spectral_norm:
             kinds, rng = (nn.Dense, nn.Conv2d), self.init_rng
             layers = tuple(nn.SpectralNorm(x, rng) if isinstance(x, kinds) else x for x in layers)
         return nn.Sequential(*layers)
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
         """One optimizer for each player: they share no state."""
-        lr = self.lr if lr is None else lr
+        options = self.options
+        lr = options.lr if lr is None else lr
 
         def new(part: nn.Module, lr: float) -> Optimizer:
-            if self.optimizer == "sgd":
+            if options.optimizer == "sgd":
                 return optim.SGD(part.parameters(), lr=lr)
-            return optim.Adam(part.parameters(), lr=lr, betas=self.betas)
+            return optim.Adam(part.parameters(), lr=lr, betas=options.betas)
 
-        d_lr = self.d_pace * lr if self.d_lr is None else self.d_lr
+        d_lr = options.pace * lr if options.d_lr is None else options.d_lr
         players = {"discriminator": (self.discriminator, d_lr), "generator": (self.generator, lr)}
         return {name: new(part, rate) for name, (part, rate) in players.items()}
 
@@ -138,15 +134,16 @@ class Adversarial(Model):
     def penalty(self, x: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor | float:
         """What the discriminator pays for its slope, by double backward."""
         total: Tensor | float = 0.0
-        if self.r1:
+        options = self.options
+        if options.r1:
             n = -(-x.shape[0] // 4)
             some = None if labels is None else labels[:n]
-            total += self.r1 * losses.r1_penalty(lambda t: self.judge(t, some), x[:n])
-        if self.gradient_penalty:
+            total += options.r1 * losses.r1_penalty(lambda t: self.judge(t, some), x[:n])
+        if options.gradient_penalty:
             between = losses.gradient_penalty(
                 lambda t: self.judge(t, labels), x, fake, self.noise_rng
             )
-            total += self.gradient_penalty * between
+            total += options.gradient_penalty * between
         return total
 
     def train_step(

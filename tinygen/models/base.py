@@ -6,13 +6,16 @@ import inspect
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from .. import nn
+from .. import nn, spelling
 from ..backend import Backend, use_backend
 from ..nn.init import Initialiser
 from ..ops import concatenate, one_hot
 from ..optim import Optimizer
+from ..options import OptionError
+from ..options import Options as BaseOptions
 from ..random import Generator, resolve
 from ..tensor import Tensor, as_tensor
 from .prior import codes
@@ -23,12 +26,33 @@ Shape = tuple[int, int, int]  # height, width, channels of one image
 class Model(nn.Module):
     """A generative model: it draws images from latent codes, and knows one step of its training.
 
+        models.VAE((28, 28, 1), latent=8, rng=rng)        # options by name, or
+        models.VAE((28, 28, 1), models.VAE.Options(latent=8), rng=rng)
+
+    A subclass declares its options once, in the dataclass `Options`, and makes its networks in
+    `build`; this constructor is the only one.
+
+    Args:
+        shape: (height, width, channels) of an image.
+        options: an object of the model's Options class.
+        classes: how many labels there are, for a model that is conditioned on them.
+        rng: what its weights and its noise are drawn from.
+        given: the options by name, instead of an object.
+
     Attributes:
         shape: (height, width, channels) of an image.
         classes: how many labels it is conditioned on, 0 for none.
         latent: length of a latent code; 0 for a model that draws nothing.
-        options: the keyword arguments it was built with, so that it can be built again.
+        options: what it was built with, so that it can be built again.
+
+    Raises:
+        ValueError: an option out of its range, or a shape that the networks cannot have.
+        TypeError: an option that the model does not have.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(BaseOptions):
+        """What a model can be built with, each option once: see tinygen/options.py."""
 
     name: ClassVar[str]
     value_range: ClassVar[tuple[float, float]]  # of the images it is trained on and draws
@@ -39,23 +63,23 @@ class Model(nn.Module):
     with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
     epochs: ClassVar[int] = 10  # defaults of a training
     batch_size: ClassVar[int] = 128
-    on_processor: ClassVar[dict[str, Any]] = {}  # options of the command line without a GPU
     ema: ClassVar[float] = 0.0
     batches_per_step: int = 1  # how many batches a step takes at once
     prior: str = "normal"  # of its latent codes, see prior.py
+    latent: int = 0
+    options: Any  # an object of Options; each model annotates its own class
 
     def __init__(
-        self, shape: Sequence[int], classes: int | None, latent: int, rng: Generator | None,
-        options: dict[str, Any],
+        self, shape: Sequence[int], options: BaseOptions | None = None, *,
+        classes: int | None = None, rng: Generator | None = None, **given: Any,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.options = self._chosen(options, given)
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(
                 f"{self.name}: the image shape is {tuple(shape)}, expected (height, width, "
                 "channels), for example data.shape"
             )
-        if self.generates and latent < 1:
-            raise ValueError(f"{self.name}: latent {latent}, expected 1 or more")
         if self.conditional and (classes is None or classes < 2):
             raise ValueError(
                 f"{self.name}: it is conditioned on labels and needs to know how many there are; "
@@ -63,26 +87,38 @@ class Model(nn.Module):
             )
         self.shape: Shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.classes = int(classes or 0) if self.conditional else 0
-        self.latent = latent
-        self.options = options
         self._range_seen = False
         root = resolve(rng)
         # Separate streams: drawing pictures or more noise never changes the initial weights.
         self.init_rng = root.stream("initialisation")
         self.noise_rng = root.stream("noise")
         self.dropout_rng = root.stream("dropout")
+        self.build()
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        """help(model) and editors show the options with their defaults."""
+        super().__init_subclass__(**more)
+        cls.__signature__ = _signature(cls.Options)  # type: ignore[attr-defined]
 
     @classmethod
-    def option_names(cls) -> set[str]:
-        """The options that it can be built with, with those that it passes on to its base."""
-        names: set[str] = set()
-        for kind in cls.__mro__:
-            if "__init__" in vars(kind):
-                parameters = inspect.signature(vars(kind)["__init__"]).parameters.values()
-                names |= {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-                if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                    break
-        return names - {"classes", "rng"}
+    def _chosen(cls, options: BaseOptions | None, given: dict[str, Any]) -> BaseOptions:
+        """The options of a new model, from an object or from keyword arguments."""
+        if options is None:
+            takes = [f.name for f in fields(cls.Options)]
+            if not given.keys() <= set(takes):
+                raise spelling.options(cls.__name__, given, [*takes, "classes", "rng"])
+            try:
+                return cls.Options(**given)
+            except OptionError as wrong:
+                what = f"{wrong.name} {wrong.value!r}, expected {wrong.expected}"
+                raise ValueError(f"{cls.name}: {what}") from None
+        if given or not isinstance(options, cls.Options):
+            also = f" and {', '.join(given)}" if given else ""
+            raise TypeError(
+                f"{cls.name}: its options are {type(options).__qualname__}{also}; expected an "
+                f"object of {cls.Options.__qualname__}, or options by name"
+            )
+        return options
 
     @property
     def pixels(self) -> int:
@@ -104,6 +140,10 @@ class Model(nn.Module):
         return Tensor(self.backend.adopt(array))
 
     # ---- what each model defines -------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the networks, from `options`, `shape` and `classes`, with weights of `init_rng`."""
+        raise NotImplementedError
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
         """New optimizers over the model's parts, by name."""
@@ -199,16 +239,22 @@ def mlp(
     return layers
 
 
-def channels(name: str, width: float, *full: int) -> tuple[int, ...]:
+def channels(width: float, *full: int) -> tuple[int, ...]:
     """The channels of a network whose width is scaled, at least 1 each."""
-    if not 0 < width < math.inf:
-        raise ValueError(f"{name}: width {width}, expected a factor above 0, such as 0.25 or 1")
     return tuple(max(1, round(n * width)) for n in full)
 
 
-def widths(name: str, hidden: Sequence[int] | int) -> tuple[int, ...]:
-    """Hidden layer widths as a tuple, checked."""
-    sizes = (hidden,) if isinstance(hidden, int) else tuple(int(n) for n in hidden)
-    if not sizes or min(sizes) < 1:
-        raise ValueError(f"{name}: hidden {hidden}, expected one or more widths of at least 1")
-    return sizes
+def _signature(kind: type[BaseOptions]) -> inspect.Signature:
+    """That of a model with these options by name."""
+
+    def keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+        return inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+        )
+
+    own = [keyword(f.name, f.default, f.type) for f in fields(kind)]
+    shape = inspect.Parameter(
+        "shape", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation="Sequence[int]"
+    )
+    more = (keyword("classes", None, "int | None"), keyword("rng", None, "Generator | None"))
+    return inspect.Signature([shape, *own, *more])

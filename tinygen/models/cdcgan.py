@@ -12,15 +12,15 @@ what is drawn shows something else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 from .. import nn
 from ..ops import broadcast_to, concatenate
+from ..options import option
 from ..tensor import Tensor
 from .adversarial import Adversarial
 from .base import channels
-from .dcgan import downward, pyramid, upward
+from .dcgan import DCGAN, downward, pyramid, upward
 
 
 class Projection(nn.Module):
@@ -37,32 +37,28 @@ class Projection(nn.Module):
 
 
 class CDCGAN(Adversarial):
-    """DCGAN with labels.
+    """DCGAN with labels."""
 
-    Args:
-        width, dropout: as of DCGAN.
-        projection: whether the discriminator takes the label by projection or, False, as planes.
-        game: the other arguments, those of Adversarial.
-    """
+    @dataclass(frozen=True, kw_only=True)
+    class Options(DCGAN.Options):
+        projection: bool = option(
+            True, help="Give the discriminator the label by projection, or as planes.",
+            flags="--projection/--planes",
+        )  # fmt: skip
 
     name = "cdcgan"
     conditional = True
-    ema = 0.999
-    d_pace = 4.0
-    on_processor: ClassVar[dict[str, Any]] = {"width": 0.5}  # a quarter of the arithmetic
+    ema = DCGAN.ema
+    options: Options
 
-    def __init__(
-        self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.0,
-        projection: bool = True, lr: float = 5e-4, **game: Any,
-    ) -> None:  # fmt: skip
-        own = {"width": width, "dropout": dropout, "projection": projection}
-        super().__init__(shape, own, lr=lr, **game)
-        self.projection, rng = projection, self.init_rng
-        sizes = channels(self.name, width, *pyramid(self.name, self.shape))
+    def build(self) -> None:
+        super().build()
+        projection, rng = self.options.projection, self.init_rng
+        sizes = channels(self.options.width, *pyramid(self.name, self.shape))
         self.generator = upward(self.latent + self.classes, sizes, self.shape, rng)
         height, columns, last = self.shape
         seen = (height, columns, last if projection else last + self.classes)
-        layers, features = downward(seen, sizes, dropout, rng, self.dropout_rng)
+        layers, features = downward(seen, sizes, self.options.dropout, rng, self.dropout_rng)
         score = nn.Dense(features, 1, rng=rng)
         if projection:
             classes = nn.Dense(features, self.classes, bias=False, rng=rng)
@@ -74,7 +70,7 @@ class CDCGAN(Adversarial):
 
     def judge(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         label = self.one_hot(x, labels)
-        if self.projection:
+        if self.options.projection:
             logits: Tensor = self.discriminator(x, label)
         else:
             planes = broadcast_to(

@@ -9,12 +9,13 @@ few numbers, and the measures of generated images (tinygen.metrics) compare thos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from .. import losses, nn, optim
 from ..graph import no_grad
 from ..ops import softmax
 from ..optim import Optimizer
+from ..options import above, at_least, below, option
 from ..random import Generator
 from ..tensor import Tensor
 from .base import Model, channels
@@ -24,13 +25,16 @@ class Classifier(Model):
     """Convolutions of 5 x 5 with ReLU and average pooling, dense features, a logit for each class.
 
     For images of any size, grey or colour. Labels are for training only.
-
-    Args:
-        features: length of the description of an image, the last hidden layer.
-        width: scales the channels of the convolutions; 1 for 16 and 32.
-        dropout: before and after the features.
-        lr: learning rate of Adam.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Model.Options):
+        features: int = option(
+            84, at_least(1), "Length of the description of an image, the last hidden layer."
+        )
+        width: float = option(1.0, above(0), "Scales the channels of the convolutions, 16 and 32.")
+        dropout: float = option(0.4, below(0, 1), "Dropout before and after the features.")
+        lr: float = option(1e-3, above(0), "Learning rate of Adam.", flags="")
 
     name = "classifier"
     value_range = (0.0, 1.0)
@@ -41,20 +45,11 @@ class Classifier(Model):
     epochs = 8
     ema = 0.999
 
-    def __init__(
-        self, shape: Sequence[int], *, features: int = 84, width: float = 1.0,
-        dropout: float = 0.4, lr: float = 1e-3, classes: int | None = None,
-        rng: Generator | None = None,
-    ) -> None:  # fmt: skip
-        first, second = channels(self.name, width, 16, 32)
-        if type(features) is not int or features < 1 or not lr > 0:
-            raise ValueError(
-                f"{self.name}: features {features!r} and lr {lr!r}, expected an integer of 1 or "
-                "more and a number above 0"
-            )
-        options = {"features": features, "width": width, "dropout": dropout, "lr": lr}
-        super().__init__(shape, classes, 0, rng, options)
-        self.features, self.lr = features, lr
+    options: Options
+
+    def build(self) -> None:
+        features, dropout = self.options.features, self.options.dropout
+        first, second = channels(self.options.width, 16, 32)
         init, masks = self.init_rng, self.dropout_rng
         height, across, depth = self.shape
         pixels = -(-height // 4) * -(-across // 4)  # "same" pooling rounds up, twice
@@ -76,7 +71,9 @@ class Classifier(Model):
         )
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
-        return {"classifier": optim.Adam(self.parameters(), lr=self.lr if lr is None else lr)}
+        return {
+            "classifier": optim.Adam(self.parameters(), lr=self.options.lr if lr is None else lr)
+        }
 
     def logits(self, x: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, H, W, C)."""

@@ -8,44 +8,49 @@ The generator does not know which pixels are neighbours; the discriminator looks
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from .. import nn
+from ..options import above, at_least, option
 from .adversarial import Adversarial
-from .base import channels, mlp, widths
+from .base import channels, mlp
 
 
 class ConvGAN(Adversarial):
     """Dense generator; the discriminator's convolutions are "valid", its max pools halve.
 
-    Args:
-        hidden: widths of the generator.
-        width: scales the channels of the discriminator, 64 and 128.
-        game: the other arguments, those of Adversarial.
-
     Raises:
         ValueError: images below 10 x 10, of which the discriminator leaves nothing.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Adversarial.Options):
+        hidden: tuple[int, ...] = option(
+            (128, 256, 512), at_least(1), "Widths of the generator's hidden layers.",
+            form="widths separated by commas: 512,256", metavar="N,N,...",
+        )  # fmt: skip
+        width: float = option(
+            1.0, above(0), "Scales the channels of the discriminator, 64 and 128."
+        )
+        lr: float = option(1e-4, above(0), "Learning rate of both players.", flags="")
 
     name = "conv-gan"
     with_labels = "cdcgan"
     batch_size = 128
     ema = 0.999
 
-    def __init__(
-        self, shape: Sequence[int], *, hidden: Sequence[int] = (128, 256, 512), width: float = 1.0,
-        lr: float = 1e-4, **game: Any,
-    ) -> None:  # fmt: skip
-        sizes = widths(self.name, hidden)
-        super().__init__(shape, {"hidden": list(sizes), "width": width}, lr=lr, **game)
+    options: Options
+
+    def build(self) -> None:
+        super().build()
+        sizes = self.options.hidden
         height, columns, last = self.shape
         if min(height, columns) < 10:
             raise ValueError(
                 f"{self.name}: images of {height} x {columns}, expected 10 x 10 or more: two "
                 "convolutions and two pools leave nothing of smaller ones (--size 28)"
             )
-        first, second = channels(self.name, width, 64, 128)
+        first, second = channels(self.options.width, 64, 128)
         rows, columns = (((n - 2) // 2 - 2) // 2 for n in (height, columns))
         rng = self.init_rng
         self.generator = nn.Sequential(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from .. import nn
+from ..options import above, at_least, option
 from .base import channels, mlp
 from .vae import VAE
 
@@ -18,24 +19,26 @@ from .vae import VAE
 class ConvVAE(VAE):
     """Two strided convolutions and dense layers; the decoder mirrors them, with ReLU between.
 
-    Args:
-        hidden: widths of the encoder's dense layers.
-        width: scales the channels, 32 and 64.
-        more: the other arguments, those of VAE.
-
     Raises:
         ValueError: height or width not divisible by 4.
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Options(VAE.Options):
+        hidden: tuple[int, ...] = option(
+            (256,), at_least(1), "Widths of the encoder's dense layers; the decoder mirrors them.",
+            form="widths separated by commas: 512,256", metavar="N,N,...",
+        )  # fmt: skip
+        width: float = option(1.0, above(0), "Scales the channels, 32 and 64.")
+
     name = "conv-vae"
 
-    def __init__(
-        self, shape: Sequence[int], *, hidden: Sequence[int] = (256,), width: float = 1.0,
-        **more: Any,
-    ) -> None:  # fmt: skip
-        self.channels = channels(self.name, width, 32, 64)
-        super().__init__(shape, hidden=hidden, **more)
-        self.options["width"] = width
+    options: Options
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Of the two convolutions."""
+        return channels(self.options.width, 32, 64)
 
     def coarse(self) -> tuple[int, int, int]:
         """The shape of the image between convolutions and dense layers."""

@@ -13,9 +13,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 from .. import nn
+from ..options import above, below, option
 from ..random import Generator
 from .adversarial import Adversarial
 from .base import Shape, channels
@@ -30,25 +32,33 @@ class DCGAN(Adversarial):
     The tutorial's own training is `batch_size` 256, `lr` and `d_lr` 1e-4, `betas` (0.9, 0.999),
     `dropout` 0.3, `r1` 0 and no average of the weights. Here the discriminator learns four times as
     fast as the generator: at equal pace it cannot tell real from fake, and digits stay crooked.
-
-    Args:
-        width: scales the channels between image and noise; 1 for those above.
-        dropout: of the discriminator, after each convolution.
-        game: the other arguments, those of Adversarial.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Adversarial.Options):
+        pace: ClassVar[float] = 4.0
+
+        width: float = option(
+            1.0, above(0), "Scales the channels between image and noise.",
+            on_processor=0.5,  # a quarter of the arithmetic
+        )  # fmt: skip
+        dropout: float = option(
+            0.0, below(0, 1), "Dropout of the discriminator, after each convolution."
+        )
+        lr: float = option(5e-4, above(0), "Learning rate of the generator.", flags="")
+        d_lr: float | None = option(
+            None, above(0), "The discriminator's own learning rate.", shown="four times --lr"
+        )
 
     name = "dcgan"
     with_labels = "cdcgan"
     ema = 0.999
-    d_pace = 4.0
-    on_processor: ClassVar[dict[str, Any]] = {"width": 0.5}  # a quarter of the arithmetic
+    options: Options
 
-    def __init__(
-        self, shape: Sequence[int], *, width: float = 1.0, dropout: float = 0.0, lr: float = 5e-4,
-        **game: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(shape, {"width": width, "dropout": dropout}, lr=lr, **game)
-        sizes = channels(self.name, width, *pyramid(self.name, self.shape))
+    def build(self) -> None:
+        super().build()
+        width, dropout = self.options.width, self.options.dropout
+        sizes = channels(width, *pyramid(self.name, self.shape))
         self.generator = upward(self.latent, sizes, self.shape, self.init_rng)
         layers, features = downward(self.shape, sizes, dropout, self.init_rng, self.dropout_rng)
         self.discriminator = self.critic(*layers, nn.Dense(features, 1, rng=self.init_rng))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from .. import nn
+from ..options import at_least, below, option
 from ..tensor import Tensor
 from .adversarial import Adversarial
-from .base import mlp, widths
+from .base import mlp
 
 
 class GAN(Adversarial):
@@ -16,19 +16,25 @@ class GAN(Adversarial):
 
     The discriminator has LeakyReLU of slope 0.2 and dropout after each hidden layer, and returns
     logits. Weights start from N(0, 0.02^2): with wider ones the discriminator wins early and the
-    modes collapse. The other arguments are those of Adversarial.
+    modes collapse.
     """
+
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Adversarial.Options):
+        hidden: tuple[int, ...] = option(
+            (256, 512, 1024), at_least(1), "Widths of the generator's hidden layers.",
+            form="widths separated by commas: 512,256", metavar="N,N,...",
+        )  # fmt: skip
+        dropout: float = option(0.3, below(0, 1), "Dropout of the discriminator.")
 
     name = "gan"
     with_labels = "cgan"
 
-    def __init__(
-        self, shape: Sequence[int], *, hidden: Sequence[int] = (256, 512, 1024),
-        dropout: float = 0.3, **game: Any,
-    ) -> None:  # fmt: skip
-        sizes = widths(self.name, hidden)
-        super().__init__(shape, {"hidden": list(sizes), "dropout": dropout}, **game)
-        rng = self.init_rng
+    options: Options
+
+    def build(self) -> None:
+        super().build()
+        sizes, rng = self.options.hidden, self.init_rng
         self.generator = nn.Sequential(
             *mlp((self.latent + self.classes, *sizes), nn.ReLU, rng, init="normal"),
             nn.Dense(sizes[-1], self.pixels, init="normal", rng=rng),
@@ -38,7 +44,7 @@ class GAN(Adversarial):
         self.discriminator = self.critic(
             *mlp(
                 (self.pixels + self.classes, *reversed(sizes)), nn.LeakyReLU(0.2), rng,
-                dropout=dropout, dropout_rng=self.dropout_rng, init="normal",
+                dropout=self.options.dropout, dropout_rng=self.dropout_rng, init="normal",
             ),
             nn.Dense(sizes[0], 1, init="normal", rng=rng),
         )  # fmt: skip

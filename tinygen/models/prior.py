@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
 from ..random import Generator
 from ..tensor import Tensor
 
-PRIORS = ("normal", "uniform")  # N(0, 1), uniform on [-1, 1)
+Prior = Literal["normal", "uniform"]  # N(0, 1), uniform on [-1, 1)
 PICTURES = "pictures"  # the stream of a seed that codes of its pictures are drawn from
 
 
 def codes(prior: str, n: int, latent: int, rng: Generator) -> Tensor:
-    """n codes (n, latent) from one of PRIORS; code i does not depend on n."""
+    """n codes (n, latent) from a Prior; code i does not depend on n."""
     if prior == "uniform":
         return 2 * rng.uniform((n, latent)) - 1
     return rng.normal((n, latent))

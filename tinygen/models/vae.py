@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +23,12 @@ from .. import losses, nn, optim
 from ..graph import no_grad
 from ..ops import concatenate, full_like, logsumexp, sigmoid, square
 from ..optim import Optimizer
+from ..options import above, at_least, option
 from ..random import Generator
 from ..tensor import Tensor
-from .base import Model, mlp, widths
+from .base import Model, mlp
 
-LIKELIHOODS = ("bernoulli", "gaussian", "mse")
+Likelihood = Literal["bernoulli", "gaussian", "mse"]
 
 
 class VAE(Model):
@@ -40,46 +43,36 @@ class VAE(Model):
       is often introduced (a Gaussian with sigma = 1, up to a constant).
     """
 
+    @dataclass(frozen=True, kw_only=True)
+    class Options(Model.Options):
+        hidden: tuple[int, ...] = option(
+            (400,), at_least(1), "Widths of the encoder's hidden layers; the decoder mirrors them.",
+            form="widths separated by commas: 512,256", metavar="N,N,...",
+        )  # fmt: skip
+        latent: int = option(20, at_least(1), "Length of the latent code.")
+        beta: float = option(
+            1.0, at_least(0), "Weight of the KL term (alpha, where the loss is mse)."
+        )
+        likelihood: Likelihood = option(
+            "bernoulli", help="What a pixel is; mse is half the squared error."
+        )
+        sigma: float = option(0.1, above(0), "Width of the gaussian likelihood.")
+        lr: float = option(1e-3, above(0), "Learning rate of Adam.", flags="")
+
     name = "vae"
     value_range = (0.0, 1.0)
     with_labels = "cvae"
 
-    def __init__(
-        self,
-        shape: Sequence[int],
-        *,
-        hidden: Sequence[int] = (400,),
-        latent: int = 20,
-        beta: float = 1.0,
-        likelihood: str = "bernoulli",
-        sigma: float = 0.1,
-        lr: float = 1e-3,
-        classes: int | None = None,
-        rng: Generator | None = None,
-    ) -> None:
-        sizes = widths(self.name, hidden)
-        if likelihood not in LIKELIHOODS:
-            raise ValueError(
-                f"{self.name}: likelihood {likelihood!r}, expected one of {', '.join(LIKELIHOODS)}"
-            )
-        if not (0 <= beta < math.inf and 0 < sigma < math.inf):
-            raise ValueError(
-                f"{self.name}: beta {beta} and sigma {sigma}, expected finite numbers >= 0 and > 0"
-            )
-        if not 0 < lr < math.inf:
-            raise ValueError(f"{self.name}: lr {lr!r}, expected above 0")
-        options = {
-            "hidden": list(sizes), "latent": latent, "beta": beta, "likelihood": likelihood,
-            "sigma": sigma, "lr": lr,
-        }  # fmt: skip
-        super().__init__(shape, classes, latent, rng, options)
-        self.beta, self.likelihood, self.sigma, self.lr = beta, likelihood, sigma, lr
-        self.unit = "loss an image" if likelihood == "mse" else "nats an image"
-        init = self.init_rng
-        self.encoder = self.new_encoder(sizes)
-        self.to_mu = nn.Dense(sizes[-1], latent, rng=init)
-        self.to_logvar = nn.Dense(sizes[-1], latent, rng=init)
-        self.decoder = self.new_decoder(sizes)
+    options: Options
+
+    def build(self) -> None:
+        options, init = self.options, self.init_rng
+        self.latent = options.latent
+        self.unit = "loss an image" if options.likelihood == "mse" else "nats an image"
+        self.encoder = self.new_encoder(options.hidden)
+        self.to_mu = nn.Dense(options.hidden[-1], options.latent, rng=init)
+        self.to_logvar = nn.Dense(options.hidden[-1], options.latent, rng=init)
+        self.decoder = self.new_decoder(options.hidden)
 
     def new_encoder(self, sizes: Sequence[int]) -> nn.Sequential:
         """From flat images (and labels) to the last hidden layer."""
@@ -94,7 +87,7 @@ class VAE(Model):
         )
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
-        return {"vae": optim.Adam(self.parameters(), lr=self.lr if lr is None else lr)}
+        return {"vae": optim.Adam(self.parameters(), lr=self.options.lr if lr is None else lr)}
 
     # ---- the model ---------------------------------------------------------------------------
 
@@ -117,11 +110,11 @@ class VAE(Model):
         mu, logvar = self.encode(x, labels)
         z = losses.reparameterise(mu, logvar, rng)
         out = self.decode(z, labels)
-        if self.likelihood != "bernoulli":
+        beta, likelihood = self.options.beta, self.options.likelihood
+        if likelihood != "bernoulli":
             out = sigmoid(out)
-        return losses.vae(
-            out, x, mu, logvar, self.beta, self.likelihood, x_logvar=2 * math.log(self.sigma)
-        )
+        x_logvar = 2 * math.log(self.options.sigma)
+        return losses.vae(out, x, mu, logvar, beta, likelihood, x_logvar=x_logvar)
 
     def train_step(
         self, x: Tensor, labels: Tensor | None, optimizers: dict[str, Optimizer]
@@ -153,7 +146,7 @@ class VAE(Model):
         log 1/k sum_i p(x|z_i) p(z_i) / q(z_i|x) with k codes z_i from q(z|x): a lower bound that
         rises with k to log p(x). In nats, shape (B,).
         """
-        if self.likelihood == "mse":
+        if self.options.likelihood == "mse":
             raise ValueError("log_likelihood: 'mse' is no likelihood; train with 'gaussian'")
         if samples < 1:
             raise ValueError(f"log_likelihood: samples {samples}, expected 1 or more")
@@ -173,10 +166,10 @@ class VAE(Model):
     def log_p_x(self, z: Tensor, x: Tensor, labels: Tensor | None) -> Tensor:
         """log p(x|z) of each image, shape (B,), in nats."""
         out = self.decode(z, labels)
-        if self.likelihood == "bernoulli":
+        if self.options.likelihood == "bernoulli":
             terms = losses.bce_with_logits(out, x, reduction="none")
         else:
-            mean, x_logvar = sigmoid(out), 2 * math.log(self.sigma)
+            mean, x_logvar = sigmoid(out), 2 * math.log(self.options.sigma)
             terms = losses.gaussian_nll_terms(mean, x, full_like(x, x_logvar))
         log_p: Tensor = -terms.reshape(x.shape[0], -1).sum(axis=1)
         return log_p

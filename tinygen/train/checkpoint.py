@@ -108,7 +108,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "name": model.name,
         "shape": list(model.shape),
         "classes": model.classes,
-        "options": model.options,
+        "options": model.options.as_json(),
     }
 
 

@@ -43,7 +43,9 @@ Report = Callable[[str, int, int], None]  # what is being measured, images done,
 
 def has_figures(model: Model) -> bool:
     """Whether the model has a figure of its own: a likelihood, or an accuracy."""
-    return isinstance(model, Classifier) or (isinstance(model, VAE) and model.likelihood != "mse")
+    return isinstance(model, Classifier) or (
+        isinstance(model, VAE) and model.options.likelihood != "mse"
+    )
 
 
 @no_grad()
@@ -70,7 +72,7 @@ def evaluate(
             f"evaluate: {model.name} gives images no likelihood, so there is no such figure for "
             "it; measure what it draws, or evaluate a vae or cvae"
         )
-    if model.likelihood == "mse":
+    if model.options.likelihood == "mse":
         raise ValueError(
             "evaluate: likelihood 'mse' is a loss, not a probability of images; train with "
             "--likelihood gaussian or bernoulli to have figures"
@@ -80,8 +82,8 @@ def evaluate(
     data_kind = (
         "pixels as grey values in [0, 1] under a Bernoulli likelihood (cross-entropy; not "
         "comparable with binarised MNIST)"
-        if model.likelihood == "bernoulli"
-        else f"pixels in [0, 1] under a Gaussian with sigma {model.sigma:g}"
+        if model.options.likelihood == "bernoulli"
+        else f"pixels in [0, 1] under a Gaussian with sigma {model.options.sigma:g}"
     )
     figures = []
     splits = _splits(data)
@@ -206,7 +208,7 @@ class Gauge:
             some(part, len(part) if real is None else real) for part in (data, data.test)
         )
         self.n = min(IMAGES, len(self.train), len(self.test)) if n is None else n
-        least = extractor.model.features + 1
+        least = extractor.model.options.features + 1
         counts = {"drawn": self.n, "training": len(self.train), "held-out": len(self.test)}
         for what, count in counts.items():
             if count < least:

@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -40,73 +40,19 @@ from .folder import RunFolder
 from .progress import Silent, choose, clock
 from .resident import Resident, fits
 from .run import Run
+from .settings import Schedule, Settings
 
 LOG_EVERY = 50  # steps
 READ_EVERY = 25  # steps, on a device: reading a loss waits for it
 CHECKPOINT_EVERY = 60.0  # seconds, within an epoch
 VALIDATION_IMAGES = 2000
 VALIDATION_BATCH = 500  # of them at a time: a convolution's layers are large
-TOLD = ("FID", "KID", "precision", "coverage")
+HEADLINES = ("FID", "KID", "precision", "coverage")
 QUALITY_IMAGES = 2000  # drawn, and of each split, when images are measured during training
-SCHEDULES = ("constant", "cosine", "linear")
 
 
 class Diverged(RuntimeError):  # noqa: N818  (it is what happened)
     """A loss was not finite; says which operation, line and tensor, and what to try."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train, besides the model and the data.
-
-    Attributes:
-        epochs: passes over the data in all.
-        batch_size: images an update; what an epoch has left for no whole step is left out.
-        seed: of the order of the images, the fixed noise of the pictures, and validation.
-        lr: learning rate; None for the model's own.
-        schedule: "constant", "cosine" or "linear" decay to 0 over all epochs.
-        warmup: steps over which the learning rate rises linearly from 0.
-        ema: decay of an exponential moving average of the weights, used for drawing; 0 for none.
-            It grows from 0.1 to that, min(decay, (1 + step) / (10 + step)): else pictures
-            would long be of the first weights, which are noise.
-        compiled: whether a step runs as a plan (see tinygen.compile); it rounds differently.
-        evaluate_every: measure what the model draws after so many epochs; 0 for never.
-        classifier: what to measure with, the path of a trained classifier; None for tinygen's own.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: int = 0
-    lr: float | None = None
-    schedule: str = "constant"
-    warmup: int = 0
-    ema: float = 0.0
-    compiled: bool = True
-    evaluate_every: int = 0
-    classifier: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, ok, expected in (
-            ("epochs", type(self.epochs) is int and self.epochs >= 1, "an integer of 1 or more"),
-            ("batch_size", type(self.batch_size) is int and self.batch_size >= 1, "1 or more"),
-            ("seed", 0 <= self.seed < 2**64, "from 0 to 2^64 - 1"),
-            ("lr", self.lr is None or 0 < self.lr < np.inf, "above 0"),
-            ("schedule", self.schedule in SCHEDULES, f"one of {', '.join(SCHEDULES)}"),
-            ("warmup", self.warmup >= 0, "0 or more"),
-            ("ema", 0 <= self.ema < 1, "from 0 up to, not including, 1"),
-            (
-                "evaluate_every",
-                type(self.evaluate_every) is int and self.evaluate_every >= 0,
-                "a number of epochs, or 0 for never",
-            ),
-            (
-                "classifier",
-                self.classifier is None or self.evaluate_every > 0,
-                "None where nothing is measured: say how often (evaluate_every)",
-            ),
-        ):
-            if not ok:
-                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {expected}")
 
 
 class Training:
@@ -153,7 +99,7 @@ class Training:
         return self.data.batches(size, value_range=self.model.value_range, **where)
 
     def step(self, batch: Batch) -> None:
-        """One update; its losses are told by `read`."""
+        """Run one update. `read` returns its losses."""
         state, position = self.state, self.state.position
         for name, optimizer in state.optimizers.items():
             lr = self.schedules[name].lr_at(position.step)
@@ -356,7 +302,7 @@ def fit(
     seed: int = 0,
     batch_size: int | None = None,
     lr: float | None = None,
-    schedule: str = "constant",
+    schedule: Schedule = "constant",
     warmup: int = 0,
     ema: float | None = None,
     compiled: bool = True,
@@ -405,10 +351,11 @@ def fit(
             f"each; {data.name!r} has {len(data)}, batch_size is {batch_size}; give more images"
         )
     ema = model.ema if ema is None else ema
-    judge = None if classifier is None else os.path.abspath(classifier)
     settings = Settings(
-        epochs, batch_size, seed, lr, schedule, warmup, ema, compiled, evaluate_every, judge
-    )
+        epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, schedule=schedule, warmup=warmup,
+        ema=ema, compiled=compiled, evaluate_every=evaluate_every,
+        classifier=None if classifier is None else os.path.abspath(classifier),
+    )  # fmt: skip
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):
         return _fit(model, data, settings, folder, resume, choose(progress))
@@ -572,7 +519,7 @@ def _tell_quality(
         "protocol": measured.protocol,
     }
     _log(training, folder, entry)
-    told = (f"{k} {measured[k].value:.4g} (real {measured[k].floor:.4g})" for k in TOLD)
+    told = (f"{k} {measured[k].value:.4g} (real {measured[k].floor:.4g})" for k in HEADLINES)
     show.say(f"  {measured.count:,} images drawn  {'  '.join(told)}")
     if fault:
         show.say(f"  warning: mode collapse: {fault}")

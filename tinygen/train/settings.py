@@ -1,0 +1,53 @@
+"""How to train, besides the model and the data: what `fit` takes and config.json keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..options import SEED, OptionError, Options, above, at_least, below, option
+
+Schedule = Literal["constant", "cosine", "linear"]
+
+
+@dataclass(frozen=True)
+class Settings(Options):
+    """The settings of a training; each says in its help what it does.
+
+    The average of the weights (`ema`) is used for drawing. Its decay grows from 0.1 to `ema`,
+    min(ema, (1 + step) / (10 + step)): otherwise early pictures would still show the initial,
+    random weights. A step of an epoch that lacks images for a whole one is left out.
+    """
+
+    epochs: int = option(rule=at_least(1), help="Passes over the data in all.")
+    batch_size: int = option(rule=at_least(1), help="Images an update.")
+    seed: int = option(
+        0, SEED, "Of weights, noise and order: the same seed, the same bits (on one machine)."
+    )
+    lr: float | None = option(None, above(0), "Learning rate.", shown="the model's own")
+    schedule: Schedule = option(
+        "constant", help="How the learning rate falls, to 0 over all epochs.", metavar="NAME"
+    )
+    warmup: int = option(0, at_least(0), "Steps over which the learning rate rises from 0.")
+    ema: float = option(
+        0.0, below(0, 1), "Draw with an average of the weights of this decay; 0 for none."
+    )
+    compiled: bool = option(
+        True, help="Run each step as a recorded plan, or operation by operation.",
+        flags="--compile/--no-compile",
+    )  # fmt: skip
+    evaluate_every: int = option(
+        0, at_least(0),
+        "Measure 2,000 drawn images after so many epochs, warn of mode collapse, and keep the "
+        "weights with the lowest KID as the best; 0 for never.",
+    )  # fmt: skip
+    classifier: str | None = option(
+        None, help="Run of a classifier to measure with, for other data than mnist and strokes.",
+        shown="tinygen's own", metavar="RUN",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classifier is not None and not self.evaluate_every:
+            expected = "None where nothing is measured: say how often (evaluate_every)"
+            raise OptionError("classifier", self.classifier, expected)
