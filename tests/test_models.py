@@ -626,7 +626,7 @@ def test_a_replayed_training_step_searches_no_modules(kind, monkeypatch):
     images = np.zeros((32, *model.shape), np.uint8)
     settings = train.loop.Settings(epochs=9, batch_size=8, ema=0.99, compiled=True)
     noise = data.Dataset("noise", images, np.arange(32) % 4)
-    training = train.loop.Training(model, noise, settings)
+    training = train.loop.Session(model, noise, settings)
     with training.epoch_batches() as batches:
         first, second, *_ = list(batches)
     training.step(first)

@@ -115,7 +115,7 @@ def test_the_best_checkpoint_has_the_lowest_held_out_figure(strokes, tmp_path, m
     from tinygen.train import loop
 
     given = iter([3.0, 1.0, 2.0, 4.0])  # the second epoch is the best
-    monkeypatch.setattr(loop.Training, "validation", lambda self: next(given, None))
+    monkeypatch.setattr(loop.Session, "validation", lambda self: next(given, None))
     out = tmp_path / "run"
     run = fit("vae", strokes, out, epochs=4)
     figures = [e["validation"] for e in run.epochs]
@@ -237,7 +237,7 @@ def _stop_after(monkeypatch, steps):
     """Behave as if Ctrl-C had been pressed during that step."""
     from tinygen.train import loop
 
-    done = loop.Training.step
+    done = loop.Session.step
     stop = {}
     entered = loop.Interrupt.__enter__
 
@@ -252,7 +252,7 @@ def _stop_after(monkeypatch, steps):
         return values
 
     monkeypatch.setattr(loop.Interrupt, "__enter__", enter)
-    monkeypatch.setattr(loop.Training, "step", step)
+    monkeypatch.setattr(loop.Session, "step", step)
 
 
 SCRIPT = """
@@ -261,11 +261,11 @@ SCRIPT = """
     from tinygen import data, models, train
     from tinygen.train import loop
     loop.CHECKPOINT_EVERY = 0.0  # after every step
-    slow = loop.Training.step
+    slow = loop.Session.step
     def step(self, batch):
         time.sleep(float(sys.argv[3]))
         return slow(self, batch)
-    loop.Training.step = step
+    loop.Session.step = step
     strokes = data.load("strokes", n=100, size=12)
     model = models.GAN(strokes.shape, hidden=(12, 16), latent=5, rng=tg.random.Generator(0))
     train.fit(model, strokes, 3, out=sys.argv[1], batch_size=20, resume=sys.argv[2] == "resume")
@@ -391,7 +391,7 @@ def test_weights_that_are_not_finite_are_never_saved(strokes, tmp_path, monkeypa
 @pytest.mark.parametrize("what", ["model/decoder", "optimizer/vae", "ema/decoder"])
 def test_a_tensor_that_someone_wrote_nan_into_is_named(what, strokes, monkeypatch):
     """Once, from outside: when the steps are repeated, nothing is wrong."""
-    step = train.loop.Training.step
+    step = train.loop.Session.step
     left = [1]
 
     def poisoned(self, batch):
@@ -406,7 +406,7 @@ def test_a_tensor_that_someone_wrote_nan_into_is_named(what, strokes, monkeypatc
             name = [k for k, v in states[what].items() if v.ndim][-1]
             states[what][name].data.reshape(-1)[0] = np.nan
 
-    monkeypatch.setattr(train.loop.Training, "step", poisoned)
+    monkeypatch.setattr(train.loop.Session, "step", poisoned)
     with pytest.raises(train.Diverged, match=r"no operation: .*what held NaN") as error:
         fit("vae", strokes, ema=0.9, compiled=False)
     assert what.split("/")[0] + "/" in str(error.value).split("what held")[1]
