@@ -102,12 +102,6 @@ class watching(contextlib.ContextDecorator):  # noqa: N801  (read as a statement
         return watching(*self._given)  # each call of a decorated function has its own
 
 
-def drawing(generator: Any) -> None:
-    """Tell the observers that a generator is about to draw."""
-    for observer in state.observers:
-        observer.drawing(generator)
-
-
 def crossing(what: str) -> None:
     """Tell the observers that values cross between host and tensors: "read" or "make"."""
     for observer in state.observers:

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, random
+from .. import random
 from ..backend import Array, Backend
+from ..callsite import called_at, user_line
 from ..events import Observer, clock, state, watching
 from ..graph import Node
 from ..primitive import Primitive
@@ -253,7 +254,7 @@ class Recorder(Observer):
             if all(self.known(a) and a.size for a in arrays):
                 return  # views: their layout is all there is to know
             outs = [self.value(a, "temporary") for a in arrays]
-        line = checks.user_line() if state.pulling is None else state.pulling.line or ""
+        line = user_line() if state.pulling is None else state.pulling.line or ""
         self.recording.calls.append(Call(primitive, values, static, outs, line, many=many))
 
     def _met(self, x: Tensor) -> None:
@@ -289,7 +290,7 @@ class Recorder(Observer):
     def _refuse_graph(self, node: Node) -> None:
         name = node.primitive.name if node.primitive is not None else "a leaf"
         raise RuntimeError(
-            f"compile: {checks.user_line()} takes a gradient through the result of {name}, which "
+            f"compile: {user_line()} takes a gradient through the result of {name}, which "
             "was made before the step; a replay cannot run that part: compute it inside the step, "
             "or pass x.detach()"
         )
@@ -298,13 +299,13 @@ class Recorder(Observer):
         if other.of_the_step:
             return
         raise RuntimeError(
-            f"compile: {checks.user_line()} begins to watch ({type(other).__name__}) within a "
+            f"compile: {user_line()} begins to watch ({type(other).__name__}) within a "
             "compiled function, whose replays show no operation; put the block around the call of "
             "the compiled function"
         )
 
     def crossing(self, what: str) -> None:
-        line, through = str(checks.called_at()), checks.user_line()
+        line, through = str(called_at()), user_line()
         if line != through:
             line += f" (through {os.path.basename(through)})"
         if what == "read":
