@@ -51,6 +51,12 @@ class Observer:
         While a rule runs, `state.pulling` is the node whose gradient is computed.
         """
 
+    def entering(self, operation: Any, args: tuple[Any, ...], static: dict[str, Any]) -> None:
+        """The body of a fused operation is about to run: no kernel did it whole."""
+
+    def leaving(self, operation: Any, out: Any) -> None:
+        """It ran and returned `out`; None where it raised."""
+
     def changing(self, owner: Any) -> None:
         """The memory of this array is about to be changed in place."""
 

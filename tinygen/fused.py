@@ -38,10 +38,10 @@ class Fused(Primitive):
         backend = checks.backend_of(self, args)
         kernel = backend.kernels.get(self.name)
         if kernel is None or any(o.opens_fused for o in state.observers):
-            return self.body(*args, **static)  # type: ignore[no-any-return]
+            return self._opened(args, static)
         out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
         if out is NotImplemented:
-            return self.body(*args, **static)  # type: ignore[no-any-return]
+            return self._opened(args, static)
         backend.hits[self.name] += 1
         observers = state.observers
         for observer in observers:
@@ -54,6 +54,18 @@ class Fused(Primitive):
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
+
+    def _opened(self, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
+        """What the body returns; observers are told where it begins and ends."""
+        observers, out = state.observers, None
+        for observer in observers:
+            observer.entering(self, args, static)
+        try:
+            out = self.body(*args, **static)
+        finally:
+            for observer in observers:
+                observer.leaving(self, out)
+        return out  # type: ignore[no-any-return]
 
     def _rule(self, arg: str) -> tuple[Callable[..., Any], tuple[str, ...]]:
         if self.rules or self.rule_for_all is not None:

@@ -204,8 +204,9 @@ class Primitive:
             backend.hits[self.name] += 1
 
         observers = state.observers
-        for observer in observers:
-            observer.called(self, args, static, out)
+        if observers:
+            for observer in observers:
+                observer.called(self, args, static, out)
         if traced and not self._unrecorded and state.recording:
             line = user_line() if observers else None
             return self._record(args, nodes, static, out, traced, line)
