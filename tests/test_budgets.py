@@ -51,6 +51,20 @@ def test_free_lines():
 
 
 @pytest.mark.quick
+def test_refusals_are_free():
+    source = """mean.check(
+    axes("mean")
+)
+@take.check
+def _(x):
+    raise ValueError
+def check(x):
+    return take.check
+"""
+    assert sorted(core_size.python_lines(source)) == [7, 8]
+
+
+@pytest.mark.quick
 def test_cuda_lines():
     source = '/* two\n free */\nint x; // code\n// free\n\nconst char *s = "// code";\n'
     assert sorted(core_size.c_lines(source)) == [3, 6]

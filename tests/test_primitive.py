@@ -376,6 +376,12 @@ class Heard(Observer):
     def called(self, operation: Any, args: Any, static: Any, out: Any) -> None:
         self.notes.append(operation.name)
 
+    def entering(self, operation: Any, args: Any, static: Any) -> None:
+        self.notes.append(("entering", operation.name))
+
+    def leaving(self, operation: Any, out: Any) -> None:
+        self.notes.append(("leaving", operation.name, out is None))
+
     def changing(self, owner: Any) -> None:
         self.notes.append(("changing", float(owner[0])))
 
@@ -424,6 +430,25 @@ def test_watching_does_not_change_what_a_compiled_function_does() -> None:
         with watching(every := Every()):
             step(x)
     assert every.notes == ["exp", "add"]
+
+
+def test_observers_hear_where_the_body_of_a_fused_operation_begins_and_ends() -> None:
+    class Opens(Heard):
+        opens_fused = True
+
+    with watching(heard := Opens()):
+        tg.silu(tg.ones(2))
+    assert heard.notes[-4:] == [
+        ("entering", "silu"), "sigmoid", "mul", ("leaving", "silu", False),
+    ]  # fmt: skip
+
+    @fused
+    def raising(x: Any) -> Any:
+        raise ZeroDivisionError
+
+    with watching(heard), pytest.raises(ZeroDivisionError):
+        raising(tg.ones(2))
+    assert heard.notes[-1] == ("leaving", "raising", True)
 
 
 def test_nobody_begins_to_watch_within_a_compiled_function() -> None:

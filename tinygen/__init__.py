@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import data, images, losses, nn, ops, optim, random, spelling, testing
+from . import protocols as protocols
 from .backend import DeviceError, show_config, use_backend
 from .conventions import conventions
 from .differentiate import grad, hvp, jacobian, jvp

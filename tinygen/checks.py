@@ -1,20 +1,17 @@
 """What operations refuse, and how they say so.
 
 An operation's arguments are checked once for each new combination of shapes and dtypes; the engine
-then remembers that they passed. The first part holds for every primitive, the second is a function
-for each operation that has something to refuse of its own, under the operation's name. A message
-names the operation, what was met, what was expected, and the next step.
+then remembers that they passed. Here is what any primitive refuses; what one operation refuses of
+its own stands beside it in ops/, under `.check`. A message names the operation, what was met, what
+was expected, and the next step.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import CodeType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -351,62 +348,7 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
     return [x.node for x in inputs]
 
 
-_PARTS = (
-    "events", "primitive", "outputs", "fused", "graph", "differentiate", "tensor", "protocols",
-    "ops", "recompute", "testing", "checks", "plan", "trace", "backend", "random", "spelling",
-)  # fmt: skip
-_ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in _PARTS))
-
-
-_PACKAGES = (str(Path(np.__file__).parent), str(Path(__file__).parent))
-_within: dict[str, bool] = {}  # by file: whether it is of tinygen or NumPy
-
-
-class CalledAt(NamedTuple):
-    """A place in a program; which line it is, is found out when it is printed."""
-
-    code: CodeType
-    instruction: int
-
-    def __str__(self) -> str:
-        line = list(self.code.co_positions())[self.instruction // 2][0]
-        return f"{self.code.co_filename}:{line}"
-
-
-def called_at() -> CalledAt:
-    """Where the program of a person (the innermost frame outside tinygen and NumPy) stands."""
-    frame: Any = sys._getframe(2)
-    while True:
-        file = frame.f_code.co_filename
-        inside = _within.get(file)
-        if inside is None:
-            inside = _within[file] = file.startswith(_PACKAGES)
-        if not inside or frame.f_back is None:
-            return CalledAt(frame.f_code, frame.f_lasti)
-        frame = frame.f_back
-
-
-def user_line() -> str:
-    """File and line of the innermost frame that is not the engine's own."""
-    frame: Any = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_ENGINE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-
-
-# ---- what each operation refuses of its own ------------------------------------------------------
-
-OF_OPERATIONS: dict[str, Callable[..., None]] = {}  # by the operation's name
-
-
-def _of(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Register a check for operations; it asks by name for their arguments."""
-
-    def register(check: Callable[..., None]) -> Callable[..., None]:
-        OF_OPERATIONS.update(dict.fromkeys(names, check))
-        return check
-
-    return register
+# ---- what several operations refuse --------------------------------------------------------------
 
 
 def normal_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
@@ -424,14 +366,18 @@ def normal_axes(name: str, axis: Any, ndim: int) -> tuple[int, ...]:
     return normal
 
 
-def _axes(name: str) -> Callable[..., None]:
+def axes_fit(name: str) -> Callable[..., None]:
+    """A check that x has the axes."""
+
     def check(x: Array, axis: Any) -> None:
         normal_axes(name, axis, x.ndim)
 
     return check
 
 
-def _not_empty(name: str) -> Callable[..., None]:
+def axes_hold_some(name: str) -> Callable[..., None]:
+    """A check that x has the axes, and elements along them."""
+
     def check(x: Array, axis: Any) -> None:
         if math.prod(x.shape[a] for a in normal_axes(name, axis, x.ndim)) == 0:
             raise ValueError(
@@ -441,100 +387,12 @@ def _not_empty(name: str) -> Callable[..., None]:
     return check
 
 
-OF_OPERATIONS |= {name: _axes(name) for name in ("sum", "cumsum", "flip")}
-OF_OPERATIONS |= {
-    name: _not_empty(name)
-    for name in ("mean", "max", "min", "argmax", "softmax", "logsumexp", "log_softmax")
-}
-
-
-@_of("where")
-def _(condition: Array) -> None:
-    if condition.__class__ is not bool and getattr(condition, "dtype", None) != np.bool_:
-        kind = getattr(condition, "dtype", condition.__class__.__name__)
-        raise TypeError(
-            f"where: the condition has dtype {kind}, expected bool; compare first, for example "
-            "x > 0"
-        )
-
-
-def _whole(name: str, x: Array, **options: float | None) -> None:
+def integers_stay(name: str, x: Array, **options: float | None) -> None:
     """Refuse to mix integers with a number that is none."""
     for option, value in options.items():
         if x.dtype.kind in "iu" and isinstance(value, (float, np.floating)):
             what = f"x {x.shape} {x.dtype}, {option} = {value!r}"
             raise TypeError(f"{name}: {what}; expected an integer, or x.astype('float32')")
-
-
-@_of("clip")
-def _(x: Array, low: float | None, high: float | None) -> None:
-    _whole("clip", x, low=low, high=high)
-    if low is not None and high is not None and not low <= high:
-        raise ValueError(f"clip: low {low} is above high {high}; expected low <= high")
-
-
-@_of("broadcast_to")
-def _(x: Array, shape: tuple[int, ...]) -> None:
-    lead = len(shape) - x.ndim
-    if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[lead:], strict=True)):
-        raise ValueError(
-            f"broadcast_to: shape {x.shape} does not broadcast to {shape}; each size, counted "
-            "from the last axis, must be equal or 1"
-        )
-
-
-@_of("reshape")
-def _(x: Array, shape: int | tuple[int, ...]) -> None:
-    sizes = (shape,) if isinstance(shape, INTEGER) else shape
-    known, unknown = math.prod(n for n in sizes if n != -1), sizes.count(-1)
-    fits = known == x.size if not unknown else known != 0 and x.size % known == 0
-    if unknown > 1 or not fits or any(n < -1 for n in sizes):
-        raise ValueError(
-            f"reshape: shape {x.shape} has {x.size} elements, which do not fit {shape}; expected "
-            "an equal number of elements, with at most one -1"
-        )
-
-
-@_of("transpose")
-def _(x: Array, axes: tuple[int, ...] | None) -> None:
-    if axes is not None and sorted(a % max(x.ndim, 1) for a in axes) != list(range(x.ndim)):
-        raise ValueError(
-            f"transpose: axes {axes} are not an order of the {x.ndim} axes of shape {x.shape}; "
-            "name each axis once"
-        )
-
-
-@_of("swapaxes")
-def _(x: Array, axis1: int, axis2: int) -> None:
-    normal_axes("swapaxes", axis1, x.ndim)
-    normal_axes("swapaxes", axis2, x.ndim)
-
-
-@_of("expand_dims")
-def _(x: Array, axis: int | tuple[int, ...]) -> None:
-    normal_axes("expand_dims", axis, x.ndim + (1 if isinstance(axis, INTEGER) else len(axis)))
-
-
-@_of("squeeze")
-def _(x: Array, axis: int | tuple[int, ...] | None) -> None:
-    for a in () if axis is None else normal_axes("squeeze", axis, x.ndim):
-        if x.shape[a] != 1:
-            raise ValueError(
-                f"squeeze: axis {a} of shape {x.shape} has size {x.shape[a]}, expected 1"
-            )
-
-
-@_of("pad")
-def _(x: Array, pad_width: tuple[tuple[int, int], ...], value: float) -> None:
-    _whole("pad", x, value=value or None)  # 0.0 is the default
-    pairs = isinstance(pad_width, tuple) and all(
-        isinstance(p, tuple) and len(p) == 2 and min(p) >= 0 for p in pad_width
-    )
-    if not pairs or len(pad_width) != x.ndim:
-        raise ValueError(
-            f"pad: pad_width {pad_width} for shape {x.shape}; expected a pair (before, after) of "
-            f"counts >= 0 for each of the {x.ndim} axes"
-        )
 
 
 def joined(who: str, xs: Sequence[Tensor], axis: int | None) -> None:
@@ -548,21 +406,6 @@ def joined(who: str, xs: Sequence[Tensor], axis: int | None) -> None:
         where = "; expected one shape" if axis is None else f" outside axis {axis}; expected equal"
         shapes = ", ".join(str(x.shape) for x in xs)
         raise ValueError(f"{who}: shapes {shapes} differ{where}{' sizes there' * bool(axis)}")
-
-
-@_of("matmul_nd")
-def _(x: Array, y: Array) -> None:
-    if x.shape[-1] != y.shape[-2]:
-        raise ValueError(
-            f"matmul: inner dimensions differ: x {x.shape} @ y {y.shape}; expected "
-            "x.shape[-1] == y.shape[-2]"
-        )
-    for n, m in zip(x.shape[-3::-1], y.shape[-3::-1], strict=False):
-        if n != m and 1 not in (n, m):
-            raise ValueError(
-                f"matmul: leading axes do not broadcast: x {x.shape} @ y {y.shape}; expected "
-                "equal sizes (or 1) before the last two axes"
-            )
 
 
 def no_scalars(x: Tensor, y: Tensor) -> None:
@@ -585,7 +428,7 @@ def linear(x: Tensor, w: Tensor, b: Tensor | None) -> None:
         raise ValueError(f"linear: b {b.shape} does not fit w {w.shape}; expected ({w.shape[1]},)")
 
 
-def _channels_first(shape: tuple[int, ...], channels: int) -> bool:
+def channels_first(shape: tuple[int, ...], channels: int) -> bool:
     """Whether (n, a, b, c) must be images with `channels` before the height and the width."""
     return shape[1] == channels and (shape[1] != shape[2] or shape[2] == shape[3])
 
@@ -595,7 +438,7 @@ def features_elsewhere(shape: tuple[int, ...], features: int, images: bool) -> s
     first = "images are (n, height, width, channels) here: "
     if not images and len(shape) > 2 and math.prod(shape[1:]) == features:
         return "add nn.Flatten() first"
-    if len(shape) == 4 and _channels_first(shape, features):
+    if len(shape) == 4 and channels_first(shape, features):
         return f"{first}x.transpose(0, 2, 3, 1)"
     if images and len(shape) == 3 and features == shape[0] != 1:
         return f"{first}x.transpose(1, 2, 0).expand_dims(0)"
@@ -608,101 +451,3 @@ def features_elsewhere(shape: tuple[int, ...], features: int, images: bool) -> s
     if len(shape) == 1 and features == 1:
         return "x.expand_dims(-1)"
     return f"the sizes differ: change the layer before it, or the {features} of this one"
-
-
-def channels_elsewhere(x: tuple[int, ...], w: tuple[int, ...], per_group: int, groups: int) -> str:
-    """The next step where images, or a kernel, come with the channels before the sizes."""
-    takes = w[2] * (groups if per_group == 2 else 1)
-    other = w[1] * groups if per_group == 2 else w[0]  # of (out, in, h, w) and (in, out, h, w)
-    if _channels_first(x, takes):
-        return "; images are (N, H, W, C) here: x.transpose(0, 2, 3, 1)"
-    turned = other != x[3] and _channels_first(x, other)
-    if w[0] != w[1] and w[2] == w[3] and (turned or other == x[3]):
-        order = "2, 3, 1, 0" if per_group == 2 else "2, 3, 0, 1"
-        images = "x.transpose(0, 2, 3, 1) and " if turned else ""
-        return f"; sizes come before channels here: {images}w.transpose({order})"
-    return ""
-
-
-def _integers(name: str, indices: Array) -> None:
-    kind = np.result_type(getattr(indices, "dtype", indices))
-    if kind.kind not in "iu":
-        raise TypeError(
-            f"{name}: indices have dtype {kind}, expected integers; convert with .astype('int64')"
-        )
-
-
-@_of("take")
-def _(x: Array, indices: Array, axis: int) -> None:
-    normal_axes("take", axis, x.ndim)
-    _integers("take", indices)
-
-
-def out_of_range(x: Array, axis: int, error: IndexError) -> IndexError:
-    return IndexError(
-        f"take: {error}; x has shape {x.shape}, expected indices from {-x.shape[axis]} to "
-        f"{x.shape[axis] - 1} along axis {axis}"
-    )
-
-
-@_of("scatter_add")
-def _(x: Array, indices: Array, axis: int, shape: tuple[int, ...]) -> None:
-    (at,) = normal_axes("scatter_add", axis, len(shape))
-    _integers("scatter_add", indices)
-    wanted = (*shape[:at], *np.shape(indices), *shape[at + 1 :])
-    if x.shape != wanted:
-        raise ValueError(
-            f"scatter_add: x {x.shape} with indices {np.shape(indices)} along axis {axis} of "
-            f"{shape}; expected {wanted}"
-        )
-
-
-@_of("one_hot")
-def _(labels: Array, classes: int) -> None:
-    _integers("one_hot", labels)
-    if not isinstance(classes, INTEGER) or classes < 1:
-        raise ValueError(f"one_hot: classes is {classes!r}; expected an integer >= 1")
-
-
-def label_range(labels: Array, classes: int) -> None:
-    """Refuse labels outside [0, classes): checked at each call, since it depends on the values."""
-    low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
-    if low < 0 or high >= classes:
-        hint = "; classes count from 0: labels - 1" if (low, high) == (1, classes) else ""
-        what = f"labels from {low} to {high}, expected from 0 to {classes - 1}"
-        raise ValueError(f"one_hot: {what}{hint}")
-
-
-def index(shape: tuple[int, ...], items: Sequence[Any]) -> None:
-    """Refuse what x[...] does not take, given the items between its brackets."""
-    used = sum(1 for i in items if i is not None and i is not Ellipsis)
-    if sum(i is Ellipsis for i in items) > 1:
-        raise IndexError("getitem: `...` appears twice, expected at most once")
-    if used > len(shape):
-        raise IndexError(
-            f"getitem: {used} indices for shape {shape}, expected at most {len(shape)}"
-        )
-
-
-def index_within(shape: tuple[int, ...], axis: int, i: int) -> None:
-    """Refuse an integer index beyond its axis."""
-    n = shape[axis]
-    if not -n <= i < n:
-        raise IndexError(
-            f"getitem: index {i} is outside axis {axis} of shape {shape}; expected from {-n} to "
-            f"{n - 1}"
-        )
-
-
-def index_array(indices: Tensor, first: bool) -> None:
-    """Refuse a boolean mask, and a second array of indices."""
-    if indices.dtype.kind == "b":
-        raise TypeError(
-            "getitem: a boolean mask gives a shape that depends on the data; use "
-            "tinygen.where(mask, x, 0.0)"
-        )
-    if not first:
-        raise TypeError(
-            "getitem: more than one array of indices; index one axis at a time, or use take on a "
-            "reshaped tensor"
-        )

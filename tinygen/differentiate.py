@@ -14,6 +14,7 @@ import numpy as np
 
 from . import checks
 from . import tensor as _tensor
+from .callsite import called_at
 from .events import state
 from .graph import Leaf, Node, pull_back, recording
 from .primitive import PRIMITIVES
@@ -63,7 +64,7 @@ def grad(
     targets = set(nodes)
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(ys, [None] * len(ys) if gs is None else list(gs), "grad")
-    found = pull_back(seeds, targets, create_graph, None if retain else checks.called_at())
+    found = pull_back(seeds, targets, create_graph, None if retain else called_at())
     return tuple(found[n] if n in found else x.zeros_like() for n, x in zip(nodes, xs, strict=True))
 
 
@@ -79,7 +80,7 @@ def backward(
     targets = None if inputs is None else set(checks.nodes_of("backward", inputs))
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds([output], [grad], "backward")
-    found = pull_back(seeds, targets, create_graph, None if retain else checks.called_at())
+    found = pull_back(seeds, targets, create_graph, None if retain else called_at())
     given: set[int] = set()  # storages already handed out: no two .grad share memory
     for node, g in found.items():
         if targets is not None and node not in targets:

@@ -51,13 +51,11 @@ class Observer:
         While a rule runs, `state.pulling` is the node whose gradient is computed.
         """
 
-    def entering(self, operation: Any) -> None:
-        """The body of a fused operation begins: what is called until `leaving` belongs to it."""
+    def entering(self, operation: Any, args: tuple[Any, ...], static: dict[str, Any]) -> None:
+        """The body of a fused operation is about to run: no kernel did it whole."""
 
-    def leaving(
-        self, operation: Any, args: tuple[Any, ...], static: dict[str, Any], out: Any
-    ) -> None:
-        """The body of a fused operation gave `out`, one tensor or several; None if it raised."""
+    def leaving(self, operation: Any, out: Any) -> None:
+        """It ran and returned `out`; None where it raised."""
 
     def changing(self, owner: Any) -> None:
         """The memory of this array is about to be changed in place."""
@@ -108,12 +106,6 @@ class watching(contextlib.ContextDecorator):  # noqa: N801  (read as a statement
 
     def _recreate_cm(self) -> watching:
         return watching(*self._given)  # each call of a decorated function has its own
-
-
-def drawing(generator: Any) -> None:
-    """Tell the observers that a generator is about to draw."""
-    for observer in state.observers:
-        observer.drawing(generator)
 
 
 def crossing(what: str) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 from . import checks
+from .callsite import user_line
 from .differentiate import grad
 from .events import newest, state
 from .graph import Node, recording
 from .outputs import Call
-from .primitive import PRIMITIVES, Primitive, tensors_or_weak
+from .primitive import PRIMITIVES, Primitive
 from .tensor import Tensor, as_tensor
+from .weak import tensors_or_weak
 
 
 class Fused(Primitive):
@@ -47,23 +49,22 @@ class Fused(Primitive):
         nodes = [x.node if isinstance(x, Tensor) else None for x in args]
         traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
         if traced and state.recording:
-            line = checks.user_line() if observers else None
+            line = user_line() if observers else None
             return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
 
     def _opened(self, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
-        """The body's result; observers hear where the body begins and ends."""
-        observers = state.observers
+        """What the body returns; observers are told where it begins and ends."""
+        observers, out = state.observers, None
         for observer in observers:
-            observer.entering(self)
-        out: Any = None
+            observer.entering(self, args, static)
         try:
             out = self.body(*args, **static)
         finally:
             for observer in observers:
-                observer.leaving(self, args, static, out)
+                observer.leaving(self, out)
         return out  # type: ignore[no-any-return]
 
     def _rule(self, arg: str) -> tuple[Callable[..., Any], tuple[str, ...]]:

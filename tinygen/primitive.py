@@ -15,22 +15,20 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, overload
-
-import numpy as np
 
 from . import backend as backends
 from . import checks, events
 from .backend import Backend, quiet
+from .callsite import user_line
 from .events import clock, newest, state
 from .graph import Node
 from .outputs import Call, outputs_of
 from .tensor import Tensor, as_tensor
+from .weak import WEAK, tensors_or_weak
 
 PRIMITIVES: dict[str, Primitive] = {}
-SCALARS = frozenset((float, int, bool))
-WEAK = SCALARS | {type(None)}
 _CACHE_LIMIT = 4096  # signatures remembered for one primitive before starting over
 revised = [0]  # when a definition or a rule last took the place of another: older plans are void
 
@@ -98,8 +96,6 @@ class Primitive:
             backends.forget_kernels(self.name)
             revised[0] = next(clock)
         PRIMITIVES[self.name] = self
-        if self.name in checks.OF_OPERATIONS:
-            self.check(checks.OF_OPERATIONS[self.name])
 
     # ---- declaration -------------------------------------------------------------------------
 
@@ -208,10 +204,11 @@ class Primitive:
             backend.hits[self.name] += 1
 
         observers = state.observers
-        for observer in observers:
-            observer.called(self, args, static, out)
+        if observers:
+            for observer in observers:
+                observer.called(self, args, static, out)
         if traced and not self._unrecorded and state.recording:
-            line = checks.user_line() if observers else None
+            line = user_line() if observers else None
             return self._record(args, nodes, static, out, traced, line)
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
@@ -348,37 +345,6 @@ def _may_be_a_number(p: inspect.Parameter) -> bool:
     bare = p.annotation is p.empty and p.default is p.empty
     floats = "float" in str(p.annotation) or p.default.__class__ is float
     return p.kind is p.KEYWORD_ONLY and (bare or floats)
-
-
-def _tensor_or_weak(x: Any) -> Any:
-    """NumPy scalars are weak like Python's; any other data become a tensor."""
-    if isinstance(x, Tensor) or x.__class__ in WEAK:
-        return x
-    return x.item() if isinstance(x, np.generic) else as_tensor(x)
-
-
-class Weak:
-    """A number that takes the dtype of the tensors beside it, and is more than its value.
-
-    `exact` gives the value, `like(x)` what an operation that broadcasts it against x works with.
-    """
-
-    def exact(self) -> Any:
-        raise NotImplementedError
-
-    def like(self, x: Tensor) -> Any:
-        raise NotImplementedError
-
-
-def tensors_or_weak(args: Sequence[Any], broadcasts: bool) -> list[Any]:
-    """The arguments of an operation as tensors and weak numbers."""
-    if any(isinstance(x, Weak) for x in args):
-        beside = next((x for x in args if isinstance(x, Tensor)), None) if broadcasts else None
-        args = [
-            x if not isinstance(x, Weak) else x.exact() if beside is None else x.like(beside)
-            for x in args
-        ]
-    return list(map(_tensor_or_weak, args))
 
 
 @overload

@@ -28,7 +28,7 @@ import numpy as np
 
 from . import backend as backends
 from .backend import Array
-from .events import drawing
+from .events import state
 from .primitive import primitive
 from .tensor import Tensor
 
@@ -378,7 +378,8 @@ class Generator:
 
     def _make(self, primitive: Any, *arrays: Any, **static: Any) -> Tensor:
         """Make the next draw, and count it."""
-        drawing(self)
+        for observer in state.observers:
+            observer.drawing(self)
         if _left.get() < math.inf:
             _take(static.get("shape", ()))
         out: Tensor = primitive(*arrays, self.key, self.base, offset=self.offset, **static)

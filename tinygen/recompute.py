@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import checks
+from .callsite import user_line
 from .differentiate import beside, grad
 from .events import Observer, newest, state, watching
 from .graph import Node, recording
@@ -35,7 +36,7 @@ class _Once(Observer):
 
     def changing(self, owner: Any) -> None:
         raise RuntimeError(
-            f"checkpoint: {checks.user_line()} changes memory in place, and would again when the "
+            f"checkpoint: {user_line()} changes memory in place, and would again when the "
             "function runs a second time; change it outside of the checkpoint"
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import user_line
+from .callsite import user_line
 from .differentiate import grad
 from .events import Observer, state, watching
 from .spelling import called

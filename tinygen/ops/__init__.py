@@ -50,5 +50,3 @@ setattr(_tensor, "ops", sys.modules[__name__])  # noqa: B010
 for _name in _tensor.METHODS.split():
     setattr(_tensor.Tensor, _name, _method(globals()[_name]))
 _spelling.explain(_tensor.Tensor, _spelling.TENSOR)
-
-from .. import protocols as protocols  # noqa: E402  (they are made of the operations)

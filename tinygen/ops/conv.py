@@ -15,9 +15,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .. import checks
 from ..backend import XP, Array
-from ..checks import INTEGER
+from ..checks import INTEGER, channels_first
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 
@@ -221,6 +220,20 @@ def windows(
     return window
 
 
+def _channels_elsewhere(x: tuple[int, ...], w: tuple[int, ...], per_group: int, groups: int) -> str:
+    """The next step where images, or a kernel, come with the channels before the sizes."""
+    takes = w[2] * (groups if per_group == 2 else 1)
+    other = w[1] * groups if per_group == 2 else w[0]  # of (out, in, h, w) and (in, out, h, w)
+    if channels_first(x, takes):
+        return "; images are (N, H, W, C) here: x.transpose(0, 2, 3, 1)"
+    turned = other != x[3] and channels_first(x, other)
+    if w[0] != w[1] and w[2] == w[3] and (turned or other == x[3]):
+        order = "2, 3, 1, 0" if per_group == 2 else "2, 3, 0, 1"
+        images = "x.transpose(0, 2, 3, 1) and " if turned else ""
+        return f"; sizes come before channels here: {images}w.transpose({order})"
+    return ""
+
+
 def _operands(
     who: str, layout: str, x: Any, w: Any, b: Any, groups: int, per_group: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -239,7 +252,7 @@ def _operands(
         raise ValueError(
             f"{given}, groups {groups}: w takes {takes} channels and gives {gives}, x has "
             f"{x.shape[3]}; expected w {layout}, both numbers of channels divisible by groups"
-            + checks.channels_elsewhere(x.shape, w.shape, per_group, groups)
+            + _channels_elsewhere(x.shape, w.shape, per_group, groups)
         )
     if b is not None and b.shape != (gives,):
         raise ValueError(f"{given}: b {b.shape}; expected ({gives},), one an output channel")

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from ..backend import XP, Array
+from ..checks import integers_stay
 from ..fused import fused
-from ..primitive import SCALARS, primitive
+from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
+from ..weak import SCALARS
 
 # ---- arithmetic ----------------------------------------------------------------------------------
 
@@ -128,6 +130,16 @@ def where(xp: XP, condition: Array, x: Array, y: Array) -> Array:
     return xp.where(condition, x, y)
 
 
+@where.check
+def _(condition: Array) -> None:
+    if condition.__class__ is not bool and getattr(condition, "dtype", None) != np.bool_:
+        kind = getattr(condition, "dtype", condition.__class__.__name__)
+        raise TypeError(
+            f"where: the condition has dtype {kind}, expected bool; compare first, for example "
+            "x > 0"
+        )
+
+
 where.vjp(
     x=lambda g, condition: where(condition, g, 0.0),
     y=lambda g, condition: where(condition, 0.0, g),
@@ -164,6 +176,13 @@ def clip(xp: XP, x: Array, *, low: float | None = None, high: float | None = Non
     low = low.item() if isinstance(low, np.generic) else low
     high = high.item() if isinstance(high, np.generic) else high
     return xp.clip(x, low, high)
+
+
+@clip.check
+def _(x: Array, low: float | None, high: float | None) -> None:
+    integers_stay("clip", x, low=low, high=high)
+    if low is not None and high is not None and not low <= high:
+        raise ValueError(f"clip: low {low} is above high {high}; expected low <= high")
 
 
 clip.vjp(x=lambda g, x, low, high: _within(g, x, low, high))

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import checks
 from ..backend import XP, Array
+from ..checks import INTEGER, normal_axes
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .shape import Shape, basic_slice
+
+
+def _integers(name: str, indices: Array) -> None:
+    kind = np.result_type(getattr(indices, "dtype", indices))
+    if kind.kind not in "iu":
+        raise TypeError(
+            f"{name}: indices have dtype {kind}, expected integers; convert with .astype('int64')"
+        )
+
+
+def _out_of_range(x: Array, axis: int, error: IndexError) -> IndexError:
+    return IndexError(
+        f"take: {error}; x has shape {x.shape}, expected indices from {-x.shape[axis]} to "
+        f"{x.shape[axis] - 1} along axis {axis}"
+    )
 
 
 @primitive(nondiff=("indices",))
@@ -22,7 +38,13 @@ def take(xp: XP, x: Array, indices: Array, *, axis: int = 0) -> Array:
     try:
         return xp.take(x, indices, axis=axis)
     except IndexError as error:
-        raise checks.out_of_range(x, axis, error) from None
+        raise _out_of_range(x, axis, error) from None
+
+
+@take.check
+def _(x: Array, indices: Array, axis: int) -> None:
+    normal_axes("take", axis, x.ndim)
+    _integers("take", indices)
 
 
 @primitive(nondiff=("indices",))
@@ -31,10 +53,31 @@ def scatter_add(xp: XP, x: Array, indices: Array, *, axis: int, shape: Shape) ->
     return xp.scatter_add(shape, axis % len(shape), xp.asarray(indices), x)
 
 
+@scatter_add.check
+def _(x: Array, indices: Array, axis: int, shape: tuple[int, ...]) -> None:
+    (at,) = normal_axes("scatter_add", axis, len(shape))
+    _integers("scatter_add", indices)
+    wanted = (*shape[:at], *np.shape(indices), *shape[at + 1 :])
+    if x.shape != wanted:
+        raise ValueError(
+            f"scatter_add: x {x.shape} with indices {np.shape(indices)} along axis {axis} of "
+            f"{shape}; expected {wanted}"
+        )
+
+
 take.vjp(
     x=lambda g, indices, axis, x_shape: scatter_add(g, indices, axis=axis, shape=x_shape),
 )
 scatter_add.vjp(x=lambda g, indices, axis: take(g, indices, axis=axis))
+
+
+def _label_range(labels: Array, classes: int) -> None:
+    """Refuse labels outside [0, classes): checked at each call, since it depends on the values."""
+    low, high = (labels.min(), labels.max()) if labels.size else (0, 0)
+    if low < 0 or high >= classes:
+        hint = "; classes count from 0: labels - 1" if (low, high) == (1, classes) else ""
+        what = f"labels from {low} to {high}, expected from 0 to {classes - 1}"
+        raise ValueError(f"one_hot: {what}{hint}")
 
 
 @primitive(nondiff="all")
@@ -44,8 +87,50 @@ def one_hot(xp: XP, labels: Array, *, classes: int, dtype: str = "float32") -> A
     A label outside raises ValueError; on a GPU, where looking would stop the device, its row is 0.
     """
     if xp.name == "numpy":
-        checks.label_range(labels, classes)
+        _label_range(labels, classes)
     return xp.equal(xp.expand_dims(labels, -1), xp.arange(classes)).astype(dtype)
+
+
+@one_hot.check
+def _(labels: Array, classes: int) -> None:
+    _integers("one_hot", labels)
+    if not isinstance(classes, INTEGER) or classes < 1:
+        raise ValueError(f"one_hot: classes is {classes!r}; expected an integer >= 1")
+
+
+def _refuse_items(shape: tuple[int, ...], items: Sequence[Any]) -> None:
+    """Refuse what x[...] does not take, given the items between its brackets."""
+    used = sum(1 for i in items if i is not None and i is not Ellipsis)
+    if sum(i is Ellipsis for i in items) > 1:
+        raise IndexError("getitem: `...` appears twice, expected at most once")
+    if used > len(shape):
+        raise IndexError(
+            f"getitem: {used} indices for shape {shape}, expected at most {len(shape)}"
+        )
+
+
+def _refuse_beyond(shape: tuple[int, ...], axis: int, i: int) -> None:
+    """Refuse an integer index beyond its axis."""
+    n = shape[axis]
+    if not -n <= i < n:
+        raise IndexError(
+            f"getitem: index {i} is outside axis {axis} of shape {shape}; expected from {-n} to "
+            f"{n - 1}"
+        )
+
+
+def _refuse_mask(indices: Tensor, first: bool) -> None:
+    """Refuse a boolean mask, and a second array of indices."""
+    if indices.dtype.kind == "b":
+        raise TypeError(
+            "getitem: a boolean mask gives a shape that depends on the data; use "
+            "tinygen.where(mask, x, 0.0)"
+        )
+    if not first:
+        raise TypeError(
+            "getitem: more than one array of indices; index one axis at a time, or use take on a "
+            "reshaped tensor"
+        )
 
 
 def getitem(x: Tensor, index: Any) -> Tensor:
@@ -55,7 +140,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     are refused: their result's shape depends on the data, or hides a transpose.
     """
     items = list(index) if isinstance(index, tuple) else [index]
-    checks.index(x.shape, items)
+    _refuse_items(x.shape, items)
     used = sum(1 for i in items if i is not None and i is not Ellipsis)
     at = next((k for k, i in enumerate(items) if i is Ellipsis), len(items))
     items[at : at + 1] = [slice(None)] * (x.ndim - used)
@@ -69,11 +154,11 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         if isinstance(i, slice):
             basic.append(("slice", i.start, i.stop, i.step))
         elif isinstance(i, (int, np.integer)) and not isinstance(i, (bool, np.bool_)):
-            checks.index_within(x.shape, source, int(i))
+            _refuse_beyond(x.shape, source, int(i))
             basic.append(("int", int(i)))
         else:
             indices = as_tensor(i)
-            checks.index_array(indices, first=gather is None)
+            _refuse_mask(indices, first=gather is None)
             gather = (sum(entry[0] != "int" for entry in basic), indices)
             basic.append(("slice", None, None, None))
         source += 1

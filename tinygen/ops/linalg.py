@@ -19,6 +19,21 @@ def matmul_nd(xp: XP, x: Array, y: Array) -> Array:
     return xp.matmul(x, y)
 
 
+@matmul_nd.check
+def _(x: Array, y: Array) -> None:
+    if x.shape[-1] != y.shape[-2]:
+        raise ValueError(
+            f"matmul: inner dimensions differ: x {x.shape} @ y {y.shape}; expected "
+            "x.shape[-1] == y.shape[-2]"
+        )
+    for n, m in zip(x.shape[-3::-1], y.shape[-3::-1], strict=False):
+        if n != m and 1 not in (n, m):
+            raise ValueError(
+                f"matmul: leading axes do not broadcast: x {x.shape} @ y {y.shape}; expected "
+                "equal sizes (or 1) before the last two axes"
+            )
+
+
 def _t(x: Tensor) -> Tensor:
     return swapaxes(x, axis1=-1, axis2=-2)
 

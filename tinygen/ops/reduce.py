@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from ..backend import XP, Array
-from ..checks import normal_axes
+from ..checks import axes_fit, axes_hold_some, normal_axes
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .elementwise import cast_discrete, equal, exp, square, where
@@ -38,6 +38,7 @@ def sum(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array
     return xp.sum(x, axis=axis, keepdims=keepdims)
 
 
+sum.check(axes_fit("sum"))
 sum.vjp(x=lambda g, x_shape, axis, keepdims: expand(g, x_shape, axis, keepdims))
 
 
@@ -47,6 +48,7 @@ def mean(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
     return xp.mean(x, axis=axis, keepdims=keepdims)
 
 
+mean.check(axes_hold_some("mean"))
 mean.vjp(
     x=lambda g, x_shape, axis, keepdims: expand(
         g * (1 / count(x_shape, axis)), x_shape, axis, keepdims
@@ -73,10 +75,16 @@ def max(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array
     return xp.max(x, axis=axis, keepdims=keepdims)
 
 
+max.check(axes_hold_some("max"))
+
+
 @primitive
 def min(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The smallest element over `axis`; NaN if any is."""
     return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+min.check(axes_hold_some("min"))
 
 
 def _share(g: Tensor, x: Tensor, ans: Tensor, axis: Axis, keepdims: bool) -> Tensor:
@@ -96,12 +104,16 @@ def argmax(xp: XP, x: Array, *, axis: int | None = None, keepdims: bool = False)
     return xp.argmax(x, axis=axis, keepdims=keepdims)
 
 
+argmax.check(axes_hold_some("argmax"))
+
+
 @primitive
 def cumsum(xp: XP, x: Array, *, axis: int) -> Array:
     """Partial sums along `axis`: out_i = x_0 + ... + x_i."""
     return xp.cumsum(x, axis=axis)
 
 
+cumsum.check(axes_fit("cumsum"))
 cumsum.vjp(x=lambda g, axis: flip(cumsum(flip(g, axis=axis), axis=axis), axis=axis))
 
 
@@ -121,6 +133,7 @@ def softmax(xp: XP, x: Array, *, axis: Axis = -1) -> Array:
     return xp.divide(e, xp.sum(e, axis=axis, keepdims=True))
 
 
+softmax.check(axes_hold_some("softmax"))
 softmax.vjp(x=lambda g, ans, axis: ans * (g - sum(g * ans, axis=axis, keepdims=True)))
 
 
@@ -132,6 +145,7 @@ def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) ->
     return out if keepdims else xp.squeeze(out, normal_axes("logsumexp", axis, x.ndim))
 
 
+logsumexp.check(axes_hold_some("logsumexp"))
 logsumexp.vjp(
     x=lambda g, x, axis, keepdims: expand(g, x.shape, axis, keepdims) * softmax(x, axis=axis)
 )
@@ -144,4 +158,5 @@ def log_softmax(xp: XP, x: Array, *, axis: Axis = -1) -> Array:
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=axis, keepdims=True))
 
 
+log_softmax.check(axes_hold_some("log_softmax"))
 log_softmax.vjp(x=lambda g, ans, axis: g - exp(ans) * sum(g, axis=axis, keepdims=True))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from .. import checks
 from ..backend import XP, Array
+from ..checks import INTEGER, axes_fit, integers_stay, joined, normal_axes
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 
@@ -19,6 +20,16 @@ Shape = tuple[int, ...]
 def broadcast_to(xp: XP, x: Array, *, shape: Shape) -> Array:
     """x repeated along new axes and axes of size 1 to have the given shape."""
     return xp.broadcast_to(x, shape)
+
+
+@broadcast_to.check
+def _(x: Array, shape: tuple[int, ...]) -> None:
+    lead = len(shape) - x.ndim
+    if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[lead:], strict=True)):
+        raise ValueError(
+            f"broadcast_to: shape {x.shape} does not broadcast to {shape}; each size, counted "
+            "from the last axis, must be equal or 1"
+        )
 
 
 @primitive
@@ -49,6 +60,18 @@ def reshape(xp: XP, x: Array, *, shape: int | Shape) -> Array:
     return xp.reshape(x, shape)
 
 
+@reshape.check
+def _(x: Array, shape: int | tuple[int, ...]) -> None:
+    sizes = (shape,) if isinstance(shape, INTEGER) else shape
+    known, unknown = math.prod(n for n in sizes if n != -1), sizes.count(-1)
+    fits = known == x.size if not unknown else known != 0 and x.size % known == 0
+    if unknown > 1 or not fits or any(n < -1 for n in sizes):
+        raise ValueError(
+            f"reshape: shape {x.shape} has {x.size} elements, which do not fit {shape}; expected "
+            "an equal number of elements, with at most one -1"
+        )
+
+
 reshape.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
@@ -56,6 +79,15 @@ reshape.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 def transpose(xp: XP, x: Array, *, axes: Shape | None = None) -> Array:
     """x with its axes in the given order; None reverses them."""
     return xp.transpose(x, axes)
+
+
+@transpose.check
+def _(x: Array, axes: tuple[int, ...] | None) -> None:
+    if axes is not None and sorted(a % max(x.ndim, 1) for a in axes) != list(range(x.ndim)):
+        raise ValueError(
+            f"transpose: axes {axes} are not an order of the {x.ndim} axes of shape {x.shape}; "
+            "name each axis once"
+        )
 
 
 def _undo_transpose(g: Tensor, axes: Shape | None) -> Tensor:
@@ -75,6 +107,12 @@ def swapaxes(xp: XP, x: Array, *, axis1: int, axis2: int) -> Array:
     return xp.swapaxes(x, axis1, axis2)
 
 
+@swapaxes.check
+def _(x: Array, axis1: int, axis2: int) -> None:
+    normal_axes("swapaxes", axis1, x.ndim)
+    normal_axes("swapaxes", axis2, x.ndim)
+
+
 swapaxes.vjp(x=lambda g, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
 
 
@@ -82,6 +120,11 @@ swapaxes.vjp(x=lambda g, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
 def expand_dims(xp: XP, x: Array, *, axis: int | Shape) -> Array:
     """x with new axes of size 1, at `axis` of the result."""
     return xp.expand_dims(x, axis)
+
+
+@expand_dims.check
+def _(x: Array, axis: int | tuple[int, ...]) -> None:
+    normal_axes("expand_dims", axis, x.ndim + (1 if isinstance(axis, INTEGER) else len(axis)))
 
 
 expand_dims.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
@@ -93,6 +136,15 @@ def squeeze(xp: XP, x: Array, *, axis: int | Shape | None = None) -> Array:
     return xp.squeeze(x, axis)
 
 
+@squeeze.check
+def _(x: Array, axis: int | tuple[int, ...] | None) -> None:
+    for a in () if axis is None else normal_axes("squeeze", axis, x.ndim):
+        if x.shape[a] != 1:
+            raise ValueError(
+                f"squeeze: axis {a} of shape {x.shape} has size {x.shape[a]}, expected 1"
+            )
+
+
 squeeze.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
@@ -102,6 +154,7 @@ def flip(xp: XP, x: Array, *, axis: int | Shape | None = None) -> Array:
     return xp.flip(x, axis)
 
 
+flip.check(axes_fit("flip"))
 flip.vjp(x=lambda g, axis: flip(g, axis=axis))
 
 
@@ -130,14 +183,14 @@ concat.vjp(xs=_parts)
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """The tensors one after the other along `axis`; their other sizes must be equal."""
     xs = [as_tensor(x) for x in tensors]
-    checks.joined("concatenate", xs, axis)
+    joined("concatenate", xs, axis)
     return concat(*xs, axis=axis)
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors of one shape side by side along a new axis."""
     xs = [as_tensor(x) for x in tensors]
-    checks.joined("stack", xs, None)
+    joined("stack", xs, None)
     return concatenate([expand_dims(x, axis=axis) for x in xs], axis=axis)
 
 
@@ -184,6 +237,19 @@ def pad(xp: XP, x: Array, *, pad_width: tuple[tuple[int, int], ...], value: floa
     out = xp.full(sizes, value, x.dtype)
     out[tuple(slice(b, b + n) for n, (b, _) in zip(x.shape, pad_width, strict=True))] = x
     return out
+
+
+@pad.check
+def _(x: Array, pad_width: tuple[tuple[int, int], ...], value: float) -> None:
+    integers_stay("pad", x, value=value or None)  # 0.0 is the default
+    pairs = isinstance(pad_width, tuple) and all(
+        isinstance(p, tuple) and len(p) == 2 and min(p) >= 0 for p in pad_width
+    )
+    if not pairs or len(pad_width) != x.ndim:
+        raise ValueError(
+            f"pad: pad_width {pad_width} for shape {x.shape}; expected a pair (before, after) of "
+            f"counts >= 0 for each of the {x.ndim} axes"
+        )
 
 
 def _unpad(g: Tensor, x_shape: Shape, pad_width: tuple[tuple[int, int], ...]) -> Tensor:

@@ -12,8 +12,8 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from ..primitive import Weak
 from ..tensor import Tensor
+from ..weak import Weak
 
 _ARITHMETIC = "add sub mul truediv floordiv mod pow"
 _COMPARISONS = "lt le gt ge eq ne"

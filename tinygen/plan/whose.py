@@ -11,14 +11,12 @@ import types
 from pathlib import Path
 from typing import Any
 
+from ..callsite import PARTS
+
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cupy_backends")
 _ENGINE = str(Path(__file__).parents[1]) + os.sep
-_CORE = (
-    "events", "tensor", "graph", "primitive", "outputs", "fused", "differentiate", "protocols",
-    "backend", "random", "checks", "plan", "trace", "ops", "recompute", "testing",
-)  # fmt: skip
 
 
 @functools.cache
@@ -47,7 +45,7 @@ def followed(kind: type) -> bool:
     """Whether attributes of instances of a class are watched."""
     module = kind.__module__ or ""
     if module.startswith("tinygen."):
-        return module.split(".")[1] not in _CORE
+        return module.split(".")[1] not in PARTS
     return users_module(module)
 
 

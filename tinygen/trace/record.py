@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, random
+from .. import random
 from ..backend import Array, Backend
+from ..callsite import called_at, user_line
 from ..events import Observer, clock, state, watching
 from ..graph import Node
 from ..primitive import Primitive
@@ -198,7 +199,7 @@ class Recorder(Observer):
         self._known: list[tuple[int, Storage]] = []  # (end, storage), beside _starts
         self._alive: list[Any] = []  # no address is used twice while we record
         self._kept: dict[int, tuple[Array, Array]] = {}
-        self._outside: list[list[Call]] = []  # around the bodies of fused operations
+        self._outside: list[tuple[list[Call], Any, Any]] = []  # around fused bodies
         self._count = 0
         self._start = next(clock)  # nodes with a smaller number are from outside
         self._leaves: dict[Node, Leaf] = {}
@@ -278,14 +279,13 @@ class Recorder(Observer):
             Call(primitive, values, static, outs, _line(), many=many, view=view)
         )
 
-    def entering(self, operation: Primitive) -> None:
-        self._outside.append(self.recording.calls)
+    def entering(self, operation: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> None:
+        self._outside.append((self.recording.calls, args, static))
         self.recording.calls = []
 
-    def leaving(
-        self, operation: Primitive, args: tuple[Any, ...], static: dict[str, Any], out: Any
-    ) -> None:
-        body, self.recording.calls = self.recording.calls, self._outside.pop()
+    def leaving(self, operation: Primitive, out: Any) -> None:
+        body = self.recording.calls
+        self.recording.calls, args, static = self._outside.pop()
         if out is None:  # it raised; what was done until then stays
             self.recording.calls.extend(body)
             return
@@ -330,22 +330,22 @@ class Recorder(Observer):
     def _refuse_graph(self, node: Node) -> None:
         name = node.primitive.name if node.primitive is not None else "a leaf"
         raise RuntimeError(
-            f"{self.who}: {checks.user_line()} takes a gradient through the result of {name}, "
-            "which was made before the step; a replay cannot run that part: compute it inside the "
-            "step, or pass x.detach()"
+            f"{self.who}: {user_line()} takes a gradient through the result of {name}, which "
+            "was made before the step; a replay cannot run that part: compute it inside the step, "
+            "or pass x.detach()"
         )
 
     def joined(self, other: Observer) -> None:
         if other.of_the_step:
             return
         raise RuntimeError(
-            f"compile: {checks.user_line()} begins to watch ({type(other).__name__}) within a "
+            f"{self.who}: {user_line()} begins to watch ({type(other).__name__}) within a "
             "compiled function, whose replays show no operation; put the block around the call of "
             "the compiled function"
         )
 
     def crossing(self, what: str) -> None:
-        line, through = str(checks.called_at()), checks.user_line()
+        line, through = str(called_at()), user_line()
         if line != through:
             line += f" (through {os.path.basename(through)})"
         if what == "read":
@@ -420,7 +420,7 @@ class Recorder(Observer):
 
 def _line() -> str:
     """Where the user called what happens now; of a rule, where its operation was called."""
-    return checks.user_line() if state.pulling is None else state.pulling.line or ""
+    return user_line() if state.pulling is None else state.pulling.line or ""
 
 
 # ---- the .grad of leaves -------------------------------------------------------------------------

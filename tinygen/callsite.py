@@ -1,0 +1,52 @@
+"""Where in the user's program the engine was called, for messages and for the lines of a plan."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import CodeType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# What is the engine: the modules whose frames are no place of the user's.
+PARTS = (
+    "backend", "callsite", "checks", "differentiate", "events", "fused", "graph", "ops", "outputs",
+    "plan", "primitive", "protocols", "random", "recompute", "spelling", "tensor", "testing",
+    "trace", "weak",
+)  # fmt: skip
+_ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in PARTS))
+_PACKAGES = (str(Path(np.__file__).parent), str(Path(__file__).parent))
+_within: dict[str, bool] = {}  # by file: whether it is of tinygen or NumPy
+
+
+class CalledAt(NamedTuple):
+    """A place in a program; which line it is, is found out when it is printed."""
+
+    code: CodeType
+    instruction: int
+
+    def __str__(self) -> str:
+        line = list(self.code.co_positions())[self.instruction // 2][0]
+        return f"{self.code.co_filename}:{line}"
+
+
+def called_at() -> CalledAt:
+    """Where the program of a person (the innermost frame outside tinygen and NumPy) stands."""
+    frame: Any = sys._getframe(2)
+    while True:
+        file = frame.f_code.co_filename
+        inside = _within.get(file)
+        if inside is None:
+            inside = _within[file] = file.startswith(_PACKAGES)
+        if not inside or frame.f_back is None:
+            return CalledAt(frame.f_code, frame.f_lasti)
+        frame = frame.f_back
+
+
+def user_line() -> str:
+    """File and line of the innermost frame that is not the engine's own."""
+    frame: Any = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_ENGINE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
