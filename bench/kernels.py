@@ -82,6 +82,7 @@ Figures = dict[str, list[float]]  # what -> one figure a round
 
 EPS = float(np.finfo(np.float32).eps)
 PAUSE = 0.05
+TOGETHER = 8  # times that `planned` runs a kernel without returning to Python
 BATCHES = (64, 256)  # of the GAN whose products are measured
 JUDGED_FROM = 64  # the smallest dimension of a product that counts
 SHAPES, LARGEST, GRID_ROUNDS = 200, 2048, 5
@@ -327,11 +328,11 @@ def valid(chosen: list[Case]) -> bool:
 
 def planned(call: Any, budget: float) -> float:
     """Seconds of a bound kernel, run as a plan runs it: several calls without Python in between."""
-    from tinygen_kernels.cpu.runtime import PLAN, address_of, run_rows
+    from tinygen_kernels.cpu.runtime import address_of, busiest, run_rows
 
-    rows = np.concatenate([call.rows] * PLAN)
-    address = address_of(rows)
-    return seconds_of(lambda: run_rows(address, len(rows)), budget) / PLAN
+    rows = np.concatenate([call.rows] * TOGETHER)
+    address, workers = address_of(rows), busiest(rows)
+    return seconds_of(lambda: run_rows(address, len(rows), workers), budget) / TOGETHER
 
 
 def in_turn(runs: dict[str, Callable[[], float]], rounds: int) -> Figures:

@@ -42,12 +42,13 @@ from .runtime import (
     int64_pointer,
     lines,
     native,
+    pointer_of,
     restore,
     threads,
     word,
     workspace,
 )
-from .tile import ROWS, ROWS_4, SHORT, VECTOR_BYTES, pointer_of, tile_of_pieces
+from .tile import ROWS, ROWS_4, SHORT, VECTOR_BYTES, tile_of_pieces
 from .windows import Walk, gather
 
 FEW = 4  # output channels up to which dot products take less time than a tile

@@ -56,11 +56,12 @@ from .runtime import (
     inline,
     lines,
     native,
+    pointer_of,
     restore,
     threads,
     word,
 )
-from .tile import ROWS, VECTOR_BYTES, pointer_of
+from .tile import ROWS, VECTOR_BYTES
 from .windows import Walk, correlate
 
 # The table of arguments goes on after what it shares with conv.py. The sides A and B of the

@@ -1,9 +1,9 @@
-"""Each worker on a core of its own while a plan runs.
+"""How many workers there are, and each on a core of its own while they run.
 
 Workers that are woken by one another may all come to lie on one core, next to idle ones, and stay
 there: none waits long enough for the operating system to notice. A step then takes twice as long.
 So where there is a worker for each core that the process may use, workers stay where they are put,
-and the thread that runs a plan stays on its core until the plan is done.
+and the thread that calls them stays on its core until they are done.
 """
 
 from __future__ import annotations
@@ -12,34 +12,28 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-from numba import types
+# Two pools of threads that spin starve each other (NumPy's BLAS has its own); read at thread start.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-from .runtime import address_of, native, threads
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .words import WORD, address_of
 
 MASK = 128  # bytes of a set of cores
 
-_set_affinity = types.ExternalFunction(
-    "sched_setaffinity", types.int32(types.int32, types.intp, types.intp)
-)
 
-
-@native
-def _stay(worker, workers, args):  # type: ignore[no-untyped-def]
-    """The thread that runs this stays on the core of its worker; args: a set of cores for each."""
-    _set_affinity(np.int32(0), MASK, args + MASK * worker)
-
-
-class _Thread(threading.local):
-    """Whether the workers of this Python thread have their cores: each has workers of its own."""
-
-    settled = False
-
-
-_thread = _Thread()
+@functools.cache
+def threads() -> int:
+    """How many cores take part: NUMBA_NUM_THREADS, by default all that this process may use."""
+    return int(numba.config.NUMBA_NUM_THREADS)
 
 
 @functools.cache
@@ -51,22 +45,48 @@ def cores() -> tuple[int, ...]:
     return found if len(found) == threads() and max(found) < 8 * MASK else ()
 
 
+@functools.cache
+def _sets() -> Any:
+    """For each worker the set of its one core, as the operating system writes it."""
+    sets = np.zeros((len(cores()), 8 * MASK), np.bool_)
+    sets[np.arange(len(cores())), cores()] = True
+    return np.packbits(sets, axis=1, bitorder="little")
+
+
+class _Thread(threading.local):
+    """Whether the workers of this Python thread have their cores: each has workers of its own."""
+
+    settled = False
+
+
+_thread = _Thread()
+
+
 @contextlib.contextmanager
-def apart(run: Callable[[int, int], Any]) -> Iterator[None]:
-    """Within the block this thread and its workers have a core each; `run` runs calls on them."""
-    before = os.sched_getaffinity(0)
-    if not set(cores()) <= before:  # the user has narrowed them since
-        yield
+def apart() -> Iterator[int]:
+    """Within the block this thread is on the core of worker 0; what it yields is for `stay`."""
+    before = os.sched_getaffinity(0) if cores() else set()
+    if not cores() or not before.issuperset(cores()):  # the user has narrowed them since
+        yield 0
         return
     try:
-        if not _thread.settled:
-            sets = np.zeros((len(cores()), 8 * MASK), np.bool_)
-            sets[np.arange(len(cores())), cores()] = True
-            masks = np.packbits(sets, axis=1, bitorder="little")
-            row = np.array([_stay.address, address_of(masks), len(cores())])
-            run(address_of(row), 1)
-            _thread.settled = True
         os.sched_setaffinity(0, cores()[:1])
-        yield
+        yield 0 if _thread.settled else address_of(_sets())
+        _thread.settled = True
     finally:
         os.sched_setaffinity(0, before)
+
+
+@intrinsic
+def stay(typing: Any, sets: Any, worker: Any) -> Any:
+    """The thread that runs this stays on the core of its worker; `sets` as `apart` has them."""
+
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        if hasattr(os, "sched_setaffinity"):
+            kind = ir.FunctionType(ir.IntType(32), [ir.IntType(32), WORD, WORD])
+            function = cgutils.get_or_insert_function(b.module, kind, "sched_setaffinity")
+            own = b.add(args[0], b.mul(args[1], ir.Constant(WORD, MASK)))
+            b.call(function, [ir.Constant(ir.IntType(32), 0), ir.Constant(WORD, MASK), own])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), emit

@@ -19,6 +19,7 @@ import sys
 import types
 from typing import Any
 
+from .philox import SPARE
 from .runtime import (
     Call,
     Native,
@@ -175,7 +176,7 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
             limit = math.ceil(options["p"] * 2.0**24)
             buffer = f"w{draws}"
             draws += 1
-            head.append(f"{buffer} = np.empty({CHUNK + 8}, np.uint32)")
+            head.append(f"{buffer} = np.empty({CHUNK + SPARE}, np.uint32)")
             rows.append(
                 f"s{buffer} = fill_words({buffer}, {key}, {base} + np.uint64({options['offset']}), "
                 "r * columns + c, n)"

@@ -44,6 +44,12 @@ def cache_folder() -> Path:
     return cache.cache_root() / f"kernels-{_sources()}"
 
 
+def _known_by(value: Any) -> Any:
+    """What stands for a value that a function closes over: functions are known by their names."""
+    function = getattr(value, "py_func", None)
+    return value if function is None else (function.__module__, function.__qualname__)
+
+
 class Kept(NullCache):  # type: ignore[misc]
     """What Numba asks for a function before it compiles it, and gives it afterwards."""
 
@@ -51,7 +57,7 @@ class Kept(NullCache):  # type: ignore[misc]
         code, cells = body.__code__, body.__closure__ or ()
         self._stem = f"{body.__module__.split('.')[-1]}.{body.__name__}-{code.co_firstlineno}"
         self._what = (body.__module__, body.__qualname__, sorted(options.items()), _sources())
-        self._parts = (code.co_code, dumps(tuple(cell.cell_contents for cell in cells)))
+        self._parts = (code.co_code, dumps([_known_by(cell.cell_contents) for cell in cells]))
 
     def _entry(self, signature: Any, codegen: Any) -> tuple[Path, bytes]:
         """Where it lies, and what it is for."""

@@ -24,7 +24,9 @@ From plain to fast:
 8. The epilogue: bias, activation, masks run on a finished block while it is in the cache.
 9. Parts: products with the same B (a network applied to real and to fake images) share its panels,
    and a sum of products (the gradient of a weight that was used twice) is one product with a longer
-   k. With an update, a gradient is used strip by strip and never stored.
+   k. With an update, a gradient is used strip by strip and never stored. What the update reads and
+   writes comes from memory, which is slow in short runs: so a group is as wide as the matrix, panel
+   by panel past a strip of A, and strips are of equal height.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ from .tile import ROWS, ROWS_4, TURN, VECTOR_BYTES, WIDE, tile
 
 NEVER = 1 << 62  # an operation on its own is np.matmul's: binding takes longer than it can gain
 KC = 1024  # how much of k is packed at a time
+UPDATE_BYTES = 2400 * 1024  # of panels where an update takes the sums: whole rows of its arrays
 A_BYTES = 512 * 1024  # of A that every panel meets again, where B passes by
 MANY = 200  # rows of A: then B is the one that stays
 EPILOGUE = 16  # multiply-adds that an element of an epilogue takes as long as, about
@@ -184,17 +187,19 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
         from_a, a_row, a_col, tile_bytes = packed, size, high * size, deep * depth * high * size
     if word(args, UPDATE):
         c_row = word(args, GROUP) * wide * size
-    plain = c_lane == size  # then tiles go along C's rows; else a strip is stored panel by panel
+    plain = c_lane == size  # else a strip is stored panel by panel
+    by_rows = plain and not word(args, UPDATE)  # all panels of a tile of A before the next tile
     several = word(args, ALONG) == MORE_LANES
-    for x in range(tiles if plain else n_panels):
-        for y in range(n_panels if plain else tiles):
-            t, q = (x, q0 + y) if plain else (y, q0 + x)
+    panel_bytes = word(args, BLOCK) * deep * wide * size
+    for x in range(tiles if by_rows else n_panels):
+        for y in range(n_panels if by_rows else tiles):
+            t, q = (x, q0 + y) if by_rows else (y, q0 + x)
             part = q // part_panels if several else 0  # a division takes as long as 50 sums
             left = _left(args, q - part * part_panels)
             here = _left(args, q - part * part_panels + 1) - left
             here_rows = min(high, r1 - r0 - t * high)
             width = _width(here, vectors, n)
-            panel = panels + (q - q0) * word(args, BLOCK) * deep * wide * size
+            panel = panels + (q - q0) * panel_bytes
             start = from_a + t * tile_bytes
             strip_c = _part(args, s + part, 2) + r0 * c_row + left * c_lane
             if word(args, UPDATE):
@@ -206,6 +211,11 @@ def _strip(args, kind, size, i, k0, depth, q0, q1, panels, scratch):  # type: ig
             ahead, step = panel, 0
             if q == q0 and contiguous:
                 ahead, step = start + high * a_row, TURN * high * size  # the rows of the next tile
+            elif word(args, UPDATE):  # each tile fetches its part of the next panel
+                following = panel + panel_bytes if q + 1 < q1 else panels
+                turns = depth * deep // (1 if vectors == 4 else TURN)
+                ahead = following + t * (panel_bytes // tiles)
+                step = panel_bytes // tiles // max(turns, 1)
             tile(
                 kind, width // n, packs, start, a_row, a_col, here_rows - 1, panel, to, to_row,
                 depth * deep, onto if direct else 0, ahead, step,
@@ -261,6 +271,14 @@ def _product64(worker, workers, args):  # type: ignore[no-untyped-def]
 
 
 # ---- choosing ------------------------------------------------------------------------------------
+
+
+def _even(rows: int, high: int) -> int:
+    """Rows of a strip, 40 to 64 in whole tiles: so that the busiest worker has as few as can be."""
+    heights = range(-(-40 // high) * high, 65, high)
+    strips = {h: -(-rows // h) for h in heights}
+    busiest = {h: -(-strips[h] // threads()) * h for h in heights}
+    return min(heights, key=lambda h: (busiest[h], -h))
 
 
 def _served(x: Any) -> bool:
@@ -339,13 +357,15 @@ def products(
     wide, high = vectors * per_vector, ROWS_4 if vectors == 4 else ROWS
     packs = a[0].strides[1] != size or deep > 1
     height = STRIP if packs or c_strides[1] != size else high
+    height = height if update is None else _even(all_rows, high)
     passing = packs or all_rows > MANY or all_rows >= 4 * c[0].shape[1]  # A streams, B stays
     deepest = KC if passing else min(max(A_BYTES // (all_rows * size), 256), KC)
     whole = deep > 1 or update is not None  # then k is packed at once, however long
     block = k if whole else -(-k // -(-k // deepest))  # equal parts of k
     lefts = panels_of(c[0].shape[1], per_vector, vectors, even=not passing)
     panels = (len(lefts) - 1) * (parts if along == MORE_LANES else 1)
-    group = max(1, GROUP_BYTES // (block * deep * wide * size)) if passing else 1
+    together = GROUP_BYTES if update is None else UPDATE_BYTES
+    group = max(1, together // (block * deep * wide * size)) if passing else 1
     group = -(-panels // -(-panels // group))  # of equal size
     work = rows * lanes * parts * (k + (EPILOGUE if epilogues else 0))
     workers = threads() if work > 100_000 else 1

@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from .runtime import inline
+from .runtime import inline, pointer_of
 from .tile import (
     ROWS,
     ROWS_4,
@@ -21,7 +21,6 @@ from .tile import (
     WIDE,
     WORD,
     load,
-    pointer_of,
     shuffle,
     store,
     vector_type,

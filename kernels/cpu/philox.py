@@ -11,15 +11,20 @@ LOW = np.uint64(0xFFFFFFFF)
 A, B = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 WEYL0, WEYL1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 HALF = np.uint64(32)
+SPARE = 34  # words behind those asked for: up to 3 before them, and 31 to a whole number of vectors
 
 
 @inline
 def fill_words(out, key, draw, start, count):  # type: ignore[no-untyped-def]
-    """Words start ... start + count of a draw, at out[skip:]; returns skip, which is below 4."""
+    """Words start ... start + count of a draw, at out[skip:]; returns skip, which is below 4.
+
+    `out` has SPARE words more than count. Blocks of four are made eight at a time, as many as a
+    vector holds numbers of 64 bits: a rest, one by one, would take longer than what it leaves out.
+    """
     skip = start & 3
     block = start >> 2
     d0, d1 = draw & LOW, draw >> HALF
-    for j in range((skip + count + 3) >> 2):
+    for j in range(((skip + count + 31) >> 5) << 3):
         number = U(block + j)
         x0, x1, x2, x3 = number & LOW, number >> HALF, d0, d1
         k0, k1 = key & LOW, key >> HALF

@@ -20,8 +20,7 @@ import numpy as np
 from numba import carray
 
 from ..binding import kernel
-from .runtime import Call, inline, native, threads, word, workers_for, workspace
-from .tile import pointer_of
+from .runtime import Call, inline, native, pointer_of, threads, word, workers_for, workspace
 
 LARGEST, LARGEST_DX, PICK, MEAN, MEAN_DX = range(5)
 

@@ -30,7 +30,7 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from ..binding import kernel
-from .philox import fill_words
+from .philox import SPARE, fill_words
 from .runtime import (
     Call,
     doubles,
@@ -154,7 +154,7 @@ def _piece(words, args, out, start, worker, workers):  # type: ignore[no-untyped
 
 @native_exact
 def _words(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = carray(uint32_pointer(word(args, 4)), n)
     for i in _starts(n, worker, workers):
         _to_words(words, _piece(words, args, out, i, worker, workers))
@@ -162,7 +162,7 @@ def _words(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _uniform32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = floats(args, 4, n)
     for i in _starts(n, worker, workers):
         _to_uniform(words, _piece(words, args, out, i, worker, workers))
@@ -170,7 +170,7 @@ def _uniform32(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _uniform64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = doubles(args, 4, n)
     for i in _starts(n, worker, workers):
         _to_uniform(words, _piece(words, args, out, i, worker, workers))
@@ -178,7 +178,7 @@ def _uniform64(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _normal32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = floats(args, 4, n)
     for i in _starts(n, worker, workers):
         _to_normal(words, _piece(words, args, out, i, worker, workers))
@@ -186,7 +186,7 @@ def _normal32(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _normal64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = doubles(args, 4, n)
     for i in _starts(n, worker, workers):
         _to_normal(words, _piece(words, args, out, i, worker, workers))
@@ -194,7 +194,7 @@ def _normal64(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _bernoulli(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = carray(uint8_pointer(word(args, 4)), n)
     for i in _starts(n, worker, workers):
         _to_bernoulli(words, _piece(words, args, out, i, worker, workers), args)
@@ -202,7 +202,7 @@ def _bernoulli(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _integers(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = carray(int64_pointer(word(args, 4)), n)
     for i in _starts(n, worker, workers):
         _to_integers(words, _piece(words, args, out, i, worker, workers), args)
@@ -210,7 +210,7 @@ def _integers(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _dropout32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = floats(args, 4, n)
     x = floats(args, 5, n)
     for i in _starts(n, worker, workers):
@@ -220,7 +220,7 @@ def _dropout32(worker, workers, args):  # type: ignore[no-untyped-def]
 
 @native_exact
 def _dropout64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK, np.uint32)
+    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
     out = doubles(args, 4, n)
     x = doubles(args, 5, n)
     for i in _starts(n, worker, workers):

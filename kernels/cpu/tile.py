@@ -46,16 +46,6 @@ def shuffle(b: Any, x: Any, y: Any, order: list[int]) -> Any:
     return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INDEX, len(order)), order))
 
 
-@intrinsic
-def pointer_of(typing: Any, kind: Any, address: Any) -> Any:
-    """The address as a pointer to numbers of the type of `kind`."""
-
-    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        return b.inttoptr(args[1], context.get_value_type(kind).as_pointer())
-
-    return types.CPointer(kind)(kind, types.intp), emit
-
-
 # ---- the tile ------------------------------------------------------------------------------------
 
 

@@ -180,12 +180,12 @@ class NumpyBackend(Backend):
 
 def _rows(table: Array) -> Callable[[], None]:
     """What runs a table of kernels' calls."""
-    from tinygen_kernels.cpu.runtime import address_of, run_rows
+    from tinygen_kernels.cpu.runtime import address_of, busiest, run_rows
 
-    address, n = address_of(table), len(table)
+    address, n, workers = address_of(table), len(table), busiest(table)
 
     def run(keep: Array = table) -> None:
-        run_rows(address, n)
+        run_rows(address, n, workers)
 
     return run
 

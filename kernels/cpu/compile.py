@@ -1,0 +1,122 @@
+"""Kernels compiled to machine code when their address is first asked, with a C interface.
+
+A body for arrays of float32 and of float64 is written once, with a number of their type as its last
+argument; `@both` makes a function of each.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from . import kept, words
+from .words import FASTMATH
+
+LOCK = threading.RLock()  # one compilation at a time
+SHARE = types.void(types.intp, types.intp, types.intp)
+BLOCK = types.void(*[types.intp] * 5)
+UPDATE = types.void(*[types.intp] * 7)
+compiling: list[Callable[[str], None]] = []  # called with a kernel's name when it is first needed
+
+
+class Native:
+    """A function compiled to machine code with a C interface, when its address is first asked."""
+
+    def __init__(
+        self, body: Callable[..., None], signature: Any = SHARE, exact: bool = False
+    ) -> None:
+        self.body = body
+        self.signature = signature
+        self.fastmath = False if exact else set(FASTMATH)  # of all that it calls, too
+        self.__name__ = body.__name__
+        self.__doc__ = body.__doc__
+
+    @functools.cached_property
+    def address(self) -> int:
+        with LOCK:
+            for tell in compiling:
+                tell(self.__name__)
+            self._compiled = kept.c_function(
+                self.body, self.signature, error_model="numpy", fastmath=self.fastmath
+            )
+            return int(self._compiled.address)
+
+    def __repr__(self) -> str:
+        return f"<native {self.__name__}>"
+
+
+def native(body: Callable[..., None]) -> Native:
+    """Declare void body(worker, workers, args), compiled at first use."""
+    return Native(body, SHARE)
+
+
+def native_exact(body: Callable[..., None]) -> Native:
+    """The same, every operation rounded on its own: to the bits of NumPy."""
+    return Native(body, SHARE, exact=True)
+
+
+def native_block(body: Callable[..., None]) -> Native:
+    """Declare void body(r0, r1, c0, c1, args), compiled at first use."""
+    return Native(body, BLOCK)
+
+
+def native_update(body: Callable[..., None]) -> Native:
+    """Declare void body(r0, r1, c0, c1, args, origin, row), exact, compiled at first use."""
+    return Native(body, UPDATE, exact=True)
+
+
+# ---- one body for both types ---------------------------------------------------------------------
+
+
+class Both:
+    """The functions of one body: `both[dtype]` is that for arrays of float32, or of float64."""
+
+    def __init__(self, narrow: Native, wide: Native) -> None:
+        self._of = {"float32": narrow, "float64": wide}
+
+    def __getitem__(self, dtype: Any) -> Native:
+        return self._of[np.dtype(dtype).name]
+
+
+def both(body: Callable[..., None]) -> Both:
+    """Declare void body(worker, workers, args, kind); kind is a number of the arrays' type."""
+    return _both(body, exact=False, of=_share)
+
+
+def both_exact(body: Callable[..., None]) -> Both:
+    """The same, every operation rounded on its own: to the bits of NumPy."""
+    return _both(body, exact=True, of=_share)
+
+
+def both_update(body: Callable[..., None]) -> Both:
+    """Declare void body(r0, r1, c0, c1, args, origin, row, kind), exact."""
+    return _both(body, exact=True, of=_update, signature=UPDATE)
+
+
+def _both(body: Callable[..., None], exact: bool, of: Any, signature: Any = SHARE) -> Both:
+    helper, made = (words.exact if exact else words.inline)(body), []
+    for kind in (np.float32(0), np.float64(0)):
+        function = of(helper, kind)
+        function.__module__, function.__doc__ = body.__module__, body.__doc__
+        function.__name__ = function.__qualname__ = f"{body.__name__}{8 * kind.itemsize}"
+        made.append(Native(function, signature, exact))
+    return Both(*made)
+
+
+def _share(body: Any, kind: Any) -> Callable[..., None]:
+    def share(worker, workers, args):  # type: ignore[no-untyped-def]
+        body(worker, workers, args, kind)
+
+    return share
+
+
+def _update(body: Any, kind: Any) -> Callable[..., None]:
+    def update(r0, r1, c0, c1, args, origin, row):  # type: ignore[no-untyped-def]
+        body(r0, r1, c0, c1, args, origin, row, kind)
+
+    return update
