@@ -151,7 +151,7 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
             raise TypeError(
                 f"{called(p.name)}: {p.arg(i)} is None; expected a tensor, an array or a number"
             )
-    backend = backend_of(p, args)
+    backend = backend_of(p, args) if p.args else backends.get(static["backend"])
     if p.mutates:
         mutable(p, args)
     else:

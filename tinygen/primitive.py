@@ -360,9 +360,10 @@ class _Parts(dict[int, Any]):
 
 def _gather(parts: _Parts, likes: tuple[tuple[Any, Any], ...]) -> tuple[Tensor, ...]:
     """One cotangent for each output: zeros where none arrived."""
-    xp = next(iter(parts.values())).backend.xp
+    full, on = PRIMITIVES["full"], next(iter(parts.values())).backend.name
     return tuple(
-        parts[i] if i in parts else Tensor(xp.zeros(*like)) for i, like in enumerate(likes)
+        parts[i] if i in parts else full(shape=shape, value=0, dtype=dtype, backend=on)
+        for i, (shape, dtype) in enumerate(likes)
     )
 
 

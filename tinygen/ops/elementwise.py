@@ -20,6 +20,7 @@ from ..backend import XP, Array
 from ..fused import fused
 from ..primitive import SCALARS, primitive
 from ..tensor import Tensor, as_tensor
+from .create import full_like
 
 # ---- arithmetic ----------------------------------------------------------------------------------
 
@@ -334,11 +335,6 @@ def power(x: Any, y: Any) -> Tensor:
     if y == 1:
         return identity(x)
     return square(x) if y == 2 else power_n(x, n=y)
-
-
-def full_like(x: Tensor, value: Any) -> Tensor:
-    """A constant of the shape and dtype of x."""
-    return Tensor(x.backend.xp.full(x.shape, value, x.dtype))
 
 
 # ---- activations ---------------------------------------------------------------------------------
