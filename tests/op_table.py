@@ -267,6 +267,36 @@ add(
     call=lambda x, value: tg.full_like(x, value),
 )  # fmt: skip
 
+# ---- made of numbers -----------------------------------------------------------------------------
+
+_MADE = st.sampled_from(["float32", "float64", "int64", "bool"])
+
+
+def _here(name: str) -> Callable[..., Any]:
+    """The primitive, on the backend that is current."""
+    return lambda **options: PRIMITIVES[name](**options, backend=tg.backend.current().name)
+
+
+add(
+    "full", lambda shape, value, dtype: np.full(shape, value, dtype), order=0, call=_here("full"),
+    samples=st.builds(lambda s, v, d: Sample((), {"shape": s, "value": v, "dtype": d}),
+                      shapes(0, 3), st.sampled_from([0, -1.5, 2, True]), _MADE),
+    errors=(
+        Bad((), TypeError, r"tensor: dtype float16 is not supported",
+            {"shape": (2,), "value": 0, "dtype": "float16"}),
+        Bad((), TypeError, r"full: value is a tensor \(\)",
+            {"shape": (2,), "value": tg.tensor(1.0), "dtype": "float32"}),
+        Bad((), TypeError, r"full: missing option", {"shape": (2,)}),
+    ),
+)  # fmt: skip
+add(
+    "arange", lambda start, stop, step, dtype: np.arange(start, stop, step).astype(dtype), order=0,
+    call=_here("arange"),
+    samples=st.builds(
+        lambda a, n, s, d: Sample((), {"start": a, "stop": a + n, "step": s, "dtype": d}),
+        st.sampled_from([0, -2, 0.5]), st.integers(0, 5), st.sampled_from([1, 2, 0.25]), _MADE),
+)  # fmt: skip
+
 # ---- reductions ----------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
 CONSTANTS = {"full_like", "as_tensor", "Tensor", "tensor"}
 TYPES = {"generic", "dtype", "integer", "bool_", "shape"}  # of NumPy: looked at, not computed with
 FINE = {("power", ".item")}  # a NumPy scalar as exponent becomes a Python number
+BESIDE = {"testing.py", "export", "random.py", "optim.py"}  # what they make is there before a step
 RAW = {"data", "owner", "numpy", "item", "tolist", "xp", "reference", "__array__"}
 
 
@@ -189,6 +191,34 @@ def test_nothing_writes_into_data(path: Path) -> None:
 )  # fmt: skip
 def test_the_write_test_sees(source: str) -> None:
     assert list(writes(ast.parse(source)))
+
+
+# ---- tensors -------------------------------------------------------------------------------------
+
+
+def made_beside(tree: ast.AST) -> Iterator[ast.AST]:
+    """Tensors of arrays that come straight from an array module: no observer would see those."""
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Call) and ast.unparse(n.func) == "Tensor" and n.args:
+            inner = {ast.unparse(c.func) for c in ast.walk(n.args[0]) if isinstance(c, ast.Call)}
+            if any(re.match(r"(.*\.)?(xp|np)\.", name) for name in inner):
+                yield n
+
+
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if f.relative_to(PACKAGE).parts[0] not in BESIDE],
+    ids=lambda f: f.relative_to(PACKAGE).as_posix(),
+)  # fmt: skip
+def test_no_tensor_is_made_beside_dispatch(path: Path) -> None:
+    assert [f"{where(path, n)}: {ast.unparse(n)}" for n in made_beside(TREES[path])] == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["Tensor(x.backend.xp.zeros(x.shape))", "Tensor(2 * xp.arange(3))", "Tensor(np.ones(2))"],
+)
+def test_the_tensor_test_sees(source: str) -> None:
+    assert list(made_beside(ast.parse(source)))
 
 
 # ---- imports -------------------------------------------------------------------------------------

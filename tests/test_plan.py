@@ -479,3 +479,36 @@ def test_the_work_of_convolutions_counts_no_zeros():
     ones = step(tg.ones((16, 14, 14, 16)), tg.ones((3, 3, 16, 32))).sum().item()
     assert ones > 1e7
     assert f"  {2 * ones / 1e9:.4f}  " in str(step.plan)
+
+
+def test_tensors_made_of_numbers_are_served():
+    rng = np.random.default_rng(0)
+
+    def step(x, h):
+        for i in range(2):
+            h = h * 0.5 + x + tg.arange(3.0) + tg.full((3,), 0.5 * i)
+        bent = tg.resize2d(x.reshape(1, 1, 3, 1), (1, 4)).sum()
+        return h + x.ones_like(), bent, tg.zeros((2,)), tg.full_like(x, 3)
+
+    compiled = tg.compile(step, fuse=False)
+    for scale in (1.0, 2.0):
+        args = [tg.tensor(scale * rng.normal(size=3), dtype="float32") for _ in range(2)]
+        for y, want in zip(compiled(*args), step(*args), strict=True):
+            np.testing.assert_array_equal(y.numpy(), want.numpy())
+            assert y.dtype == want.dtype
+    names = {call.name for call in compiled.plan.calls}
+    assert "full" not in names  # what depends on nothing is computed once
+    assert "arange" not in names
+    assert "clip" not in names
+
+
+def test_a_made_tensor_that_is_changed_in_place_is_made_anew():
+    def step(x):
+        total = tg.zeros(3)
+        nn.module.assign(total, x + total)
+        return total * 2.0
+
+    compiled = tg.compile(step)
+    for value in (1.0, 5.0):
+        assert compiled(tg.full((3,), value)).tolist() == [2 * value] * 3
+    assert "full" in {call.name for call in compiled.plan.calls}

@@ -101,7 +101,7 @@ def test_names_that_a_program_gives_itself_are_free() -> None:
 
 
 def test_every_operation_is_named_as_a_person_calls_it() -> None:
-    public = {*tg.ops.__all__, *dir(losses)}
+    public = {*tg.__all__, *dir(losses)}
     layers = {"BatchNorm", "Dropout", "a norm layer"}
     for name, p in PRIMITIVES.items():
         if not p.reference.__module__.startswith("tinygen."):

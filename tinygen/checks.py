@@ -148,7 +148,7 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
             raise TypeError(
                 f"{called(p.name)}: {p.arg(i)} is None; expected a tensor, an array or a number"
             )
-    backend = backend_of(p, args)
+    backend = backend_of(p, args) if p.args else backends.get(static["backend"])
     if p.mutates:
         mutable(p, args)
     else:
@@ -346,6 +346,16 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
                 "requires_grad=True before it is used"
             )
     return [x.node for x in inputs]
+
+
+def refuse_overflow(data: Any, dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that an integer type does not hold: they would come out as others."""
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if data.size and not (low <= data.min() and data.max() <= high):
+        raise OverflowError(
+            f"tensor: values from {data.min()} to {data.max()} do not fit {dtype}, which holds "
+            f"integers from {low} to {high}; choose another dtype"
+        )
 
 
 # ---- what several operations refuse --------------------------------------------------------------

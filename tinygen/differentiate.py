@@ -29,8 +29,11 @@ def _seeds(
     seeds: dict[Node, Any] = {}
     for y, g in zip(outputs, grad_outputs, strict=True):
         checks.output(who, y, g)
-        g = y.ones_like() if g is None else g if isinstance(g, Tensor) else tensor(g, dtype=y.dtype)
-        checks.cotangent(who, y, g)
+        if g is None:
+            g = y.ones_like()
+        else:
+            g = g if isinstance(g, Tensor) else tensor(g, dtype=y.dtype)
+            checks.cotangent(who, y, g)
         node: Any = y.node
         seeds[node] = g if node not in seeds else seeds[node] + g
     return seeds

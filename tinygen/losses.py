@@ -20,7 +20,7 @@ from .fused import fused
 from .graph import no_grad
 from .nn.layers import BatchNorm
 from .nn.module import Module
-from .ops.elementwise import full_like
+from .ops.create import full_like
 from .random import Generator
 from .spelling import spelled
 from .tensor import Tensor, as_tensor

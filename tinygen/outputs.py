@@ -58,9 +58,9 @@ class Cotangents(tuple[Tensor | None, ...]):
 
     def whole(self, call: Call) -> tuple[Tensor, ...]:
         """With zeros in place of None."""
-        xp = next(g for g in self if g is not None).backend.xp
+        one = next(g for g in self if g is not None)
         return tuple(
-            Tensor(xp.zeros(*like)) if g is None else g
+            one.new_zeros(*like) if g is None else g
             for g, like in zip(self, call.likes, strict=True)
         )
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import ops
 from . import tensor as _tensor
+from .checks import refuse_overflow as refuse_overflow
 from .events import state
 from .tensor import Tensor
 
@@ -122,16 +123,6 @@ def refuse_lost(data: Any) -> None:
                     "tinygen.concatenate, or give x.detach()"
                 )
             refuse_lost(entry)
-
-
-def refuse_overflow(data: Any, dtype: np.dtype[Any]) -> None:
-    """Refuse numbers that an integer type does not hold: they would come out as others."""
-    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if data.size and not (low <= data.min() and data.max() <= high):
-        raise OverflowError(
-            f"tensor: values from {data.min()} to {data.max()} do not fit {dtype}, which holds "
-            f"integers from {low} to {high}; choose another dtype"
-        )
 
 
 setattr(_tensor, "protocols", sys.modules[__name__])  # noqa: B010

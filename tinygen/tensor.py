@@ -194,11 +194,16 @@ class Tensor:
 
     def zeros_like(self) -> Tensor:
         """Zeros of the same shape, dtype and backend."""
-        return Tensor(self.backend.xp.zeros(self.shape, self.dtype))
+        return ops.full_like(self, 0)
+
+    def new_zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+        """Zeros of another shape (and dtype) on the same backend."""
+        dtype = np.dtype(dtype or self.dtype)
+        return ops.create.full(shape=shape, value=0, dtype=dtype, backend=self.backend.name)
 
     def ones_like(self) -> Tensor:
         """Ones of the same shape, dtype and backend."""
-        return Tensor(self.backend.xp.ones(self.shape, self.dtype))
+        return ops.full_like(self, 1)
 
     def __len__(self) -> int:
         if self.ndim == 0:
@@ -402,32 +407,27 @@ def as_tensor(data: Any) -> Tensor:
     return data if isinstance(data, Tensor) else tensor(data)
 
 
-def _made(function: str, *args: Any, dtype: Any) -> Tensor:
-    protocols.refuse_lost(args)
-    return tensor(getattr(backends.current().xp, function)(*args), dtype=dtype)
-
-
 @spelled
 def zeros(shape: Shape, dtype: Any = "float32") -> Tensor:
     """A tensor of zeros."""
-    return _made("zeros", shape, dtype=dtype)
+    return ops.create.filled(shape, 0.0, dtype or "float64")
 
 
 @spelled
 def ones(shape: Shape, dtype: Any = "float32") -> Tensor:
     """A tensor of ones."""
-    return _made("ones", shape, dtype=dtype)
+    return ops.create.filled(shape, 1.0, dtype or "float64")
 
 
 @spelled
 def full(shape: Shape, value: float, dtype: Any = None) -> Tensor:
     """A tensor of one repeated value; a float gives float32 unless dtype says otherwise."""
-    return _made("full", shape, value, dtype=dtype or ("float32" if type(value) is float else None))
+    protocols.refuse_lost((value,))
+    return ops.create.filled(shape, value, dtype)
 
 
 @spelled
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Tensor:
     """start, start + step, ... up to but excluding stop; integers give int64, floats float32."""
     span = (0, start) if stop is None else (start, stop)
-    floats = any(isinstance(v, float) for v in (*span, step))
-    return _made("arange", *span, step, dtype=dtype or ("float32" if floats else "int64"))
+    return ops.create.counted(span[0], span[1], step, dtype)

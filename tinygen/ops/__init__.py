@@ -11,7 +11,9 @@ from typing import Any
 from .. import spelling as _spelling
 from .. import tensor as _tensor
 from ..primitive import Primitive
+from . import create as create
 from .conv import *
+from .create import *
 from .elementwise import *
 from .index import *
 from .linalg import *

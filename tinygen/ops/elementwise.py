@@ -22,6 +22,7 @@ from ..fused import fused
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from ..weak import SCALARS
+from .create import full_like
 
 # ---- arithmetic ----------------------------------------------------------------------------------
 
@@ -353,11 +354,6 @@ def power(x: Any, y: Any) -> Tensor:
     if y == 1:
         return identity(x)
     return square(x) if y == 2 else power_n(x, n=y)
-
-
-def full_like(x: Tensor, value: Any) -> Tensor:
-    """A constant of the shape and dtype of x."""
-    return Tensor(x.backend.xp.full(x.shape, value, x.dtype))
 
 
 # ---- activations ---------------------------------------------------------------------------------

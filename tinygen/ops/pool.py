@@ -13,9 +13,11 @@ from ..backend import XP, Array
 from ..primitive import primitive
 from ..tensor import Tensor, as_tensor
 from .conv import Padding, Pair, Sides, Window, pair, sides, surrounded, windows
+from .create import arange
+from .elementwise import abs, astype, cast_discrete, clip, maximum
 from .index import take
 from .linalg import matmul
-from .shape import concatenate, flip, reshape, slice_axis
+from .shape import concatenate, expand_dims, flip, reshape, slice_axis
 
 __all__ = ["avg_pool2d", "max_pool2d", "reflection_pad2d", "resize2d", "upsample2d"]
 
@@ -169,16 +171,19 @@ def avg_pool2d(
     return avg_pool2d_nd(x, **_pooling("avg_pool2d", x, kernel, stride, padding))
 
 
-def _nearest(xp: XP, n: int, m: int) -> Tensor:
+def _nearest(n: int, m: int, backend: str) -> Tensor:
     """The pixel of n in which the centre of each of m pixels lies: (m,)."""
-    return Tensor((2 * xp.arange(m) + 1) * n // (2 * m))
+    odd = arange(start=1, stop=2 * m, step=2, dtype="float64", backend=backend)
+    return cast_discrete(odd * n / (2 * m), dtype="int64")  # exact: a quotient rounds to no integer
 
 
-def _bilinear(xp: XP, n: int, m: int, dtype: Any) -> Tensor:
+def _bilinear(n: int, m: int, dtype: str, backend: str) -> Tensor:
     """The weights of n pixels in each of m: (m, n), rows of sum 1."""
-    centres = xp.clip((2 * xp.arange(m) + 1) * (n / (2 * m)) - 0.5, 0, n - 1)
-    distances = xp.abs(xp.expand_dims(centres, 1) - xp.arange(n))
-    return Tensor(xp.maximum(1 - distances, 0).astype(dtype))
+    odd = arange(start=1, stop=2 * m, step=2, dtype="float64", backend=backend)
+    pixels = arange(start=0, stop=n, step=1, dtype="float64", backend=backend)
+    centres = clip(odd * (n / (2 * m)) - 0.5, low=0.0, high=n - 1.0)
+    distances = abs(expand_dims(centres, axis=1) - pixels)
+    return astype(maximum(1.0 - distances, 0.0), dtype)
 
 
 def resize2d(x: Any, size: int | Pair, mode: str = "bilinear") -> Tensor:
@@ -204,14 +209,14 @@ def resize2d(x: Any, size: int | Pair, mode: str = "bilinear") -> Tensor:
     "bilinear", and as ONNX's half_pixel, for "nearest" with round_prefer_ceil.
     """
     x, (height, width) = _images("resize2d", x), pair("resize2d", "size", size)
-    (n, h, w, c), xp = x.shape, x.backend.xp
+    (n, h, w, c), on = x.shape, x.backend.name
     if mode == "nearest":
-        return take(take(x, _nearest(xp, h, height), axis=1), _nearest(xp, w, width), axis=2)
+        return take(take(x, _nearest(h, height, on), axis=1), _nearest(w, width, on), axis=2)
     if mode != "bilinear":
         raise ValueError(f"resize2d: mode is {mode!r}; expected 'nearest' or 'bilinear'")
     dtype = "float64" if x.dtype == "float64" else "float32"
-    rows = matmul(_bilinear(xp, h, height, dtype), reshape(x, (n, h, w * c)))
-    return matmul(_bilinear(xp, w, width, dtype), reshape(rows, (n, height, w, c)))
+    rows = matmul(_bilinear(h, height, dtype, on), reshape(x, (n, h, w * c)))
+    return matmul(_bilinear(w, width, dtype, on), reshape(rows, (n, height, w, c)))
 
 
 def upsample2d(x: Any, scale: int | Pair, mode: str = "nearest") -> Tensor:

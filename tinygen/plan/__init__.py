@@ -113,7 +113,8 @@ class Plan:
         changed = {v.storage for call in recording.calls for v in call.mutated}
         kept = [x for x, _, storage in leaves if x.reads or storage not in changed]
         needed |= {x.after.storage for x in kept if x.after is not None}
-        calls = passes.drop_dead(recording.calls, needed)
+        calls = passes.fold_constants(recording.calls, backend)
+        calls = passes.drop_dead(calls, needed)
         calls, renamed = passes.merge_equal(calls)
         result = mapped(recording.result, lambda v: passes.rename(v, renamed))
         after = [passes.rename(x.after, renamed) if x in kept else None for x, *_ in leaves]

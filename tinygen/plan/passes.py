@@ -8,7 +8,37 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ..backend import Backend
+from ..graph import recording
+from ..tensor import Tensor
 from ..trace.record import Call, Storage, Value
+
+
+def fold_constants(calls: list[Call], backend: Backend) -> list[Call]:
+    """Without the calls that depend on nothing, such as full, and on such calls: computed now."""
+    changed = {v.storage for call in calls for v in call.mutated}
+    known: set[Storage] = set()
+    kept: list[Call] = []
+    for call in calls:
+        made = {v.storage for v in call.outs}
+        if call.mutated or not known.issuperset(call.reads()) or not changed.isdisjoint(made):
+            kept.append(call)
+            continue
+        args = [Tensor(_array(v, backend)) if isinstance(v, Value) else v for v in call.args]
+        with recording(False):
+            results: Any = call.primitive(*args, **call.static)
+        for out, result in zip(call.outs, results if call.many else (results,), strict=True):
+            out.storage.kind = "captured"
+            out.storage.array = backend.xp.zeros(out.storage.nbytes, "uint8")
+            _array(out, backend)[...] = result.data
+        known |= made
+    return kept
+
+
+def _array(v: Value, backend: Backend) -> Any:
+    if not v.size:
+        return backend.xp.zeros(v.shape, v.dtype)
+    return backend.view(v.storage.array, v.offset, v.shape, v.strides, v.dtype)
 
 
 def drop_dead(calls: list[Call], needed: set[Storage]) -> list[Call]:
