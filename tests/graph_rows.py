@@ -20,6 +20,7 @@ ROW, COLUMN, MATRIX = RNG.normal((4,)), RNG.normal((3, 1)), RNG.normal((4, 5))
 STACK = RNG.normal((3, 4, 2))
 KERNEL, GROUPED = RNG.normal((2, 3, 4, 6)), RNG.normal((3, 2, 2, 6))
 BACK = RNG.normal((3, 2, 4, 3))
+SQUARE = RNG.normal((4, 4))
 PLACES = tg.tensor([2, 0, 0])
 
 
@@ -32,6 +33,13 @@ def images(x: Tensor) -> Tensor:
     return ops.concatenate([x, -x, x * 0.5, x, x + 1.0, x, x, x * 2.0, x, x], axis=1).reshape(
         -1, 6, 5, 4
     )
+
+
+def _turn(i: Tensor, x: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """A turn that counts, reads what is known outside, and multiplies by weights."""
+    t = i.astype("float32") * 0.25
+    y = (x @ SQUARE) * t + ROW + total[:, None] * STACK.take(i, axis=0)[0, 0]
+    return y.tanh(), total + y.mean(axis=1)
 
 
 FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
@@ -67,6 +75,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "not_equal": lambda x: ops.not_equal(x.argmax(axis=-1), 2),
     "one_hot": lambda x: x.argmax(axis=-1).one_hot(classes=5),
     "relu": lambda x: x.relu(),
+    "repeat": lambda x: tg.repeat(3, _turn, (x, x.sum(axis=1)))[0],
     "reshape": lambda x: x.reshape(-1, 6, 2) * 2.0,
     "sigmoid": lambda x: x.sigmoid(),
     "sin": lambda x: ops.sin(x),

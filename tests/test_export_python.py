@@ -396,7 +396,8 @@ def test_a_row_computes_what_its_operation_does(name: str) -> None:
     module = module_of(render("python", made("vae"))[".py"].decode())
     about = json.loads(json.dumps(graphs.described(packed)))
     ours = module.Graph(about, io.BytesIO(graphs.blob(packed))).run([x.ravel().tolist()])
-    for array, theirs in zip(ours, packed.trace([x], "float64"), strict=True):
+    expected = [*packed.trace([x], "float64"), packed(x, floats="float64")]
+    for array, theirs in zip(ours, expected, strict=True):
         assert array.shape == theirs.shape
         np.testing.assert_allclose(list(array.values), theirs.ravel(), rtol=1e-9, atol=1e-9)
 
@@ -404,7 +405,7 @@ def test_a_row_computes_what_its_operation_does(name: str) -> None:
 def test_every_row_of_the_form_is_known_and_tried() -> None:
     module = module_of(render("python", made("vae"))[".py"].decode())
     tables = (module.POINTWISE, module.REDUCED, module.OTHERS)
-    assert {"cast", *(name for table in tables for name in table)} == python.OPERATIONS
+    assert {"cast", "repeat", *(name for table in tables for name in table)} == python.OPERATIONS
     assert set(graph_rows.FUNCTIONS) == python.OPERATIONS
 
 

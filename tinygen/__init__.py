@@ -17,6 +17,7 @@ from .plan import compile
 from .primitive import primitive
 from .random import manual_seed
 from .tensor import Tensor, arange, full, ones, tensor, zeros
+from .trace.repeat import choose, repeat
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ __all__ = [
     "Tensor",
     "__version__",
     "arange",
+    "choose",
     "compile",
     "conventions",
     "data",
@@ -54,6 +56,7 @@ __all__ = [
     "optim",
     "primitive",
     "random",
+    "repeat",
     "save",
     "show_config",
     "tensor",

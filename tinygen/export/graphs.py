@@ -2,12 +2,14 @@
 
 A form that interprets the data has a row for each kind of operation. `described` writes
 
-    inputs: [{name, shape}], constants: [...], operations: [{op, args, shape, ...options}], output
+    inputs: [{name, shape}], constants: [...], operations: [{op, args, outs, shape, ...options}],
+    outputs: [...]
 
-Arrays are numbered: inputs, constants, then the results one after the other. A size is a number, or
-[a, b] for a n + b of n images. A constant is {shape, value} or {shape, kind}: then its numbers are
-the next ones among the bytes, little endian, with a float32 scale for each entry of the last axis
-where the kind is int8.
+Arrays are numbered. Of an operation, `args` and `outs` are numbers of arrays; null is an argument
+left out. A loop, `repeat`, has a body {inputs, operations, outputs}: its inputs are the number of
+the turn and the state. A size is a number, or [a, b] for a n + b of n images. A constant is {shape,
+value} or {shape, kind}: then its numbers are the next ones among the bytes, little endian, with a
+float32 scale for each entry of the last axis where the kind is int8.
 """
 
 from __future__ import annotations
@@ -102,14 +104,14 @@ def _packed(model: Model, f: Any, make: Any, names: Sequence[str], precision: st
 def pack(graph: Graph, precision: str) -> Packed:
     """The graph with its constants rounded: weights of products to a precision, else to float32."""
     stored: dict[Var, Stored] = {}
-    for op in graph.ops:
+    for op in graph.every():
         if op.name in PRODUCTS and op.args[1] is not None and op.args[1].const is not None:
             old: Any = op.args[1]
             rounded = store(_ordered(op, old.const), precision)
             used = _ordered(op, rounded.array(), back=True)
             op.args[1] = made = Var(old.shape, old.dtype, used, old.name)
             stored[made] = rounded
-    for op in graph.ops:
+    for op in graph.every():
         for v in op.args:
             if v is not None and v.const is not None and v.shape and v.dtype == "float32":
                 v.const = v.const.astype(np.float32)
@@ -149,6 +151,7 @@ def described(packed: Packed) -> dict[str, Any]:
         "inputs": [{"name": v.name, "shape": _sizes(v.shape)} for v in graph.inputs],
         "constants": constants,
         "operations": [_operation(op, number) for op in graph.ops],
+        "outputs": [number[v] for v in graph.outputs],
     }
 
 
@@ -168,7 +171,7 @@ def blob(packed: Packed) -> bytes:
 
 def refuse(packed: Packed, known: Collection[str], form: str) -> None:
     """ExportError for an operation that a form has no row for."""
-    for op in packed.graph.ops:
+    for op in packed.graph.every():
         if op.name not in known:
             raise ExportError(
                 f"{op.line}: the form {form} has no row for {op.name}; it has "
@@ -178,9 +181,14 @@ def refuse(packed: Packed, known: Collection[str], form: str) -> None:
 
 
 def _numbers(graph: Graph) -> dict[Var, int]:
-    """The number of each array."""
-    constants = {v: 0 for op in graph.ops for v in op.args if v is not None and v.const is not None}
-    arrays = [*graph.inputs, *constants, *(op.outs[0] for op in graph.ops)]
+    """The number of each array: inputs, constants in the order in which they are met, the rest."""
+    bodies = [op.body for op in graph.every() if op.body is not None]
+    met = [v for op in graph.every() for v in op.args if v is not None]
+    met += [v for each in (graph, *bodies) for v in each.outputs]
+    constants = [v for v in met if v.const is not None]
+    made = [v for op in graph.every() for v in op.outs]
+    heads = [v for body in bodies for v in body.inputs]
+    arrays = dict.fromkeys([*graph.inputs, *constants, *heads, *made])
     return {v: i for i, v in enumerate(arrays)}
 
 
@@ -204,8 +212,14 @@ def _kind(values: NDArray[Any]) -> str:
 def _operation(op: Op, number: dict[Var, int]) -> dict[str, Any]:
     out: dict[str, Any] = {
         "op": op.name, "args": [None if v is None else number[v] for v in op.args],
-        "shape": _sizes(op.outs[0].shape),
+        "outs": [number[v] for v in op.outs], "shape": _sizes(op.outs[0].shape),
     }  # fmt: skip
+    if op.body is not None:
+        out["body"] = {
+            "inputs": [number[v] for v in op.body.inputs],
+            "operations": [_operation(inner, number) for inner in op.body.ops],
+            "outputs": [number[v] for v in op.body.outputs],
+        }
     for name, value in op.static.items():
         if isinstance(value, Window):
             out |= {

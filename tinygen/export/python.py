@@ -16,8 +16,8 @@ OPERATIONS = frozenset((
     "abs", "add", "argmax", "broadcast_to", "cast", "clip", "concat", "conv2d_dx", "conv2d_nd",
     "cos", "cumsum", "div", "equal", "erf", "exp", "greater", "greater_equal", "leaky_relu",
     "less", "less_equal", "log", "log_softmax", "matmul_nd", "max", "maximum", "mean", "min",
-    "minimum", "mul", "not_equal", "one_hot", "relu", "reshape", "sigmoid", "sin", "slice",
-    "softmax", "softplus", "sqrt", "sub", "sum", "take", "tanh", "transpose", "where",
+    "minimum", "mul", "not_equal", "one_hot", "relu", "repeat", "reshape", "sigmoid", "sin",
+    "slice", "softmax", "softplus", "sqrt", "sub", "sum", "take", "tanh", "transpose", "where",
 ))  # fmt: skip
 WIDTH = 96  # characters of base64 in a line: 72 bytes
 

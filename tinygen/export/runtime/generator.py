@@ -419,23 +419,41 @@ class Graph:
         self.constants = [constant(each, data) for each in about["constants"]]
 
     def run(self, inputs: Sequence[Sequence[Any]]) -> list[Array]:
-        """What each operation gives, for the numbers of each argument."""
+        """What each operation gives, for the numbers of each argument; then the results."""
         about = self.about
         first = about["inputs"][0]["shape"]
         n = len(inputs[0]) // math.prod(first[1:])
-        arrays: list[Any] = [
+        arrays = [
             Array(tuple(sized(k, n) for k in given["shape"]), values)
             for given, values in zip(about["inputs"], inputs)
         ]
-        arrays += self.constants
-        held = len(arrays)
-        for op in about["operations"]:
+        known = dict(enumerate(arrays + self.constants))
+        self.do(about["operations"], known, n)
+        each = [op["outs"][0] for op in about["operations"]]
+        return [known[k] for k in (*each, *about["outputs"])]
+
+    def do(self, operations: list[dict[str, Any]], known: dict[int, Array], n: int) -> None:
+        """Add what the operations give to the known arrays."""
+        for op in operations:
+            args = [None if k is None else known[k] for k in op["args"]]
+            if op["op"] == "repeat":
+                known.update(zip(op["outs"], self.turns(op, args, known, n)))
+                continue
             shape = tuple(sized(k, n) for k in op["shape"])
             if "parts" in op:
                 op = {**op, "parts": [[sized(k, n) for k in part] for part in op["parts"]]}
-            args = [None if k is None else arrays[k] for k in op["args"]]
-            arrays.append(Array(shape, computed(op, args, shape)))
-        return arrays[held:]
+            known[op["outs"][0]] = Array(shape, computed(op, args, shape))
+
+    def turns(
+        self, op: dict[str, Any], state: list[Any], known: dict[int, Array], n: int
+    ) -> list[Any]:
+        """The last state of a loop."""
+        body = op["body"]
+        for i in range(op["n"]):
+            known.update(zip(body["inputs"], [Array((), [i]), *state]))
+            self.do(body["operations"], known, n)
+            state = [known[k] for k in body["outputs"]]
+        return state
 
     def __call__(self, inputs: Sequence[Sequence[Any]]) -> Sequence[Any]:
         """The numbers of the result."""
@@ -524,7 +542,7 @@ def given(part: str, values: Iterable[float], labels: list[int]) -> list[list[An
 
 def trace(part: str, values: Iterable[float], label: int = 0) -> list[list[float]]:
     """What each operation of the "decoder" or "encoder" gives for one code, or one image."""
-    arrays = graph(part).run(given(part, values, [label]))
+    arrays = graph(part).run(given(part, values, [label]))[: len(graph(part).about["operations"])]
     return [list(map(float, x.values)) for x in arrays]
 
 
