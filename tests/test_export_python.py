@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import io
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import graph_rows
 import numpy as np
 import pytest
 from exported import (
@@ -28,7 +31,8 @@ from exported import (
     windowed,
 )
 
-from tinygen.export import Artefact, prepare, render, spec, write
+from tinygen import nn, ops
+from tinygen.export import Artefact, ExportError, graphs, prepare, python, render, spec, write
 from tinygen.images import grid, read_text, to_uint8
 from tinygen.models import GAN
 from tinygen.random import Generator
@@ -85,20 +89,16 @@ def test_draws_what_the_network_draws(kind: str, precision: str) -> None:
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_every_layer(kind: str) -> None:
+def test_every_operation(kind: str) -> None:
     artefact = made(kind)
     module = imported(artefact)
-    for part, network in artefact.networks.items():
-        x = np.random.default_rng(1).normal(size=network.input).astype(np.float64)
-        expected = network.trace(_tensor(x))
-        for ours, theirs in zip(module.trace(part, x.ravel()), expected, strict=True):
-            np.testing.assert_allclose(ours, theirs.numpy().ravel(), rtol=1e-9, atol=1e-9)
-
-
-def _tensor(x: Any) -> Any:
-    from tinygen.tensor import Tensor
-
-    return Tensor(x.reshape(1, -1))
+    for part, packed in artefact.graphs.items():
+        shape = packed.graph.inputs[0].shape[1:]
+        x = np.random.default_rng(1).normal(size=(1, *shape))
+        inputs = [x, np.array([1])][: len(packed.graph.inputs)]
+        expected = packed.trace(inputs, "float64")
+        for ours, theirs in zip(module.trace(part, x.ravel(), 1), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs.ravel(), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("window", range(len(WINDOWS)))
@@ -313,7 +313,7 @@ def test_what_the_arithmetic_gives_is_tested_too(tmp_path: Path) -> None:
     code = spec.encoded(artefact.test.code)
     module = imported(artefact, (code, spec.encoded(np.zeros(4, np.float32))))
     assert any("code 0 of seed 0 is not" in fault for fault in module.self_test())
-    module = imported(artefact, ('"activation":"sigmoid"', '"activation":"relu"'))
+    module = imported(artefact, ('"op":"sigmoid"', '"op":"relu"'))
     assert any("grey levels off" in fault for fault in module.self_test())
 
 
@@ -383,3 +383,43 @@ def test_an_interrupted_write_leaves_the_old_file(
     with contextlib.suppress(KeyboardInterrupt):
         module.save(str(path), b"new")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+
+
+# ---- a row an operation --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", graph_rows.ALL)
+def test_a_row_computes_what_its_operation_does(name: str) -> None:
+    packed, x = graph_rows.packed(name), graph_rows.argument()
+    if name in graph_rows.FUNCTIONS:
+        assert name in {op.name for op in packed.graph.ops}
+    module = module_of(render("python", made("vae"))[".py"].decode())
+    about = json.loads(json.dumps(graphs.described(packed)))
+    ours = module.Graph(about, io.BytesIO(graphs.blob(packed))).run([x.ravel().tolist()])
+    expected = [*packed.trace([x], "float64"), packed(x, floats="float64")]
+    for array, theirs in zip(ours, expected, strict=True):
+        assert array.shape == theirs.shape
+        np.testing.assert_allclose(list(array.values), theirs.ravel(), rtol=1e-9, atol=1e-9)
+
+
+def test_every_row_of_the_form_is_known_and_tried() -> None:
+    module = module_of(render("python", made("vae"))[".py"].decode())
+    tables = (module.POINTWISE, module.REDUCED, module.OTHERS)
+    assert {"cast", "repeat", *(name for table in tables for name in table)} == python.OPERATIONS
+    assert set(graph_rows.FUNCTIONS) == python.OPERATIONS
+
+
+def test_an_operation_without_a_row_is_refused_by_name_and_line() -> None:
+    model = GAN((12, 12, 1), latent=5, rng=Generator(0)).eval()
+    packed = graphs.drawing(padded(model))
+    with pytest.raises(ExportError, match=r"py:\d+: the form python has no row for pad; it has"):
+        graphs.refuse(packed, python.OPERATIONS, "python")
+
+
+def padded(model: GAN) -> GAN:
+    class Padded(nn.Module):
+        def forward(self, z: Any) -> Any:
+            return ops.pad(z.reshape(-1, 1, 5, 1), pad_width=((0, 0), (5, 6), (3, 4), (0, 0)))
+
+    model.generator = Padded()
+    return model

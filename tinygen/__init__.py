@@ -20,6 +20,7 @@ from .primitive import primitive
 from .random import manual_seed
 from .recompute import checkpoint
 from .tensor import Tensor, arange, full, ones, tensor, zeros
+from .trace.repeat import choose, repeat
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "__version__",
     "arange",
     "checkpoint",
+    "choose",
     "compile",
     "conventions",
     "data",
@@ -61,6 +63,7 @@ __all__ = [
     "optim",
     "primitive",
     "random",
+    "repeat",
     "save",
     "show_config",
     "tensor",

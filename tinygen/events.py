@@ -57,6 +57,12 @@ class Observer:
     def leaving(self, operation: Any, out: Any) -> None:
         """It ran and returned `out`; None where it raised."""
 
+    def turned(self, i: int, state: tuple[Any, ...]) -> None:
+        """Turn i of a loop (tinygen.repeat) is done, with this state."""
+
+    def region(self, n: int, body: Any, state: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """A loop of n turns begins: the last state where the observer keeps its body, else None."""
+
     def changing(self, owner: Any) -> None:
         """The memory of this array is about to be changed in place."""
 

@@ -88,7 +88,7 @@ TINYGEN = {
     "chunk": "slices: x[:2], x[2:]", "view": "tg.reshape(x, (2, 3))", "flatten": "x.reshape(-1)",
     "ravel": "x.reshape(-1)", "permute": "tg.transpose(x, (0, 2, 3, 1))",
     "moveaxis": "tg.transpose(x, (0, 2, 3, 1))", "unsqueeze": "tg.expand_dims(x, 0)",
-    "tile": "tg.concatenate([x, x])", "repeat": "tg.concatenate([x, x])",
+    "tile": "tg.concatenate([x, x])",
     "mm": f"{_OPERATOR}: x @ y", "bmm": f"{_OPERATOR}: x @ y", "dot": f"{_OPERATOR}: x @ y",
     "outer": "x.expand_dims(1) * y", "einsum": "tg.matmul, with transpose and reshape",
     "subtract": f"{_OPERATOR}: x - y", "multiply": f"{_OPERATOR}: x * y",

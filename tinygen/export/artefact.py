@@ -29,6 +29,7 @@ from ..models import VAE, Model
 from ..models.adversarial import Adversarial
 from ..models.prior import PICTURES, codes_of_seed
 from ..version import __version__
+from .graphs import Packed, drawing, encoding
 from .network import ExportError, Network, chain, joined
 
 FORMAT = 1  # of the exported files
@@ -67,6 +68,7 @@ class Artefact:
         classes: names of the labels (any text), empty without labels.
         decoder, encoder: the networks, or None for a part left out. The encoder gives the mean and
             the log-variance of the code in a row.
+        graphs: the same parts by name as graphs of operations.
         precision: of the weights: "float32", "float16" or "int8".
         licence: terms of the weights and of the data they come from.
         about: how it was trained, for people: name -> text or number.
@@ -84,6 +86,7 @@ class Artefact:
     classes: tuple[str, ...]
     decoder: Network | None
     encoder: Network | None
+    graphs: dict[str, Packed]
     precision: str
     licence: str
     about: dict[str, Any]
@@ -203,8 +206,10 @@ def prepare(
     decoder = chain(model, [main], inputs, precision, activation=final)
     if math.prod(decoder.output) != model.pixels:
         raise ExportError(f"{model.name}: gives {decoder.output}, expected images {model.shape}")
+    graphs = {} if part == "encoder" else {"decoder": drawing(model, precision)}
     encoder = None
     if isinstance(model, VAE) and part != "decoder":
+        graphs["encoder"] = encoding(model, precision)
         hidden = chain(model, [model.encoder], (model.pixels + model.classes,), precision)
         ends = [chain(model, [m], hidden.output, precision) for m in (model.to_mu, model.to_logvar)]
         encoder = joined(hidden, *ends)
@@ -214,8 +219,8 @@ def prepare(
     test = _self_test(decoder, encoder, model)
     return Artefact(
         title, identifier(title), model.name, weights, model.shape, model.latent, model.prior,
-        model.value_range, names, None if part == "encoder" else decoder, encoder, precision,
-        licence, dict(about or {}), test,
+        model.value_range, names, None if part == "encoder" else decoder, encoder, graphs,
+        precision, licence, dict(about or {}), test,
     )  # fmt: skip
 
 

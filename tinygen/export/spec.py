@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from . import graphs
 from .artefact import Artefact, stream_words
 from .network import Layer
 
@@ -29,6 +30,13 @@ def weights(artefact: Artefact) -> bytes:
                 parts.append(layer.stored.scale.astype("<f4").tobytes())
             parts.append(layer.bias.astype("<f4").tobytes())
     return b"".join(parts)
+
+
+def carried_graphs(artefact: Artefact) -> tuple[dict[str, Any], str]:
+    """As `carried`, with graphs of operations for parts: see graphs.py."""
+    text = base64.b64encode(b"".join(map(graphs.blob, artefact.graphs.values()))).decode()
+    parts = {name: graphs.described(part) for name, part in artefact.graphs.items()}
+    return {**description(artefact), "parts": parts, "sha256": sha256(text)}, text
 
 
 def carried(artefact: Artefact) -> tuple[dict[str, Any], str]:

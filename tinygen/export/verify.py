@@ -37,6 +37,7 @@ from .network import ExportError
 from .weights import Stored
 
 ALLOWED = {"float32": 1, "float16": 3, "int8": 255}  # grey levels; of int8 its cost is measured
+Steps = dict[str, NDArray[Any]]
 FEW = 8  # images for what is slow: the emulator
 TIMEOUT = 600  # seconds that a program may take
 
@@ -55,8 +56,8 @@ class Row:
         failed: what went wrong; "" if nothing did.
         images: how many were compared.
         levels: the largest difference of a pixel, in grey levels of 255.
-        layer, error: the layer that is furthest from float64, and how far: |a - b| / max|b|; None
-            where only pixels come out.
+        layer, error: the layer (or operation) that is furthest from float64, and how far:
+            |a - b| / max|b|; None where only pixels come out.
         size: bytes of the exported file.
         rate: images a second, drawn together. start: seconds until the first image.
     """
@@ -79,12 +80,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a backend or a form gave: pixels (n, H, W, C), each layer's output for the first."""
+    """What a backend or a form gave: pixels (n, H, W, C), each step's output for the first.
+
+    Steps are the layers of the chain or, of a form that reads the graph, its operations.
+    """
 
     pixels: NDArray[np.uint8]
     trace: list[NDArray[Any]] | None
     rate: float | None
     start: float | None
+    by: str = "layers"
 
 
 @dataclass(frozen=True)
@@ -129,8 +134,7 @@ def verify(
         names: some of `subjects()`; None for all.
         done: called with each row as soon as there is one.
     """
-    assert made.decoder is not None
-    exact = [x.numpy() for x in made.decoder.trace(Tensor(asked.inputs(1).astype(np.float64)))]
+    exact = _exact(asked)
     rows = []
     with tempfile.TemporaryDirectory(prefix="tinygen-verify-") as folder:
         for name, run in subjects().items():
@@ -140,9 +144,22 @@ def verify(
     return rows
 
 
+def _exact(asked: Question) -> dict[str, Steps]:
+    """The steps of the first image in float64: layers by their names, operations by theirs."""
+    chain, graph = asked.made.decoder, asked.made.graphs["decoder"]
+    assert chain is not None
+    layers = chain.trace(Tensor(asked.inputs(1).astype(np.float64)))
+    inputs = [asked.codes[:1], np.array(asked.labels[:1])][: len(graph.graph.inputs)]
+    operations = zip(graph.graph.ops, graph.trace(inputs, "float64"), strict=True)
+    return {
+        "layers": {x.name: y.numpy() for x, y in zip(chain.layers, layers, strict=True)},
+        "operations": {f"{k} {op.name}": y for k, (op, y) in enumerate(operations)},
+    }
+
+
 def _row(
     name: str, run: Callable[[Question, Path], Drawn], asked: Question, folder: Path,
-    reference: NDArray[np.uint8], exact: list[NDArray[Any]],
+    reference: NDArray[np.uint8], exact: dict[str, Steps],
 ) -> Row:  # fmt: skip
     size = None
     try:
@@ -159,9 +176,9 @@ def _row(
     wide = drawn.pixels.astype(np.int64) - reference[:n]
     levels = int(np.abs(wide).max())
     layer, error_found = "", None
-    if drawn.trace is not None and asked.made.decoder is not None:
-        layers = zip(asked.made.decoder.layers, drawn.trace, exact, strict=True)
-        errors = {x.name: _distance(a, b) for x, a, b in layers}
+    if drawn.trace is not None:
+        steps = zip(exact[drawn.by].items(), drawn.trace, strict=True)
+        errors = {step: _distance(a, b) for (step, b), a in steps}
         layer = max(errors, key=lambda k: errors[k])
         error_found = errors[layer]
     allowed = ALLOWED[asked.made.precision]
@@ -252,9 +269,9 @@ images = [first] + [draw(*one) for one in zip(ask["seeds"][1:], ask["labels"][1:
 rate = (len(images) - 1) / (time.perf_counter() - began) if len(images) > 1 else None
 with open(ask["folder"] + "/pixels.raw", "wb") as file:
     file.write(b"".join(bytes(x) for x in images))
-code = exported.conditioned(exported.codes(1, ask["seeds"][0])[0], ask["labels"][0])
+code = exported.codes(1, ask["seeds"][0])[0]
 with open(ask["folder"] + "/trace.raw", "wb") as file:
-    for values in exported.trace("decoder", code):
+    for values in exported.trace("decoder", code, ask["labels"][0] or 0):
         array.array("f", values).tofile(file)
 print(json.dumps({"start": start, "rate": rate}))
 """
@@ -304,13 +321,13 @@ def _run(command: Sequence[object], **more: Any) -> str:
     return done.stdout
 
 
-def _driven(command: Sequence[object], asked: Question, path: Path) -> Drawn:
+def _driven(command: Sequence[object], asked: Question, path: Path, by: str = "layers") -> Drawn:
     labels = asked.labels if asked.made.classes else [None] * len(asked.seeds)
     question = {"seeds": asked.seeds, "labels": labels, "folder": str(path.parent)}
     answer = json.loads(_run([*command, path, json.dumps(question)]))
     return Drawn(
-        _levels(path.parent / "pixels.raw", asked), _layers(path.parent / "trace.raw", asked),
-        answer["rate"], answer["start"],
+        _levels(path.parent / "pixels.raw", asked), _steps(path.parent / "trace.raw", asked, by),
+        answer["rate"], answer["start"], by,
     )  # fmt: skip
 
 
@@ -318,17 +335,17 @@ def _levels(path: Path, asked: Question) -> NDArray[np.uint8]:
     return np.fromfile(path, np.uint8).reshape(-1, *asked.made.shape)
 
 
-def _layers(path: Path, asked: Question) -> list[NDArray[Any]]:
-    assert asked.made.decoder is not None
+def _steps(path: Path, asked: Question, by: str = "layers") -> list[NDArray[Any]]:
     values = np.fromfile(path, "<f4")
-    ends = np.cumsum([math.prod(x.output) for x in asked.made.decoder.layers])
+    ends = np.cumsum([x.size for x in _exact(asked)[by].values()])
     if len(values) != ends[-1]:
-        raise RuntimeError(f"{len(values)} numbers in all layers, expected {ends[-1]}")
+        raise RuntimeError(f"{len(values)} numbers in all {by}, expected {ends[-1]}")
     return np.split(values, ends[:-1])
 
 
 def _python(asked: Question, path: Path) -> Drawn:
-    return _driven([sys.executable, "-I", "-S", "-B", "-c", _PYTHON], asked, path)
+    command = [sys.executable, "-I", "-S", "-B", "-c", _PYTHON]
+    return _driven(command, asked, path, "operations")
 
 
 def _js(asked: Question, path: Path) -> Drawn:
@@ -391,7 +408,7 @@ def _c(asked: Question, path: Path) -> Drawn:
     rate = (many - 1) / max(draw(many, 0, 0) - start, 1e-9)
     trace = folder / "trace.raw"
     draw(1, asked.seeds[0], asked.labels[0], "--trace", trace)
-    return Drawn(np.concatenate(parts), _layers(trace, asked), rate, start)
+    return Drawn(np.concatenate(parts), _steps(trace, asked), rate, start)
 
 
 def _onnx(asked: Question, path: Path) -> Drawn:

@@ -76,7 +76,9 @@ class Var:
 class Op:
     """One operation. `args` has None for an argument that was left out. `static` has every option.
 
-    `body` is what a fused operation computes; its operations name the arguments themselves.
+    `body` is what a fused operation computes; its operations name the arguments themselves. The
+    body of `repeat`, a loop of `n` turns, has i and the state as inputs and the next state as
+    outputs, and may read whatever is known before the loop.
     """
 
     name: str
@@ -159,7 +161,7 @@ def _once(
     function: Callable[..., Any], args: Sequence[Tensor], names: Sequence[str], who: str
 ) -> Graph:
     backend = backends.current()
-    recorder = Recorder(True, backend, who)
+    recorder = Recorder(True, backend, who, loops=True)
     fresh = [Tensor(x.data.copy()) for x in args]
     recorder.run(function, fresh, {}, fresh)
     graph = _ByValue(recorder.recording, backend, who).graph(names)
@@ -221,8 +223,9 @@ class _ByValue:
         body = None
         if call.body is not None:  # what it names inside stays inside
             self.known = self.known.new_child()
-            inner = self.ops(call.body)
-            body = Graph([], inner, [self.var(v, where) for v in call.outs])
+            heads = [self.new(v) for v in call.heads]
+            ends = call.ends or call.outs
+            body = Graph(heads, self.ops(call.body), [self.var(v, where) for v in ends])
             self.known = self.known.parents
         outs = [self.new(v) for v in call.outs]
         return Op(p.name, args, {**p.defaults, **call.static}, outs, call.line, body)
@@ -292,7 +295,9 @@ def _unify(graphs: Sequence[Graph], places: list[dict[Var, int]], who: str) -> N
             first.static[k] = _affine([op.static[k] for op in ops], f"{where}: {k}")
         _same_arrays([op.args for op in ops], places, where)
         if first.body is not None:
-            _unify([op.body for op in ops if op.body is not None], places, who)
+            bodies = [op.body for op in ops if op.body is not None]
+            _same_arrays([body.inputs for body in bodies], places, where)
+            _unify(bodies, places, who)
         _same_arrays([op.outs for op in ops], places, where)
     lengths = [len(g.ops) for g in graphs]
     if len(set(lengths)) > 1:
@@ -360,17 +365,29 @@ def evaluate(
             return None if v is None else found[v]
         return typed(v.const, v.dtype)
 
-    for op in graph.ops:
-        args = [value(v) for v in op.args]
-        static = {k: at(x, n) for k, x in op.static.items()}
-        if static.get("dtype") == "float32":
-            static["dtype"] = floats
-        if op.name == "slice":
-            made: Any = args[0][tuple(part(*p) for p in static["parts"])]
-        else:
-            made = PRIMITIVES[op.name].reference(xp, *args, **static)
-        many = made if type(made) is tuple else (made,)
-        found.update((v, typed(a, v.dtype)) for v, a in zip(op.outs, many, strict=True))
+    def run(ops: list[Op]) -> None:
+        for op in ops:
+            args = [value(v) for v in op.args]
+            static = {k: at(x, n) for k, x in op.static.items()}
+            if static.get("dtype") == "float32":
+                static["dtype"] = floats
+            if op.body is not None:
+                made: Any = turns(op.body, static["n"], args)
+            elif op.name == "slice":
+                made = args[0][tuple(part(*p) for p in static["parts"])]
+            else:
+                made = PRIMITIVES[op.name].reference(xp, *args, **static)
+            many = made if type(made) is tuple else (made,)
+            found.update((v, typed(a, v.dtype)) for v, a in zip(op.outs, many, strict=True))
+
+    def turns(body: Graph, count: int, state: Sequence[Any]) -> tuple[Any, ...]:
+        for i in range(count):
+            found.update(zip(body.inputs, (np.array(i), *state), strict=True))
+            run(body.ops)
+            state = [value(v) for v in body.outputs]
+        return tuple(state)
+
+    run(graph.ops)
     return found | {v: value(v) for v in graph.outputs if v.const is not None}
 
 

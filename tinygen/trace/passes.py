@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .. import backend as backends
 from ..primitive import PRIMITIVES
 from .graph import Affine, Graph, Op, Refused, Size, Var, symbolic
+from .record import LOOP
 
 # products, whose second argument is the weight
 PRODUCTS = ("matmul_nd", "conv2d_nd", "conv2d_dx")
@@ -46,7 +47,9 @@ def expand(graph: Graph, keep: Collection[str] = ()) -> None:
     ops: list[Op] = []
     for op in graph.ops:
         _rename(op, renamed)
-        if op.body is not None and op.name in keep:
+        if op.name == LOOP.name and op.body is not None:
+            expand(op.body, keep)
+        elif op.body is not None and op.name in keep:
             op.body = None
         elif op.body is not None:
             expand(op.body, keep)
@@ -73,6 +76,10 @@ def drop_dead(graph: Graph) -> None:
         if not live.isdisjoint(op.outs):
             live.update(v for v in op.args if v is not None)
             kept.append(op)
+            if op.body is not None:
+                drop_dead(op.body)
+                live.update(op.body.outputs)
+                live.update(v for inner in op.body.every() for v in inner.args if v is not None)
     graph.ops = kept[::-1]
 
 
@@ -83,6 +90,10 @@ def merge_equal(graph: Graph) -> None:
     kept: list[Op] = []
     for op in graph.ops:
         _rename(op, renamed)
+        if op.body is not None:
+            merge_equal(op.body)
+            kept.append(op)
+            continue
         key = (op.name, tuple(map(_identity, op.args)), repr(sorted(op.static.items())))
         first = seen.setdefault(key, op)
         if first is op:
@@ -108,6 +119,8 @@ def fold_constants(graph: Graph) -> None:
     """Operations on constants alone are done now, in float64."""
     xp, kept = backends.get("numpy").xp, []
     for op in graph.ops:
+        if op.body is not None:
+            fold_constants(op.body)
         known = all(v is None or v.const is not None for v in op.args)
         sizes = symbolic(tuple(op.static.values())) or any(symbolic(v.shape) for v in op.outs)
         if not known or sizes or op.body is not None:
@@ -147,9 +160,16 @@ def fold_norms(graph: Graph) -> None:
     """
     readers = Counter(v for op in graph.every() for v in op.args)
     readers.update(graph.outputs)
+    readers.update(v for op in graph.every() if op.body is not None for v in op.body.outputs)
+    _fold_norms(graph, readers)
+
+
+def _fold_norms(graph: Graph, readers: Counter[Var | None]) -> None:
     made: dict[Var, tuple[Op, Any, Any]] = {}  # by result: the product, scale and shift
     kept: list[Op] = []
     for op in graph.ops:
+        if op.body is not None:
+            _fold_norms(op.body, readers)
         weight = op.args[1] if op.name in PRODUCTS else None
         if weight is not None and weight.const is not None:
             made[op.outs[0]] = (op, np.float64(1), np.float64(0))
@@ -215,6 +235,8 @@ def canonical(graph: Graph) -> None:
     ops: list[Op] = []
     for op in graph.ops:
         _rename(op, renamed)
+        if op.body is not None:
+            canonical(op.body)
         for made in _canonical(op):
             _rename(made, renamed)
             x, out = made.args[0] if made.args else None, made.outs[0]

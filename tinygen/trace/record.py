@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -98,6 +98,8 @@ class Call:
     many: bool = False  # whether the operation returns a tuple
     view: bool = False  # whether its results lie in memory that was known before
     body: list[Call] | None = None
+    heads: list[Value] = field(default_factory=list)  # of a loop: what i and the state are inside
+    ends: list[Value] = field(default_factory=list)  # and what the state is after a turn
 
     @property
     def name(self) -> str:
@@ -131,6 +133,21 @@ class Call:
     def writes(self) -> Iterator[Storage]:
         for v in (*self.outs, *self.mutated):
             yield v.storage
+
+
+class _Loop:
+    """Stands for a primitive in the call that is a loop."""
+
+    name, args, variadic, broadcasts = "repeat", ("state",), True, False
+    mutates: frozenset[str] = frozenset()
+    nondiff: frozenset[str] = frozenset()
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    def arg(self, i: int) -> str:
+        return "state"
+
+
+LOOP: Any = _Loop()
 
 
 def opened(calls: list[Call]) -> list[Call]:
@@ -186,12 +203,16 @@ class Recorder(Observer):
             body, as it ran.
         backend: where the step computes.
         who: whom a refusal speaks for.
+        loops: whether the body of a loop is recorded once, or each of its turns.
     """
 
     every_operation = True
 
-    def __init__(self, opens_fused: bool, backend: Backend, who: str = "compile") -> None:
+    def __init__(
+        self, opens_fused: bool, backend: Backend, who: str = "compile", loops: bool = False
+    ) -> None:
         self.opens_fused = opens_fused
+        self.loops = loops
         self.backend = backend
         self.who = who
         self.recording = Recording()
@@ -296,6 +317,29 @@ class Recorder(Observer):
         )
         call = Call(operation, values, static, outs, _line(), many=many, body=body)
         self.recording.calls.append(call)
+
+    def region(
+        self, n: int, body: Callable[..., tuple[Tensor, ...]], state: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...] | None:
+        """Record the body of a loop once; what stands for its last state. None to run each turn."""
+        if not self.loops:
+            return None
+        line, args = _line(), [self.value(x.data, "captured") for x in state]
+        turn = self.backend.xp.zeros((), np.int64)  # memory that each turn writes to
+        inside = [Tensor(a) for a in (turn, *(x.data.copy() for x in state))]
+        heads = [self.value(x.data, "input") for x in inside]
+        outside, self.recording.calls = self.recording.calls, []
+        try:
+            after = body(*inside)
+        finally:
+            calls, self.recording.calls = self.recording.calls, outside
+        ends = [self.value(x.data, "captured") for x in after]
+        results = tuple(Tensor(x.data.copy()) for x in after)
+        outs = [self.value(x.data, "temporary") for x in results]
+        call = Call(LOOP, args, {"n": n}, outs, line, many=True, body=calls)
+        call.heads, call.ends = heads, ends
+        outside.append(call)
+        return results
 
     def _met(self, x: Tensor) -> None:
         """An operation met a tensor that no operation of the step made."""

@@ -108,17 +108,52 @@ def code(i: int, seed: int) -> list[float]:
     return array("f", map(draw, words(seed, i * latent, latent))).tolist()
 
 
-# ---- the network ---------------------------------------------------------------------------------
+# ---- the graph -----------------------------------------------------------------------------------
+# A part of the model is a list of operations. Arrays are numbered: the arguments, the constants,
+# and one result after the other. A size of an array is a number, or [a, b] for a n + b of n images.
 
-ACTIVATIONS = {
-    "": lambda x, slope: x,
-    "relu": lambda x, slope: x if x > 0 else 0.0,
-    "leaky_relu": lambda x, slope: x if x > 0 else slope * x,
-    "tanh": lambda x, slope: math.tanh(x),
-    "sigmoid": lambda x, slope: sigmoid(x),
-    "softplus": lambda x, slope: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
-    "silu": lambda x, slope: x * sigmoid(x),
-}
+
+class Array:
+    """Numbers, row by row, and the sizes of the axes."""
+
+    def __init__(self, shape: tuple[int, ...], values: Sequence[Any]) -> None:
+        self.shape, self.values = shape, values
+        self.units: dict[Any, Units] = {}  # of a weight: what computes with it
+
+
+def sized(size: Any, n: int) -> int:
+    """A size for n images."""
+    return size if isinstance(size, int) else size[0] * n + size[1]
+
+
+def steps(shape: Sequence[int]) -> list[int]:
+    """How far apart the neighbours along each axis are."""
+    found, step = [], 1
+    for size in reversed(shape):
+        found.append(step)
+        step *= size
+    return found[::-1]
+
+
+def places(shape: Sequence[int], along: Sequence[int], start: int = 0) -> list[int]:
+    """Where each element of a shape is in an array whose axes have the steps `along`."""
+    found = [start]
+    for size, step in zip(shape, along):
+        offsets = [i * step for i in range(size)]
+        found = [place + offset for place in found for offset in offsets]
+    return found
+
+
+def spread(x: Array, shape: tuple[int, ...]) -> Sequence[Any]:
+    """The numbers of x repeated to a shape, from the last axis on."""
+    if x.shape == shape:
+        return x.values
+    count, held = math.prod(shape), len(x.values)
+    if held == 1 or x.shape == shape[len(shape) - len(x.shape) :]:
+        return list(x.values) * (count // held)
+    own = (1,) * (len(shape) - len(x.shape)) + x.shape
+    along = [0 if size == 1 else step for size, step in zip(own, steps(own))]
+    return [x.values[k] for k in places(shape, along)]
 
 
 def sigmoid(x: float) -> float:
@@ -126,25 +161,145 @@ def sigmoid(x: float) -> float:
     return 0.5 + 0.5 * math.tanh(0.5 * x)
 
 
+def clip(x: float, low: float | None, high: float | None) -> float:
+    """x, or the bound that it is beyond."""
+    if low is not None and x < low:
+        return low
+    return high if high is not None and x > high else x
+
+
+POINTWISE: dict[str, Callable[..., Any]] = {
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
+    "maximum": max, "minimum": min, "abs": abs, "sqrt": math.sqrt, "exp": math.exp, "log": math.log,
+    "sin": math.sin, "cos": math.cos, "tanh": math.tanh, "erf": math.erf, "sigmoid": sigmoid,
+    "softplus": lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
+    "relu": lambda x: x if x > 0 else 0.0,
+    "leaky_relu": lambda x, slope: x if x > 0 else slope * x,
+    "clip": clip, "where": lambda condition, x, y: x if condition else y,
+    "equal": operator.eq, "not_equal": operator.ne, "less": operator.lt, "less_equal": operator.le,
+    "greater": operator.gt, "greater_equal": operator.ge, "broadcast_to": lambda x: x,
+}  # fmt: skip
+
+
+def order(x: Array, axes: Sequence[int]) -> list[int]:
+    """The places of x with `axes` last: what lies along them stands in a row."""
+    kept = [a for a in range(len(x.shape)) if a not in axes]
+    along = steps(x.shape)
+    turned = [*kept, *axes]
+    return places([x.shape[a] for a in turned], [along[a] for a in turned])
+
+
+def rows(x: Array, axes: Sequence[int]) -> list[list[Any]]:
+    """The numbers along `axes`, for each place on the others."""
+    values, size = [x.values[k] for k in order(x, axes)], math.prod(x.shape[a] for a in axes)
+    return [values[k : k + size] for k in range(0, len(values), size)]
+
+
+def softmax(row: list[float]) -> list[float]:
+    """e^x of each over the sum of all."""
+    most = max(row)
+    powers = [math.exp(v - most) for v in row]
+    total = sum(powers)
+    return [v / total for v in powers]
+
+
+def log_softmax(row: list[float]) -> list[float]:
+    """The logarithm of the softmax."""
+    most = max(row)
+    total = most + math.log(sum(math.exp(v - most) for v in row))
+    return [v - total for v in row]
+
+
+REDUCED: dict[str, Callable[[list[Any]], Any]] = {
+    "sum": sum, "mean": lambda row: sum(row) / len(row), "max": max, "min": min,
+    "argmax": lambda row: row.index(max(row)),
+}  # fmt: skip
+IN_ROWS: dict[str, Callable[[list[Any]], Any]] = {
+    "softmax": softmax, "log_softmax": log_softmax, "cumsum": itertools.accumulate,
+}  # fmt: skip
+CAST: dict[str, Callable[[Any], Any]] = {
+    "float32": float, "float64": float, "int32": int, "int64": int, "bool": bool,
+}  # fmt: skip
+
+
+def axes_of(x: Array, about: dict[str, Any]) -> list[int]:
+    axis = about["axis"]
+    if axis is None:
+        return list(range(len(x.shape)))
+    return [axis] if isinstance(axis, int) else list(axis)
+
+
+def in_rows(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """A function of each row of numbers along some axes, which gives a row."""
+    (x,), f = args, IN_ROWS[about["op"]]
+    axes = axes_of(x, about)
+    out: list[Any] = [0.0] * len(x.values)
+    made = itertools.chain.from_iterable(map(f, rows(x, axes)))
+    for place, value in zip(order(x, axes), made):
+        out[place] = value
+    return out
+
+
+def reshape(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> Any:
+    return args[0].values
+
+
+def transpose(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    along = steps(args[0].shape)
+    return [args[0].values[k] for k in places(shape, [along[a] for a in about["axes"]])]
+
+
+def cut(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """x[start : stop : step, ...]; parts are given for this n."""
+    along = steps(args[0].shape)
+    first = sum(start * s for (start, _, _), s in zip(about["parts"], along))
+    by = [step * s for (_, _, step), s in zip(about["parts"], along)]
+    return [args[0].values[k] for k in places(shape, by, first)]
+
+
+def concat(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    axis = about["axis"]
+    sizes = [math.prod(x.shape[axis:]) for x in args]
+    out: list[Any] = []
+    for k in range(math.prod(shape[:axis])):
+        for x, size in zip(args, sizes):
+            out += x.values[k * size : (k + 1) * size]
+    return out
+
+
+def take(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    x, indices = args
+    axis = about["axis"]
+    inner = math.prod(x.shape[axis + 1 :])
+    out: list[Any] = []
+    for k in range(0, len(x.values), x.shape[axis] * inner):
+        for i in indices.values:
+            out += x.values[k + i * inner : k + (i + 1) * inner]
+    return out
+
+
+def one_hot(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    classes = range(about["classes"])
+    return [float(label == k) for label in args[0].values for k in classes]
+
+
 class Units:
-    """Units that see the same inputs x, each with a row of weights w: f(x . w + b).
+    """Units that see the same inputs x, each with a row of weights w: x . w.
 
     x . w is (|x|^2 + |w|^2 - |x - w|^2) / 2, and distances are what Python's library computes at
     the speed of C, ten times that of a sum of products, to 15 digits.
     """
 
-    def __init__(
-        self, rows: list[tuple[float, ...]], biases: Iterable[float], f: Callable[[float], float]
-    ) -> None:
-        self.rows, self.f = rows, f
-        self.constants = [0.5 * squared(w) + b for w, b in zip(rows, biases)]
+    def __init__(self, rows: list[tuple[float, ...]]) -> None:
+        self.rows = rows
+        self.constants = [0.5 * squared(w) for w in rows]
 
     def __call__(self, x: tuple[float, ...]) -> list[float]:
-        f, distance, half = self.f, math.dist, 0.5 * squared(x)
+        distance, half = math.dist, 0.5 * squared(x)
         out = []
         for w, constant in zip(self.rows, self.constants):
             d = distance(x, w)
-            out.append(f(half + constant - 0.5 * d * d))
+            out.append(half + constant - 0.5 * d * d)
         return out
 
 
@@ -154,64 +309,155 @@ def squared(x: tuple[float, ...]) -> float:
     return length * length
 
 
-class Layer:
-    """y = f(linear map of x + bias), for each of a batch of flat lists.
+def matmul(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[float]:
+    """x @ y; the leading axes of both are repeated to those of the result."""
+    x, y = args
+    inner, columns = y.shape[-2:]
+    size, count = inner * columns, x.shape[-2]
+    lead = shape[:-2]
+    first, second = (
+        places(lead, [0 if n == 1 else s for n, s in zip(own, steps(own))])
+        for own in ((1,) * (len(shape) - len(v.shape)) + v.shape[:-2] for v in (x, y))
+    )
+    out: list[float] = []
+    for i, j in zip(first, second):
+        units = y.units.get(j)
+        if units is None:
+            matrix = y.values[j * size : (j + 1) * size]
+            units = y.units[j] = Units([tuple(matrix[c::columns]) for c in range(columns)])
+        for k in range(i * count, (i + 1) * count):
+            out += units(tuple(x.values[k * inner : (k + 1) * inner]))
+    return out
 
-    about: kind, shapes and, of a convolution, where its windows lie. kernel: for each tap the rows
-    of weights of the outputs; a dense layer has one tap.
+
+def convolution(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[float]:
+    """Each output pixel sees some input pixels, each through a tap.
+
+    Pixels that use the same taps (all but those at the edges; of a transposed convolution, every
+    other one for a stride of 2) share units that have the weights of these taps only, so that
+    nothing is multiplied by zeros around the image or between its pixels. The kernel is (rows,
+    columns, inputs of a group, outputs of all groups).
     """
+    x, kernel = args
+    count, high, wide, channels = x.shape
+    _, height, width, _ = shape
+    groups, across, inner = about["groups"], kernel.shape[1], kernel.shape[2]
+    pixels = [x.values[k : k + channels] for k in range(0, len(x.values), channels)]
+    made: list[list[float]] = [[0.0]] * (count * height * width)
+    chain = itertools.chain.from_iterable
+    for vertical, down in meetings(about, 0, high, height, kernel.shape[0]):
+        for horizontal, right in meetings(about, 1, wide, width, across):
+            taps = [a * across + b for a in vertical for b in horizontal]
+            units = kernel.units.get(tuple(taps))
+            if units is None:
+                units = kernel.units[tuple(taps)] = tapped(kernel, taps, about["groups"])
+            for k in range(count):
+                image = k * high * wide
+                for i, seen_down in down:
+                    for j, seen_right in right:
+                        seen = [pixels[image + r * wide + c] for r in seen_down for c in seen_right]
+                        y: list[float] = []
+                        for g, unit in enumerate(units):
+                            part = (p[g * inner : (g + 1) * inner] for p in seen)
+                            y += unit(tuple(chain(part if groups > 1 else seen)))
+                        made[(k * height + i) * width + j] = y
+    return list(chain(made))
 
-    def __init__(
-        self, about: dict[str, Any], kernel: list[list[tuple[float, ...]]], biases: list[float]
-    ) -> None:
-        self.about, self.kernel, self.biases = about, kernel, biases
-        self.f = functools.partial(ACTIVATIONS[about["activation"]], slope=about["slope"])
-        self.dense = Units(kernel[0], biases, self.f) if about["kind"] == "dense" else None
 
-    def __call__(self, batch: list[list[float]]) -> list[list[float]]:
-        if self.dense:
-            return [self.dense(tuple(x)) for x in batch]
-        return self.convolution(batch)
+def tapped(kernel: Array, taps: list[int], groups: int) -> list[Units]:
+    """For each group the units of its outputs, with the weights of some taps."""
+    inner, outputs = kernel.shape[2:]
+    size, each = inner * outputs, outputs // groups
+    weights = [kernel.values[t * size : (t + 1) * size] for t in taps]
+    rows = [tuple(w for tap in weights for w in tap[o::outputs]) for o in range(outputs)]
+    return [Units(rows[k : k + each]) for k in range(0, outputs, each)]
 
-    def convolution(self, batch: list[list[float]]) -> list[list[float]]:
-        """Each output pixel sees some input pixels, each through a tap.
 
-        Pixels that use the same taps (all but those at the edges; of a transposed convolution,
-        every other one for a stride of 2) share units that have the weights of these taps only, so
-        that nothing is multiplied by zeros around the image or between its pixels.
-        """
-        _, wide, channels = self.about["input"]
-        height, width, outputs = self.about["output"]
-        across = self.about["kernel"][1]
-        images = [[x[k : k + channels] for k in range(0, len(x), channels)] for x in batch]
-        made: list[list[list[float]]] = [[[]] * (height * width) for _ in batch]
-        chain = itertools.chain.from_iterable
-        for vertical, rows in self.meetings(0):
-            for horizontal, columns in self.meetings(1):
-                taps = [self.kernel[a * across + b] for a in vertical for b in horizontal]
-                weights = [tuple(chain(tap[o] for tap in taps)) for o in range(outputs)]
-                units = Units(weights, self.biases, self.f)
-                for x, y in zip(images, made):
-                    for i, down in rows:
-                        for j, right in columns:
-                            seen = (x[r * wide + c] for r in down for c in right)
-                            y[i * width + j] = units(tuple(chain(seen)))
-        return [list(chain(y)) for y in made]
+def meetings(about: dict[str, Any], axis: int, inputs: int, outputs: int, taps: int) -> Any:
+    """Output rows (or columns) by the taps they use: taps, [(row, the input rows it sees)]."""
+    stride, dilation, before = (about[k][axis] for k in ("stride", "dilation", "before"))
+    found: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
+    for i in range(outputs):
+        if about["op"] == "conv2d_nd":
+            pairs = [(a, i * stride + a * dilation - before) for a in range(taps)]
+        else:  # transposed: input row r adds to row r stride + a dilation - before
+            met = [(a, i + before - a * dilation) for a in range(taps)]
+            pairs = [(a, r // stride) for a, r in met if r % stride == 0]
+        pairs = [(a, r) for a, r in pairs if 0 <= r < inputs]
+        found.setdefault(tuple(a for a, _ in pairs), []).append((i, [r for _, r in pairs]))
+    return found.items()
 
-    def meetings(self, axis: int) -> Any:
-        """Output rows (or columns) by the taps they use: taps, [(row, the input rows it sees)]."""
-        names = ("input", "output", "kernel", "stride", "dilation", "before")
-        inputs, outputs, taps, stride, dilation, before = (self.about[k][axis] for k in names)
-        found: dict[tuple[int, ...], list[tuple[int, list[int]]]] = {}
-        for i in range(outputs):
-            if self.about["kind"] == "conv":
-                pairs = [(a, i * stride + a * dilation - before) for a in range(taps)]
-            else:  # transposed: input row r adds to row r stride + a dilation - before
-                steps = [(a, i + before - a * dilation) for a in range(taps)]
-                pairs = [(a, r // stride) for a, r in steps if r % stride == 0]
-            pairs = [(a, r) for a, r in pairs if 0 <= r < inputs]
-            found.setdefault(tuple(a for a, _ in pairs), []).append((i, [r for _, r in pairs]))
-        return found.items()
+
+OTHERS: dict[str, Callable[[dict[str, Any], list[Any], tuple[int, ...]], Any]] = {
+    **dict.fromkeys(IN_ROWS, in_rows), "reshape": reshape, "transpose": transpose, "slice": cut,
+    "concat": concat, "take": take, "one_hot": one_hot, "matmul_nd": matmul,
+    "conv2d_nd": convolution, "conv2d_dx": convolution,
+}  # fmt: skip
+
+
+def computed(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> Any:
+    """The numbers that one operation gives."""
+    name = about["op"]
+    if name in OTHERS:
+        return OTHERS[name](about, args, shape)
+    if name in REDUCED:
+        return list(map(REDUCED[name], rows(args[0], axes_of(args[0], about))))
+    if name == "cast":
+        return list(map(CAST[about["dtype"]], args[0].values))
+    f = POINTWISE[name]
+    options = {k: about[k] for k in ("slope", "low", "high") if k in about}
+    if options:
+        f = functools.partial(f, **options)
+    return list(map(f, *(spread(x, shape) for x in args)))
+
+
+class Graph:
+    """A part of the model: its operations and constants."""
+
+    def __init__(self, about: dict[str, Any], data: io.BytesIO) -> None:
+        self.about = about
+        self.constants = [constant(each, data) for each in about["constants"]]
+
+    def run(self, inputs: Sequence[Sequence[Any]]) -> list[Array]:
+        """What each operation gives, for the numbers of each argument; then the results."""
+        about = self.about
+        first = about["inputs"][0]["shape"]
+        n = len(inputs[0]) // math.prod(first[1:])
+        arrays = [
+            Array(tuple(sized(k, n) for k in given["shape"]), values)
+            for given, values in zip(about["inputs"], inputs)
+        ]
+        known = dict(enumerate(arrays + self.constants))
+        self.do(about["operations"], known, n)
+        each = [op["outs"][0] for op in about["operations"]]
+        return [known[k] for k in (*each, *about["outputs"])]
+
+    def do(self, operations: list[dict[str, Any]], known: dict[int, Array], n: int) -> None:
+        """Add what the operations give to the known arrays."""
+        for op in operations:
+            args = [None if k is None else known[k] for k in op["args"]]
+            if op["op"] == "repeat":
+                known.update(zip(op["outs"], self.turns(op, args, known, n)))
+                continue
+            shape = tuple(sized(k, n) for k in op["shape"])
+            if "parts" in op:
+                op = {**op, "parts": [[sized(k, n) for k in part] for part in op["parts"]]}
+            known[op["outs"][0]] = Array(shape, computed(op, args, shape))
+
+    def turns(
+        self, op: dict[str, Any], state: list[Any], known: dict[int, Array], n: int
+    ) -> list[Any]:
+        """The last state of a loop."""
+        body = op["body"]
+        for i in range(op["n"]):
+            known.update(zip(body["inputs"], [Array((), [i]), *state]))
+            self.do(body["operations"], known, n)
+            state = [known[k] for k in body["outputs"]]
+        return state
+
+    def __call__(self, inputs: Sequence[Sequence[Any]]) -> Sequence[Any]:
+        """The numbers of the result."""
+        return self.run(inputs)[-1].values
 
 
 # ---- the weights ---------------------------------------------------------------------------------
@@ -244,40 +490,37 @@ def described(text: str, sha256: str) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=None)
-def network(part: str) -> list[Layer]:
-    """The layers of the "decoder" or "encoder"."""
+def graph(part: str) -> Graph:
+    """The graph of the "decoder" or "encoder"."""
     if part not in MODEL["parts"]:
         raise ValueError(f"this file has no {part}; the model can be exported with --part both")
     text = "".join(WEIGHTS.split()).encode("utf-8", "replace")
     check("weights", text, MODEL["sha256"])
     data = io.BytesIO(base64.b64decode(text))
-    for name, layers in MODEL["parts"].items():
-        loaded = [load(about, data) for about in layers]
+    for name, about in MODEL["parts"].items():
+        loaded = Graph(about, data)
         if name == part:
             break
     return loaded
 
 
-def load(about: dict[str, Any], data: io.BytesIO) -> Layer:
-    """The next layer: weights (taps, inputs, outputs), of int8 the outputs' scales, and biases."""
-    taps = math.prod(about.get("kernel", [1]))
-    inputs, outputs = about["input"][-1], about["output"][-1]
-    values = read(data, taps * inputs * outputs, MODEL["precision"])
-    scales = read(data, outputs, "float32") if MODEL["precision"] == "int8" else None
-    biases = read(data, outputs, "float32")
-    kernel = []
-    for start in range(0, len(values), inputs * outputs):
-        tap = values[start : start + inputs * outputs]
-        rows = [tap[o::outputs] for o in range(outputs)]
-        if scales:
-            rows = [array("f", map(s.__mul__, row)) for s, row in zip(scales, rows)]
-        kernel.append([tuple(row) for row in rows])
-    return Layer(about, kernel, list(biases))
+def constant(about: dict[str, Any], data: io.BytesIO) -> Array:
+    """The next constant: its numbers and, of int8, what the integers of each output count."""
+    shape = tuple(about["shape"])
+    if "value" in about:
+        return Array(shape, [about["value"]])
+    values: Sequence[Any] = read(data, math.prod(shape), about["kind"])
+    if about["kind"] == "int8":
+        scales = read(data, shape[-1], "float32")
+        values = array("f", map(operator.mul, values, itertools.cycle(scales)))
+    return Array(shape, values)
 
 
 def read(data: io.BytesIO, count: int, kind: str) -> array[Any]:
     """The next numbers, little endian."""
-    letter, size = {"float32": ("f", 4), "float16": ("e", 2), "int8": ("b", 1)}[kind]
+    letter, size = {
+        "float32": ("f", 4), "float16": ("e", 2), "int8": ("b", 1), "int32": ("i", 4)
+    }[kind]  # fmt: skip
     piece = data.read(count * size)
     if letter == "e":  # which arrays do not know
         return array("f", struct.unpack(f"<{count}e", piece))
@@ -288,34 +531,29 @@ def read(data: io.BytesIO, count: int, kind: str) -> array[Any]:
     return numbers
 
 
-# ---- what the networks do ------------------------------------------------------------------------
+# ---- what the graphs do --------------------------------------------------------------------------
 
 
-def trace(part: str, values: Iterable[float]) -> list[list[float]]:
-    """What each layer of the "decoder" or "encoder" gives for one input, label beside it."""
-    batch, outputs = [list(values)], []
-    for layer in network(part):
-        batch = layer(batch)
-        outputs.append(batch[0])
-    return outputs
+def given(part: str, values: Iterable[float], labels: list[int]) -> list[list[Any]]:
+    """The arguments of a part: numbers, and labels where it takes them."""
+    both: list[list[Any]] = [list(values), labels]
+    return both[: len(graph(part).about["inputs"])]
 
 
-def conditioned(values: list[float], label: int) -> list[float]:
-    """An input with the label beside it: zeros, and for the label sqrt(number of values)."""
-    hot = [0.0] * len(MODEL["classes"])
-    if hot:
-        hot[label] = math.sqrt(len(values))
-    return [*values, *hot]
+def trace(part: str, values: Iterable[float], label: int = 0) -> list[list[float]]:
+    """What each operation of the "decoder" or "encoder" gives for one code, or one image."""
+    arrays = graph(part).run(given(part, values, [label]))[: len(graph(part).about["operations"])]
+    return [list(map(float, x.values)) for x in arrays]
 
 
 def drawn(batch: list[list[float]], labels: list[int]) -> list[bytes]:
     """The images of a batch of codes."""
-    batch = [conditioned(z, label) for z, label in zip(batch, labels)]
-    for layer in network("decoder"):
-        batch = layer(batch)
+    codes = list(itertools.chain.from_iterable(batch))
+    values = graph("decoder")(given("decoder", codes, labels))
     low, high = MODEL["range"]
-    scaled = ([(v - low) / (high - low) * 255 for v in x] for x in batch)
-    return [bytes(round(min(255.0, max(0.0, v))) for v in x) for x in scaled]
+    levels = bytes(round(min(255.0, max(0.0, (v - low) / (high - low) * 255))) for v in values)
+    size = math.prod(MODEL["image"])
+    return [levels[k : k + size] for k in range(0, len(levels), size)]
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
@@ -376,7 +614,7 @@ def generate(n: int = 1, seed: int = 0, label: int | str | None = None) -> list[
     """
     n, seed, chosen = whole("n", n, 0, 2**31), whole("seed", seed, 0, 2**64), known(label)
     mixed = label is None and len(MODEL["classes"])
-    network("decoder")  # a file without one says so, even for n = 0
+    graph("decoder")  # a file without one says so, even for n = 0
     images: list[bytes] = []
     for first in range(0, n, TOGETHER):
         numbers = range(first, min(first + TOGETHER, n))
@@ -393,8 +631,8 @@ def encode(
     if len(levels) != math.prod(MODEL["image"]) or not all(0 <= v <= 255 for v in levels):
         raise ValueError(f"expected {math.prod(MODEL['image'])} grey levels, 0 to 255")
     low, high = MODEL["range"]
-    x = conditioned([v / 255 * (high - low) + low for v in levels], known(label))
-    both = trace("encoder", x)[-1]
+    x = [v / 255 * (high - low) + low for v in levels]
+    both = trace("encoder", x, known(label))[-1]
     return both[: MODEL["latent"]], both[MODEL["latent"] :]
 
 

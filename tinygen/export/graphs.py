@@ -1,0 +1,237 @@
+"""The functions of a model as graphs, and a graph as data: JSON, and the bytes of its constants.
+
+A form that interprets the data has a row for each kind of operation. `described` writes
+
+    inputs: [{name, shape}], constants: [...], operations: [{op, args, outs, shape, ...options}],
+    outputs: [...]
+
+Arrays are numbered. Of an operation, `args` and `outs` are numbers of arrays; null is an argument
+left out. A loop, `repeat`, has a body {inputs, operations, outputs}: its inputs are the number of
+the turn and the state. A size is a number, or [a, b] for a n + b of n images. A constant is {shape,
+value} or {shape, kind}: then its numbers are the next ones among the bytes, little endian, with a
+float32 scale for each entry of the last axis where the kind is int8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backend import use_backend
+from ..models import VAE, Model
+from ..ops import concatenate
+from ..ops.conv import Window
+from ..tensor import Tensor
+from ..trace.graph import Affine, Graph, Op, Refused, Var, evaluate, record
+from ..trace.passes import PRODUCTS, simplify
+from .network import ExportError
+from .weights import Stored, store
+
+CONVOLUTIONS = ("conv2d_nd", "conv2d_dx")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A graph whose constants are what a file holds.
+
+    Attributes:
+        graph: its constants have the values that are computed with.
+        stored: of the weights of products, what is written: rounded to a precision, convolutions'
+            in one layout, (KH, KW, inputs of a group, outputs).
+    """
+
+    graph: Graph
+    stored: dict[Var, Stored]
+
+    def trace(self, inputs: Sequence[NDArray[Any]], floats: str = "float32") -> list[NDArray[Any]]:
+        """What each operation gives."""
+        found = evaluate(self.graph, inputs, floats)
+        return [found[op.outs[0]] for op in self.graph.ops]
+
+    def __call__(self, *inputs: NDArray[Any], floats: str = "float32") -> NDArray[Any]:
+        """The result for arguments of a batch."""
+        return evaluate(self.graph, inputs, floats)[self.graph.outputs[0]]
+
+
+# ---- from a model --------------------------------------------------------------------------------
+
+
+def drawing(model: Model, precision: str = "float32") -> Packed:
+    """images (n, H, W, C) from codes (n, latent) and, of a conditional model, labels (n,)."""
+
+    def make(n: int) -> tuple[Tensor, ...]:
+        return (model.noise(n, model.rng(0)), *_labels(model, n))
+
+    return _packed(model, model.generate, make, ("code", "label"), precision)
+
+
+def encoding(model: VAE, precision: str = "float32") -> Packed:
+    """Mean and log-variance of the code, in a row, from images (n, H, W, C) and labels (n,)."""
+    low, high = model.value_range
+
+    def make(n: int) -> tuple[Tensor, ...]:
+        image = low + (high - low) * model.rng(0).uniform((n, *model.shape))
+        return (image, *_labels(model, n))
+
+    def encode(*given: Tensor) -> Tensor:
+        return concatenate(model.encode(*given), axis=1)
+
+    with use_backend(model.backend.name) as backend, backend.without_kernels():
+        model.encode(*make(2))  # it looks once at the range of its images
+    return _packed(model, encode, make, ("image", "label"), precision)
+
+
+def _labels(model: Model, n: int) -> tuple[Tensor, ...]:
+    return (model.place(np.arange(n) % model.classes),) if model.conditional else ()
+
+
+def _packed(model: Model, f: Any, make: Any, names: Sequence[str], precision: str) -> Packed:
+    try:  # without kernels: it is the same recording, and nothing is compiled for it
+        with use_backend(model.backend.name) as backend, backend.without_kernels():
+            graph = simplify(record(f, make, names, "export"))
+    except (Refused, RuntimeError) as error:
+        raise ExportError(f"{model.name}: {error}") from error
+    return pack(graph, precision)
+
+
+# ---- constants as they are stored ----------------------------------------------------------------
+
+
+def pack(graph: Graph, precision: str) -> Packed:
+    """The graph with its constants rounded: weights of products to a precision, else to float32."""
+    stored: dict[Var, Stored] = {}
+    for op in graph.every():
+        if op.name in PRODUCTS and op.args[1] is not None and op.args[1].const is not None:
+            old: Any = op.args[1]
+            rounded = store(_ordered(op, old.const), precision)
+            used = _ordered(op, rounded.array(), back=True)
+            op.args[1] = made = Var(old.shape, old.dtype, used, old.name)
+            stored[made] = rounded
+    for op in graph.every():
+        for v in op.args:
+            if v is not None and v.const is not None and v.shape and v.dtype == "float32":
+                v.const = v.const.astype(np.float32)
+    return Packed(graph, stored)
+
+
+def _ordered(op: Op, kernel: NDArray[Any], back: bool = False) -> NDArray[Any]:
+    """A kernel (KH, KW, inputs of a group, outputs) from it as an operation takes it, or back."""
+    if op.name not in CONVOLUTIONS:
+        return kernel
+    window: Window = op.static["window"]
+    forward = op.name == "conv2d_nd"
+    swapped = window.transposed == forward  # a transposed kernel is (KH, KW, inputs, outputs) there
+    if swapped and not back:
+        kernel = kernel.swapaxes(2, 3)
+    if not forward:  # there it is (.., inputs of all groups, outputs of one)
+        groups, (*size, inputs, outputs) = window.groups, kernel.shape
+        if back:
+            parts = kernel.reshape(*size, inputs, groups, outputs // groups)
+            kernel = parts.swapaxes(2, 3).reshape(*size, groups * inputs, outputs // groups)
+        else:
+            parts = kernel.reshape(*size, groups, inputs // groups, outputs)
+            kernel = parts.swapaxes(2, 3).reshape(*size, inputs // groups, groups * outputs)
+    if swapped and back:
+        kernel = kernel.swapaxes(2, 3)
+    return np.ascontiguousarray(kernel)
+
+
+# ---- a graph as data -----------------------------------------------------------------------------
+
+
+def described(packed: Packed) -> dict[str, Any]:
+    """The graph as JSON, see above."""
+    graph, number = packed.graph, _numbers(packed.graph)
+    constants = [_constant(packed, v) for v in number if v.const is not None]
+    return {
+        "inputs": [{"name": v.name, "shape": _sizes(v.shape)} for v in graph.inputs],
+        "constants": constants,
+        "operations": [_operation(op, number) for op in graph.ops],
+        "outputs": [number[v] for v in graph.outputs],
+    }
+
+
+def blob(packed: Packed) -> bytes:
+    """The bytes of the constants."""
+    parts: list[bytes] = []
+    for v in _numbers(packed.graph):
+        if v.const is None or not v.shape:
+            continue
+        values, scale = packed.stored.get(v, (v.const, None))
+        kind = _kind(values)
+        parts.append(values.astype(np.dtype(kind).newbyteorder("<")).tobytes())
+        if scale is not None:
+            parts.append(scale.astype("<f4").tobytes())
+    return b"".join(parts)
+
+
+def refuse(packed: Packed, known: Collection[str], form: str) -> None:
+    """ExportError for an operation that a form has no row for."""
+    for op in packed.graph.every():
+        if op.name not in known:
+            raise ExportError(
+                f"{op.line}: the form {form} has no row for {op.name}; it has "
+                f"{', '.join(sorted(known))}. Use these instead, or deploy the run's "
+                "model.safetensors with tinygen itself"
+            )
+
+
+def _numbers(graph: Graph) -> dict[Var, int]:
+    """The number of each array: inputs, constants in the order in which they are met, the rest."""
+    bodies = [op.body for op in graph.every() if op.body is not None]
+    met = [v for op in graph.every() for v in op.args if v is not None]
+    met += [v for each in (graph, *bodies) for v in each.outputs]
+    constants = [v for v in met if v.const is not None]
+    made = [v for op in graph.every() for v in op.outs]
+    heads = [v for body in bodies for v in body.inputs]
+    arrays = dict.fromkeys([*graph.inputs, *constants, *heads, *made])
+    return {v: i for i, v in enumerate(arrays)}
+
+
+def _constant(packed: Packed, v: Var) -> dict[str, Any]:
+    assert v.const is not None
+    if not v.shape:
+        return {"shape": [], "value": v.const.item()}
+    if v not in packed.stored:
+        return {"shape": list(v.const.shape), "kind": _kind(v.const)}
+    values = packed.stored[v].values
+    return {"shape": list(values.shape), "kind": _kind(values)}
+
+
+def _kind(values: NDArray[Any]) -> str:
+    """How numbers are written: integers, and truths, as int32."""
+    if values.dtype.kind == "f" or values.dtype == np.int8:
+        return values.dtype.name
+    return "int32"
+
+
+def _operation(op: Op, number: dict[Var, int]) -> dict[str, Any]:
+    out: dict[str, Any] = {
+        "op": op.name, "args": [None if v is None else number[v] for v in op.args],
+        "outs": [number[v] for v in op.outs], "shape": _sizes(op.outs[0].shape),
+    }  # fmt: skip
+    if op.body is not None:
+        out["body"] = {
+            "inputs": [number[v] for v in op.body.inputs],
+            "operations": [_operation(inner, number) for inner in op.body.ops],
+            "outputs": [number[v] for v in op.body.outputs],
+        }
+    for name, value in op.static.items():
+        if isinstance(value, Window):
+            out |= {
+                "stride": list(value.stride), "dilation": list(value.dilation),
+                "before": [before for before, _ in value.padding], "groups": value.groups,
+            }  # fmt: skip
+        elif name == "parts":
+            out[name] = [_sizes(part) for part in value]
+        elif name not in ("shape", "size", "keepdims"):  # the result's shape says it
+            out[name] = list(value) if isinstance(value, tuple) else value
+    return out
+
+
+def _sizes(shape: Sequence[Any]) -> list[Any]:
+    return [[k.a, k.b] if isinstance(k, Affine) else k for k in shape]
