@@ -201,7 +201,7 @@ LEVELS: dict[str, int] = {
     "nn": 3, "optim": 3, "losses": 3, "plan": 3, "io": 3, "images": 3,
     "models": 4, "data": 4,
     "train": 5, "export": 5, "explain": 5, "metrics": 5,
-    "cli": 6, "commands": 6, "deploy": 6, "terminal": 6,
+    "cli": 6,
     "__init__": 7, "__main__": 7,
 }  # fmt: skip
 

@@ -16,9 +16,9 @@ from tinygen.options import (
     Options,
     above,
     at_least,
-    below,
     between,
     described,
+    half_open,
     option,
 )
 from tinygen.train.checkpoint import build_model, describe_model
@@ -37,7 +37,7 @@ class Brush(Options):
     wet: bool = option(False, help="Whether the paint is.")
     hairs: tuple[int, ...] = option((3, 4), at_least(2), "Of each bundle.")
     reach: tuple[float, float] = option((0, 1), between(0, 9), "From and to.")
-    fade: float | None = option(None, below(0, 1), "How it ends.", shown="as it began")
+    fade: float | None = option(None, half_open(0, 1), "How it ends.", shown="as it began")
     name: str | None = option(None, help="What it is called.")
     more: Any = option(None, help="Anything.")
 
@@ -60,7 +60,7 @@ class Brush(Options):
         ({"hairs": "34"}, "hairs is '34', expected one or more integers"),
         ({"reach": (1,)}, r"reach is \(1,\), expected two numbers, each from 0 to 9"),
         ({"reach": 1}, "reach is 1, expected two numbers"),
-        ({"fade": 1}, "fade is 1, expected from 0 up to, not including, 1, or None"),
+        ({"fade": 1}, "fade is 1, expected from 0 to below 1, or None"),
         ({"name": 3}, "name is 3, expected a text, or None"),
     ],
 )

@@ -55,9 +55,9 @@ def between(low: float, high: float, words: str = "") -> Rule:
     return Rule(words or f"from {low:g} to {high:g}", lambda v: low <= v <= high)
 
 
-def below(low: float, high: float) -> Rule:
+def half_open(low: float, high: float) -> Rule:
     """Numbers from `low` up to `high`, which is left out."""
-    return Rule(f"from {low:g} up to, not including, {high:g}", lambda v: low <= v < high)
+    return Rule(f"from {low:g} to below {high:g}", lambda v: low <= v < high)
 
 
 SEED = between(0, 2**64 - 1, "from 0 to 2^64 - 1")
