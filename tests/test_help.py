@@ -11,6 +11,7 @@ from record_help import COLUMNS, FOLDER, plain
 
 from tinygen import backend, models, train
 from tinygen.cli.options import Group, command, flags, in_full, refuse_doubles
+from tinygen.cli.sample import Target
 from tinygen.cli.train import Place, groups_of, options_by_name
 from tinygen.data import load, pixels
 from tinygen.data.options import Source
@@ -122,6 +123,16 @@ def test_the_settings_are_those_of_fit():
     for each in described(train.Settings):
         assert each.name in takes
         assert takes[each.name].default in (each.default, None), each.name
+
+
+def test_a_drawing_names_its_flags(tinygen):
+    assert tinygen("sample", "nowhere", "--spread", "-1")[2] == (
+        "error: --spread -1.0, expected 0 or more\n"
+    )
+    text = " ".join(tinygen("sample", "--help")[1].split())
+    for each in (*described(train.settings.Drawing), *described(Target)):
+        assert flags(each)[0] in text
+    assert "(1 or more; default 64)" in text
 
 
 def test_choices_are_those_of_the_code():

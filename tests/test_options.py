@@ -17,6 +17,7 @@ from tinygen.options import (
     above,
     at_least,
     between,
+    defaults_on_processor,
     described,
     half_open,
     option,
@@ -89,7 +90,7 @@ def test_an_option_describes_itself():
     assert by_name["tip"].choices == ("round", "flat")
     assert by_name["fade"].optional
     assert not by_name["width"].optional
-    assert Brush.on_processor() == {"width": 0.5}
+    assert defaults_on_processor(Brush) == {"width": 0.5}
 
     @dataclass(frozen=True, kw_only=True)
     class Fan(Brush):
@@ -97,7 +98,24 @@ def test_an_option_describes_itself():
         width: float = option(2.0, above(0), "Width of the fan.")
 
     assert [each.name for each in described(Fan)][:3] == ["ribs", "width", "tip"]  # its own first
-    assert Fan.on_processor() == {}
+    assert defaults_on_processor(Fan) == {}
+
+
+def test_a_plain_dataclass_describes_itself_and_other_types_are_refused():
+    @dataclass
+    class Plain:
+        steps: int = 8
+        guided: bool = False
+
+    steps, guided = described(Plain)
+    assert (steps.kind, steps.default, steps.help, guided.kind) == (int, 8, "", bool)
+
+    @dataclass
+    class Wrong:
+        steps: list[int] | None = None
+
+    with pytest.raises(TypeError, match=r"option steps: list\[int\] is no type of an option"):
+        described(Wrong)
 
 
 # ---- models --------------------------------------------------------------------------------------

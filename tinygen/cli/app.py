@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(train.app, name="train")
-app.command("sample")(sample.sample_command)
+app.command("sample", help=sample.HELP)(sample.sample_command)
 app.command("export")(export.export_command)
 app.command("verify")(verify.verify_command)
 app.command("explore")(explore.explore_command)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
 
-from ..options import Option, Options, described
+from ..options import SAME, Option, OptionError, Options, described
 
+T = TypeVar("T", bound=Options)
 Typed = dict[type[Options], dict[str, Any]]  # what was typed: values by name, for each class
 
 
@@ -61,17 +62,16 @@ def refuse_doubles(command: str, groups: Iterable[Group]) -> None:
                 owners[word] = group.kind.__qualname__
 
 
-def command(
+def function(
     name: str,
     groups: Sequence[Group],
     run: Callable[[Typed], None],
-    help: str,
     elsewhere: Mapping[str, tuple[Option, Sequence[str]]] | None = None,
-) -> Any:
-    """A command with the options of some classes; `run` gets what was typed.
+) -> Callable[..., None]:
+    """What typer makes a command of, with the options of some classes.
 
-    elsewhere: options of other commands by name, each with those commands. They are refused with a
-    message that says where they belong.
+    `run` gets what was typed. `elsewhere` are options of other commands by name, each with those
+    commands. They are refused with a message that says where they belong.
     """
     refuse_doubles(name, groups)
     owner = {option.name: (group.kind, option) for group in groups for option in group.options}
@@ -90,11 +90,29 @@ def command(
     parameters += [_parameter(option, hidden=True) for option, _ in others.values()]
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
+
+
+def command(
+    name: str, groups: Sequence[Group], run: Callable[[Typed], None], help: str,
+    elsewhere: Mapping[str, tuple[Option, Sequence[str]]] | None = None,
+) -> Any:  # fmt: skip
+    """A command of its own, outside the program; see `function`."""
     single = typer.Typer(
         add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
     )
-    single.command(name, help=help)(call)
+    single.command(name, help=help)(function(name, groups, run, elsewhere))
     return typer.main.get_command(single)
+
+
+def checked(kind: type[T], typed: Mapping[str, Any]) -> T:
+    """An object of an Options class from what was typed; ValueError naming the flag."""
+    try:
+        return kind(**typed)
+    except OptionError as wrong:
+        (option,) = (each for each in described(kind) if each.name == wrong.name)
+        what = f"{flags(option)[0]} {wrong.value}, expected {wrong.expected}"
+        raise ValueError(what) from None
 
 
 def _parameters(group: Group) -> Iterator[inspect.Parameter]:
@@ -107,14 +125,25 @@ def _parameter(
     option: Option, *, panel: str | None = None, help: str = "", hidden: bool = False
 ) -> inspect.Parameter:
     written = str if get_origin(option.kind) is tuple else option.kind
-    about = typer.Option(
-        "/".join(flags(option)), help=help, rich_help_panel=panel, hidden=hidden,
-        show_default=False, metavar=option.metavar,
-    )  # fmt: skip
+    about: Any
+    if _is_argument(option):
+        about = typer.Argument(help=help, metavar=option.flags, show_default=False)
+    else:
+        about = typer.Option(
+            "/".join(flags(option)), help=help, rich_help_panel=panel, hidden=hidden,
+            show_default=False, metavar=option.metavar,
+        )  # fmt: skip
+    needed = _is_argument(option) and option.default is MISSING
     return inspect.Parameter(
-        option.name, inspect.Parameter.KEYWORD_ONLY, default=None,
-        annotation=Annotated[written | None, about],
+        option.name, inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if needed else None,
+        annotation=Annotated[written if needed else written | None, about],
     )  # fmt: skip
+
+
+def _is_argument(option: Option) -> bool:
+    """Whether it stands in its place, without a flag."""
+    return bool(option.flags) and not str(option.flags).startswith("-")
 
 
 def in_full(option: Option, default: str | None = None) -> str:
@@ -142,7 +171,7 @@ def default_of(option: Option) -> str:
     if option.kind is bool:
         return flags(option)[0 if option.default else 1]
     text = in_words(option.default)
-    if option.on_processor is not MISSING:
+    if option.on_processor is not SAME:
         text += f"; without a GPU {in_words(option.on_processor)}"
     return text
 

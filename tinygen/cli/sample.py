@@ -2,71 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from numpy.typing import NDArray
 
 from .. import train
-from ..train import pictures
-from .console import BestOption, RunArgument, console
+from ..options import Options, option
+from ..train import Run, pictures
+from ..train.settings import Drawing
+from .console import console
+from .options import Group, Typed, checked, function
 
 
-def sample_command(
-    run_folder: RunArgument,
-    n: Annotated[int, typer.Option("--n", help="How many images.", min=1)] = 64,
-    out: Annotated[Path, typer.Option(help="The PNG file to write.")] = Path("samples.png"),
-    label: Annotated[
-        str | None,
-        typer.Option(help="Draw this class, by its name or number (models trained with labels)."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Image i of a seed is always the same.", min=0)] = 0,
-    interpolate: Annotated[
-        bool, typer.Option("--interpolate", help="Rows that turn from one image into another.")
-    ] = False,
-    traverse: Annotated[
-        bool, typer.Option("--traverse", help="Rows in which one entry of the code changes.")
-    ] = False,
-    around: Annotated[
-        Path | None, typer.Option(help="Draw variations of this image (VAEs).")
-    ] = None,
-    spread: Annotated[float, typer.Option(help="With --around: how far they vary.", min=0)] = 1.0,
-    best: BestOption = False,
-) -> None:
-    """Draw new images with a trained model and write them as one picture.
+@dataclass(frozen=True, kw_only=True)
+class Target(Options):
+    """Which run draws, and what it writes."""
 
-    [dim]tinygen sample runs/vae-strokes --n 64 --out grid.png[/dim]
+    run: str = option(help="Folder of a run.", flags="RUN")
+    out: str = option("samples.png", help="The PNG file to write.", metavar="FILE")
+    best: bool = option(
+        False, help="Use the weights that did best: on held-out images, or by KID.", flags="--best"
+    )
 
-    [dim]tinygen sample runs/cgan-mnist --label 7 --out sevens.png[/dim]
-    """
-    run = train.open_run(run_folder, best=best)
-    if sum((interpolate, traverse, around is not None)) > 1:
-        raise ValueError("choose one of --interpolate, --traverse and --around")
-    columns = None
+
+def sample(typed: Typed) -> None:
+    """Draw and write a picture as the command line says."""
+    target, drawing = checked(Target, typed[Target]), checked(Drawing, typed[Drawing])
+    run, out = train.open_run(target.run, best=target.best), Path(target.out)
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as PNG; name a file ending in .png")
-    rows = max(1, n // 10)
-    if interpolate:
-        columns = min(n, 10)
-        images = run.interpolate(rows, columns, label, seed)
-    elif traverse:
-        columns = min(n, 10)
-        images = run.traverse(rows, columns, label, seed)
-    elif around is not None:
-        height, width, channels = run.model.shape
-        how = run.data.get("options", {})
-        image = load_image(
-            around, (height, width), channels, how.get("paper"), how.get("value_range")
-        )
-        images = run.around(image, n, spread, label, seed)
-    else:
-        images = run.sample(n, label, seed)
-        columns = pictures.COLUMNS if run.model.conditional and label is None else None
-    text = pictures.note(run.model, seed)
+    images, columns = draw(run, drawing)
+    text = pictures.note(run.model, drawing.seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     run.picture(images, columns).save(out, text)
     console().print(f"{len(images)} images in {out}", markup=False)
+
+
+def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
+    """The images that were asked for, and in how many columns they are shown."""
+    n, label, seed = drawing.n, drawing.label, drawing.seed
+    rows, columns = max(1, n // 10), min(n, 10)
+    if drawing.interpolate:
+        return run.interpolate(rows, columns, label, seed), columns
+    if drawing.traverse:
+        return run.traverse(rows, columns, label, seed), columns
+    if drawing.around is not None:
+        height, width, channels = run.model.shape
+        how = run.data.get("options", {})
+        read_as = (how.get("paper"), how.get("value_range"))
+        image = load_image(Path(drawing.around), (height, width), channels, *read_as)
+        return run.around(image, n, drawing.spread, label, seed), None
+    by_class = run.model.conditional and label is None
+    return run.sample(n, label, seed), pictures.COLUMNS if by_class else None
+
+
+HELP = """Draw new images with a trained model and write them as one picture.
+
+[dim]tinygen sample runs/vae-strokes --n 64 --out grid.png[/dim]
+
+[dim]tinygen sample runs/cgan-mnist --label 7 --out sevens.png[/dim]
+"""
+sample_command = function("sample", [Group("Drawing", Drawing), Group("Run", Target)], sample)
 
 
 def load_image(

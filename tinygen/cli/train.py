@@ -18,7 +18,7 @@ from ..data import Dataset, load
 from ..data.files import check_room
 from ..data.options import Source
 from ..models import Model
-from ..options import Option, Options, option
+from ..options import Option, Options, defaults_on_processor, option
 from ..program import command as typed_here
 from ..program import quoted
 from ..random import Generator
@@ -182,7 +182,7 @@ def new_job(kind: type[Model], typed: Typed) -> Job:
     place = Place(**typed[Place])
     options = typed[kind.Options]
     if place.backend != "cupy":
-        options = {**kind.Options.on_processor(), **options}
+        options = {**defaults_on_processor(kind.Options), **options}
     return Job(
         kind, options, typed[Settings], _source(typed[Source]), place.backend, place.precision,
         None if place.out is None else Path(place.out),
