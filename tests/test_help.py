@@ -10,6 +10,7 @@ import pytest
 from record_help import COLUMNS, FOLDER, plain
 
 from tinygen import backend, models, train
+from tinygen.cli.evaluate import Measuring
 from tinygen.cli.options import Group, command, flags, in_full, refuse_doubles
 from tinygen.cli.sample import Target
 from tinygen.cli.train import Place, groups_of, options_by_name
@@ -125,14 +126,16 @@ def test_the_settings_are_those_of_fit():
         assert takes[each.name].default in (each.default, None), each.name
 
 
-def test_a_drawing_names_its_flags(tinygen):
+def test_other_commands_show_and_name_their_flags(tinygen):
     assert tinygen("sample", "nowhere", "--spread", "-1")[2] == (
         "error: --spread -1.0, expected 0 or more\n"
     )
-    text = " ".join(tinygen("sample", "--help")[1].split())
-    for each in (*described(train.settings.Drawing), *described(Target)):
-        assert flags(each)[0] in text
-    assert "(1 or more; default 64)" in text
+    assert "error: --nll-images -1, expected" in tinygen("evaluate", "x", "--nll-images", -1)[2]
+    for name, kinds in (("sample", (train.settings.Drawing, Target)), ("evaluate", (Measuring,))):
+        text = " ".join(tinygen(name, "--help")[1].split())
+        for kind in kinds:
+            assert all(flags(each)[0] in text for each in described(kind))
+    assert "(1 or more; default 100)" in text
 
 
 def test_choices_are_those_of_the_code():

@@ -186,10 +186,11 @@ class Options:
         """Set a field while the object is being made."""
         object.__setattr__(self, name, value)
 
-    def as_json(self) -> dict[str, Any]:
-        """The options by name, as they are read back from a JSON file."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+def as_json(options: Options) -> dict[str, Any]:
+    """The options by name, as they are read back from a JSON file."""
+    values = {f.name: getattr(options, f.name) for f in fields(options)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def defaults_on_processor(kind: type) -> dict[str, Any]:

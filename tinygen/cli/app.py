@@ -41,7 +41,7 @@ app.command("verify")(verify.verify_command)
 app.command("explore")(explore.explore_command)
 app.command("warmup")(warmup.warmup_command)
 app.command("info")(info.info_command)
-app.command("evaluate")(evaluate.evaluate_command)
+app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate_command)
 
 
 def run() -> None:

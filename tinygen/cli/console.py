@@ -10,10 +10,8 @@ from rich.console import Console
 
 from ..data import Dataset
 
-BestOption = Annotated[
-    bool,
-    typer.Option("--best", help="Use the weights that did best: on held-out images, or by KID."),
-]
+BEST = "Use the weights that did best: on held-out images, or by KID."
+BestOption = Annotated[bool, typer.Option("--best", help=BEST)]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
 ]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Any
 
-import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -15,68 +14,55 @@ from rich.table import Table
 from .. import train
 from ..data import Dataset
 from ..metrics import Quality
+from ..options import SEED, Options, at_least, option
 from ..output import stdout
 from ..train import pictures
-from .console import BestOption, RunArgument, console, print_data
+from .console import BEST, console, print_data
+from .options import Group, Typed, checked, function
 
 
-def evaluate_command(
-    run_folder: RunArgument,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Other data than it was trained on; scaled to the size of its images.",
-            show_default=False,
-        ),
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n",
-            help="How many images to draw and measure; 0 leaves it out (10,000, or as many as are "
-            "held out if those are fewer).",
-            show_default=False,
-            min=0,
-        ),
-    ] = None,
-    classifier: Annotated[
-        Path | None,
-        typer.Option(
-            help="Run of a classifier to measure them with, for other data than mnist and strokes.",
-            show_default=False,
-        ),
-    ] = None,
-    samples: Annotated[int, typer.Option(help="VAEs: codes an image for the NLL.", min=1)] = 100,
-    nll_images: Annotated[
-        int, typer.Option(help="VAEs: images of each split for the NLL; 0 leaves it out.", min=0)
-    ] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the noise.", min=0)] = 0,
-    best: BestOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-) -> None:
-    """Measure what a model draws against held-out images, beside real training images (floor).
+@dataclass(frozen=True, kw_only=True)
+class Measuring(Options):
+    """What is measured of which run."""
 
-    FID, KID, precision, recall, density, coverage, classes, near copies, by the features of a small
-    classifier. Of a VAE also the negative ELBO and the importance-sampled NLL; of a classifier its
-    accuracy.
-    """
-    run = train.open_run(run_folder, best=best)
-    dataset = run.load_data(data)
-    if data is not None:
-        print_data(console(stderr=as_json), dataset)
-    progress = Progress(transient=True, console=Console(stderr=True) if as_json else None)
-    found = measure(
-        run, dataset, progress, classifier, drawn=n, samples=samples, nll_images=nll_images,
-        seed=seed,
+    run: str = option(help="Folder of a run.", flags="RUN")
+    data: str | None = option(
+        None, help="Other data than it was trained on; scaled to the size of its images.",
+        metavar="NAME|PATH",
     )  # fmt: skip
+    n: int | None = option(
+        None, at_least(0), "How many images to draw and measure; 0 leaves it out.",
+        shown="10,000, or as many as are held out if those are fewer",
+    )  # fmt: skip
+    classifier: str | None = option(
+        None, help="Run of a classifier to measure them with, for other data than mnist and "
+        "strokes.", metavar="RUN",
+    )  # fmt: skip
+    samples: int = option(100, at_least(1), "VAEs: codes an image for the NLL.")
+    nll_images: int = option(
+        1000, at_least(0), "VAEs: images of each split for the NLL; 0 leaves it out."
+    )
+    seed: int = option(0, SEED, "Of the noise.")
+    best: bool = option(False, help=BEST, flags="--best")
+    json: bool = option(False, help="Print JSON instead of tables.", flags="--json")
+
+
+def evaluate(typed: Typed) -> None:
+    """Measure, save the figures in the run folder, and print them."""
+    request = checked(Measuring, typed[Measuring])
+    run = train.open_run(request.run, best=request.best)
+    dataset = run.load_data(request.data)
+    if request.data is not None:
+        print_data(console(stderr=request.json), dataset)
+    found = measure(run, dataset, request)
     record: dict[str, Any] = {
         "weights": pictures.fingerprint(run.model),
         "figures": [dataclasses.asdict(f) for f in found.figures],
         "quality": None if found.quality is None else found.quality.describe(),
     }
     # saved before anything is printed: the terminal may be gone
-    saved = data is None and _save(train.RunFolder(run_folder), record)
-    if as_json:
+    saved = request.data is None and _save(train.RunFolder(request.run), record)
+    if request.json:
         print(json.dumps(record, indent=2))
     else:
         _print(found)
@@ -85,7 +71,16 @@ def evaluate_command(
         raise OSError(f"the figures are lost: they could not be shown ({lost.strerror}), nor kept")
 
 
-@dataclasses.dataclass
+HELP = """Measure what a model draws against held-out images, beside real training images (floor).
+
+FID, KID, precision, recall, density, coverage, classes, near copies, by the features of a small
+classifier. Of a VAE also the negative ELBO and the importance-sampled NLL; of a classifier its
+accuracy.
+"""
+evaluate_command = function("evaluate", [Group("Measures", Measuring)], evaluate)
+
+
+@dataclass
 class Found:
     """What was measured: the model's own figures, the quality of what it draws, or why not."""
 
@@ -95,34 +90,33 @@ class Found:
     reason: str = ""
 
 
-def measure(
-    run: train.Run, dataset: Dataset, progress: Progress, classifier: Path | None, *,
-    drawn: int | None, samples: int, nll_images: int, seed: int,
-) -> Found:  # fmt: skip
-    """Measure a model with a bar for each figure; see the command for the arguments."""
+def measure(run: train.Run, dataset: Dataset, request: Measuring) -> Found:
+    """Measure a run on some data, with a bar for each figure."""
     model, tasks = run.model, {}
+    bars = Progress(transient=True, console=Console(stderr=True) if request.json else None)
 
     def report(what: str, done: int, total: int) -> None:
         if what not in tasks:
-            tasks[what] = progress.add_task(what, total=total)
-        progress.update(tasks[what], completed=done)
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done)
 
     own = train.has_figures(model)
     found = Found([])
-    with progress:
-        if classifier is not None or (drawn != 0 and model.generates):
+    with bars:
+        if request.classifier is not None or (request.n != 0 and model.generates):
             try:
-                found.extractor = train.find_extractor(dataset, classifier)
-                gauge = train.Gauge(model, dataset, found.extractor, drawn, seed=seed)
+                found.extractor = train.find_extractor(dataset, request.classifier)
+                gauge = train.Gauge(model, dataset, found.extractor, request.n, seed=request.seed)
                 found.quality = gauge.measure(report)
             except ValueError as error:
-                if classifier is not None or not own:
+                if request.classifier is not None or not own:
                     raise
                 found.reason = str(error)
         if own or found.quality is None:
             found.figures = train.evaluate(
-                run, dataset, samples=samples, nll_images=nll_images, seed=seed, report=report
-            )
+                run, dataset, samples=request.samples, nll_images=request.nll_images,
+                seed=request.seed, report=report,
+            )  # fmt: skip
     return found
 
 

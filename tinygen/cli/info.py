@@ -13,6 +13,7 @@ from rich.table import Table
 from .. import train
 from ..backend import show_config
 from ..data.labels import numbers_of
+from ..options import as_json
 from ..program import resume_command
 from ..train import pictures
 from ..train.folder import place_of
@@ -58,7 +59,7 @@ def _configured(run: train.Run, config: dict[str, Any]) -> Rows:
     model, data = run.model, config["data"]
     shape = " x ".join(str(v) for v in data["shape"])
     held_out = f"{data['test_n']:,} held out, hash {data['fingerprint'][:12]}"
-    yield "options", ", ".join(f"{k} {v}" for k, v in model.options.as_json().items())
+    yield "options", ", ".join(f"{k} {v}" for k, v in as_json(model.options).items())
     if model.classes and data.get("classes"):
         yield "classes", _numbered(data["classes"])
     yield "data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}"

@@ -12,7 +12,7 @@ from .. import train
 from ..options import Options, option
 from ..train import Run, pictures
 from ..train.settings import Drawing
-from .console import console
+from .console import BEST, console
 from .options import Group, Typed, checked, function
 
 
@@ -22,9 +22,7 @@ class Target(Options):
 
     run: str = option(help="Folder of a run.", flags="RUN")
     out: str = option("samples.png", help="The PNG file to write.", metavar="FILE")
-    best: bool = option(
-        False, help="Use the weights that did best: on held-out images, or by KID.", flags="--best"
-    )
+    best: bool = option(False, help=BEST, flags="--best")
 
 
 def sample(typed: Typed) -> None:
