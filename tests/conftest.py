@@ -55,7 +55,7 @@ def tinygen(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[Any, str, str]]:
     """Run the command line in an empty folder: (exit code, standard output, standard error)."""
-    from tinygen import commands
+    from tinygen.cli import app
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -64,7 +64,7 @@ def tinygen(
         monkeypatch.setattr(sys, "argv", ["tinygen", *map(str, words)])
         code: Any = 0
         try:
-            commands.run()
+            app.run()
         except SystemExit as stop:
             code = stop.code or 0
         out, err = capsys.readouterr()

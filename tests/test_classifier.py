@@ -90,7 +90,7 @@ def test_the_last_layer_reads_the_features():
         ({"features": 0}, "features 0"),
         ({"lr": -1.0}, "lr -1"),
         ({"width": 0.0}, "width 0"),
-        ({"dropout": 1.0}, "dropout 1.0, expected from 0 up to, not including, 1"),
+        ({"dropout": 1.0}, "dropout 1.0, expected from 0 to below 1"),
     ],
 )
 def test_arguments_are_checked(options, message):

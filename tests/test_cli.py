@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import tinygen as tg
-from tinygen import commands
+from tinygen.cli import app
 from tinygen.train import RunFolder
 
 FAST = ["--n", "60", "--size", "10", "--batch-size", "20", "--epochs", "1", "--hidden", "12"]
@@ -137,9 +137,9 @@ def test_a_numba_that_does_not_work_is_told_in_a_line(monkeypatch, capsys):
     def broken(**_):
         raise ImportError("Numba needs NumPy 2.4 or less. Got NumPy 2.5.")
 
-    monkeypatch.setattr(commands, "app", broken)
+    monkeypatch.setattr(app, "app", broken)
     with pytest.raises(SystemExit) as ended:
-        commands.run()
+        app.run()
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert "Got NumPy 2.5.; install a Numba that fits (`pip install -U numba`)" in said

@@ -299,7 +299,7 @@ def test_random_bits_are_the_same(device: Any) -> None:
 
 def test_the_command_line_trains_the_same_gan(tmp_path: Path) -> None:
     typer = pytest.importorskip("typer.testing")
-    from tinygen.commands import app
+    from tinygen.cli.app import app
 
     np.save(tmp_path / "images.npy", images(48))
     logs = {}

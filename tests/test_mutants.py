@@ -23,7 +23,8 @@ pytest.importorskip("typer")
 import typer
 
 import tinygen as tg
-from tinygen import commands, data, io, models, train
+from tinygen import data, io, models, train
+from tinygen.cli import app
 
 COUNT = 500
 SECONDS = 60  # no command takes so long
@@ -59,7 +60,7 @@ def here(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.chdir(tmp_path / "runs")
     monkeypatch.setenv("COLUMNS", "200")
     # put together once: that takes longer than most commands
-    monkeypatch.setattr(commands, "app", typer.main.get_command(commands.app))
+    monkeypatch.setattr(app, "app", typer.main.get_command(app.app))
 
     def late(*_: object) -> None:
         raise AssertionError(f"still busy after {SECONDS} s")
@@ -78,7 +79,7 @@ def run(capsys: Any, *words: object) -> tuple[int, str]:
     sys.argv = ["tinygen", *map(str, words)]
     code: Any = 0
     try:
-        commands.run()
+        app.run()
     except SystemExit as stop:
         code = stop.code or 0
     return code, capsys.readouterr().err

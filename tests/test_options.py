@@ -15,10 +15,12 @@ from tinygen.options import (
     OptionError,
     Options,
     above,
+    as_json,
     at_least,
-    below,
     between,
+    defaults_on_processor,
     described,
+    half_open,
     option,
 )
 from tinygen.train.checkpoint import build_model, describe_model
@@ -37,7 +39,7 @@ class Brush(Options):
     wet: bool = option(False, help="Whether the paint is.")
     hairs: tuple[int, ...] = option((3, 4), at_least(2), "Of each bundle.")
     reach: tuple[float, float] = option((0, 1), between(0, 9), "From and to.")
-    fade: float | None = option(None, below(0, 1), "How it ends.", shown="as it began")
+    fade: float | None = option(None, half_open(0, 1), "How it ends.", shown="as it began")
     name: str | None = option(None, help="What it is called.")
     more: Any = option(None, help="Anything.")
 
@@ -60,7 +62,7 @@ class Brush(Options):
         ({"hairs": "34"}, "hairs is '34', expected one or more integers"),
         ({"reach": (1,)}, r"reach is \(1,\), expected two numbers, each from 0 to 9"),
         ({"reach": 1}, "reach is 1, expected two numbers"),
-        ({"fade": 1}, "fade is 1, expected from 0 up to, not including, 1, or None"),
+        ({"fade": 1}, "fade is 1, expected from 0 to below 1, or None"),
         ({"name": 3}, "name is 3, expected a text, or None"),
     ],
 )
@@ -77,9 +79,9 @@ def test_values_are_kept_as_python_has_them():
     assert type(numbers.strokes) is int
     assert {type(n) for n in numbers.hairs} == {int}
     assert Brush(strokes=1, hairs=4).hairs == (4,)
-    stored = json.loads(json.dumps(numbers.as_json()))
+    stored = json.loads(json.dumps(as_json(numbers)))
     assert Brush(**stored) == numbers
-    assert stored == numbers.as_json()  # lists, as a file gives them back
+    assert stored == as_json(numbers)  # lists, as a file gives them back
     with pytest.raises(FrozenInstanceError):
         numbers.width = 2.0
 
@@ -89,7 +91,7 @@ def test_an_option_describes_itself():
     assert by_name["tip"].choices == ("round", "flat")
     assert by_name["fade"].optional
     assert not by_name["width"].optional
-    assert Brush.on_processor() == {"width": 0.5}
+    assert defaults_on_processor(Brush) == {"width": 0.5}
 
     @dataclass(frozen=True, kw_only=True)
     class Fan(Brush):
@@ -97,7 +99,24 @@ def test_an_option_describes_itself():
         width: float = option(2.0, above(0), "Width of the fan.")
 
     assert [each.name for each in described(Fan)][:3] == ["ribs", "width", "tip"]  # its own first
-    assert Fan.on_processor() == {}
+    assert defaults_on_processor(Fan) == {}
+
+
+def test_a_plain_dataclass_describes_itself_and_other_types_are_refused():
+    @dataclass
+    class Plain:
+        steps: int = 8
+        guided: bool = False
+
+    steps, guided = described(Plain)
+    assert (steps.kind, steps.default, steps.help, guided.kind) == (int, 8, "", bool)
+
+    @dataclass
+    class Wrong:
+        steps: list[int] | None = None
+
+    with pytest.raises(TypeError, match=r"option steps: list\[int\] is no type of an option"):
+        described(Wrong)
 
 
 # ---- models --------------------------------------------------------------------------------------

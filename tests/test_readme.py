@@ -69,8 +69,8 @@ def test_paths_and_pictures_exist():
 
 @pytest.mark.quick
 def test_commands_in_the_readme_exist():
-    from tinygen.commands import app
+    from tinygen.cli.app import app
 
-    known = {c.name for c in app.registered_commands}
+    known = {c.name for c in [*app.registered_commands, *app.registered_groups]}
     used = set(re.findall(r"^tinygen (\w+)", README, re.M))
     assert used == known

@@ -15,7 +15,9 @@ import pytest
 from strategies import AVAILABLE
 
 import tinygen as tg
-from tinygen import cli, commands, data, lock, models, output, program, signals, train
+from tinygen import cli, data, lock, models, output, program, signals, train
+from tinygen.cli import app
+from tinygen.cli import train as train_command
 from tinygen.io import write_bytes
 from tinygen.train import RunFolder, loop, progress
 
@@ -149,7 +151,7 @@ def printed_on(stream, *words):
         patched.setattr(sys, "stderr", io.StringIO())
         code = 0
         try:
-            commands.run()
+            app.run()
         except SystemExit as stop:
             code = stop.code or 0
         return code, sys.stderr.getvalue()
@@ -440,7 +442,7 @@ def test_a_module_is_loaded_whole_before_ctrl_c(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_elsewhere_ends_a_command_in_a_line(name, monkeypatch, capsys):
     number = getattr(signal, name)
-    monkeypatch.setattr(commands, "run", lambda: signal.raise_signal(number))
+    monkeypatch.setattr(app, "run", lambda: signal.raise_signal(number))
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 128 + number
@@ -485,20 +487,19 @@ def test_a_backend_that_is_gone_is_named_with_the_way_on(tmp_path, monkeypatch):
     def gone(name):
         raise tg.backend.DeviceError(f"{name}: no GPU was found")
 
-    monkeypatch.setattr(commands, "get_backend", gone)
+    monkeypatch.setattr(train_command, "get_backend", gone)
     config = {"machine": {"backend": "cupy bf16"}}
-    numpy, float32 = commands.NUMPY, commands.FLOAT32
     with pytest.raises(
         tg.backend.DeviceError, match=r"run was computed there; with --backend numpy"
     ):
-        commands._same_place("run", config, numpy, float32, set())
-    found = commands._same_place("run", config, numpy, float32, {"backend"})
+        train_command._same_place("run", config, {})
+    found = train_command._same_place("run", config, {"backend": "numpy"})
     assert found == ("numpy", "float32")
-    monkeypatch.setattr(commands, "get_backend", lambda name: None)
-    assert commands._same_place("run", config, numpy, float32, set()) == ("cupy", "bf16")
-    found = commands._same_place("run", config, numpy, float32, {"precision"})
+    monkeypatch.setattr(train_command, "get_backend", lambda name: None)
+    assert train_command._same_place("run", config, {}) == ("cupy", "bf16")
+    found = train_command._same_place("run", config, {"precision": "float32"})
     assert found == ("cupy", "float32")
-    assert commands._same_place("run", {}, numpy, float32, set()) == ("numpy", "float32")
+    assert train_command._same_place("run", {}, {}) == ("numpy", "float32")
 
 
 # ---- the log -------------------------------------------------------------------------------------

@@ -55,11 +55,12 @@ def between(low: float, high: float, words: str = "") -> Rule:
     return Rule(words or f"from {low:g} to {high:g}", lambda v: low <= v <= high)
 
 
-def below(low: float, high: float) -> Rule:
+def half_open(low: float, high: float) -> Rule:
     """Numbers from `low` up to `high`, which is left out."""
-    return Rule(f"from {low:g} up to, not including, {high:g}", lambda v: low <= v < high)
+    return Rule(f"from {low:g} to below {high:g}", lambda v: low <= v < high)
 
 
+SAME: Any = object()  # the default without a GPU is the default
 SEED = between(0, 2**64 - 1, "from 0 to 2^64 - 1")
 
 
@@ -68,7 +69,7 @@ def option(
     rule: Rule | None = None,
     help: str = "",
     *,
-    on_processor: Any = MISSING,
+    on_processor: Any = SAME,
     shown: str = "",
     flags: str | None = None,
     form: str = "",
@@ -82,8 +83,8 @@ def option(
         help: a sentence or two for whoever chooses it.
         on_processor: the default of the command line where the model is computed without a GPU.
         shown: the default in words, where it is None because it depends on something else.
-        flags: names on the command line, if they are others than --its-name; "" for none: only
-            Python can set it.
+        flags: names on the command line, if they are others than --its-name, as "--a/--not-a";
+            "NAME" for an argument without a flag; "" for none: only Python can set it.
         form: how its text is written on the command line, for types that have no usual form.
         metavar: what stands for its value in the help.
     """
@@ -102,13 +103,13 @@ class Option:
     kind: Any  # int, float, bool, str, Any, a Literal, or a tuple of numbers
     optional: bool  # whether it may be None
     default: Any
-    rule: Rule | None
-    help: str
-    on_processor: Any
-    shown: str
-    flags: str | None
-    form: str
-    metavar: str | None
+    rule: Rule | None = None
+    help: str = ""
+    on_processor: Any = SAME
+    shown: str = ""
+    flags: str | None = None
+    form: str = ""
+    metavar: str | None = None
 
     @property
     def choices(self) -> tuple[Any, ...]:
@@ -185,20 +186,24 @@ class Options:
         """Set a field while the object is being made."""
         object.__setattr__(self, name, value)
 
-    @classmethod
-    def on_processor(cls) -> dict[str, Any]:
-        """The defaults that are others where there is no GPU."""
-        found = ((each.name, each.on_processor) for each in described(cls))
-        return {name: value for name, value in found if value is not MISSING}
 
-    def as_json(self) -> dict[str, Any]:
-        """The options by name, as they are read back from a JSON file."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+def as_json(options: Options) -> dict[str, Any]:
+    """The options by name, as they are read back from a JSON file."""
+    values = {f.name: getattr(options, f.name) for f in fields(options)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
-def described(kind: type[Options]) -> tuple[Option, ...]:
-    """What each field of an Options class says of itself; its own come before its base's."""
+def defaults_on_processor(kind: type) -> dict[str, Any]:
+    """The defaults of a class of options that are others where there is no GPU."""
+    found = ((each.name, each.on_processor) for each in described(kind))
+    return {name: value for name, value in found if value is not SAME}
+
+
+def described(kind: type) -> tuple[Option, ...]:
+    """What each field of a class of options says of itself; its own come before its base's.
+
+    A dataclass with plain fields will do: these have no help, no range and --their-name.
+    """
     if kind not in _DESCRIBED:
         hints = get_type_hints(kind)
         _DESCRIBED[kind] = tuple(_described(f, hints[f.name]) for f in _own_first(kind))
@@ -208,7 +213,7 @@ def described(kind: type[Options]) -> tuple[Option, ...]:
 _DESCRIBED: dict[Any, tuple[Option, ...]] = {}  # reading annotations takes a while
 
 
-def _own_first(kind: type[Options]) -> Iterable[Any]:
+def _own_first(kind: Any) -> Iterable[Any]:
     """The fields of a class in the order of its declaration, then those of its bases."""
     left = {f.name: f for f in fields(kind)}
     for base in kind.__mro__:
@@ -220,6 +225,10 @@ def _own_first(kind: type[Options]) -> Iterable[Any]:
 def _described(f: Any, hint: Any) -> Option:
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     kind = next(k for k in kinds if k is not NoneType)
-    return Option(
-        name=f.name, kind=kind, optional=NoneType in kinds, default=f.default, **f.metadata
-    )
+    numbers = get_args(kind)[:1] if get_origin(kind) is tuple else (kind,)
+    if get_origin(kind) is not Literal and not {*numbers} <= {int, float, bool, str, Any}:
+        raise TypeError(
+            f"option {f.name}: {kind} is no type of an option; expected int, float, bool, str, "
+            "a Literal, a tuple of numbers, or one of these and None"
+        )
+    return Option(f.name, kind, NoneType in kinds, f.default, **f.metadata)

@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 from .. import losses, nn, optim
 from ..graph import no_grad
 from ..optim import Optimizer
-from ..options import above, at_least, below, option
+from ..options import above, at_least, half_open, option
 from ..tensor import Tensor
 from .base import Model
 from .prior import Prior
@@ -47,7 +47,7 @@ class Adversarial(Model):
         latent: int = option(100, at_least(1), "Length of the latent code.")
         prior: Prior = option("normal", help="Distribution of the noise.")
         loss: LossName = option(
-            "non_saturating", help="The game: what both players lose.", metavar="NAME"
+            "non_saturating", help="The losses of both players.", metavar="NAME"
         )
         r1: float | None = option(
             None, at_least(0), "Weight of the slope penalty at real images.",
@@ -71,7 +71,7 @@ class Adversarial(Model):
             None, above(0), "The discriminator's own learning rate.", shown="--lr"
         )
         betas: tuple[float, float] = option(
-            (0.5, 0.999), below(0, 1), "Decay of Adam's two averages.", flags=""
+            (0.5, 0.999), half_open(0, 1), "Decay of Adam's two averages.", flags=""
         )
 
         def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from .. import losses, nn, optim
 from ..graph import no_grad
 from ..ops import softmax
 from ..optim import Optimizer
-from ..options import above, at_least, below, option
+from ..options import above, at_least, half_open, option
 from ..random import Generator
 from ..tensor import Tensor
 from .base import Model, channels
@@ -33,7 +33,7 @@ class Classifier(Model):
             84, at_least(1), "Length of the description of an image, the last hidden layer."
         )
         width: float = option(1.0, above(0), "Scales the channels of the convolutions, 16 and 32.")
-        dropout: float = option(0.4, below(0, 1), "Dropout before and after the features.")
+        dropout: float = option(0.4, half_open(0, 1), "Dropout before and after the features.")
         lr: float = option(1e-3, above(0), "Learning rate of Adam.", flags="")
 
     name = "classifier"

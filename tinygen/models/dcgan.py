@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .. import nn
-from ..options import above, below, option
+from ..options import above, half_open, option
 from ..random import Generator
 from .adversarial import Adversarial
 from .base import Shape, channels
@@ -43,7 +43,7 @@ class DCGAN(Adversarial):
             on_processor=0.5,  # a quarter of the arithmetic
         )  # fmt: skip
         dropout: float = option(
-            0.0, below(0, 1), "Dropout of the discriminator, after each convolution."
+            0.0, half_open(0, 1), "Dropout of the discriminator, after each convolution."
         )
         lr: float = option(5e-4, above(0), "Learning rate of the generator.", flags="")
         d_lr: float | None = option(

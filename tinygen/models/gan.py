@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import nn
-from ..options import at_least, below, option
+from ..options import at_least, half_open, option
 from ..tensor import Tensor
 from .adversarial import Adversarial
 from .base import mlp
@@ -25,7 +25,7 @@ class GAN(Adversarial):
             (256, 512, 1024), at_least(1), "Widths of the generator's hidden layers.",
             form="widths separated by commas: 512,256", metavar="N,N,...",
         )  # fmt: skip
-        dropout: float = option(0.3, below(0, 1), "Dropout of the discriminator.")
+        dropout: float = option(0.3, half_open(0, 1), "Dropout of the discriminator.")
 
     name = "gan"
     with_labels = "cgan"

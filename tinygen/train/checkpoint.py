@@ -16,6 +16,7 @@ from ..data.source import NAMES
 from ..io import Arrays, save
 from ..models import Model
 from ..optim import EMA, Optimizer
+from ..options import as_json
 from ..random import Generator, at_most
 from ..version import __version__
 from .files import FORMAT, non_finite
@@ -108,7 +109,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "name": model.name,
         "shape": list(model.shape),
         "classes": model.classes,
-        "options": model.options.as_json(),
+        "options": as_json(model.options),
     }
 
 

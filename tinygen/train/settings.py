@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..options import SEED, OptionError, Options, above, at_least, below, option
+from ..options import SEED, OptionError, Options, above, at_least, half_open, option
 
 Schedule = Literal["constant", "cosine", "linear"]
 
@@ -22,7 +22,7 @@ class Settings(Options):
     epochs: int = option(rule=at_least(1), help="Passes over the data in all.")
     batch_size: int = option(rule=at_least(1), help="Images an update.")
     seed: int = option(
-        0, SEED, "Of weights, noise and order: the same seed, the same bits (on one machine)."
+        0, SEED, "Of weights, noise and order: the same seed gives the same bits on one machine."
     )
     lr: float | None = option(None, above(0), "Learning rate.", shown="the model's own")
     schedule: Schedule = option(
@@ -30,7 +30,7 @@ class Settings(Options):
     )
     warmup: int = option(0, at_least(0), "Steps over which the learning rate rises from 0.")
     ema: float = option(
-        0.0, below(0, 1), "Draw with an average of the weights of this decay; 0 for none."
+        0.0, half_open(0, 1), "Draw with an average of the weights of this decay; 0 for none."
     )
     compiled: bool = option(
         True, help="Run each step as a recorded plan, or operation by operation.",
@@ -51,3 +51,27 @@ class Settings(Options):
         if self.classifier is not None and not self.evaluate_every:
             expected = "None where nothing is measured: say how often (evaluate_every)"
             raise OptionError("classifier", self.classifier, expected)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing(Options):
+    """What to draw with a trained model; see the methods of Run."""
+
+    n: int = option(64, at_least(1), "How many images.")
+    label: str | None = option(
+        None, help="Draw this class, by its name or number.", shown="all, for models with labels"
+    )
+    seed: int = option(0, SEED, "Image i of a seed is always the same.")
+    interpolate: bool = option(
+        False, help="Rows that turn from one image into another.", flags="--interpolate"
+    )
+    traverse: bool = option(
+        False, help="Rows in which one entry of the code changes.", flags="--traverse"
+    )
+    around: str | None = option(None, help="Draw variations of this image (VAEs).", metavar="FILE")
+    spread: float = option(1.0, at_least(0), "With --around: how far they vary.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.interpolate + self.traverse + (self.around is not None) > 1:
+            raise ValueError("choose one of --interpolate, --traverse and --around")

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-BestOption = Annotated[
-    bool,
-    typer.Option("--best", help="Use the weights that did best: on held-out images, or by KID."),
-]
+from ..data import Dataset
+
+BEST = "Use the weights that did best: on held-out images, or by KID."
+BestOption = Annotated[bool, typer.Option("--best", help=BEST)]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
 ]
@@ -23,3 +23,11 @@ def console(stderr: bool = False) -> Console:
     Those are colours for numbers, and pictures for words between colons: "a:x:b" stays.
     """
     return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False)
+
+
+def print_data(screen: Console, dataset: Dataset) -> None:
+    """Print what was read, and how."""
+    screen.print(f"data   {dataset!r}", markup=False)
+    for line in dataset.report.lines():
+        style = "yellow" if line.startswith("warning") else None
+        screen.print(f"       {line}", markup=False, style=style)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from .output import guarded
-from .signals import Stopped, stoppable
+from ..output import guarded
+from ..signals import Stopped, stoppable
 
 
 def main() -> None:
     """Run the command line.
 
-    Exit code 2 for what the user can mend, 1 for a failed training, 128 and its number for a signal
+    Exit code 2 for user errors, 1 for a failed training, 128 and its number for a signal
     that stopped it.
     """
     with guarded():
@@ -34,6 +34,6 @@ def _main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    from .commands import run
+    from .app import run
 
     run()

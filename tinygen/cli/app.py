@@ -1,0 +1,94 @@
+"""The program: its commands, and how errors that a user can mend are printed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+from .. import train as training
+from ..backend import DeviceError
+from ..data.files import printable
+from ..output import guarded
+from ..program import command
+from ..version import __version__
+from . import evaluate, explore, export, info, sample, train, verify, warmup
+from .console import console
+
+
+class Program(TyperGroup):
+    """`tinygen`: training, which all others come after, is listed first."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return sorted(self.commands, key=lambda name: name != "train")
+
+
+app = typer.Typer(
+    name="tinygen",
+    cls=Program,
+    help="Train image generators from scratch, look at what they draw, and measure them.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.add_typer(train.app, name="train")
+app.command("sample", help=sample.HELP)(sample.sample_command)
+app.command("export")(export.export_command)
+app.command("verify")(verify.verify_command)
+app.command("explore")(explore.explore_command)
+app.command("warmup")(warmup.warmup_command)
+app.command("info")(info.info_command)
+app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate_command)
+
+
+def run() -> None:
+    """Run the app; user errors are printed in a line or two, without a traceback."""
+    with guarded():
+        _run()
+
+
+def _run() -> None:
+    try:
+        app(prog_name="tinygen")
+    except training.Diverged as error:
+        _fail(error, 1)
+    except (ValueError, OSError, DeviceError) as error:
+        _fail(error, 2)
+    except MemoryError as error:
+        _fail(f"there is not enough memory: {str(error) or 'for what was asked'}", 2)
+    except ImportError as error:
+        if "numba" not in str(error).lower():
+            raise
+        _fail(
+            f"{error}; install a Numba that fits (`pip install -U numba`), or do without it: "
+            "`pip uninstall numba`",
+            2,
+        )
+
+
+def _fail(error: object, code: int) -> None:
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror is not None:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = text.replace("`tinygen ", f"`{command()} ")  # as it can be typed here
+    text = printable(text, keep="\n")
+    console(stderr=True).print(f"error: {text}", markup=False, style="red")
+    sys.exit(code)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"tinygen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

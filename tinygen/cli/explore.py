@@ -1,0 +1,36 @@
+"""`tinygen explore`: the page of a generator, made and opened."""
+
+from __future__ import annotations
+
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import export, train
+from .console import BestOption, RunArgument, console
+from .export import LicenceOption, PartOption, artefact_of
+
+
+def explore_command(
+    run_folder: RunArgument,
+    part: PartOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page to write; by default in the run's folder.")
+    ] = None,
+    licence: LicenceOption = export.UNSTATED,
+    open_it: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open it in the browser.")
+    ] = True,
+    best: BestOption = False,
+) -> None:
+    """Make the page that shows what a generator has learned, and open it in the browser."""
+    run = train.open_run(run_folder, best=best)
+    both = hasattr(run.model, "encode")
+    artefact = artefact_of(run, str(part or ("both" if both else "decoder")), licence=licence)
+    path = run_folder / "explore.html" if out is None else out
+    export.write("html", artefact, path)
+    console().print(f"page  {path}", markup=False)
+    if open_it and not webbrowser.open(path.resolve().as_uri()):
+        console().print("no browser was found; open the file in one", markup=False)

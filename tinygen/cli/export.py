@@ -1,0 +1,140 @@
+"""`tinygen export`: a trained generator as one file that needs nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import export, train
+from ..export import Artefact
+from ..train import pictures
+from .console import BestOption, RunArgument, console
+
+Form = StrEnum("Form", list(export.FORMS))  # type: ignore[misc]
+Part = StrEnum("Part", export.PARTS)  # type: ignore[misc]
+Stored = StrEnum("Stored", export.PRECISIONS)  # type: ignore[misc]
+
+ToOption = Annotated[
+    Form, typer.Option("--to", help=f"The form: {', '.join(export.FORMS)}.", show_default=False)
+]
+PartOption = Annotated[
+    Part | None,
+    typer.Option(help="decoder (it draws), encoder or both (VAEs).", show_default="decoder"),
+]
+PrecisionOption = Annotated[
+    Stored,
+    typer.Option(help="Of the weights in the file: float16 is half as large, int8 a quarter."),
+]
+LicenceOption = Annotated[
+    str,
+    typer.Option(help="Terms of the weights and of the data behind them, as text or a name (CC0)."),
+]
+NEXT_STEPS = {  # what to do with a file
+    "python": "python3 {file} --n 16 --out grid.png      (needs Python and nothing else)",
+    "c": "cc -O3 -D{upper}_MAIN {file} -lm -o {program} && ./{program} --n 16 --out grid.png",
+    "html": "open {file} in a browser",
+    "js": 'import {{ generate }} from "./{base}", in a page from a server; in one that is opened '
+    'from a file <script src="{stem}.classic.js"></script> and tinygen.{name}.generate()',
+    "onnx": "any ONNX runtime: inputs and outputs are named in its metadata",
+    "safetensors": "{card} says how to load it",
+}
+NEXT_STEPS_ENCODER = NEXT_STEPS | {
+    "python": "from {module} import encode      (the mean and log-variance of an image's code)",
+    "c": "{name}_encode(pixels, label, mean, logvar, workspace), declared in {header}",
+    "js": 'import {{ encode }} from "./{base}"',
+}
+
+
+def artefact_of(
+    run: train.Run, part: str = "decoder", precision: str = "float32",
+    licence: str = export.UNSTATED,
+) -> Artefact:  # fmt: skip
+    """A run as what is exported: its name, weights, classes, and how it was trained."""
+    model, data = run.model, run.data
+    folder = run.folder
+    weights = pictures.fingerprint(model)
+    about: dict[str, Any] = {
+        "data": data.get("name", ""), "images": data.get("n", 0),
+        "data hash": str(data.get("fingerprint", ""))[:16], "epochs": len(run.epochs),
+        "seed": run.seed,
+    }  # fmt: skip
+    quality = None
+    if folder is not None:
+        with contextlib.suppress(ValueError):  # a damaged file of figures is no reason to stop
+            quality = folder.read_evaluation(weights)["quality"]
+    if quality is not None:
+        headlines = [m for m in quality["measures"] if m["name"] in train.loop.HEADLINES]
+        about |= {m["name"]: m["value"] for m in headlines}
+        about["measured"] = quality["protocol"]
+    title = model.name if folder is None else folder.path.resolve().name
+    return export.prepare(
+        model, title, weights, classes=tuple(data.get("classes") or ()), part=part,
+        precision=precision, licence=licence, about=about,
+    )  # fmt: skip
+
+
+def export_command(
+    run_folder: RunArgument,
+    to: ToOption,
+    part: PartOption = None,
+    precision: PrecisionOption = Stored("float32"),  # noqa: B008
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file to write; by default the run's name in this folder."),
+    ] = None,
+    licence: LicenceOption = export.UNSTATED,
+    lower_conv_transpose: Annotated[
+        bool,
+        typer.Option(
+            "--lower-conv-transpose", help="onnx: write transposed convolutions as convolutions."
+        ),
+    ] = False,
+    best: BestOption = False,
+) -> None:
+    """Write a trained generator as one file that its receiver can run with what they have.
+
+    [dim]tinygen export runs/vae-mnist --to html --part both[/dim]
+
+    [dim]tinygen export runs/dcgan-mnist --to c --precision int8 --out digits.c[/dim]
+    """
+    if lower_conv_transpose and to != "onnx":
+        raise ValueError(f"--lower-conv-transpose is for --to onnx, not for {to}")
+    run = train.open_run(run_folder, best=best)
+    artefact = artefact_of(run, str(part or "decoder"), str(precision), licence)
+    suffix = export.FORMS[to][1]
+    path = Path(f"{artefact.name}{suffix}") if out is None else out
+    if path.suffix != suffix:
+        raise ValueError(f"--out {path}: {to} is written as {suffix}; name a file ending so")
+    beside = train.RunFolder(path.parent)
+    if path.name == beside.model.name and beside.config.exists():
+        raise ValueError(
+            f"{path} has the weights of a run, which would be lost; name another file with --out"
+        )
+    if out is None and not export.replaceable(to, path):
+        raise ValueError(
+            f"{path} is there already, and no earlier export wrote it; name another file with "
+            f"--out, or write --out {shlex.quote(str(path))} to replace it"
+        )
+    options: dict[str, Any] = {"lower_conv_transpose": True} if lower_conv_transpose else {}
+    if to == "safetensors":
+        options = {"file": path.name}
+    paths = export.write(str(to), artefact, path, **options)
+    screen = console()
+    for written in paths:
+        screen.print(f"{written}  {written.stat().st_size:,} bytes", markup=False)
+    screen.print(
+        f"{artefact.model}, {artefact.nbytes:,} bytes of {precision} weights; terms of weights and "
+        f"data: {licence}", markup=False,
+    )  # fmt: skip
+    program = f"{artefact.name}_draw" if Path(artefact.name).exists() else artefact.name
+    text = (NEXT_STEPS_ENCODER if part == "encoder" else NEXT_STEPS)[to].format(
+        file=shlex.quote(str(path)), base=path.name, module=path.stem, name=artefact.name,
+        upper=artefact.name.upper(), program=program, card=path.with_suffix(".md"), stem=path.stem,
+        header=path.with_suffix(".h"),
+    )  # fmt: skip
+    screen.print(f"next  {text}", markup=False)

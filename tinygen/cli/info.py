@@ -1,0 +1,103 @@
+"""`tinygen info`: what a run is, or what the machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from .. import train
+from ..backend import show_config
+from ..data.labels import numbers_of
+from ..options import as_json
+from ..program import resume_command
+from ..train import pictures
+from ..train.folder import place_of
+from .console import console
+
+
+def info_command(
+    run_folder: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)
+    ] = None,
+    system: Annotated[
+        bool, typer.Option("--system", help="Show versions, processor, GPU and backends instead.")
+    ] = False,
+) -> None:
+    """Show what a run is: architecture with shapes and parameters, data, results."""
+    if system:
+        print(show_config())
+        return
+    if run_folder is None:
+        raise ValueError("info: name the folder of a run, or ask for --system")
+    run = train.open_run(run_folder)
+    config = train.RunFolder(run_folder).read_config()
+    screen, model = console(), run.model
+    code = f", code {model.latent}" if model.generates else ""
+    classes = f", {model.classes} classes" if model.classes else ""
+    screen.print(f"[bold]{model.name}[/bold]  images {model.shape}{code}{classes}")
+    screen.print(repr(model), markup=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    evaluation = train.RunFolder(run_folder).read_evaluation(pictures.fingerprint(model))
+    for name, text in (*_configured(run, config), *_results(run, config), *_measured(evaluation)):
+        table.add_row(name, escape(text))
+    screen.print(table)
+    if run.interrupted:
+        again = resume_command(model.name, run_folder, *place_of(config))
+        screen.print(f"not finished; go on with `{again}`", markup=False)
+
+
+Rows = Iterator[tuple[str, str]]  # of the table: a name and a text
+
+
+def _configured(run: train.Run, config: dict[str, Any]) -> Rows:
+    """What the run was built and trained with."""
+    model, data = run.model, config["data"]
+    shape = " x ".join(str(v) for v in data["shape"])
+    held_out = f"{data['test_n']:,} held out, hash {data['fingerprint'][:12]}"
+    yield "options", ", ".join(f"{k} {v}" for k, v in as_json(model.options).items())
+    if model.classes and data.get("classes"):
+        yield "classes", _numbered(data["classes"])
+    yield "data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}"
+    yield "training", ", ".join(f"{k} {v}" for k, v in config["training"].items())
+    yield "versions", ", ".join(f"{k} {v}" for k, v in config["versions"].items())
+    yield "weights", f"hash {pictures.fingerprint(model)}"
+
+
+def _results(run: train.Run, config: dict[str, Any]) -> Rows:
+    """The losses of the last epoch."""
+    if run.epochs:
+        last = run.epochs[-1]
+        figures = ", ".join(f"{k} {v:.4g}" for k, v in last["losses"].items())
+        if last.get("validation") is not None:
+            figures += f", held out {last['validation']:.2f} {run.model.unit}".rstrip()
+        done = f"epoch {last['epoch']} of {config['training']['epochs']}, step {last['step']}"
+        yield "results", f"{done}: {figures}"
+
+
+def _measured(evaluation: dict[str, Any]) -> Rows:
+    """What `tinygen evaluate` found for these weights."""
+    for f in evaluation["figures"]:
+        unit = f.get("unit", train.Figure.unit)
+        figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} {unit}"
+        yield "", f"{figure} ({f['protocol']})"
+    quality = evaluation["quality"]
+    if quality is not None:
+        measures = (
+            f"{m['name']} {m['value']:.4g}"
+            + ("" if m["floor"] is None else f" (real {m['floor']:.4g})")
+            for m in quality["measures"]
+            if m["name"] in train.loop.HEADLINES
+        )
+        yield "", f"{', '.join(measures)} ({quality['protocol']})"
+
+
+def _numbered(classes: list[str]) -> str:
+    """The classes with their numbers, where they are not called by numbers."""
+    if any(number is not None for number in numbers_of(classes)):
+        return ", ".join(classes)
+    return ", ".join(f"{k} {name}" for k, name in enumerate(classes))

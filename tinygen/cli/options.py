@@ -1,0 +1,209 @@
+"""Options of the command line from the dataclasses that declare them: a panel of the help a class.
+
+An option that was not typed is None here, whatever its default: the code behind the command knows
+the default, and a resumed run has its own. The help shows it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+import typer
+
+from ..options import SAME, Option, OptionError, Options, described
+
+T = TypeVar("T", bound=Options)
+Typed = dict[type[Options], dict[str, Any]]  # what was typed: values by name, for each class
+
+
+@dataclass(frozen=True)
+class Group:
+    """The options of one class in a command, in a panel of its help.
+
+    Attributes:
+        title: of the panel.
+        kind: the class.
+        defaults: in words, for options whose default is another in this command.
+    """
+
+    title: str
+    kind: type[Options]
+    defaults: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def options(self) -> list[Option]:
+        """Those that the command line has."""
+        return [each for each in described(self.kind) if each.flags != ""]
+
+
+def flags(option: Option) -> list[str]:
+    """What is typed for an option: --its-name, --its-name and --no-its-name, or its own."""
+    if option.flags is not None:
+        return option.flags.split("/")
+    name = f"--{option.name.replace('_', '-')}"
+    return [name, f"--no-{name[2:]}"] if option.kind is bool else [name]
+
+
+def refuse_doubles(command: str, groups: Iterable[Group]) -> None:
+    """ValueError where two classes of a command have an option, or a flag, of one name."""
+    owners: dict[str, str] = {}
+    for group in groups:
+        for option in group.options:
+            for word in dict.fromkeys([option.name, *flags(option)]):
+                if word in owners:
+                    raise ValueError(
+                        f"{command}: {word} is an option of both {owners[word]} and "
+                        f"{group.kind.__qualname__}; rename one, or keep one from the command line "
+                        'with flags=""'
+                    )
+                owners[word] = group.kind.__qualname__
+
+
+def function(
+    name: str,
+    groups: Sequence[Group],
+    run: Callable[[Typed], None],
+    elsewhere: Mapping[str, tuple[Option, Sequence[str]]] | None = None,
+) -> Callable[..., None]:
+    """What typer makes a command of, with the options of some classes.
+
+    `run` gets what was typed. `elsewhere` are options of other commands by name, each with those
+    commands. They are refused with a message that says where they belong.
+    """
+    refuse_doubles(name, groups)
+    owner = {option.name: (group.kind, option) for group in groups for option in group.options}
+    others = {k: v for k, v in (elsewhere or {}).items() if k not in owner}
+
+    def call(**given: Any) -> None:
+        typed: Typed = {group.kind: {} for group in groups}
+        given = {k: v for k, v in given.items() if v is not None}
+        _refuse_others(name, groups[0], {k: v for k, v in others.items() if k in given})
+        for word, value in given.items():
+            kind, option = owner[word]
+            typed[kind][word] = _read(option, value)
+        run(typed)
+
+    parameters = [p for group in groups for p in _parameters(group)]
+    parameters += [_parameter(option, hidden=True) for option, _ in others.values()]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
+
+
+def command(
+    name: str, groups: Sequence[Group], run: Callable[[Typed], None], help: str,
+    elsewhere: Mapping[str, tuple[Option, Sequence[str]]] | None = None,
+) -> Any:  # fmt: skip
+    """A command of its own, outside the program; see `function`."""
+    single = typer.Typer(
+        add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
+    )
+    single.command(name, help=help)(function(name, groups, run, elsewhere))
+    return typer.main.get_command(single)
+
+
+def checked(kind: type[T], typed: Mapping[str, Any]) -> T:
+    """An object of an Options class from what was typed; ValueError naming the flag."""
+    try:
+        return kind(**typed)
+    except OptionError as wrong:
+        (option,) = (each for each in described(kind) if each.name == wrong.name)
+        what = f"{flags(option)[0]} {wrong.value}, expected {wrong.expected}"
+        raise ValueError(what) from None
+
+
+def _parameters(group: Group) -> Iterator[inspect.Parameter]:
+    for option in group.options:
+        help = in_full(option, group.defaults.get(option.name))
+        yield _parameter(option, panel=group.title, help=help)
+
+
+def _parameter(
+    option: Option, *, panel: str | None = None, help: str = "", hidden: bool = False
+) -> inspect.Parameter:
+    written = str if get_origin(option.kind) is tuple else option.kind
+    about: Any
+    if _is_argument(option):
+        about = typer.Argument(help=help, metavar=option.flags, show_default=False)
+    else:
+        about = typer.Option(
+            "/".join(flags(option)), help=help, rich_help_panel=panel, hidden=hidden,
+            show_default=False, metavar=option.metavar,
+        )  # fmt: skip
+    needed = _is_argument(option) and option.default is MISSING
+    return inspect.Parameter(
+        option.name, inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if needed else None,
+        annotation=Annotated[written if needed else written | None, about],
+    )  # fmt: skip
+
+
+def _is_argument(option: Option) -> bool:
+    """Whether it stands in its place, without a flag."""
+    return bool(option.flags) and not str(option.flags).startswith("-")
+
+
+def in_full(option: Option, default: str | None = None) -> str:
+    """The help of an option with its choices, its range and its default in parentheses.
+
+    Square brackets would be taken for a colour.
+    """
+    notes = []
+    if option.choices and option.metavar is not None:  # else they are shown beside the name
+        notes.append(", ".join(option.choices))
+    elif option.rule is not None:
+        notes.append(option.rule.words)
+    default = default_of(option) if default is None else default
+    notes += [f"default {default}"] if default else []
+    return f"{option.help.removesuffix('.')} ({'; '.join(notes)})." if notes else option.help
+
+
+def default_of(option: Option) -> str:
+    """The default in words; "" where there is nothing to say."""
+    if option.shown:
+        return option.shown
+    lone = option.kind is bool and len(flags(option)) == 1
+    if option.default is MISSING or option.default is None or lone:
+        return ""
+    if option.kind is bool:
+        return flags(option)[0 if option.default else 1]
+    text = in_words(option.default)
+    if option.on_processor is not SAME:
+        text += f"; without a GPU {in_words(option.on_processor)}"
+    return text
+
+
+def in_words(value: Any) -> str:
+    """A value as it is typed."""
+    if isinstance(value, tuple):
+        return ",".join(in_words(v) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _read(option: Option, value: Any) -> Any:
+    """A value from the command line: numbers that are written with commas become a tuple."""
+    if get_origin(option.kind) is not tuple:
+        return value
+    number, *more = get_args(option.kind)
+    try:
+        numbers = tuple(number(text) for text in value.split(","))
+        if more != [...] and len(numbers) != 1 + len(more):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{flags(option)[0]} {value!r}, expected {option.form}") from None
+    return numbers
+
+
+def _refuse_others(
+    name: str, group: Group, met: Mapping[str, tuple[Option, Sequence[str]]]
+) -> None:
+    if met:
+        took = ", ".join(flags(option)[0] for option, _ in met.values())
+        takes = ", ".join(sorted(flags(option)[0] for option in group.options))
+        belongs = "; ".join(
+            f"{flags(option)[0]} belongs to {', '.join(owners)}" for option, owners in met.values()
+        )
+        raise ValueError(f"{name} has no option {took}; it takes {takes}; {belongs}")

@@ -1,0 +1,81 @@
+"""`tinygen sample`: new images of a trained model, as one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .. import train
+from ..options import Options, option
+from ..train import Run, pictures
+from ..train.settings import Drawing
+from .console import BEST, console
+from .options import Group, Typed, checked, function
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target(Options):
+    """Which run draws, and what it writes."""
+
+    run: str = option(help="Folder of a run.", flags="RUN")
+    out: str = option("samples.png", help="The PNG file to write.", metavar="FILE")
+    best: bool = option(False, help=BEST, flags="--best")
+
+
+def sample(typed: Typed) -> None:
+    """Draw and write a picture as the command line says."""
+    target, drawing = checked(Target, typed[Target]), checked(Drawing, typed[Drawing])
+    run, out = train.open_run(target.run, best=target.best), Path(target.out)
+    if out.suffix.lower() != ".png":
+        raise ValueError(f"--out {out}: pictures are written as PNG; name a file ending in .png")
+    images, columns = draw(run, drawing)
+    text = pictures.note(run.model, drawing.seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    run.picture(images, columns).save(out, text)
+    console().print(f"{len(images)} images in {out}", markup=False)
+
+
+def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
+    """The images that were asked for, and in how many columns they are shown."""
+    n, label, seed = drawing.n, drawing.label, drawing.seed
+    rows, columns = max(1, n // 10), min(n, 10)
+    if drawing.interpolate:
+        return run.interpolate(rows, columns, label, seed), columns
+    if drawing.traverse:
+        return run.traverse(rows, columns, label, seed), columns
+    if drawing.around is not None:
+        height, width, channels = run.model.shape
+        how = run.data.get("options", {})
+        read_as = (how.get("paper"), how.get("value_range"))
+        image = load_image(Path(drawing.around), (height, width), channels, *read_as)
+        return run.around(image, n, drawing.spread, label, seed), None
+    by_class = run.model.conditional and label is None
+    return run.sample(n, label, seed), pictures.COLUMNS if by_class else None
+
+
+HELP = """Draw new images with a trained model and write them as one picture.
+
+[dim]tinygen sample runs/vae-strokes --n 64 --out grid.png[/dim]
+
+[dim]tinygen sample runs/cgan-mnist --label 7 --out sevens.png[/dim]
+"""
+sample_command = function("sample", [Group("Drawing", Drawing), Group("Run", Target)], sample)
+
+
+def load_image(
+    path: Path,
+    size: tuple[int, int],
+    channels: int,
+    paper: str | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> NDArray[Any]:
+    """One image file as uint8 (H, W, C) of the given size and channels."""
+    from ..data import pixels
+
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
+    image: NDArray[Any] = pixels.read_image(path, size, channels, paper, value_range)
+    return image

@@ -1,0 +1,295 @@
+"""`tinygen train MODEL`: a command for each model, with its own options and defaults."""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from .. import models, train
+from ..backend import DeviceError, use_backend
+from ..backend import get as get_backend
+from ..data import Dataset, load
+from ..data.files import check_room
+from ..data.options import Source
+from ..models import Model
+from ..options import Option, Options, defaults_on_processor, option
+from ..program import command as typed_here
+from ..program import quoted
+from ..random import Generator
+from ..train import Settings
+from ..train.folder import place_of
+from .console import console, print_data
+from .options import Group, Typed, command, in_words, refuse_doubles
+
+LARGE = 1 << 16  # pixels: of smaller images any model fits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(Options):
+    """Where a training is computed, and where its run lies."""
+
+    out: str | None = option(
+        None, help="Folder of the run.", shown="a new one, runs/MODEL-DATA", metavar="FOLDER"
+    )
+    resume: bool = option(
+        False, help="Go on with the run in --out, or the newest of this model.", flags="--resume"
+    )
+    backend: Literal["numpy", "cupy", "emulated"] = option(
+        "numpy",
+        help="Where to compute: the processor, an NVIDIA GPU, or the GPU's kernels on the "
+        "processor, slow and exact.",
+        metavar="NAME",
+    )
+    precision: Literal["float32", "tf32", "bf16"] = option(
+        "float32",
+        help="Of the operands of matrix products on a GPU: tf32 and bf16 use tensor cores, with 10 "
+        "and 7 bits after the point; weights stay float32.",
+        metavar="NAME",
+    )
+
+
+# ---- a command a model ---------------------------------------------------------------------------
+
+
+class Models(TyperGroup):
+    """`tinygen train`: the command of a model is made when it is asked for."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return list(models.MODELS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        return model_command(models.find(cmd_name))
+
+
+app = typer.Typer(cls=Models, no_args_is_help=True)
+
+
+@app.callback()
+def _train() -> None:
+    """Train a model on images; leave a folder with samples, curves and the weights.
+
+    [dim]tinygen train vae[/dim]                          on the built-in strokes, a minute or two
+
+    [dim]tinygen train gan --data mnist --epochs 30[/dim]
+
+    [dim]tinygen train dcgan --data mnist --epochs 10[/dim]
+
+    [dim]tinygen train vae --data photos/ --size 32 --hidden 512,256[/dim]
+
+    [dim]tinygen train classifier --data photos/ --size 32[/dim]  to measure generators with
+
+    [dim]tinygen train MODEL --help[/dim]                 shows the options of a model
+    """
+
+
+def groups_of(kind: type[Model]) -> list[Group]:
+    """The options of a model's command, with the defaults that the model sets."""
+    defaults = {"epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema}
+    own = {f.name: f.default for f in fields(kind.Options)}
+    words = {k: in_words(own.get(k, v)) for k, v in {**defaults, "lr": None}.items()}
+    return [
+        Group(f"Options of {kind.name}", kind.Options),
+        Group("Training", Settings, words),
+        Group("Data", Source),
+        Group("Run", Place),
+    ]
+
+
+def model_command(kind: type[Model]) -> Any:
+    """The command that trains one kind of model."""
+    about = re.split(r"(?<=\.)\s", (kind.__doc__ or f"Train {kind.name}."), maxsplit=1)[0]
+    about = " ".join(about.split())
+    return command(
+        kind.name, groups_of(kind), functools.partial(run, kind), about, options_by_name()
+    )
+
+
+def options_by_name() -> dict[str, tuple[Option, list[str]]]:
+    """The options of all models, each with the names of the models that have it."""
+    found: dict[str, tuple[Option, list[str]]] = {}
+    for kind in models.MODELS.values():
+        for each in Group("", kind.Options).options:
+            found.setdefault(each.name, (each, []))[1].append(kind.name)
+    return found
+
+
+for _kind in models.MODELS.values():
+    refuse_doubles(f"train {_kind.name}", groups_of(_kind))
+
+
+# ---- a training ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Job:
+    """What is to be trained, and how: from the command line or, to resume, from a run as well."""
+
+    kind: type[Model]
+    options: dict[str, Any]
+    settings: dict[str, Any]
+    source: dict[str, Any]  # for data.load
+    backend: str
+    precision: str
+    out: Path | None
+    resume: bool = False
+
+    def build(self, shape: tuple[int, int, int], classes: int | None) -> Model:
+        """The model with new weights."""
+        rng = Generator(self.settings.get("seed", Settings.seed))
+        if self.resume:  # the options come from a file
+            stored = {"name": self.kind.name, "shape": shape, "classes": classes}
+            return train.build_model({**stored, "options": self.options}, rng)
+        return self.kind(shape, classes=classes, rng=rng, **self.options)
+
+
+def run(kind: type[Model], typed: Typed) -> None:
+    """Train a model as the command line says."""
+    job = resumed_job(kind, typed) if typed[Place].get("resume") else new_job(kind, typed)
+    get_backend(job.backend)  # fail before any file is read or written if the device is missing
+    dataset = load(job.source.pop("source"), **job.source)
+    screen = console()
+    print_data(screen, dataset)
+    out = job.out or _new_folder(kind.name, dataset)
+    train.loop.check_labels(kind, dataset)
+    classes = len(dataset.classes) if dataset.classes is not None else None
+    _check_room(job, dataset, classes)
+    with use_backend(job.backend, job.precision):
+        network = job.build(dataset.shape, classes)
+        weights = sum(p.size for p in network.parameters())
+        screen.print(f"model  {kind.name}, {weights:,} parameters; run folder {out}", markup=False)
+        result = train.fit(network, dataset, out=out, resume=job.resume, **job.settings)
+    if result.interrupted:
+        raise typer.Exit(128 + result.signal)
+    if not network.generates:
+        screen.print(f"\nmistakes  {out / 'mistakes.png'}", markup=False)
+        screen.print(f"next      {typed_here('evaluate', out)}", markup=False)
+        measure = typed_here("evaluate", "RUN", "--classifier", out)
+        screen.print(f"          {measure}", markup=False)
+        return
+    screen.print(f"\nsamples  {out / 'samples.png'}", markup=False)
+    draw = typed_here("sample", out, "--n", 64, "--out", "grid.png")
+    screen.print(f"next     {draw}", markup=False)
+
+
+def new_job(kind: type[Model], typed: Typed) -> Job:
+    """A training of a new model."""
+    place = Place(**typed[Place])
+    options = typed[kind.Options]
+    if place.backend != "cupy":
+        options = {**defaults_on_processor(kind.Options), **options}
+    return Job(
+        kind, options, typed[Settings], _source(typed[Source]), place.backend, place.precision,
+        None if place.out is None else Path(place.out),
+    )  # fmt: skip
+
+
+def resumed_job(kind: type[Model], typed: Typed) -> Job:
+    """The training of a run, with what was typed besides; refuses what does not fit it."""
+    place = typed[Place]
+    out = Path(place["out"]) if "out" in place else _newest(kind.name)
+    config = train.RunFolder(out).read_config_to_resume()
+    stored = config["model"]
+    if stored["name"] != kind.name:
+        raise ValueError(
+            f"{out} holds a run of {stored['name']}, not of {kind.name}; resume it with "
+            f"`tinygen train {stored['name']} --out {quoted(out)} --resume`"
+        )
+    names = [f.name for f in fields(Settings)]
+    settings = {k: v for k, v in config["training"].items() if k in names}
+    source = _source(typed[Source])
+    if config["data"]["source"] is not None:
+        source = _same_source(out, typed[Source], config["data"])
+    backend, precision = _same_place(out, config, place)
+    return Job(
+        kind, {**stored["options"], **typed[kind.Options]}, {**settings, **typed[Settings]},
+        source, backend, precision, out, resume=True,
+    )  # fmt: skip
+
+
+def _source(typed: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of data.load."""
+    return {"source": Source.data} | {"source" if k == "data" else k: v for k, v in typed.items()}
+
+
+def _same_source(out: Path, typed: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """What the data of a run are loaded with; they may lie elsewhere now (--data)."""
+    options = data["options"]
+    for name in ("size", "channels", "n", "value_range", "paper"):
+        had, wanted = options.get(name), typed.get(name)
+        had = had[0] if isinstance(had, list) and had[0] == had[1] else had
+        wanted = list(wanted) if isinstance(wanted, tuple) else wanted
+        if name in typed and wanted != had:
+            word = f"--{name.replace('_', '-')}"
+            was = f"without {word}" if had is None else f"with {word} {had}"
+            raise ValueError(f"{out} was trained {was}; a run is resumed with the same data")
+    if "skip_broken" in typed:  # a file that came later may be broken; that it is, changes nothing
+        options = {**options, "skip_broken": True}
+    return {**options, "source": typed.get("data", data["source"])}
+
+
+def _same_place(out: Path, config: dict[str, Any], typed: dict[str, Any]) -> tuple[str, str]:
+    """Where a run is computed: where it was before, unless something else was asked for."""
+    before, rounded = place_of(config)
+    backend = typed.get("backend", before)
+    if "backend" not in typed:
+        try:
+            get_backend(before)
+        except DeviceError as error:
+            raise DeviceError(
+                f"{error}; {out} was computed there; with --backend numpy it goes on without, and "
+                "its last bits may differ"
+            ) from None
+    same = rounded if backend == before else Place.precision
+    return backend, typed.get("precision", same)
+
+
+def _check_room(job: Job, data: Dataset, classes: int | None) -> None:
+    """Refuse a model of images so large that its training does not fit in memory.
+
+    The weights of large images are estimated by those of small ones: they grow with the pixels.
+    """
+    height, width, channels = data.shape
+    if height * width <= LARGE:
+        return
+    few, many = (
+        sum(
+            p.size
+            for p in job.kind(
+                (side, side, channels), classes=classes, rng=Generator(0), **job.options
+            ).parameters()
+        )
+        for side in (32, 64)
+    )
+    weights = few + (many - few) * (height * width - 32**2) // (64**2 - 32**2)
+    check_room(
+        f"{job.kind.name} for images of {width} x {height}: {weights:,} weights",
+        16 * weights,  # float32 values, their gradients and two averages of these
+        "give a smaller size, for example --size 64",
+    )
+
+
+def _new_folder(model: str, data: Dataset) -> Path:
+    """runs/MODEL-DATA, or with -2, -3, ... where that exists."""
+    name = re.sub(r"[^\w.-]+", "-", f"{model}-{data.name}")
+    path = Path("runs") / name
+    count = 1
+    while path.exists():
+        count += 1
+        path = Path("runs") / f"{name}-{count}"
+    return path
+
+
+def _newest(model: str) -> Path:
+    """The run of this model in runs/ that was written to last."""
+    found = sorted(Path("runs").glob(f"{model}-*/config.json"), key=lambda p: p.stat().st_mtime)
+    if not found:
+        raise ValueError(
+            f"no run of {model} in the folder runs/ to resume; name its folder with --out"
+        )
+    return found[-1].parent
