@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from .files import DataError, NoImagesError, class_name, natural
 from .gather import read_images
-from .pixels import ENDINGS
-from .report import Report, listed
+from .pictures import ENDINGS
+from .report import Report, Request, listed
 from .splits import ANSWERS, PLACES, SYSTEM, is_place, role, roles, says_split
 
 __all__ = ["read_folder"]
@@ -70,14 +70,7 @@ class Side:
     numbers: list[int]
 
 
-def read_folder(
-    folder: Path,
-    extent: tuple[int, int] | None,
-    bounds: tuple[float, float] | None,
-    paper: str | None,
-    skip_broken: bool,
-    report: Report,
-) -> Read:
+def read_folder(folder: Path, asked: Request) -> Read:
     """Image files in the order of their names; sub-folders are classes, or splits of the data.
 
     Hidden files, runs of a training and files of other kinds are left out, and the report says so.
@@ -87,9 +80,10 @@ def read_folder(
             f"{folder}: the folder of a training, whose pictures are no data; give the folder of "
             "the images"
         )
+    report = asked.report
     foreign: list[Path] = []
     tree = _scan(folder, folder, report, foreign, [])
-    if foreign and not skip_broken:
+    if foreign and not asked.skip_broken:
         more = f" (and {listed([p.name for p in foreign[1:]], 5)})" if len(foreign) > 1 else ""
         raise DataError(
             f"{foreign[0]}: images of this kind are not read; convert them to PNG or JPEG, move "
@@ -102,7 +96,7 @@ def read_folder(
     if test is not None:
         names = _shared_classes(folder, train, test, report)
     files = [*train.files, *([] if test is None else test.files)]
-    images, whole = read_images(folder, files, extent, bounds, paper, skip_broken, report)
+    images, whole = read_images(folder, files, asked)
     cut = int(whole[: len(train.files)].sum())
     numbers = np.array(train.numbers, np.int64)[whole[: len(train.files)]]
     labels = None if names is None else numbers

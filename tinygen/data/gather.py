@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import pixels
 from .files import DataError, check_room
-from .report import Report
+from .pictures import Picture, decode, on_paper, to_levels
+from .pixels import import_pillow
+from .report import Request
 
 __all__ = ["read_images"]
 
@@ -17,22 +18,17 @@ MOST_BROKEN = 20  # files named in one message
 
 
 def read_images(
-    folder: Path,
-    files: list[Path],
-    extent: tuple[int, int] | None,
-    bounds: tuple[float, float] | None,
-    paper: str | None,
-    skip_broken: bool,
-    report: Report,
+    folder: Path, files: list[Path], asked: Request
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(N, H, W, C), colour if any file has it; and which of the files could be read."""
-    pixels.import_pillow(str(folder))
-    pictures: list[pixels.Picture] = []
+    extent, report = asked.size, asked.report
+    import_pillow(str(folder))
+    pictures: list[Picture] = []
     whole = np.zeros(len(files), np.bool_)
     broken: list[DataError] = []
     for index, path in enumerate(files):
         try:
-            picture = pixels.decode(path, extent)
+            picture = decode(path, extent)
         except DataError as error:
             broken.append(error)
             report.leave_out("broken", str(path.relative_to(folder)))
@@ -53,7 +49,7 @@ def read_images(
             )
         whole[index] = True
         pictures.append(picture)
-    if broken and not (skip_broken and pictures):
+    if broken and not (asked.skip_broken and pictures):
         raise _broken(folder, broken, len(files))
     bent = sum(picture.stretched for picture in pictures)
     if bent and extent is not None:
@@ -67,36 +63,25 @@ def read_images(
             f"{coarse:,} files hold 16 bits a channel, of which the upper 8 are read; if their "
             "values have 12 bits, give --value-range 0,15"
         )
-    return _stacked(folder, pictures, bounds, paper, report), whole
+    return _stacked(folder, pictures, asked), whole
 
 
-def _stacked(
-    folder: Path,
-    pictures: list[pixels.Picture],
-    bounds: tuple[float, float] | None,
-    paper: str | None,
-    report: Report,
-) -> NDArray[np.uint8]:
+def _stacked(folder: Path, pictures: list[Picture], asked: Request) -> NDArray[np.uint8]:
     """Levels of one meaning, on one paper, with the same channels."""
+    bounds, report = asked.bounds, asked.report
     deep = [k for k, p in enumerate(pictures) if p.deep]
     if bounds is not None and not deep:
         deep = list(range(len(pictures)))
     elif bounds is not None and len(deep) < len(pictures):
         report.note(f"the value range is that of {len(deep):,} files of more than 8 bits; the "
                     "levels of the others stay")  # fmt: skip
-    images = pixels.on_paper(pictures, paper, report)
+    images = on_paper(pictures, asked.paper, report)
     count, (height, width) = len(pictures), images[0].shape[:2]
+    stored = [pictures[k].stored for k in deep]
     pictures.clear()
     if deep:
         name = f"{folder}, {len(deep):,} files"
-        read = pixels.levels(name, [images[k] for k in deep], bounds, report)
-        lost = [images[k] for k, image in zip(deep, read, strict=True)
-                if image.max() <= 1 and images[k].min() < images[k].max()]  # fmt: skip
-        if lost and len(lost) < len(deep):
-            report.warn(
-                f"{len(lost):,} of {len(deep):,} files are black beside the others: their values "
-                f"end at {max(float(image.max()) for image in lost):.4g}; store all files alike"
-            )
+        read = to_levels(name, [images[k] for k in deep], stored, bounds, report)
         for k, image in zip(deep, read, strict=True):
             images[k] = image
     out = np.empty((count, height, width, max(image.shape[2] for image in images)), np.uint8)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .files import printable
 
-__all__ = ["Report", "listed"]
+__all__ = ["Report", "Request", "listed"]
 
 MOST_CLASSES = 20  # named in a line
 MOST_NAMES = 3  # of the files left out for one reason
@@ -106,6 +106,20 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+@dataclass(frozen=True)
+class Request:
+    """How data are to be read, as `load` explains it, and the report of what was found.
+
+    size: (height, width).  bounds: what is black and white.
+    """
+
+    size: tuple[int, int] | None = None
+    bounds: tuple[float, float] | None = None
+    paper: str | None = None
+    skip_broken: bool = False
+    report: Report = field(default_factory=Report)
 
 
 def _shade(lowest: NDArray[np.uint8], highest: NDArray[np.uint8]) -> str:

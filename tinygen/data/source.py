@@ -16,7 +16,8 @@ from . import idx, pixels
 from . import labels as label_reading
 from .dataset import Dataset
 from .files import DataError, NoImagesError, as_path, as_text, check_plain, file_kind
-from .report import Report
+from .pictures import ENDINGS, PAPERS
+from .report import Report, Request
 from .strokes import DIGIT_WORDS, strokes
 
 __all__ = ["NAMES", "load"]
@@ -68,9 +69,10 @@ def load(
     options = given | {"seed": seed}
     bounds = None if value_range is None else tuple(given["value_range"])
     extent = tuple(given["size"]) if "size" in given else None
+    asked = Request(extent, bounds, paper, skip_broken)
+    report = asked.report
     if labels is not None and not isinstance(source, np.ndarray):
         raise DataError("load: labels come with an array of images only; files bring their own")
-    report = Report()
     name, where = "array", None
     if isinstance(source, str) and source in NAMES and os.path.exists(source):
         report.warn(f"{source} is the set of that name; the {source} in this folder is not read: "
@@ -92,12 +94,12 @@ def load(
         elif source in ("mnist", "fashion-mnist"):
             name = where = source
             folder = idx.download(name)
-            read = (*_idx_set(folder, idx.find(folder), bounds, report)[:2], idx.CLASSES[name])
+            read = (*_idx_set(folder, idx.find(folder), asked)[:2], idx.CLASSES[name])
         else:
             path = _existing(as_path(source))
             name = os.path.basename(os.path.abspath(path))
             where = as_text(os.path.abspath(path))
-            read = _read_path(path, extent, bounds, paper, skip_broken, report)
+            read = _read_path(path, asked)
         return _finish(name, where, read, extent, channels, n, seed, options, report)
     except MemoryError as error:
         raise DataError(
@@ -170,7 +172,7 @@ def _checked(
                 f"load: value_range={value_range!r}, expected two numbers, black before white, "
                 "such as (0, 4095)"
             )
-    if paper not in (None, *pixels.PAPERS):
+    if paper not in (None, *PAPERS):
         raise DataError(f"load: paper={paper!r}, expected 'white' or 'black'")
     given = {
         "size": None if extent is None else list(extent),
@@ -293,37 +295,30 @@ def _take(split: Split, index: NDArray[Any]) -> Split:
     return images[index], None if labels is None else labels[index]
 
 
-def _read_path(
-    path: Path,
-    extent: tuple[int, int] | None,
-    bounds: tuple[float, float] | None,
-    paper: str | None,
-    skip_broken: bool,
-    report: Report,
-) -> Read:
+def _read_path(path: Path, asked: Request) -> Read:
     from .arrays import read_npy, read_npz  # here, so that importing tinygen is quick
     from .folder import read_folder
 
     if path.is_dir() or idx.is_idx(path):
         sets = idx.find(path)
         if sets:
-            return _idx_set(path, sets, bounds, report)
+            return _idx_set(path, sets, asked)
     if path.is_dir():
         try:
-            return read_folder(path, extent, bounds, paper, skip_broken, report)
+            return read_folder(path, asked)
         except NoImagesError:
             sets = idx.find_below(path)
             if not sets:
                 raise
-            report.left_out.clear()
-            return _idx_set(path, sets, bounds, report)
+            asked.report.left_out.clear()
+            return _idx_set(path, sets, asked)
     check_plain(path)
     if path.suffix.lower() == ".npy":
-        return read_npy(path, bounds, report)
+        return read_npy(path, asked)
     if path.suffix.lower() == ".npz":
-        return read_npz(path, bounds, report)
+        return read_npz(path, asked)
     kind = file_kind(path)
-    image = path.suffix.lower() in pixels.ENDINGS and kind in ("", "it is a PNG image",
+    image = path.suffix.lower() in ENDINGS and kind in ("", "it is a PNG image",
                                                                "it is a JPEG image")  # fmt: skip
     hint = "; give its folder" if image else ""
     raise DataError(
@@ -332,10 +327,9 @@ def _read_path(
     )
 
 
-def _idx_set(
-    path: Path, sets: list[idx.Set], bounds: tuple[float, float] | None, report: Report
-) -> Read:
+def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
     """The four files; with one split only, that one is the training data."""
+    report = asked.report
     if len(sets) > 1:
         there = [next(iter(s.files.values())).relative_to(path) for s in sets]
         raise DataError(
@@ -355,7 +349,7 @@ def _idx_set(
         report.note("only test files: a tenth of them is held out")
         train, test = test, None
     both = [train[0]] if test is None else [train[0], test[0]]
-    images = pixels.levels(str(found.folder), both, bounds, report)
+    images = pixels.levels(str(found.folder), both, asked.bounds, report)
     return (
         (images[0], train[1]), None if test is None else (images[1], test[1]), found.names()
     )  # fmt: skip

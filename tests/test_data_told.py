@@ -1,0 +1,152 @@
+"""What files, folders and arrays say of themselves is heeded, and what is strange is told."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinygen.data import DataError, load
+
+RNG = np.random.default_rng(0)
+UNIT = RNG.uniform(0.0, 1.0, (12, 6, 8))
+UNIT[:, 0, 0], UNIT[:, 0, 1] = 0.0, 1.0
+BYTES = np.rint(UNIT * 255).astype(np.uint8)
+
+
+def write(path, values, **how):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(path, **how)
+
+
+def folder(root, **counts):
+    """Folders of so many images each, none like another."""
+    for name, count in counts.items():
+        for k in range(count):
+            write(root / name / f"{k}.png", RNG.integers(0, 256, (6, 8)).astype(np.uint8))
+    return root
+
+
+def read(source, **how):
+    """All images (N, H, W) that are read, and what is said of them."""
+    data = load(source, **how)
+    parts = [data] if data.test is None else [data, data.test]
+    return np.concatenate([part.images for part in parts])[..., 0], str(data.report)
+
+
+# ---- what files declare -----------------------------------------------------------------------
+
+
+def tiff(values, kind, white_is_zero):
+    """A TIFF file of numbers that Pillow does not write so.  kind: 1 unsigned, 2 signed, 3 float"""
+    height, width = values.shape
+    data = values.tobytes()
+    tags = [
+        (256, width), (257, height), (258, values.dtype.itemsize * 8), (259, 1),
+        (262, 0 if white_is_zero else 1), (273, 8), (277, 1), (278, height), (279, len(data)),
+        (339, kind),
+    ]  # fmt: skip
+    head = struct.pack("<H", len(tags))
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + head + rows + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "most"),
+    [("u1", 1, 255), ("<u2", 1, 65535), ("<f4", 3, 1), ("<u2", 1, 4095)],
+)
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_tiff_files_in_which_zero_is_white(tmp_path, dtype, kind, most, white_is_zero):
+    values = UNIT * most if kind == 3 else np.rint(UNIT * most)
+    for k, image in enumerate(values[:3]):
+        (tmp_path / f"{k}.tif").write_bytes(tiff(image.astype(dtype), kind, white_is_zero))
+    images, said = read(tmp_path)
+    expected = 1 - UNIT[:3] if white_is_zero else UNIT[:3]
+    assert np.abs(images - expected * 255).max() <= 1
+    assert ("0 is white" in said) == (white_is_zero and dtype != "u1")
+
+
+def test_numbers_of_sixteen_bits_with_a_sign_and_of_32_without(tmp_path):
+    signed = np.rint(UNIT * 32767).astype("<i2")
+    assert "read as 15 bits" in read(signed)[1]
+    for k in range(3):
+        (tmp_path / f"{k}.tif").write_bytes(tiff(signed[k], 2, False))
+    images, said = read(tmp_path)
+    assert np.abs(images - UNIT[:3] * 255).max() <= 1
+    assert "read as 15 bits" in said
+    for k in range(3):
+        values = np.rint(UNIT[k] * 4e9).astype("<u4")
+        (tmp_path / f"{k}.tif").write_bytes(tiff(values, 1, False))
+    with pytest.raises(DataError, match=r"values from 0 to 4e\+09"):
+        load(tmp_path)
+    images, _ = read(tmp_path, value_range=(0, 4e9))
+    assert np.abs(images - UNIT[:3] * 255).max() <= 1
+
+
+@pytest.mark.parametrize("most", [300, 1000, 4095, 10000])
+def test_pgm_files_say_what_is_white(tmp_path, most):
+    dark = np.rint(UNIT * most / 5)
+    for k in range(3):
+        head = b"P5\n8 6\n%d\n" % most
+        (tmp_path / f"{k}.pgm").write_bytes(head + dark[k].astype(">u2").tobytes())
+    images, said = read(tmp_path)
+    assert np.abs(images - dark[:3] / most * 255).max() <= 1
+    assert f"read as 0 to {most}, as they say" in said
+    images, _ = read(tmp_path, value_range=(0, dark.max()))
+    assert np.abs(images - dark[:3] / dark.max() * 255).max() <= 1
+
+
+def grey16(values, clear):
+    """A PNG file of 16 bits in which one level is transparent."""
+
+    def chunk(kind, data):
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    height, width = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"tRNS", struct.pack(">H", clear))
+        + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("clear", "paper"), [(0, None), (0, "black"), (65535, "white")])
+def test_transparent_levels_of_sixteen_bits(tmp_path, clear, paper):
+    values = np.rint(UNIT[0] * 40000).astype(np.uint16)
+    values[3:] = clear
+    (tmp_path / "a.png").write_bytes(grey16(values, clear))
+    images, said = read(tmp_path, paper=paper)
+    assert "transparency: 1 images" in said
+    assert (images[0, 3:] == (0 if paper == "black" else 255)).all()
+    assert np.abs(images[0, 1:3] - values[1:3] / 256).max() <= 1
+
+
+def test_files_with_values_that_are_not_finite_are_named_and_left_out(tmp_path):
+    for k in range(12):
+        values = UNIT[k].astype(np.float32)
+        if k in (3, 5):
+            values[2, :2] = np.nan, np.inf
+        write(tmp_path / f"{k}.tif", values)
+    with pytest.raises(DataError, match=r"3\.tif.*2 of its values are not finite") as caught:
+        load(tmp_path)
+    assert "5.tif" in str(caught.value)
+    assert len(read(tmp_path, skip_broken=True)[0]) == 10
+
+
+# ---- levels -----------------------------------------------------------------------------------
+
+
+def test_arrays_whose_images_have_different_ranges_are_told():
+    values = np.concatenate([UNIT[:9], UNIT[9:] * 255])
+    assert "9 of 12 images are black beside the others" in read(values)[1]
+    assert "2 of 12 images are black beside" in read(
+        np.concatenate([UNIT[:2], UNIT[2:] * 65535]).astype(np.uint16))[1]  # fmt: skip
+    assert "black beside" not in read(UNIT * 255)[1]
+    blank = UNIT * 255
+    blank[3] = 0
+    assert "black beside" not in read(blank)[1]
