@@ -150,3 +150,42 @@ def test_arrays_whose_images_have_different_ranges_are_told():
     blank = UNIT * 255
     blank[3] = 0
     assert "black beside" not in read(blank)[1]
+
+
+# ---- folders ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("entrenamiento", "prueba"), ("Training", "Prüfung"), ("Entraînement", "validation"),
+        ("conjunto de treino", "conjunto de teste"), ("обучение", "тест"), ("训练集", "测试集"),
+        ("学習データ", "テストデータ"), ("학습", "평가"), ("Trainingsdaten", "Testdaten"),
+        ("EĞITIM", "Test"), ("learn", "val"),
+    ],
+)  # fmt: skip
+def test_splits_in_other_languages(tmp_path, train, test):
+    data = load(folder(tmp_path, **{f"{train}/a": 2, f"{train}/b": 2, f"{test}/a": 1}))
+    assert (data.classes, len(data), len(data.test)) == (("a", "b"), 4, 1)
+    assert f"split: {train} to train on, {test} held out" in data.report.notes
+
+
+@pytest.mark.parametrize("names", [("Tr", "Te"), ("fold1", "fold2"), ("seen", "unseen"), "12"])
+def test_classes_that_hold_the_same_folders_are_told(tmp_path, names):
+    one, two = names
+    folder(tmp_path, **{f"{one}/a": 2, f"{one}/b": 2, f"{two}/a": 1, f"{two}/b": 1})
+    said = str(load(tmp_path).report)
+    assert f"the classes {one}, {two}" in said.replace(f"{two}, {one}", f"{one}, {two}")
+    assert "hold folders of the same names (a, b)" in said
+    other = folder(tmp_path / "other", **{"cats/big": 1, "cats/old": 1, "dogs/big": 1})
+    assert load(other).report.warnings == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("part1", "part2"), ("batch_a", "batch_b"), ("New folder", "New folder (2)"), ("HR", "LR"),
+     ("full", "thumbs"), ("raw images", "processed images")],
+)  # fmt: skip
+def test_parts_and_versions_of_images_are_hardly_classes(tmp_path, names):
+    said = str(load(folder(tmp_path, **dict.fromkeys(names, 2))).report)
+    assert "count as classes; where they are none" in said

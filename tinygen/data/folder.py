@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,13 +280,15 @@ def _side(node: Node, root: Path, report: Report, split: bool) -> Side:
 
 def _doubt_classes(folders: list[Node], report: Report) -> None:
     """Warn of folders that are taken for classes, but called like something else."""
+    if _doubt_inner(folders, report):
+        return
     places = [node for node in folders if is_place(node.name)]
     if len(places) < 2 or all(node.word in ANSWERS for node in places):
         places = []
     splits = [node for node in folders if says_split(node.name)]
     for doubted, cure in (
         (splits, "for a split, put the classes into train and test"),
-        (places, "where they are none, give the path of the images alone"),
+        (places, "where they are none, give the path of one, or put all images into one"),
     ):
         if doubted:
             named = listed([repr(node.name) for node in doubted], 4)
@@ -294,6 +297,22 @@ def _doubt_classes(folders: list[Node], report: Report) -> None:
             others = [node.name for node in folders if node not in doubted]
             beside = f", beside {listed(others, 3)}" if others else ""
             report.warn(f"{said}{beside}; {cure}")
+
+
+def _doubt_inner(folders: list[Node], report: Report) -> bool:
+    """Warn of classes that hold folders of the same names, as the splits of data do."""
+    inner = {node.name: {n.name for n in node.folders if n.word not in PLACES} for node in folders}
+    counts = Counter(name for names in inner.values() for name in names)
+    shared = sorted((name for name, n in counts.items() if n > 1), key=natural)
+    holders = [name for name, names in inner.items() if len(names & {*shared}) > 1]
+    if len(holders) < 2:
+        return False
+    report.warn(
+        f"the classes {listed(holders, 3)} hold folders of the same names ({listed(shared, 3)}); "
+        "if those are the classes, call the ones around them train and test, or give the path of "
+        "one"
+    )
+    return True
 
 
 def _shared_classes(
