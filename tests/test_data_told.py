@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,3 +191,65 @@ def test_classes_that_hold_the_same_folders_are_told(tmp_path, names):
 def test_parts_and_versions_of_images_are_hardly_classes(tmp_path, names):
     said = str(load(folder(tmp_path, **dict.fromkeys(names, 2))).report)
     assert "count as classes; where they are none" in said
+
+
+# ---- paths ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["x" * 5000, "a/" * 3000])
+def test_paths_that_are_too_long(source):
+    with pytest.raises(DataError, match="cannot be read"):
+        load(source)
+
+
+def test_folders_too_deep_to_follow(tmp_path):
+    write(tmp_path.joinpath(*["d"] * 40) / "a.png", BYTES[0])
+    assert len(load(tmp_path)) == 1
+    write(tmp_path.joinpath(*["d"] * 60) / "a.png", BYTES[0])
+    with pytest.raises(DataError, match="more than 50 folders within one another"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("lacking", ["list", "enter"])
+@pytest.mark.parametrize("below", ["", "a"])
+def test_folders_that_may_not_be_read(tmp_path, monkeypatch, lacking, below):
+    folder(tmp_path, a=2, b=2)
+    closed = tmp_path / below
+
+    def refuse(call, inside):
+        def wrapped(path, *args, **how):
+            if Path(path) == closed or (inside and Path(path).parent == closed):
+                raise PermissionError(13, "Permission denied", str(path))
+            return call(path, *args, **how)
+
+        return wrapped
+
+    if lacking == "list":
+        for name in ("listdir", "scandir"):
+            monkeypatch.setattr(os, name, refuse(getattr(os, name), False))
+    else:
+        monkeypatch.setattr(os, "stat", refuse(os.stat, True))
+        monkeypatch.setattr(Path, "stat", refuse(Path.stat, True))
+    with pytest.raises(DataError, match="Permission denied"):
+        load(tmp_path)
+
+
+def test_a_path_of_the_home_folder_and_of_a_built_in_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    folder(tmp_path, pictures=3)
+    assert len(load("~/pictures")) == 3
+    monkeypatch.chdir(tmp_path)
+    for name, meant in (("MNIST", "mnist"), ("fashion_mnist/", "fashion-mnist")):
+        with pytest.raises(DataError, match=f"the built-in set is called {meant}"):
+            load(name)
+
+
+def test_no_name_looks_like_a_line_of_ours(tmp_path):
+    for name in ("a\nerror: all is lost.png", "b\r\nwarning: b.png"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        load(tmp_path)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert r"a\x0aerror: all is lost.png" in lines[1]

@@ -41,11 +41,12 @@ SMALL = 1 << 26  # bytes that any machine has room for
 class DataError(ValueError):
     """Data that cannot be used: says what was met, what was expected and what to do.
 
-    Control characters of file names are escaped, so that no name commands the terminal.
+    Control characters of file names are escaped, so that no name commands the terminal, or looks
+    like a line of ours.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message, keep="\n"))
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(printable, lines)))
 
 
 class NoImagesError(DataError):

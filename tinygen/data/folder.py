@@ -24,6 +24,8 @@ FOREIGN = (
     ".cr2", ".cr3", ".nef", ".arw", ".tga", ".ico", ".exr", ".hdr", ".eps", ".pcx", ".xcf",
 )  # fmt: skip
 
+DEEPEST = 50  # folders within folders that are followed
+
 Split = tuple[NDArray[np.uint8], NDArray[Any] | None]  # images (N, H, W, C), labels (N,)
 Read = tuple[Split, Split | None, tuple[str, ...] | None]  # train, test, classes
 
@@ -119,6 +121,10 @@ def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: 
         entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
+    if len(above) > DEEPEST:
+        raise DataError(
+            f"{root}: more than {DEEPEST} folders within one another; give the folder of the images"
+        )
     node = Node(folder)
     above = [*above, folder.resolve()]
     for entry in entries:

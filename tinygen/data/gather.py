@@ -99,7 +99,7 @@ def _broken(folder: Path, errors: list[DataError], count: int) -> DataError:
     if len(errors) > MOST_BROKEN:
         lines.append(f"  and {len(errors) - MOST_BROKEN:,} more")
     return DataError(
-        f"{folder}: {len(errors):,} of {count:,} files cannot be read as images:\n"
-        + "\n".join(lines)
-        + "\nremove or replace them, or leave them out (--skip-broken)"
+        f"{folder}: {len(errors):,} of {count:,} files cannot be read as images:",
+        *lines,
+        "remove or replace them, or leave them out (--skip-broken)",
     )

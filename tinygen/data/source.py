@@ -106,6 +106,11 @@ def load(
             f"{name}: the images do not fit in memory; give a smaller size, for example --size 64, "
             "or fewer images"
         ) from error
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or name}: cannot be read ({error.strerror or error}); expected files "
+            "and folders that you may read; check the path and its permissions"
+        ) from error
 
 
 def _array_or_path(source: Any) -> NDArray[Any] | str:
@@ -139,10 +144,14 @@ def _array_or_path(source: Any) -> NDArray[Any] | str:
 
 def _existing(name: str) -> Path:
     path = Path(name)
+    if not path.exists() and name.startswith("~"):  # a shell expands it at the start of a word only
+        path = Path(os.path.expanduser(name))
     if not path.exists():
+        meant = name.strip("/\\").casefold().replace("_", "-")
+        hint = f"; the built-in set is called {meant}" if meant in NAMES else ""
         raise DataError(
             f"{name}: no such file or folder; expected {', '.join(NAMES)} or the path of a folder "
-            "with images or IDX files, or of a .npy or .npz file"
+            f"with images or IDX files, or of a .npy or .npz file{hint}"
         )
     return path
 
