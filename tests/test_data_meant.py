@@ -27,7 +27,9 @@ def write(path, array=None):
 def folders(root, *names, count=2):
     for name in names:
         for i in range(count):
-            write(root / name / f"{i}.png")
+            seed = zlib.crc32(f"{name}/{i}".encode())
+            image = np.random.default_rng(seed).integers(0, 256, SMALL[0].shape)
+            write(root / name / f"{i}.png", image.astype(np.uint8))
     return root
 
 

@@ -549,7 +549,7 @@ def test_printable():
     assert files.printable("a\x1b]0;x\x07\x9b\u202e\ud800") == (
         "a\\x1b]0;x\\x07\\x9b\\u202e\\ud800"
     )
-    assert str(DataError("two\nlines\r")) == "two\nlines\\x0d"
+    assert str(DataError("two", "lines\n\r")) == "two\nlines\\x0a\\x0d"
 
 
 # ---- IDX --------------------------------------------------------------------------------------

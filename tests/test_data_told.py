@@ -253,3 +253,122 @@ def test_no_name_looks_like_a_line_of_ours(tmp_path):
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
     assert r"a\x0aerror: all is lost.png" in lines[1]
+
+
+# ---- what is strange in images ----------------------------------------------------------------
+
+
+def test_copies_among_the_images_are_told(tmp_path):
+    folder(tmp_path, **{"train/a": 6, "train/b": 6, "test/a": 4, "test/b": 4})
+    assert load(tmp_path).report.warnings == []
+    for k in range(3):
+        for to in ("train/b/x", "test/a/x"):
+            write(tmp_path / f"{to}{k}.png", np.asarray(Image.open(tmp_path / f"train/a/{k}.png")))
+    said = str(load(tmp_path).report)
+    assert "3 training images occur in another class" in said
+    assert "3 of 11 held-out images are also training images" in said
+    assert "copies of others" not in said
+    alone = tmp_path / "train" / "b"
+    write(alone / "again.png", np.asarray(Image.open(alone / "0.png")))
+    assert "1 training images are copies of others" in str(load(tmp_path).report)
+
+
+def test_blank_images_are_no_copies_and_few_copies_no_fault():
+    blank = BYTES.copy()
+    blank[3:6] = 7
+    assert "copies" not in read(blank)[1]
+    images = RNG.integers(0, 256, (2000, 5, 5)).astype(np.uint8)
+    images[1] = images[0]
+    data = load(images, n=1799)
+    assert data.report.warnings == []
+    both = str(data.report)
+    assert "1 training images are copies" in both or "1 of 200 held-out images are also" in both
+
+
+@pytest.mark.parametrize(("channels", "halves"), [(1, False), (3, False), (1, True), (3, True)])
+def test_images_of_which_some_are_inverted_are_told(tmp_path, channels, halves):
+    drawn = np.zeros((40, 12, 12, channels), np.uint8)
+    drawn[:, 3:9, 3:9] = RNG.integers(0, 256, (40, 6, 6, channels))
+    assert load(drawn).report.warnings == []
+    assert load(255 - drawn).report.warnings == []
+    if halves:
+        drawn[::2] = 255 - drawn[::2]
+        assert "20 images lie on black, 20 on white" in str(load(drawn).report)
+    else:
+        for train, test, said in (
+            (drawn, 255 - drawn, "on black"),
+            (255 - drawn, drawn, "on white"),
+        ):
+            np.savez(tmp_path / "a.npz", x_train=train, x_test=test)
+            assert f"the training images lie {said}, the held-out" in str(
+                load(tmp_path / "a.npz").report
+            )
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (UNIT - 0.5, "from 64 to 191 only"), (UNIT / 2, "from 0 to 128 only"),
+        (np.rint(UNIT * 2047).astype(int), "from 0 to 127 only"),
+        (BYTES // 4 + 90, "from 90 to 153 only"), (UNIT * 0.7, ""), (BYTES, ""),
+    ],
+)  # fmt: skip
+def test_levels_that_fill_little_of_the_range_are_told(values, told):
+    warnings = load(values).report.warnings
+    assert warnings == [] if not told else told in warnings[0]
+
+
+# ---- scaling and channels ---------------------------------------------------------------------
+
+
+def test_scaling_is_told_of_arrays_as_of_files(tmp_path):
+    wide = RNG.integers(0, 256, (12, 8, 20)).astype(np.uint8)
+    for k, image in enumerate(wide):
+        write(tmp_path / f"{k}.png", image)
+    for source in (wide, tmp_path):
+        said = read(source, size=16)[1]
+        assert "12 images are stretched to 16 x 16" in said
+        assert "12 images are enlarged to 16 x 16, the smallest from 20 x 8" in said
+        assert "images are" not in read(source, size=(4, 10))[1]
+    write(tmp_path / "0.png", wide[0, :2, :5])
+    said = read(tmp_path, size=(8, 20))[1]
+    assert "1 images are enlarged to 20 x 8, the smallest from 5 x 2" in said
+
+
+def test_grey_among_colour_is_told(tmp_path):
+    colour = RNG.integers(0, 256, (12, 6, 8, 3)).astype(np.uint8)
+    for k, image in enumerate(colour):
+        write(tmp_path / f"{k}.png", image[..., 0] if k < 5 else image)
+    assert "5 of 12 images are grey, and become colour" in str(load(tmp_path).report)
+    np.savez(tmp_path / "a.npz", x_train=BYTES, x_test=colour)
+    assert "the test images become grey" in str(load(tmp_path / "a.npz").report)
+    grey = BYTES[..., None].repeat(3, -1)
+    assert "stored as colour; --channels 1" in str(load(grey).report)
+    for channels in (1, 3):
+        assert "stored as colour" not in str(load(grey, channels=channels).report)
+    assert "grey" not in "".join(load(colour).report.lines())
+
+
+# ---- the axes of arrays -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((28, 28), r"one image as array\[None\]"),
+        ((32, 32, 3, 50), r"along axis 3, channels along axis 2"),
+        ((3, 50, 16, 16), r"along axis 1, channels along axis 0"),
+        ((20, 16, 16, 4), r"images\[\.\.\., :3\]"),
+        ((20, 4, 16, 16), r"images\[:, :3\]"),
+        ((20, 16, 16, 2), "give the axes this order"),
+    ],
+)
+def test_arrays_of_other_axes_are_refused_with_their_cure(shape, said):
+    with pytest.raises(DataError, match=said):
+        load(RNG.uniform(0, 1, shape))
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 100), (28, 28, 29), (10, 3, 8, 3), (10, 3, 8, 1)])
+def test_arrays_of_doubtful_axes_are_told(shape):
+    assert "is read as" in load(RNG.uniform(0, 1, shape)).report.warnings[0]
+    assert load(RNG.uniform(0, 1, (16, 20, 20))).report.warnings == []

@@ -51,9 +51,8 @@ def read_images(
         pictures.append(picture)
     if broken and not (asked.skip_broken and pictures):
         raise _broken(folder, broken, len(files))
-    bent = sum(picture.stretched for picture in pictures)
-    if bent and extent is not None:
-        report.note(f"{bent:,} images are stretched to {extent[1]} x {extent[0]}")
+    if extent is not None:
+        report.note_scaling([picture.size for picture in pictures], extent)
     moving = sum(picture.frames for picture in pictures)
     if moving:
         report.note(f"{moving:,} files have several frames; the first of each is read")
@@ -84,6 +83,9 @@ def _stacked(folder: Path, pictures: list[Picture], asked: Request) -> NDArray[n
         read = to_levels(name, [images[k] for k in deep], stored, bounds, report)
         for k, image in zip(deep, read, strict=True):
             images[k] = image
+    grey = sum(image.shape[2] == 1 for image in images)
+    if 0 < grey < count:
+        report.note(f"{grey:,} of {count:,} images are grey, and become colour as the others")
     out = np.empty((count, height, width, max(image.shape[2] for image in images)), np.uint8)
     for k in range(count):
         out[k] = images[k]  # grey is repeated over the channels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +43,7 @@ class Picture:
     ink: float | None = None
     frames: bool = False  # more than the first, which is read
     coarse: bool = False  # colours of 16 bits, of which Pillow reads the upper 8
-    stretched: bool = False  # scaled to another form, by more than a twentieth
+    size: tuple[int, int] = (0, 0)  # (height, width) in the file, upright
     white: int | None = None  # the count that is white, where the file says so
     turned: bool = False  # 0 is white, as in some TIFF files
 
@@ -78,10 +77,8 @@ def decode(path: Path, size: tuple[int, int] | None) -> Picture:
                 frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))
                 stored = _stored(file)
                 upright: Image.Image = ImageOps.exif_transpose(file)
-                form = 1.0 if size is None else upright.width * size[0] / upright.height / size[1]
                 picture = _picture(pillow, upright, size, stored)
-                bent = abs(math.log(form)) > 0.05
-                return replace(picture, frames=frames, stretched=bent)
+                return replace(picture, frames=frames, size=(upright.height, upright.width))
     except Exception as error:  # broken files raise nearly every exception there is
         reason = _reason(path, error)
         raise DataError(

@@ -30,6 +30,7 @@ def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
     (N, H, W) is grey.  With four axes the last one holds the channels if it is 1 or 3 long;
     otherwise the second one does, if it is 1 or 3 long.
     """
+    shape = array.shape
     if array.ndim == 3:
         if array.shape[0] == 3 or array.shape[2] in (3, 4):
             count, height, width = array.shape
@@ -37,7 +38,7 @@ def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
                 f"an array {array.shape} is read as {count} grey images of {height} x {width}; "
                 "one colour image is (1, H, W, 3)"
             )
-        elif array.shape[2] > LONGEST * array.shape[1]:
+        elif shape[2] > LONGEST * shape[1] or shape[0] == shape[1] != shape[2]:
             report.warn(
                 f"an array {array.shape} is read as {array.shape[0]} images of {array.shape[1]} x "
                 f"{array.shape[2]}; if the last axis counts the images, put it first: "
@@ -45,10 +46,21 @@ def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
             )
         return array[..., None]
     if array.ndim == 4 and array.shape[3] in (1, 3):
+        if shape[1] in (1, 3) and shape[2] > 3:
+            report.warn(f"an array {shape} is read as {shape[0]} images of {shape[1]} x {shape[2]} "
+                        f"with {shape[3]} channels in the last axis")  # fmt: skip
         return array
     if array.ndim == 4 and array.shape[1] in (1, 3):
         return array.transpose(0, 2, 3, 1)
-    hint = "reshape rows of pixels to (N, H, W)" if array.ndim == 2 else "reshape it"
+    hint = "give the axes this order"
+    if array.ndim == 2:
+        hint = "reshape rows of pixels to (N, H, W); give one image as array[None]"
+    elif array.ndim == 4 and (shape[2] in (1, 3) or shape[0] in (1, 3)):
+        count, channels = (3, 2) if shape[2] in (1, 3) else (1, 0)
+        hint = f"images seem to lie along axis {count}, channels along axis {channels}: order "
+        hint += "them by np.moveaxis"
+    elif array.ndim == 4 and (shape[3] == 4 or shape[1] == 4):
+        hint = f"leave out transparency: images[{'...' if shape[3] == 4 else ':'}, :3]"
     raise DataError(
         f"{name}: an array {array.shape}, expected images (N, H, W), (N, H, W, C) or "
         f"(N, C, H, W) with C of 1 or 3; {hint}"

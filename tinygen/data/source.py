@@ -285,6 +285,14 @@ def _finish(
             f"{name}: training images are {wanted[0]} x {wanted[1]}, test images "
             f"{test[0].shape[1]} x {test[0].shape[2]}; give one size (--size)"
         )
+    sizes = [part[0].shape[1:3] for part in (train, test) if part for _ in part[0]]
+    if extent is not None:
+        report.note_scaling([size for size in sizes if size != extent], extent)
+    if channels is None and test is not None and test[0].shape[3] != depth:
+        report.note(f"the test images become {'colour' if depth == 3 else 'grey'}, as the "
+                    "training images are")  # fmt: skip
+    if channels is None and depth == 3 and _all_grey(train[0]):
+        report.note("all images are grey, stored as colour; --channels 1 reads them as grey")
     shaped = [
         None
         if part is None
@@ -297,6 +305,11 @@ def _finish(
         name, *shaped[0], classes, test=held, source=source, options=report.meant | options,
         reading=report,
     )  # fmt: skip
+
+
+def _all_grey(images: NDArray[np.uint8]) -> bool:
+    """Whether the three colours are the same in every image."""
+    return all((image[..., :1] == image[..., 1:]).all() for image in images)
 
 
 def _take(split: Split, index: NDArray[Any]) -> Split:
