@@ -372,3 +372,37 @@ def test_arrays_of_other_axes_are_refused_with_their_cure(shape, said):
 def test_arrays_of_doubtful_axes_are_told(shape):
     assert "is read as" in load(RNG.uniform(0, 1, shape)).report.warnings[0]
     assert load(RNG.uniform(0, 1, (16, 20, 20))).report.warnings == []
+
+
+# ---- runs -------------------------------------------------------------------------------------
+
+
+def test_classes_that_have_other_names_stop_a_resumed_run(tinygen, tmp_path):
+    folder(tmp_path / "ab", cats=6, dogs=6)
+    words = ("train", "cvae", "--hidden", 8, "--no-compile", "--out", "run", "--data", "ab")
+    assert tinygen(*words, "--epochs", 1)[0] == 0
+    (tmp_path / "ab" / "cats").rename(tmp_path / "ab" / "birds")
+    code, _, err = tinygen(*words, "--epochs", 2, "--resume")
+    assert code == 2
+    assert "whose classes had other names (cats is now birds)" in err
+    (tmp_path / "ab" / "birds").rename(tmp_path / "ab" / "cats")
+    assert tinygen(*words, "--epochs", 2, "--resume")[0] == 0
+
+
+def test_other_data_have_a_range_of_their_own(tinygen, tmp_path):
+    for name, most in (("deep", 4095), ("dark", 1000)):
+        for k, image in enumerate(UNIT):
+            write(tmp_path / name / f"{k}.png", np.rint(image * most).astype(np.uint16))
+    words = ("train", "vae", "--hidden", 8, "--no-compile", "--out", "run", "--epochs", 1)
+    assert tinygen(*words, "--data", "deep")[0] == 0
+    words = ("evaluate", "run", "--n", 0, "--nll-images", 0)
+    code, out, err = tinygen(*words, "--data", "dark")
+    assert code == 0, err
+    flat = " ".join(out.split())
+    assert "values are read as 0 to 1023, those of the training were as 0 to 4095" in flat
+    code, out, err = tinygen(*words, "--data", "dark", "--value-range", "0,4095")
+    assert code == 0, err
+    assert "darkest level 0, lightest 62" in out
+    code, _, err = tinygen(*words, "--value-range", "0,4095")
+    assert code == 2
+    assert "name them with --data" in err

@@ -775,6 +775,14 @@ def evaluate_command(
             show_default=False,
         ),
     ] = None,
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="What is black and white in the other data (found in the values).",
+            show_default=False,
+        ),
+    ] = None,
     n: Annotated[
         int | None,
         typer.Option(
@@ -808,7 +816,7 @@ def evaluate_command(
     """
     result = train.open_run(run_folder, best=best)
     model = result.model
-    dataset = result.load_data(data)
+    dataset = result.load_data(data, None if value_range is None else _range(value_range))
     if data is not None:
         _show_data(console(stderr=as_json), dataset)
     bar = Progress(transient=True, console=Console(stderr=True) if as_json else None)
