@@ -193,6 +193,74 @@ def test_parts_and_versions_of_images_are_hardly_classes(tmp_path, names):
     assert "count as classes; where they are none" in said
 
 
+# ---- files of other kinds ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "TIFF", "WEBP"])
+def test_images_without_an_ending_are_read(tmp_path, kind):
+    for k in range(3):
+        write(tmp_path / f"image{k}", BYTES[k], format=kind)
+    (tmp_path / "README").write_text("of these images")
+    data = load(tmp_path)
+    assert len(data) == 3
+    assert data.report.left_out == {"without ending": ["README"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "said"),
+    [
+        ("data_batch_1", b"\x80\x02}q", "it is a Python pickle"),
+        ("train.parquet", b"PAR1", "a Parquet table"),
+        ("train.mat", b"MATLAB 5.0 MAT-file", "a MATLAB file"),
+        ("train.csv", b"label,pixel0\n1,2", "text that begins 'label,pixel0'"),
+        ("train.bin", b"\xff\x00\x12", "np.savez"),
+        ("a.7z", b"7z\xbc\xaf", "unpack"),
+        ("a.tgz", b"\x1f\x8b", "unpack"),
+        ("a.tar", bytes(257) + b"ustar", "unpack"),
+        ("x-ray", bytes(128) + b"DICM", "a DICOM image"),
+    ],
+)
+def test_files_of_other_kinds_are_named_with_what_to_do(tmp_path, name, head, said):
+    (tmp_path / name).write_bytes(head)
+    for source in (tmp_path, tmp_path / name):
+        with pytest.raises(DataError, match=said) as caught:
+            load(source)
+        assert ("np.savez" in str(caught.value)) != ("unpack" in said)
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"\x00\x00\x01\x00", "it is an icon"),
+        (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+        (b"8BPS", "a Photoshop file"),
+        (b"\x00\x00\x00\x20ftypavis", "HEIC or AVIF"),
+    ],
+)
+def test_other_images_called_png_are_told(tmp_path, head, said):
+    (tmp_path / "a.png").write_bytes(head)
+    with pytest.raises(DataError, match=said):
+        load(tmp_path)
+
+
+def test_classes_that_lose_their_images_are_told(tmp_path):
+    folder(tmp_path, **{"train/a": 2, "train/b": 2, "train/c": 1, "test/a": 1, "test/b": 1})
+    (tmp_path / "train" / "c" / "0.png").write_bytes(b"")
+    said = str(load(tmp_path, skip_broken=True).report)
+    assert "no image of c can be read" in said
+    values = {"x_train": BYTES, "y_train": np.arange(12) % 3, "x_test": BYTES[:2] // 2}
+    np.savez(tmp_path / "a.npz", y_test=[0, 2], **values)
+    assert "no held-out images of 1" in str(load(tmp_path / "a.npz").report)
+
+
+def test_letters_on_their_side_under_other_names_are_told(tmp_path):
+    head = struct.pack(">HBBIII", 0, 8, 3, *BYTES.shape)
+    for name in ("emnist", "letters"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train-images-idx3-ubyte").write_bytes(head + BYTES.tobytes())
+        assert ("lie on their side" in str(load(tmp_path / name).report)) == (name == "emnist")
+
+
 # ---- paths ------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DataError, NoImagesError, class_name, natural
+from .files import WRITTEN, DataError, NoImagesError, class_name, file_kind, natural
 from .gather import read_images
 from .pictures import ENDINGS
 from .report import Report, Request, listed
@@ -102,6 +102,9 @@ def read_folder(folder: Path, asked: Request) -> Read:
     images, whole = read_images(folder, files, asked)
     cut = int(whole[: len(train.files)].sum())
     numbers = np.array(train.numbers, np.int64)[whole[: len(train.files)]]
+    gone = sorted({*train.numbers} - {*numbers.tolist()})
+    if train.names and gone:
+        report.warn(f"no image of {listed([train.names[k] for k in gone], 20)} can be read")
     labels = None if names is None else numbers
     if test is None:
         return (images, labels), None, names
@@ -145,7 +148,9 @@ def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: 
         elif not entry.is_file():
             broken = entry.is_symlink() and not entry.exists()
             report.leave_out("broken link" if broken else "pipe or device", shown)
-        elif entry.suffix.lower() in ENDINGS:
+        elif entry.suffix.lower() in ENDINGS or (
+            not entry.suffix and file_kind(entry).endswith(" image")
+        ):
             node.entries.append(entry)
         elif entry.suffix.lower() in FOREIGN:
             foreign.append(entry)
@@ -166,11 +171,16 @@ def _nothing(folder: Path, report: Report) -> NoImagesError:
     hint = ""
     there = [name for names in report.left_out.values() for name in names]
     arrays = [name for name in there if name.endswith((".npz", ".npy"))]
-    archives = [name for name in there if name.endswith((".zip", ".tar", "gz"))]
+    packed = (".zip", ".tar", "gz", ".7z", ".rar", ".xz", ".bz2")
+    archives = [name for name in there if name.endswith(packed)]
+    files = [name for name in there if (folder / name).is_file()]
     if arrays:
         hint = f"; to read an array, give its file: {folder / arrays[0]}"
     elif archives:
         hint = f"; unpack {archives[0]} first"
+    elif files:
+        kind = file_kind(folder / files[0])
+        hint = f"; {files[0]}: {kind}{WRITTEN}" if kind else WRITTEN
     return NoImagesError(
         f"{folder}: no images found, {f'it has {met}' if met else 'it is empty'}; expected "
         f"{', '.join(ENDINGS)} files, sub-folders of them, or IDX files such as "
@@ -336,11 +346,9 @@ def _shared_classes(
     if foreign:
         raise DataError(
             f"{folder}: train has the classes {listed(train.names, 20)}, the held-out images also "
-            f"{listed(foreign, 20)}; expected the same"
+            f"{listed(foreign, 20)}; expected the same; give both one name, or move the held-out "
+            "images elsewhere to hold out a tenth of the others"
         )
-    lacking = [name for name in train.names if name not in test.names]
-    if lacking:
-        report.warnings.append(f"no held-out images of {listed(lacking, 20)}")
     test.numbers = [train.names.index(test.names[k]) for k in test.numbers]
     return train.names
 

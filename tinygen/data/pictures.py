@@ -94,7 +94,7 @@ def _reason(path: Path, error: Exception) -> str:
     if type(error).__name__ != "UnidentifiedImageError":
         return str(error) or type(error).__name__
     kind = file_kind(path)
-    found = "" if kind.startswith(("it is a PNG", "it is a JPEG")) else kind
+    found = "" if kind.endswith(" image") else kind
     return found or "it is no whole PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image"
 
 

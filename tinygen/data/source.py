@@ -15,9 +15,9 @@ from ..random import Generator
 from . import idx, pixels
 from . import labels as label_reading
 from .dataset import Dataset
-from .files import DataError, NoImagesError, as_path, as_text, check_plain, file_kind
+from .files import WRITTEN, DataError, NoImagesError, as_path, as_text, check_plain, file_kind
 from .pictures import ENDINGS, PAPERS
-from .report import Report, Request
+from .report import Report, Request, listed
 from .strokes import DIGIT_WORDS, strokes
 
 __all__ = ["NAMES", "load"]
@@ -263,6 +263,10 @@ def _finish(
     parts = [None if p is None or p[1] is None else label_reading.clean(name, p[1], len(p[0]))
              for p in (train, test)]  # fmt: skip
     numbers, classes = label_reading.number(name, parts, classes)
+    if test is not None and numbers[1] is not None and classes is not None:
+        lacking = [name for k, name in enumerate(classes) if not (numbers[1] == k).any()]
+        if lacking:
+            report.warn(f"no held-out images of {listed(lacking, 20)}")
     train = (train[0], numbers[0])
     test = None if test is None else (test[0], numbers[1])
     images = train[0]
@@ -340,9 +344,8 @@ def _read_path(path: Path, asked: Request) -> Read:
     if path.suffix.lower() == ".npz":
         return read_npz(path, asked)
     kind = file_kind(path)
-    image = path.suffix.lower() in ENDINGS and kind in ("", "it is a PNG image",
-                                                               "it is a JPEG image")  # fmt: skip
-    hint = "; give its folder" if image else ""
+    image = kind.endswith(" image") or (path.suffix.lower() in ENDINGS and not kind)
+    hint = "; give its folder" if image else WRITTEN if "unpack" not in kind else ""
     raise DataError(
         f"{path}: a file of another kind{f' ({kind})' if kind and not image else ''}; expected a "
         f"folder with images or IDX files, or a .npy or .npz file{hint}"
@@ -362,6 +365,12 @@ def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
     if path.is_dir() and found.folder != path:
         report.note(f"IDX files read from {found.folder.relative_to(path)}")
     found.tell_others(report)
+    named = [part for part in found.folder.parts[-3:] if "emnist" in part.casefold()]
+    if named and not found.turned:
+        report.warn(
+            f"in {named[-1]} the files are not called emnist-...: EMNIST's images lie on their "
+            "side, and where these do, name them so to have them turned"
+        )
     train, test = idx.read_split(found, "train"), idx.read_split(found, "t10k")
     if found.turned:
         report.note("EMNIST: images turned upright, rows and columns exchanged")
