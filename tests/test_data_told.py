@@ -140,6 +140,31 @@ def test_files_with_values_that_are_not_finite_are_named_and_left_out(tmp_path):
     assert len(read(tmp_path, skip_broken=True)[0]) == 10
 
 
+def test_colours_that_are_not_of_the_screen_are_told(tmp_path):
+    from PIL import ImageCms
+
+    colour = RNG.integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    screen = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = screen.replace("sRGB".encode("utf-16-be"), "Wide".encode("utf-16-be"))
+    other = other.replace(b"sRGB", b"Wide")
+    write(tmp_path / "screen.png", colour, icc_profile=screen)
+    write(tmp_path / "plain.jpg", colour)
+    assert "colours by" not in read(tmp_path)[1]
+    write(tmp_path / "other.png", colour, icc_profile=other)
+    Image.fromarray(colour).convert("CMYK").save(tmp_path / "print.jpg")
+    said = read(tmp_path)[1]
+    assert "1 files have colours by a profile of their own, read as colours of the screen" in said
+    assert "1 files have colours by inks (CMYK), read" in said
+
+
+def test_tiff_files_of_values_that_are_not_read_are_no_broken_files(tmp_path):
+    blob = tiff(np.rint(UNIT[0] * 9).astype("<u4"), 1, False)
+    bits = (struct.pack("<HHII", 258, 4, 1, n) for n in (32, 24))
+    (tmp_path / "a.tif").write_bytes(blob.replace(*bits))
+    with pytest.raises(DataError, match="a TIFF image of values that are not read"):
+        load(tmp_path)
+
+
 # ---- levels -----------------------------------------------------------------------------------
 
 
@@ -474,3 +499,14 @@ def test_other_data_have_a_range_of_their_own(tinygen, tmp_path):
     code, _, err = tinygen(*words, "--value-range", "0,4095")
     assert code == 2
     assert "name them with --data" in err
+
+
+def test_a_folder_called_like_a_built_in_set_has_no_classifier(tmp_path):
+    from tinygen.train import find_extractor
+
+    images = RNG.integers(0, 256, (12, 28, 28)).astype(np.uint8)
+    for k, image in enumerate(images):
+        write(tmp_path / "strokes" / f"{k}.png", image)
+    with pytest.raises(ValueError, match="tinygen brings no classifier for 'strokes'"):
+        find_extractor(load(tmp_path / "strokes"))
+    assert find_extractor(load("strokes", n=20)).name == "lenet-strokes"

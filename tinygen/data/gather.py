@@ -62,6 +62,9 @@ def read_images(
             f"{coarse:,} files hold 16 bits a channel, of which the upper 8 are read; if their "
             "values have 12 bits, give --value-range 0,15"
         )
+    for inks in sorted({picture.inks for picture in pictures} - {""}):
+        count = sum(picture.inks == inks for picture in pictures)
+        report.note(f"{count:,} files have colours by {inks}, read as colours of the screen (sRGB)")
     return _stacked(folder, pictures, asked), whole
 
 

@@ -44,6 +44,7 @@ class Picture:
     frames: bool = False  # more than the first, which is read
     coarse: bool = False  # colours of 16 bits, of which Pillow reads the upper 8
     size: tuple[int, int] = (0, 0)  # (height, width) in the file, upright
+    inks: str = ""  # what its colours are, where they are not of the screen
     white: int | None = None  # the count that is white, where the file says so
     turned: bool = False  # 0 is white, as in some TIFF files
 
@@ -78,7 +79,8 @@ def decode(path: Path, size: tuple[int, int] | None) -> Picture:
                 stored = _stored(file)
                 upright: Image.Image = ImageOps.exif_transpose(file)
                 picture = _picture(pillow, upright, size, stored)
-                return replace(picture, frames=frames, size=(upright.height, upright.width))
+                extent = upright.height, upright.width
+                return replace(picture, frames=frames, size=extent, inks=_inks(file))
     except Exception as error:  # broken files raise nearly every exception there is
         reason = _reason(path, error)
         raise DataError(
@@ -94,8 +96,19 @@ def _reason(path: Path, error: Exception) -> str:
     if type(error).__name__ != "UnidentifiedImageError":
         return str(error) or type(error).__name__
     kind = file_kind(path)
+    if kind == "it is a TIFF image":
+        return f"{kind} of values that are not read, such as floats or 32 bits in colour"
     found = "" if kind.endswith(" image") else kind
     return found or "it is no whole PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image"
+
+
+def _inks(file: Any) -> str:
+    """What the colours of a file are, where they differ from those of the screen (sRGB)."""
+    if file.mode == "CMYK":
+        return "inks (CMYK)"
+    profile = file.info.get("icc_profile") or b""
+    plain = b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile
+    return "" if plain or not profile or file.mode[:1] not in "RYP" else "a profile of their own"
 
 
 @dataclass(frozen=True)
