@@ -428,6 +428,31 @@ def test_scaling_is_told_of_arrays_as_of_files(tmp_path):
     assert "1 images are enlarged to 20 x 8, the smallest from 5 x 2" in said
 
 
+def test_sizes_that_do_not_fit_in_memory_are_refused_before_scaling(tmp_path):
+    folder(tmp_path, a=12)
+    for source in (tmp_path, BYTES, "strokes"):
+        with pytest.raises(DataError, match=r"images of 300000 x 300000.*give a smaller size"):
+            load(source, size=300_000)
+
+
+def test_an_image_alone_is_told_as_a_folder_is(tinygen, tmp_path):
+    folder(tmp_path / "flat", **{"": 12})
+    words = ("train", "vae", "--hidden", 8, "--no-compile", "--out", "run", "--epochs", 1)
+    assert tinygen(*words, "--data", "flat")[0] == 0
+    write(tmp_path / "deep.png", np.rint(UNIT[0].T * 4095).astype(np.uint16))
+    write(tmp_path / "clear.png", np.zeros((6, 8, 4), np.uint8))
+    for name, said in (
+        ("deep.png", ["deep.png: 1 images are stretched to 8 x 6", "read as 12 bits"]),
+        ("clear.png", ["clear.png: warning: 1 images are transparent throughout"]),
+        ("flat/0.png", []),
+    ):
+        code, out, err = tinygen("sample", "run", "--around", name, "--out", "x.png")
+        assert code == 0, err
+        flat = " ".join(out.split())
+        assert all(text in flat for text in said)
+        assert said or flat == "64 images in x.png"
+
+
 def test_grey_among_colour_is_told(tmp_path):
     colour = RNG.integers(0, 256, (12, 6, 8, 3)).astype(np.uint8)
     for k, image in enumerate(colour):

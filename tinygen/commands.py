@@ -25,6 +25,7 @@ from .data import Dataset, load
 from .data.files import check_room, printable
 from .data.labels import numbers_of
 from .data.pictures import PAPERS
+from .data.report import Report
 from .metrics import Quality
 from .output import guarded, stdout
 from .program import command, quoted, resume_command
@@ -639,7 +640,10 @@ def load_image(
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
-    image: NDArray[Any] = read_image(path, size, channels, paper, value_range)
+    report = Report()
+    image: NDArray[Any] = read_image(path, size, channels, paper, value_range, report)
+    for said in [*report.notes, *(f"warning: {text}" for text in report.warnings)]:
+        console().print(printable(f"{path.name}: {said}"), markup=False)
     return image
 
 

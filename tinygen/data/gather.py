@@ -26,6 +26,8 @@ def read_images(
     pictures: list[Picture] = []
     whole = np.zeros(len(files), np.bool_)
     broken: list[DataError] = []
+    if extent is not None:
+        _check_room(folder, len(files), extent, 1)
     for index, path in enumerate(files):
         try:
             picture = decode(path, extent)
@@ -34,12 +36,8 @@ def read_images(
             report.leave_out("broken", str(path.relative_to(folder)))
             continue
         if not pictures:
-            height, width = picture.pixels.shape[:2]
-            check_room(
-                f"{folder}: {len(files):,} images of {width} x {height} pixels",
-                len(files) * max(picture.pixels.nbytes, picture.pixels.size),
-                "give a smaller size, for example --size 64",
-            )
+            size, depth = picture.pixels.shape[:2], picture.pixels.itemsize
+            _check_room(folder, len(files), size, picture.pixels.shape[2] * depth)
         if pictures and picture.pixels.shape[:2] != pictures[0].pixels.shape[:2]:
             (h0, w0), (h1, w1) = pictures[0].pixels.shape[:2], picture.pixels.shape[:2]
             raise DataError(
@@ -66,6 +64,15 @@ def read_images(
         count = sum(picture.inks == inks for picture in pictures)
         report.note(f"{count:,} files have colours by {inks}, read as colours of the screen (sRGB)")
     return _stacked(folder, pictures, asked), whole
+
+
+def _check_room(folder: Path, count: int, size: tuple[int, int], pixel: int) -> None:
+    """Refuse images (height, width) that do not fit in memory; pixel: bytes of one."""
+    height, width = size
+    check_room(
+        f"{folder}: {count:,} images of {width} x {height} pixels", count * height * width * pixel,
+        "give a smaller size, for example --size 64",
+    )  # fmt: skip
 
 
 def _stacked(folder: Path, pictures: list[Picture], asked: Request) -> NDArray[np.uint8]:

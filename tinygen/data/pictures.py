@@ -230,9 +230,15 @@ def read_image(
     channels: int,
     paper: str | None = None,
     value_range: tuple[float, float] | None = None,
+    report: Report | None = None,
 ) -> NDArray[np.uint8]:
-    """One image file as uint8 (H, W, C) of a size, read as `load` reads a folder of it alone."""
-    picture, report = decode(path, size), Report()
+    """One image file as uint8 (H, W, C) of a size, read as `load` reads a folder of it alone.
+
+    report: gets notes of how it was read.
+    """
+    report = report or Report()
+    picture = decode(path, size)
+    report.note_scaling([picture.size] if picture.size != size else [], size)
     image = on_paper([picture], paper, report)[0]
     if picture.deep:
         image = to_levels(str(path), [image], [picture.stored], value_range, report)[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DataError
+from .files import DataError, check_room
 from .report import Report
 
 if TYPE_CHECKING:
@@ -250,6 +250,11 @@ def resize(name: str, images: NDArray[np.uint8], size: tuple[int, int]) -> NDArr
     """(N, *size, C): each image scaled, antialiased by Pillow's bilinear filter, not cropped."""
     if images.shape[1:3] == size:
         return images
+    check_room(
+        f"{name}: {len(images):,} images of {size[1]} x {size[0]} pixels",
+        len(images) * size[0] * size[1] * images.shape[3],
+        "give a smaller size, for example --size 64",
+    )
     pillow = import_pillow(name)
     out = np.empty((len(images), *size, images.shape[3]), np.uint8)
     for index, image in enumerate(images):

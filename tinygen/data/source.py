@@ -15,7 +15,16 @@ from ..random import Generator
 from . import idx, pixels
 from . import labels as label_reading
 from .dataset import Dataset
-from .files import WRITTEN, DataError, NoImagesError, as_path, as_text, check_plain, file_kind
+from .files import (
+    WRITTEN,
+    DataError,
+    NoImagesError,
+    as_path,
+    as_text,
+    check_plain,
+    check_room,
+    file_kind,
+)
 from .pictures import ENDINGS, PAPERS
 from .report import Report, Request, listed
 from .strokes import DIGIT_WORDS, strokes
@@ -226,6 +235,10 @@ def _strokes(
             f"strokes: size ({height}, {width}), expected a square of at least 8 pixels; "
             "give one number, for example size=32"
         )
+    check_room(
+        f"strokes: {n:,} images of {width} x {height}", n * height * width * (channels or 1),
+        "give a smaller size or fewer images",
+    )  # fmt: skip
     parts = []
     for split, count in (("train", n), ("test", max(100, n // 10))):
         images, table = strokes(count, seed, height, channels == 3, split)
