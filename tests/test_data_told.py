@@ -128,6 +128,21 @@ def test_transparent_levels_of_sixteen_bits(tmp_path, clear, paper):
     assert np.abs(images[0, 1:3] - values[1:3] / 256).max() <= 1
 
 
+@pytest.mark.parametrize("top", [600, 4095, 30000])
+def test_the_depth_of_files_is_found_before_they_are_scaled(tmp_path, top):
+    lines = np.zeros((3, 64, 64), np.uint16)  # so thin that scaling darkens them
+    lines[:, 20, 5:60] = top
+    for k, values in enumerate(lines):
+        write(tmp_path / f"{k}.png", values)
+    full, said = read(tmp_path)
+    small, same = read(tmp_path, size=8)
+    assert said.splitlines()[1] in same
+    assert abs(float(small.mean()) - float(full.mean())) < 1
+    low = {600: 500, 4095: 4000, 30000: 20000}[top]
+    with pytest.raises(DataError, match="outside value_range"):
+        load(tmp_path, size=8, value_range=(0, low // 4))
+
+
 def test_files_with_values_that_are_not_finite_are_named_and_left_out(tmp_path):
     for k in range(12):
         values = UNIT[k].astype(np.float32)

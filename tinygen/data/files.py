@@ -130,6 +130,8 @@ def natural(name: str) -> tuple[list[str | int], str]:
 
 def check_plain(path: Path) -> None:
     """Refuse pipes, devices and sockets: reading one may never end."""
+    if not path.exists():
+        raise DataError(f"{path}: not there any more; check whether it was moved or is removed now")
     if not path.is_file():
         raise DataError(f"{path}: not a plain file (a pipe, a device, a folder); give a file")
 

@@ -47,6 +47,7 @@ class Picture:
     inks: str = ""  # what its colours are, where they are not of the screen
     white: int | None = None  # the count that is white, where the file says so
     turned: bool = False  # 0 is white, as in some TIFF files
+    ends: NDArray[Any] | None = None  # the least and the largest count before scaling
 
     @property
     def deep(self) -> bool:
@@ -54,9 +55,10 @@ class Picture:
         return self.pixels.dtype != np.uint8
 
     @property
-    def stored(self) -> tuple[int | None, bool]:
+    def stored(self) -> tuple[int | None, bool, NDArray[Any]]:
         """What `to_levels` has to know of a deep picture."""
-        return self.white, self.turned
+        none = np.empty(0, self.pixels.dtype)
+        return self.white, self.turned, none if self.ends is None else self.ends
 
 
 def decode(path: Path, size: tuple[int, int] | None) -> Picture:
@@ -152,10 +154,12 @@ def _picture(
         counts = _counts(np.asarray(picture), stored)
         clear = picture.info.get("transparency")
         if not isinstance(clear, int):
+            ends = None
             if size is not None:
+                ends = np.array([counts.min(), counts.max()], counts.dtype)
                 values = scaled(pillow, pillow.fromarray(counts.astype(np.float32)), size)
                 counts = values if picture.mode == "F" else np.rint(values).astype(counts.dtype)
-            return Picture(counts[..., None], white=stored.white, turned=stored.turned)
+            return Picture(counts[..., None], white=stored.white, turned=stored.turned, ends=ends)
         level, opaque = (counts >> 8).astype(np.uint8), np.uint8(255) * (counts != clear)
         bands = [pillow.fromarray(band) for band in (level, opaque.astype(np.uint8))]
         picture, coarse = pillow.merge("LA", bands), True
@@ -196,27 +200,28 @@ def _counts(values: NDArray[Any], stored: _Stored) -> NDArray[Any]:
 def to_levels(
     name: str,
     images: list[NDArray[Any]],
-    stored: list[tuple[int | None, bool]],
+    stored: list[tuple[int | None, bool, NDArray[Any]]],
     bounds: tuple[float, float] | None,
     report: Report,
 ) -> list[NDArray[np.uint8]]:
     """Levels of the images (H, W, C) of deep pictures, whose counts mean the same.
 
-    stored: `white` and `turned` of each picture.  bounds: black and white, else as the files say,
-    or as the counts themselves tell.
+    stored: `white`, `turned` and `ends` of each picture.  bounds: black and white, else as the
+    files say, or as the counts themselves tell.
     """
     out: list[NDArray[np.uint8]] = [*images]
-    whites = {white for white, _ in stored}
+    whites = {white for white, *_ in stored}
     for white in sorted(whites, key=lambda white: white or 0):
-        places = [k for k, (other, _) in enumerate(stored) if other == white]
+        places = [k for k, (other, *_) in enumerate(stored) if other == white]
         ends = bounds
         if white is not None and bounds is None:
             ends = (0.0, float(white))
             report.note(f"values of {len(places):,} files read as 0 to {white}, as they say")
-        read = levels(name, [images[k][None] for k in places], ends, report)
+        before = [stored[k][2] for k in places]
+        read = levels(name, [images[k][None] for k in places], ends, report, before)
         for k, image in zip(places, read, strict=True):
             out[k] = 255 - image[0] if stored[k][1] else image[0]
-    turned = sum(turned for _, turned in stored)
+    turned = sum(turned for _, turned, _ in stored)
     if turned:
         report.note(f"in {turned:,} TIFF files 0 is white, as they say")
     if len(whites) > 1:

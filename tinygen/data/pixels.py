@@ -72,18 +72,20 @@ def levels(
     arrays: Sequence[NDArray[Any]],
     value_range: tuple[float, float] | None,
     report: Report,
+    ends: Sequence[NDArray[Any]] = (),
 ) -> list[NDArray[np.uint8]]:
     """Grey levels 0..255 of arrays whose values mean the same (training and test images).
 
     value_range: what becomes 0 and 255; where None, `meaning` finds it in the values.  Values a
-    hair outside, as scaling leaves them, are clipped.  The report notes how they were read.
+    hair outside, as scaling leaves them, are clipped.  ends: other values of the same meaning, such
+    as those from which the arrays were scaled.  The report notes how they were read.
     """
     ranges: dict[str, tuple[float, float]] = {}
     for array in arrays:
         if array.size and array.dtype.kind not in "biuf":
             raise DataError(f"{name}: dtype {array.dtype}, expected uint8 or float images")
     for kind in sorted({_kind(array) for array in arrays if array.size}):
-        same = [array for array in arrays if _kind(array) == kind and array.size]
+        same = [array for array in (*arrays, *ends) if _kind(array) == kind and array.size]
         ranges[kind] = meaning(name, same, value_range, report)
     if len(ranges) == 1 and not {"uint8", "bool"} & {*ranges}:
         report.meant["value_range"] = list(*ranges.values())

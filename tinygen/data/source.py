@@ -55,10 +55,10 @@ def load(
 
     source: "strokes" (drawn here; n = 20,000 unless given), "mnist" or "fashion-mnist" (downloaded
     once), or the path of a folder with IDX files, a folder of PNG, JPEG, WebP, TIFF, BMP, GIF or
-    PPM files (sub-folders are classes, or the splits "train" and "test" or "val"), a .npy file
-    (N, H, W), (N, H, W, C) or (N, C, H, W), a .npz file with the keys of Keras or MedMNIST; or an
-    array of images, with `labels`: integers or names (N,), or one-hot rows (N, K).  A path that has
-    one of the three names is written with a separator: "./mnist".
+    PPM files (sub-folders are classes, or the splits "train" and "test" or "val", also in other
+    languages), a .npy file (N, H, W), (N, H, W, C) or (N, C, H, W), a .npz file with the keys of
+    Keras or MedMNIST; or an array of images, with `labels`: integers or names (N,), or one-hot
+    rows (N, K).  A path that has one of the three names is written with a separator: "./mnist".
 
     size: height and width in pixels, or (height, width); images are scaled, not cropped.
     channels: 1 or 3, converting.  n: take only so many training images, chosen by the seed.
