@@ -24,7 +24,8 @@ from .backend import get as get_backend
 from .data import Dataset, load
 from .data.files import check_room, printable
 from .data.labels import numbers_of
-from .data.pixels import PAPERS
+from .data.pictures import PAPERS
+from .data.report import Report
 from .metrics import Quality
 from .output import guarded, stdout
 from .program import command, quoted, resume_command
@@ -635,11 +636,14 @@ def load_image(
     value_range: tuple[float, float] | None = None,
 ) -> NDArray[Any]:
     """One image file as uint8 (H, W, C) of the given size and channels."""
-    from .data import pixels
+    from .data.pictures import read_image
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
-    image: NDArray[Any] = pixels.read_image(path, size, channels, paper, value_range)
+    report = Report()
+    image: NDArray[Any] = read_image(path, size, channels, paper, value_range, report)
+    for said in [*report.notes, *(f"warning: {text}" for text in report.warnings)]:
+        console().print(printable(f"{path.name}: {said}"), markup=False)
     return image
 
 
@@ -775,6 +779,14 @@ def evaluate_command(
             show_default=False,
         ),
     ] = None,
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW,HIGH",
+            help="What is black and white in the other data (found in the values).",
+            show_default=False,
+        ),
+    ] = None,
     n: Annotated[
         int | None,
         typer.Option(
@@ -808,7 +820,7 @@ def evaluate_command(
     """
     result = train.open_run(run_folder, best=best)
     model = result.model
-    dataset = result.load_data(data)
+    dataset = result.load_data(data, None if value_range is None else _range(value_range))
     if data is not None:
         _show_data(console(stderr=as_json), dataset)
     bar = Progress(transient=True, console=Console(stderr=True) if as_json else None)

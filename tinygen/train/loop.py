@@ -683,6 +683,14 @@ def _resume(training: Training, folder: RunFolder, new: dict[str, Any]) -> list[
             f"{folder.path} was trained on {config['data']['name']!r} "
             f"({config['data']['n']} images); the data given now differ; resume with the same data"
         )
+    called, named = config["data"].get("classes"), training.data.classes
+    if called is not None and named is not None and list(called) != list(named):
+        pairs = zip(called, named, strict=True)  # as many, as the labels are the same
+        renamed = [f"{was} is now {name}" for was, name in pairs if was != name]
+        raise ValueError(
+            f"{folder.path} was trained on the same images, whose classes had other names "
+            f"({', '.join(renamed)}); resume with the names as they were"
+        )
     free = {"epochs"}
     if config.get("classifier") is not None:  # it may lie elsewhere now
         if config["classifier"] != new["classifier"]:
