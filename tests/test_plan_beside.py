@@ -294,6 +294,36 @@ def test_classes_that_say_themselves_what_an_attribute_is(monkeypatch: pytest.Mo
     )
 
 
+class _Noting:
+    factor = 1.0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+
+    def __getattribute__(self, name: str) -> Any:
+        return super().__getattribute__(name)
+
+
+def _four(noting: Any, name: str) -> Any:
+    return 4.0 if name == "factor" else object.__getattribute__(noting, name)
+
+
+def test_classes_that_pass_on_how_attributes_are_read_and_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noting = _Noting()
+
+    def f(x: Any) -> Any:
+        noting.seen = True  # type: ignore[attr-defined]
+        return x * noting.factor
+
+    follows(
+        f,
+        lambda: setattr(noting, "factor", 3.0),
+        lambda: monkeypatch.setattr(_Noting, "__getattribute__", _four),
+    )
+
+
 def test_functions_and_classes_that_change_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     def scaled(x: Any) -> Any:
         return x * scaled.factor  # type: ignore[attr-defined]

@@ -4,10 +4,10 @@
     losses = step(images)            # the first call records; every call replays
     print(step.plan)
 
-Read record.py (what a rehearsal shows), reads.py, whose.py, named.py, guard.py and rehearse.py
-(what a plan depends on), tree.py and numbers.py (arguments and results), passes.py, fuse.py and
-products.py (what is made of it), updates.py (what devices add), arena.py and replay.py (how it
-runs), table.py (how it prints).
+Read record.py (what a rehearsal shows), reads.py, reach.py, world.py, whose.py, named.py, guard.py
+and rehearse.py (what a plan depends on), tree.py and numbers.py (arguments and results), passes.py,
+fuse.py and products.py (what is made of it), updates.py (what devices add), arena.py and replay.py
+(how it runs), table.py (how it prints).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from ..primitive import revised
 from ..tensor import Tensor
 from . import fuse, passes, products, updates
 from .check import checked
-from .reads import attributes
+from .reach import attributes
 from .record import Call, Leaf, Storage, Value
 from .rehearse import Rehearsal, rehearse
 from .replay import Bound, Memory
@@ -417,8 +417,8 @@ def compile(
 
     Raises:
         RuntimeError: the function reads a tensor's value, makes a tensor from host data, changes
-            an argument or something else that it reads, or depends on what changes by itself;
-            names the line.
+            an argument or something else that it reads, or uses what changes by itself (a file, a
+            clock, an iterator, random numbers of Python or NumPy); names the line.
         TypeError: function cannot be called, or is a generator; an argument or a result that is no
             tensor, number, text, module, optimizer, function or container of them.
     """

@@ -196,7 +196,8 @@ class Guard:
         self._alive = alive  # so that nothing takes their places in memory
         quick = [e for e in entries if type(e.space) is dict]
         self._quick: list[Entry] = quick
-        self._others: list[Entry] = [e for e in entries if isinstance(e.space, Slots)]
+        mappings = (dict, types.MappingProxyType)
+        self._others: list[Entry] = [e for e in entries if type(e.space) not in mappings]
         classes = [e for e in entries if type(e.space) is types.MappingProxyType]
         self._of_classes: list[Entry] = classes
         self._class_spaces = [e.space for e in classes]

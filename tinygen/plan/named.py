@@ -43,7 +43,7 @@ def imported(code: types.CodeType, space: dict[str, Any]) -> Iterator[tuple[str,
             parents = package[: len(package) + 1 - depth] if depth else []
             found.append(".".join(filter(None, [*parents, step.argval])))
             depth = 0
-    if {"modules", "import_module"} & set(code.co_names):  # sys.modules["name"]
+    if {"modules", "import_module", "__import__"} & set(code.co_names):  # sys.modules["name"]
         found += [c for c in code.co_consts if isinstance(c, str)]
     for name in found:
         parts = name.split(".")
