@@ -37,7 +37,7 @@ from .check import checked
 from .reach import attributes
 from .record import Call, Leaf, Storage, Value
 from .rehearse import Rehearsal, rehearse
-from .replay import Bound, Memory
+from .replay import Bound, Marks, Memory
 from .table import table
 from .tree import Same, key, mapped
 
@@ -161,6 +161,10 @@ class Plan:
             id(self._backend.owner(v.storage.array)): call.line
             for call in recording.calls for v in call.mutated if v.storage.array is not None
         }  # fmt: skip
+        self._marks = Marks(
+            (self._backend.owner(v.storage.array), call.primitive.name)
+            for call in recording.calls for v in call.mutated if v.storage.array is not None
+        )  # fmt: skip
 
     def change(self, tensors: list[Tensor], numbers: list[Any]) -> str | None:
         """What is no longer as it was when the plan was recorded, in words; None if nothing."""
@@ -224,6 +228,7 @@ class Plan:
                 generator.settle()
         for run in self._steps:
             run()
+        self._marks.set()
         self._backend.hits.update(self._hits)
         for gradient in self._leaving:
             gradient.leave(tensors)
@@ -406,7 +411,8 @@ def compile(
 
     `.grad` is afterwards as the function itself would leave it, with one exception: of a parameter
     that the step zeroes first and then updates it is None. Returned tensors are copies, outside any
-    graph. TINYGEN_COMPILE=0 runs the function as it stands, for a debugger.
+    graph. Where the function raises while it is recorded, all is left as it was before the call.
+    TINYGEN_COMPILE=0 runs the function as it stands, for a debugger.
 
     Args:
         function: a training step, or any function of tensors; without it, a decorator is returned.

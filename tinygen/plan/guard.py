@@ -20,6 +20,7 @@ from .tree import exact
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _claim, _code = operator.attrgetter("claim"), operator.attrgetter("__code__")
+_mro = operator.attrgetter("__mro__")
 _class_get = types.MappingProxyType.get
 _cell_contents = operator.attrgetter("cell_contents")
 
@@ -216,6 +217,8 @@ class Guard:
         self._codes = ([f for f, _, _ in self._functions], [code for _, code, _ in self._functions])
         self._instances = list(kinds)
         self._kinds = ([x for x, _, _ in self._instances], [kind for _, kind, _ in self._instances])
+        self._classes = list({kind for _, kind, _ in self._instances})
+        self._orders = list(map(_mro, self._classes))
         self._claimed = [x for x in tensors if isinstance(x, Parameter)]
         self._claims = [p.claim for p in self._claimed]
 
@@ -233,6 +236,7 @@ class Guard:
                 and all(map(operator.is_, map(_claim, self._claimed), self._claims))
                 and all(map(operator.is_, map(_code, self._codes[0]), self._codes[1]))
                 and all(map(operator.is_, map(type, self._kinds[0]), self._kinds[1]))
+                and all(map(operator.is_, map(_mro, self._classes), self._orders))
                 and all(map(operator.is_, map(_cell_contents, self._cells), self._cell_values))
                 and all(e.space.get(e.name, MISSING) is e.value for e in self._others)
                 and all(unchanged(held, contents) for held, contents, _ in self._held)
@@ -274,6 +278,9 @@ class Guard:
         for value, kind, label in self._instances:
             if type(value) is not kind:
                 return f"{label} is a {type(value).__name__} now, and was a {kind.__name__}"
+        for kind, order in zip(self._classes, self._orders, strict=True):
+            if kind.__mro__ is not order:
+                return f"the class {kind.__name__} inherits from others"
         for array, before, label in self._arrays:
             if bytes_of(array) != before:
                 return f"the array {label} holds other numbers"

@@ -8,9 +8,9 @@ iterators, generators of random numbers            how far they are
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextvars
+import enum
 import functools
 import gc
 import os
@@ -37,6 +37,7 @@ from .guard import (
 from .named import ANY
 from .tree import exact
 from .whose import (
+    engines_file,
     followed,
     has_bytes,
     may_change,
@@ -51,12 +52,13 @@ from .world import (
     inner_iterators,
     place,
     pointed_at,
+    still_cached,
 )
 
 LARGEST = 2**20  # bytes of a NumPy array that is compared at each call
-_BAGS = (  # all they do is hold attributes
-    types.SimpleNamespace, argparse.Namespace, collections.UserDict, collections.UserList,
-    collections.ChainMap, type(os.environ), weakref.WeakKeyDictionary, weakref.WeakValueDictionary,
+_BAGS = (  # modules of Python's, of whose instances all that they hold is compared
+    "argparse", "collections", "configparser", "functools", "multiprocessing", "os", "string",
+    "types", "weakref", "_weakrefset",
 )  # fmt: skip
 ACCESS = ("__getattribute__", "__setattr__", "__delattr__")
 _STREAMS = ("modules", "stdin", "stdout", "stderr")  # of sys, which do not bear on the numbers
@@ -88,9 +90,12 @@ class Reached:
         self.codes: list[tuple[Any, Any, str]] = []
         self.kinds: list[tuple[Any, Any, str]] = []
         self.known: dict[int, tuple[Any, str]] = {}  # what was reached, and how it is called
+        self.kept: list[Any] = []  # so that nothing takes their places in memory
         self._namespaces: list[tuple[Any, str]] = []  # modules and classes
         self._attributes: set[str] = set()
-        self._codes: set[types.CodeType] = set()
+        self._by_class = False  # whether the step may read a class through an instance
+        self._codes: set[Any] = set()
+        self._reached_codes: set[types.CodeType] = set()
         self._spaces: list[tuple[Any, dict[str, Any], frozenset[str]]] = []
         self.handed: str | None = None  # the function that hands work to another thread
         self.asked: str | None = None  # what it asks of the world, in words
@@ -102,7 +107,9 @@ class Reached:
 
     def reach(self, value: Any, label: str) -> None:
         """Something that the step can now get at: look at it as far as looking tells nothing."""
-        if value is MISSING or exact(value) is not None or id(value) in self.known:
+        if value is MISSING or id(value) in self.known:
+            return
+        if exact(value) is not None and not (isinstance(value, enum.Enum) and attributes(value)):
             return
         self.known[id(value)] = (value, label)
         self.ask_again(context_of(value), "the context of decimal numbers")
@@ -136,6 +143,9 @@ class Reached:
         elif isinstance(value, threading.local):
             for name in vars(value):
                 self._slot(value, name, label)
+        elif isinstance(value, BaseException):
+            self._slot(value, "args", label)
+            self._instance(value, label)
         elif isinstance(value, np.ndarray):
             self._array(value, label)
         elif isinstance(value, types.ModuleType):
@@ -146,8 +156,6 @@ class Reached:
         elif isinstance(value, type):
             if users_module(value.__module__):
                 self._namespace(value, label)
-        elif type(value) in _BAGS or type(value).__module__ == "configparser":
-            self.reach(vars(value), label)
         elif (found := place(value)) is not None:
             self._places.append((value, found, label))
             if isinstance(value, types.GeneratorType):
@@ -167,9 +175,14 @@ class Reached:
                 self.reach((value.reference, value.rules, value.rule_for_all), label)
         elif "__wrapped__" in attributes(value):  # a Compiled, a function with a cache
             self.reach(value.__wrapped__, label)
+            self.ask_again(still_cached(value), f"the cache of {label}")
+        elif kind.__module__.partition(".")[0] in _BAGS:
+            self.reach(attributes(value), label)
         elif followed(kind):  # type: ignore[arg-type]
             if users_module(kind.__module__):
                 self.kinds.append((value, kind, label))
+                if self._by_class:
+                    self.reach(kind, kind.__name__)
             if users_access(kind):  # it may read its attributes without our knowing
                 self.reach(attributes(value), label)
                 for name in ("__getattribute__", "__getattr__"):
@@ -192,6 +205,7 @@ class Reached:
 
     def _function(self, function: types.FunctionType, label: str) -> None:
         """Its code, closure, defaults and attributes; its globals are looked at when it runs."""
+        self._reached_codes.add(function.__code__)
         if users_file(function.__code__.co_filename):
             self.codes.append((function, function.__code__, label))
             if vars(function):
@@ -199,11 +213,14 @@ class Reached:
         names = function.__code__.co_freevars
         for name, cell in zip(names, function.__closure__ or (), strict=True):
             value = content(cell)
-            if name != "__class__":
+            if engines_file(function.__code__.co_filename):
+                if not isinstance(value, (list, dict)):  # the engine keeps those as they are
+                    self.reach(value, name)
+            elif name != "__class__":
                 self.cells[id(cell)] = (cell, value, name)
                 self.reach(value, name)
         for name in ("__defaults__", "__kwdefaults__"):
-            if getattr(function, name):
+            if users_file(function.__code__.co_filename) and getattr(function, name):
                 self._slot(function, name, label)
 
     def _slot(self, owner: Any, name: str, label: str, space: Any = None) -> None:
@@ -220,6 +237,9 @@ class Reached:
     def _array(self, array: Any, label: str) -> None:
         if array.flags.writeable or array.base is not None:
             self._bytes(array, label)
+        if array.dtype.hasobject:
+            for i, x in enumerate(array.ravel().tolist()):
+                self.reach(x, f"{label}[{i}]")
 
     def _bytes(self, array: Any, label: str) -> None:
         size = memoryview(array).nbytes
@@ -233,6 +253,8 @@ class Reached:
 
     def _namespace(self, space: Any, label: str) -> None:
         self._namespaces.append((space, label))
+        if isinstance(space, types.ModuleType):
+            self.reach(vars(space).get("__getattr__", MISSING), label)
         for name in self._attributes:
             self._touch_any(space, name, label)
 
@@ -266,7 +288,7 @@ class Reached:
             if kind is sys and name in _STREAMS:
                 continue
             if (id(kind), name) not in self.entries and (is_class or value is not MISSING):
-                self.known.setdefault(id(kind), (kind, label))
+                self.kept.append(kind)
                 self.entries[id(kind), name] = Entry(
                     kind if is_class else None, vars(kind), name, value, value, f"{label}.{name}"
                 )

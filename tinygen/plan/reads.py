@@ -15,8 +15,10 @@ Whatever else changes by itself shows in the second rehearsal, or not at all.
 
 from __future__ import annotations
 
+import builtins
 import contextvars
 import functools
+import gc
 import sys
 import threading
 import types
@@ -26,12 +28,15 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend as backends
 from ..tensor import Tensor
 from .guard import MISSING, Entry, Guard, bytes_of, content, of_class, refill, same, unchanged
-from .named import imported, names
+from .named import ANY, imported, names
 from .reach import ACCESS, Reached, attributes
-from .whose import asks_for_the_user, hands_over, is_aside, line_of, users_file
+from .whose import asks_for_the_user, hands_over, is_aside, line_of, users_file, users_module
 from .world import again, outside, place, shared_dice
+
+_BUILT_IN = frozenset(dir(builtins))
 
 
 class _Watching(threading.local):
@@ -56,7 +61,7 @@ class Reads(Reached):
         elif id(frame) in self._frames:
             self.asked = f"the step takes the next of {self._frames[id(frame)][1]} (generator)"
             return
-        elif code in self._codes:
+        elif (code, id(frame.f_globals)) in self._codes:
             return
         else:
             beside = is_aside(code) or code in self._asides
@@ -64,27 +69,49 @@ class Reads(Reached):
             self._aside += 1 if event.endswith("call") else -1
         if beside or event != "call" or self._aside:
             return
-        self._codes.add(code)
+        self._codes.add((code, id(frame.f_globals)))
         if hands_over(code):
             self.handed = code.co_qualname
         if not users_file(code.co_filename):
             return
+        if code.co_filename == "<string>" and not users_module(frame.f_globals.get("__name__", "")):
+            return  # such as what a dataclass of the engine generates
         of_globals, attributes = names(code)
-        space = frame.f_globals
+        if not self._by_class and ("type" in of_globals or "__class__" in attributes):
+            self._by_class = True
+            for _, kind, _ in tuple(self.kinds):
+                self.reach(kind, kind.__name__)
+        if code not in self._reached_codes:
+            self._unreached(code, frame)
+        self._reached_codes.update(c for c in code.co_consts if isinstance(c, types.CodeType))
         for name in of_globals:
+            space = frame.f_globals
+            if name not in space and name not in _BUILT_IN:
+                space = vars(builtins)
             if (id(space), name) in self.entries:
                 continue
             value = space.get(name, MISSING)
-            self.known.setdefault(id(space), (space, ""))
+            self.kept.append(space)
             self.entries[id(space), name] = Entry(None, space, name, value, value, name)
             self.reach(value, name)
-        for label, module in imported(code, space):
+        for label, module in imported(code, frame.f_globals):
             self.reach(module, label)
+        if attributes & {"data", ANY}:
+            self._watch_data()
         new = attributes - self._attributes
         self._attributes |= new
         for other, label in tuple(self._namespaces):
             for name in new:
                 self._touch_any(other, name, label)
+
+    def _unreached(self, code: types.CodeType, frame: Any) -> None:
+        """A function that was made before and came by a way that we did not see: its closure."""
+        of_cells = [n for n in code.co_freevars if n != "__class__"]
+        for f in gc.get_referrers(code) if of_cells else ():
+            if isinstance(f, types.FunctionType):
+                cells = zip(code.co_freevars, f.__closure__ or (), strict=False)
+                if all(frame.f_locals.get(n, MISSING) is content(c) for n, c in cells):
+                    self.reach(f, code.co_name)
 
     def _asks(self, frame: Any, what: Any) -> None:
         """A function written in C begins: what it asks of the world."""
@@ -130,6 +157,8 @@ class Reads(Reached):
                 self._slot(owner, name, known[1])
                 return
             self._touch_in(type(owner), name, type(owner).__name__)
+            if isinstance(meaning, classmethod):
+                self.reach(type(owner), type(owner).__name__)
         self.entries[id(owner), name] = Entry(owner, space, name, value, meaning, label)
         private = name.startswith("_") and type(owner).__module__.startswith("tinygen.")
         if not (private and isinstance(meaning, (list, dict))):  # which the engine keeps as it is
@@ -175,6 +204,21 @@ class Reads(Reached):
                 continue  # a class of an extension
             self._changed_classes.append((kind, name, own))
 
+    def _watch_data(self) -> None:
+        """Refuse `x.data` where the user's code asks for it: nothing would tell what it does."""
+        own = vars(Tensor)["data"]
+        if isinstance(own, property):
+            return
+
+        def get(x: Tensor) -> Any:
+            refuse = backends.guard.refuse
+            if refuse is not None and users_file(sys._getframe(1).f_code.co_filename):
+                refuse("read")
+            return own.__get__(x)
+
+        self._changed_classes.append((Tensor, "data", own))
+        setattr(Tensor, "data", property(get, own.__set__))  # noqa: B010
+
     def replaced(self) -> str | None:
         """The tensor that holds another array than before, in words."""
         for x, data, _, label in self._bound:
@@ -208,7 +252,7 @@ class Reads(Reached):
                     del space[name]
         return Guard(
             self.entries.values(), self.held.values(), self.cells.values(), self.arrays.values(),
-            self.codes, self.kinds, self.tensors.values(), list(self.known.values()),
+            self.codes, self.kinds, self.tensors.values(), [*self.known.values(), *self.kept],
         )  # fmt: skip
 
 

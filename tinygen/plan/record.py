@@ -302,9 +302,9 @@ class Recorder:
             line += f" (through {os.path.basename(through)})"
         if what == "read":
             raise RuntimeError(
-                f"compile: {line} reads a value inside the step (float(x), x.item(), x.numpy() or "
-                "a condition on a tensor), which a plan would freeze; return the tensor from the "
-                "step and read it after, or take this function out of tg.compile"
+                f"compile: {line} reads a value inside the step (float(x), x.item(), x.numpy(), "
+                "x.data or a condition on a tensor), which a plan would freeze; return the tensor "
+                "from the step and read it after, or take this function out of tg.compile"
             )
         raise RuntimeError(
             f"compile: {line} makes a tensor from host data inside the step, which a plan would "

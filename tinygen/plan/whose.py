@@ -35,6 +35,11 @@ def users_file(path: str) -> bool:
 
 
 @functools.cache
+def engines_file(path: str) -> bool:
+    return path.startswith(_ENGINE)
+
+
+@functools.cache
 def _with_state() -> set[str]:
     return {str(getattr(__import__(name), "__file__", name)) for name in _WITH_STATE}
 
@@ -52,8 +57,8 @@ def users_module(name: str) -> bool:
 
 @functools.cache
 def may_change(name: str) -> bool:
-    """Whether what a module holds may be bound anew: of all but the engine's and NumPy's."""
-    return name.partition(".")[0] not in _OURS
+    """Whether what a module holds may be bound anew: of all but NumPy and what compiles."""
+    return name.partition(".")[0] not in _OURS[1:]
 
 
 @functools.cache

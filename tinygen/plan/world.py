@@ -8,6 +8,7 @@ asks while it works (it looks for compiled code, it compiles) is no part of the 
 
 from __future__ import annotations
 
+import functools
 import gc
 import io
 import itertools
@@ -104,6 +105,25 @@ def _decimal_context() -> Any:
     now = sys.modules["decimal"].getcontext()
     traps = tuple(kind for kind, on in now.traps.items() if on)
     return (now.prec, now.rounding, now.Emin, now.Emax, now.capitals, now.clamp, traps)
+
+
+def still_cached(function: Any) -> Callable[[], Any] | None:
+    """What says whether a functools.lru_cache still holds all that it held; None for others."""
+    if not isinstance(function, functools._lru_cache_wrapper):
+        return None
+    before = function.cache_info()
+    asked, holds = before.hits + before.misses, True
+
+    def ask() -> bool:
+        nonlocal asked, holds
+        now = function.cache_info()
+        cleared = now.currsize < before.currsize or now.hits + now.misses < asked
+        full = now.maxsize is not None and now.currsize >= now.maxsize  # then the oldest goes
+        holds = holds and not cleared and (not full or now.misses == before.misses)
+        asked = now.hits + now.misses
+        return holds
+
+    return ask
 
 
 def pointed_at(value: Any) -> Any:
