@@ -23,7 +23,7 @@ import threading
 import tracemalloc
 import types
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -437,6 +437,66 @@ def test_numbers_that_stand_in_unusual_places(kind: str, monkeypatch: pytest.Mon
     monkeypatch.setitem(HIDDEN, "rate", 1.0)
     read, change = _held(kind)
     follows(lambda x: x * read(), change)
+
+
+class _Foreign:
+    """An array of another library: nothing but __array__ shows what it holds."""
+
+    __slots__ = ("_hidden",)
+    __module__ = "numpy_of_others"
+
+    def __init__(self, hidden: list[Any]) -> None:
+        self._hidden = iter(hidden).__reduce__()[1][0]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self._hidden[0])
+
+
+def _maybe(kind: str) -> Any:
+    """What a step looks for where there is nothing yet, and what puts it there."""
+    module, kinds, thing = types.ModuleType("m"), type("Maybe", (), {}), _First()
+    thing.__k__ = 1.0  # type: ignore[attr-defined]
+    keyed, hidden, future = {_First(): 1.0}, [np.ones(3)], Future()  # type: ignore[var-annotated]
+    foreign = _Foreign(hidden)
+    future.set_result([1.0])
+
+    def of_globals() -> float:
+        try:
+            return THIS_IS_MADE_LATER  # type: ignore[name-defined,no-any-return]
+        except NameError:
+            return 2.0
+
+    later = functools.partial(globals().update, THIS_IS_MADE_LATER=3.0)
+    return {
+        "of a module": (lambda: getattr(module, "k", 2.0), lambda: setattr(module, "k", 3.0)),
+        "of a module, asked": (lambda: 3.0 if hasattr(module, "k") else 2.0,
+                               lambda: setattr(module, "k", 3.0)),
+        "of a class": (lambda: getattr(kinds, "k", 2.0), lambda: setattr(kinds, "k", 3.0)),
+        "a global": (of_globals, later),
+        "of two underscores": (lambda: thing.__k__,  # type: ignore[attr-defined]
+                               lambda: setattr(thing, "__k__", 3.0)),
+        "of a key": (lambda: next(iter(keyed)).factor,
+                     lambda: setattr(next(iter(keyed)), "factor", 3.0)),
+        "of a foreign array": (lambda: float(np.array(foreign)[0]),
+                               lambda: hidden[0].__setitem__(0, 3.0)),
+        "of a future": (lambda: future.result()[0], lambda: future.result().insert(0, 3.0)),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["of a module", "of a module, asked", "of a class", "a global", "of two underscores",
+     "of a key", "of a foreign array", "of a future"],
+)  # fmt: skip
+def test_names_that_are_not_there_yet_and_things_behind_others(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_First, "factor", 1.0)
+    read, change = _maybe(kind)
+    try:
+        follows(lambda x: x * read(), change)
+    finally:
+        globals().pop("THIS_IS_MADE_LATER", None)
 
 
 def test_an_operation_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import pickle
+import queue
 import random
 import socket
 import sys
@@ -32,6 +33,7 @@ from test_plan_depends import dense, draw, follows
 import tinygen as tg
 from tinygen import nn
 
+LOCK, QUEUE = threading.Lock(), queue.SimpleQueue()  # type: ignore[var-annotated]
 POINTED = ctypes.c_double(1.0)
 POINTER = ctypes.pointer(POINTED)
 SIGNAL = threading.Event()
@@ -171,6 +173,8 @@ USED: dict[str, Any] = {
     "of NumPy": (lambda x: 1.0 if THEIRS.rand() < 2.0 else 2.0, "takes the next of THEIRS"),
     "locale": (lambda x: float(len(locale.setlocale(locale.LC_ALL))), "uses the locale"),
     "socket": (lambda x: float(socket.gethostname() != ""), "uses a connection"),
+    "lock": (lambda x: 1.0 if LOCK.locked() else 2.0, "uses what other threads do"),
+    "queue": (lambda x: float(QUEUE.qsize()), "uses what other threads do"),
     "next": (lambda x: float(next(ROWS)), "takes the next of ROWS"),
     "cycle": (lambda x: next(ITERATOR), "takes the next of ITERATOR"),
     "rows of a file": (lambda x: float(next(csv.reader(ROWS))[0]), "takes the next of ROWS"),

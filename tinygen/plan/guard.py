@@ -7,6 +7,7 @@ texts are compared by value, to the bit.
 from __future__ import annotations
 
 import collections
+import contextlib
 import operator
 import types
 from collections.abc import Iterable
@@ -148,9 +149,24 @@ class Context(Slots):
         self.owner.set(value)
 
 
+def foreign_array(value: Any) -> Any:
+    """The numbers that an array of another library holds, such as PyTorch's; None for others."""
+    kind = type(value)
+    if kind.__module__.partition(".")[0] in ("numpy", "tinygen", "builtins") or not (
+        hasattr(kind, "__array__") or hasattr(kind, "__array_interface__")
+    ):
+        return None
+    with contextlib.suppress(Exception):
+        return np.asarray(value.detach() if hasattr(kind, "detach") else value)
+    return None
+
+
 def bytes_of(array: Any) -> bytes:
     if not isinstance(array, np.ndarray):
-        return bytes(array)
+        foreign = foreign_array(array)
+        if foreign is None:
+            return bytes(array)
+        array = foreign
     content: bytes = array.tobytes()
     return str((array.shape, array.dtype.str)).encode() + content
 

@@ -32,6 +32,7 @@ from .guard import (
     bytes_of,
     content,
     contents_of,
+    foreign_array,
     of_class,
 )
 from .named import ANY
@@ -57,8 +58,8 @@ from .world import (
 
 LARGEST = 2**20  # bytes of a NumPy array that is compared at each call
 _BAGS = (  # modules of Python's, of whose instances all that they hold is compared
-    "argparse", "collections", "configparser", "functools", "multiprocessing", "os", "string",
-    "types", "weakref", "_weakrefset",
+    "argparse", "collections", "concurrent", "configparser", "functools", "multiprocessing", "os",
+    "string", "types", "weakref", "_weakrefset",
 )  # fmt: skip
 ACCESS = ("__getattribute__", "__setattr__", "__delattr__")
 _STREAMS = ("modules", "stdin", "stdout", "stderr")  # of sys, which do not bear on the numbers
@@ -93,6 +94,7 @@ class Reached:
         self.kept: list[Any] = []  # so that nothing takes their places in memory
         self._namespaces: list[tuple[Any, str]] = []  # modules and classes
         self._attributes: set[str] = set()
+        self._perhaps: set[str] = set()  # attributes that it may look for where there is none
         self._by_class = False  # whether the step may read a class through an instance
         self._codes: set[Any] = set()
         self._reached_codes: set[types.CodeType] = set()
@@ -170,6 +172,8 @@ class Reached:
         if has_bytes(value):
             self._bytes(value, label)
             self.reach(pointed_at(value), label)
+        elif foreign_array(value) is not None:
+            self._bytes(value, label)
         elif isinstance(value, Primitive):
             if users_module(value.reference.__module__):  # not one of the engine's
                 self.reach((value.reference, value.rules, value.rule_for_all), label)
@@ -198,6 +202,7 @@ class Reached:
             self.held[id(held)] = (held, contents, label)
         if isinstance(held, dict):
             for k, v in held.items():
+                self.reach(k, f"a key of {label}")
                 self.reach(v, f"{label}[{k!r:.20}]")
         else:
             for i, v in enumerate(contents):
@@ -242,7 +247,8 @@ class Reached:
                 self.reach(x, f"{label}[{i}]")
 
     def _bytes(self, array: Any, label: str) -> None:
-        size = memoryview(array).nbytes
+        foreign = foreign_array(array)
+        size = memoryview(array).nbytes if foreign is None else foreign.nbytes
         if size > LARGEST:
             raise RuntimeError(
                 f"compile: the step reads {label}, an array of {size / 2**20:.1f} MiB that may "
@@ -287,7 +293,8 @@ class Reached:
                 value = next(ours, value)
             if kind is sys and name in _STREAMS:
                 continue
-            if (id(kind), name) not in self.entries and (is_class or value is not MISSING):
+            absent = not is_class and value is MISSING and name not in self._perhaps
+            if (id(kind), name) not in self.entries and not absent:
                 self.kept.append(kind)
                 self.entries[id(kind), name] = Entry(
                     kind if is_class else None, vars(kind), name, value, value, f"{label}.{name}"

@@ -76,7 +76,7 @@ class Reads(Reached):
             return
         if code.co_filename == "<string>" and not users_module(frame.f_globals.get("__name__", "")):
             return  # such as what a dataclass of the engine generates
-        of_globals, attributes = names(code)
+        of_globals, attributes, perhaps = names(code)
         if not self._by_class and ("type" in of_globals or "__class__" in attributes):
             self._by_class = True
             for _, kind, _ in tuple(self.kinds):
@@ -85,24 +85,27 @@ class Reads(Reached):
             self._unreached(code, frame)
         self._reached_codes.update(c for c in code.co_consts if isinstance(c, types.CodeType))
         for name in of_globals:
-            space = frame.f_globals
-            if name not in space and name not in _BUILT_IN:
-                space = vars(builtins)
-            if (id(space), name) in self.entries:
-                continue
-            value = space.get(name, MISSING)
-            self.kept.append(space)
-            self.entries[id(space), name] = Entry(None, space, name, value, value, name)
-            self.reach(value, name)
+            self._name(frame.f_globals, name)
+            if name not in frame.f_globals and name not in _BUILT_IN:
+                self._name(vars(builtins), name)
         for label, module in imported(code, frame.f_globals):
             self.reach(module, label)
         if attributes & {"data", ANY}:
             self._watch_data()
-        new = attributes - self._attributes
+        new = (attributes | perhaps) - self._attributes
         self._attributes |= new
+        self._perhaps |= perhaps
         for other, label in tuple(self._namespaces):
             for name in new:
                 self._touch_any(other, name, label)
+
+    def _name(self, space: dict[str, Any], name: str) -> None:
+        """A global, or a name of Python's."""
+        if (id(space), name) not in self.entries:
+            value = space.get(name, MISSING)
+            self.kept.append(space)
+            self.entries[id(space), name] = Entry(None, space, name, value, value, name)
+            self.reach(value, name)
 
     def _unreached(self, code: types.CodeType, frame: Any) -> None:
         """A function that was made before and came by a way that we did not see: its closure."""
@@ -147,7 +150,7 @@ class Reads(Reached):
             self._spaces.append((owner, space, frozenset(space)))
             self.reach(space, known[1])
             return
-        if name.startswith("__") and name.endswith("__"):
+        if name.startswith("__") and name.endswith("__") and name not in space:
             return
         value = space.get(name, MISSING)
         meaning = value

@@ -249,7 +249,7 @@ class Recorder:
         if primitive.mutates:
             outs: list[Value] = []
         else:
-            if all(self.known(a) and a.size for a in arrays):
+            if not [a for a in arrays if not (self.known(a) and a.size)]:
                 return  # views: their layout is all there is to know
             outs = [self.value(a, "temporary") for a in arrays]
         line = checks.user_line() if state.pulling is None else state.pulling.line or ""

@@ -31,9 +31,12 @@ _WHAT = {
     "random": "Python's random numbers", "_random": "Python's random numbers",
     "socket": "a connection", "_socket": "a connection", "select": "a connection",
     "_posixsubprocess": "another process", "sqlite3": "a database", "_sqlite3": "a database",
+    "_queue": "what other threads do", "_thread": "what other threads do",
+    "_dbm": "a database", "_gdbm": "a database",
     "_locale": "the locale", "gc": "the state of the garbage collector", "resource": "the system",
 }  # fmt: skip
 _ONLY = {  # of these modules, these functions
+    "_thread": {"locked", "_count"},
     "datetime": {"now", "today", "utcnow"},
     "gc": {"get_count", "get_objects", "get_stats", "get_referrers"},
     "_locale": {"setlocale", "nl_langinfo"},
