@@ -8,8 +8,10 @@ import ctypes
 import datetime
 import decimal
 import gc
+import inspect
 import io
 import itertools
+import linecache
 import locale
 import logging
 import math
@@ -21,6 +23,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 import uuid
 import warnings
 from pathlib import Path
@@ -201,6 +204,43 @@ def _or_one(use: Any, x: Any) -> Any:
         return use(x)
     except ValueError:  # a step may take it for an answer
         return 1.0
+
+
+def _warns_inside(x: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.warn("a step", stacklevel=1)
+    return x * 2.0
+
+
+def _warns(x: Any) -> Any:
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        warnings.warn("a step", stacklevel=1)
+    return x * 2.0
+
+
+def _shows_where(x: Any) -> Any:
+    linecache.clearcache()
+    try:
+        raise ValueError
+    except ValueError:
+        return x * (2.0 if traceback.format_exc() else 3.0)
+
+
+def _shows_source(x: Any) -> Any:
+    return x * (2.0 if inspect.getsource(_warns) and inspect.stack() else 3.0)
+
+
+def _rounds(x: Any) -> Any:
+    with decimal.localcontext() as context, np.errstate(all="raise"):
+        context.prec = 3
+        return x * float(decimal.Decimal(1) / 3) * len(np.geterr())
+
+
+@pytest.mark.parametrize("step", [_warns_inside, _warns, _shows_where, _shows_source, _rounds])
+def test_what_is_changed_for_a_while_and_where_code_stands(step: Any) -> None:
+    follows(step)
 
 
 def test_what_the_engine_asks_for_itself_is_no_part_of_a_step() -> None:

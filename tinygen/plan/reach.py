@@ -49,6 +49,7 @@ from .whose import (
 )
 from .world import (
     Again,
+    at_start,
     context_of,
     inner_iterators,
     place,
@@ -103,6 +104,7 @@ class Reached:
         self.asked: str | None = None  # what it asks of the world, in words
         self._places: list[tuple[Any, Any, str]] = []  # of iterators and dice
         self._frames: dict[int, tuple[Any, str]] = {}  # of Python's generators
+        self.at_start = at_start()
         self._aside = 0  # how deep we are in what is no part of the step
         self._asides = run_at_any_time()
         self._changed_classes: list[tuple[type, str, Any]] = []
@@ -308,5 +310,5 @@ class Reached:
     def ask_again(self, ask: Any, label: str) -> None:
         """A function without arguments that is asked again before each replay."""
         if ask is not None and (id(ask), "") not in self.entries:
-            value = ask()
+            value = self.at_start[ask] if ask in self.at_start else ask()
             self.entries[id(ask), ""] = Entry(None, Again(ask), "", value, value, label)

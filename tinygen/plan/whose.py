@@ -15,6 +15,7 @@ _STDLIB = os.path.dirname(os.__file__) + os.sep
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cupy_backends")
 _WITH_STATE = ("logging", "threading", "queue")  # of Python's, followed as the user's modules are
+_OF_SOURCES = tuple(os.sep + name for name in ("linecache.py", "inspect.py", "tokenize.py"))
 _ENGINE = str(Path(__file__).parents[1]) + os.sep
 _CORE = (
     "tensor", "graph", "primitive", "fused", "protocols", "backend", "random", "checks", "plan",
@@ -112,7 +113,9 @@ def line_of(frame: Any) -> str:
 
 @functools.cache
 def _passes_on(path: str) -> bool:
-    """Whether code works for whoever calls it: Python's own, and NumPy's."""
+    """Whether code works for whoever calls it: Python's and NumPy's, but for what reads sources."""
+    if path.endswith(_OF_SOURCES):
+        return False
     for packages in _PACKAGES:
         if packages in path:
             return path.rpartition(packages)[2].startswith(f"numpy{os.sep}")

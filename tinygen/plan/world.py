@@ -63,6 +63,12 @@ _FILES: Any = io.IOBase.__bases__  # the class in C
 _MEMORY = (io.StringIO, io.BytesIO)
 
 
+def at_start() -> dict[Any, Any]:
+    """What can be asked again, and the answers of now: a step may change some for a while."""
+    asks = [*_AGAIN.values(), *([_decimal_context] if "decimal" in sys.modules else [])]
+    return {ask: ask() for ask in asks}
+
+
 def again(what: Any, frame: Any) -> Callable[[], Any] | None:
     """What gives the answer of a C function again, if the step asks for it and it may change."""
     known = _AGAIN.get(_name(what))
