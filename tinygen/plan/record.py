@@ -249,7 +249,7 @@ class Recorder:
         if primitive.mutates:
             outs: list[Value] = []
         else:
-            if all(self.known(a) and a.size for a in arrays):
+            if not [a for a in arrays if not (self.known(a) and a.size)]:
                 return  # views: their layout is all there is to know
             outs = [self.value(a, "temporary") for a in arrays]
         line = checks.user_line() if state.pulling is None else state.pulling.line or ""
@@ -302,9 +302,9 @@ class Recorder:
             line += f" (through {os.path.basename(through)})"
         if what == "read":
             raise RuntimeError(
-                f"compile: {line} reads a value inside the step (float(x), x.item(), x.numpy() or "
-                "a condition on a tensor), which a plan would freeze; return the tensor from the "
-                "step and read it after, or take this function out of tg.compile"
+                f"compile: {line} reads a value inside the step (float(x), x.item(), x.numpy(), "
+                "x.data or a condition on a tensor), which a plan would freeze; return the tensor "
+                "from the step and read it after, or take this function out of tg.compile"
             )
         raise RuntimeError(
             f"compile: {line} makes a tensor from host data inside the step, which a plan would "

@@ -6,12 +6,17 @@ one. Any other call runs its reference, into the memory of its output where the 
 
 from __future__ import annotations
 
+import functools
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from .. import backend as backends
+from .. import checks
 from ..backend import Array, Backend
+from ..graph import clock
 from . import arena
 from .record import Call, Storage, Value
 
@@ -20,6 +25,22 @@ _INTO = {
     "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative",
     "matmul_nd": "matmul", "exp": "exp", "log": "log", "sqrt": "sqrt", "tanh": "tanh",
 }  # fmt: skip
+
+
+class Marks:
+    """What a plan changes in place outside, so that a gradient that needs it is refused."""
+
+    def __init__(self, owners: Iterable[tuple[Array, str]]) -> None:
+        self._of: dict[int, tuple[str, Any]] = {}
+        for owner, name in owners:
+            gone = functools.partial(checks.changed.pop, id(owner))
+            self._of[id(owner)] = (name, weakref.ref(owner, gone))
+
+    def set(self) -> None:
+        """Everything is changed now."""
+        if self._of:
+            now = checks.newest[0] = next(clock)
+            checks.changed.update({k: (now, name, alive) for k, (name, alive) in self._of.items()})
 
 
 class Memory:
