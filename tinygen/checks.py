@@ -246,6 +246,7 @@ watch = _Watch()
 
 # Storages changed in place: id of the owning array -> (when, by which primitive, the owner).
 changed: dict[int, tuple[int, str, Any]] = {}
+replayed: dict[int, Any] = {}  # the plans that ran since: their changes are still to be entered
 newest = [0]  # when the last change was: nodes made since need no look
 
 
@@ -285,6 +286,8 @@ def recorded(p: Primitive, args: tuple[Any, ...]) -> None:
 
 def stale(p: Primitive, node: Node, saved: list[Any]) -> None:
     """Refuse a saved value whose storage changed after it was saved."""
+    while replayed:
+        replayed.popitem()[1].enter()
     for (kind, i), value in zip(node.recipe.saves, saved, strict=True):
         for v in value if value.__class__ is tuple else (value,):
             array = v.data if isinstance(v, Tensor) else v

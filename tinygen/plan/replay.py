@@ -32,6 +32,7 @@ class Marks:
 
     def __init__(self, owners: Iterable[tuple[Array, str]]) -> None:
         self._of: dict[int, tuple[str, Any]] = {}
+        self._when = 0
         for owner, name in owners:
             gone = functools.partial(checks.changed.pop, id(owner))
             self._of[id(owner)] = (name, weakref.ref(owner, gone))
@@ -39,8 +40,15 @@ class Marks:
     def set(self) -> None:
         """Everything is changed now."""
         if self._of:
-            now = checks.newest[0] = next(clock)
-            checks.changed.update({k: (now, name, alive) for k, (name, alive) in self._of.items()})
+            self._when = checks.newest[0] = next(clock)
+            checks.replayed[id(self)] = self
+
+    def enter(self) -> None:
+        """Enter it among the changes, which only a gradient through an old graph looks up."""
+        for key, (name, alive) in self._of.items():
+            before = checks.changed.get(key)
+            if alive() is not None and (before is None or before[0] < self._when):
+                checks.changed[key] = (self._when, name, alive)
 
 
 class Memory:
