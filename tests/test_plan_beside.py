@@ -551,6 +551,25 @@ def test_a_plan_tells_that_it_changes_what_a_gradient_needs() -> None:
             p.grad = None
 
 
+def test_a_later_graph_is_not_refused_for_what_a_plan_changed_before() -> None:
+    p, q = (nn.Parameter(np.full(4, 2.0, "float32")) for _ in range(2))
+    compiled = tg.compile(lambda x: nn.module.assign(p, x))
+    compiled(tg.ones(4))
+    old = (p * p).sum()
+    compiled(tg.full((4,), 3.0))
+    nn.module.assign(q, tg.ones(4))
+    new = (p * p * q).sum()
+    new.backward()
+    np.testing.assert_array_equal(p.grad.numpy(), np.full(4, 6.0, "float32"))
+    with pytest.raises(RuntimeError, match="was changed in place by"):
+        old.backward()
+    again = (p * p).sum()
+    nn.module.assign(p, tg.ones(4))  # later than the plan: the last change counts
+    with pytest.raises(RuntimeError, match="was changed in place by"):
+        again.backward()
+    (p * p).sum().backward()
+
+
 def test_an_error_inside_a_step_is_that_of_the_function() -> None:
     for f in (
         lambda x: x.square().mean().backward(),
