@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import array
+import builtins
 import collections
 import configparser
 import contextvars
 import copy
 import ctypes
+import enum
 import functools
 import gc
 import importlib
@@ -21,7 +23,7 @@ import threading
 import tracemalloc
 import types
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -294,6 +296,290 @@ def test_classes_that_say_themselves_what_an_attribute_is(monkeypatch: pytest.Mo
     )
 
 
+class _Noting:
+    factor = 1.0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+
+    def __getattribute__(self, name: str) -> Any:
+        return super().__getattribute__(name)
+
+
+def _four(noting: Any, name: str) -> Any:
+    return 4.0 if name == "factor" else object.__getattribute__(noting, name)
+
+
+def test_classes_that_pass_on_how_attributes_are_read_and_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noting = _Noting()
+
+    def f(x: Any) -> Any:
+        noting.seen = True  # type: ignore[attr-defined]
+        return x * noting.factor
+
+    follows(
+        f,
+        lambda: setattr(noting, "factor", 3.0),
+        lambda: monkeypatch.setattr(_Noting, "__getattribute__", _four),
+    )
+
+
+_Level = enum.Enum("_Level", {"LOW": [1.0]})
+
+
+class _Word(str):
+    factor: float
+
+
+class _Ratio(float):
+    factor: float
+
+
+class _Lists(type):
+    def __getattr__(cls, name: str) -> Any:
+        return HIDDEN[name]
+
+
+class _OfLists(metaclass=_Lists):
+    pass
+
+
+class _Other:
+    factor = 7.0
+
+
+class _Heir(_First):
+    @classmethod
+    def of_class(cls, x: Any) -> Any:
+        return x * cls.factor
+
+
+HIDDEN = {"rate": 1.0}
+
+
+def _closed(rates: dict[str, float]) -> Any:
+    class Descriptor:
+        def __get__(self, instance: Any, owner: Any = None) -> float:
+            return rates["k"]
+
+    return type("Closed", (), {"k": Descriptor()})()
+
+
+def _dispatched() -> Any:
+    @functools.singledispatch
+    def f(v: Any) -> float:
+        return 1.0
+
+    return f
+
+
+def _cached(box: list[float]) -> Any:
+    @functools.lru_cache
+    def f() -> float:
+        return box[0]
+
+    return f
+
+
+def _held(kind: str) -> Any:
+    """What a step reads, and what changes it."""
+    word, ratio, thing, child = _Word("a"), _Ratio(2.0), _First(), _Heir()
+    word.factor = ratio.factor = 1.0
+    objects, rates, box = np.array([[1.0], None], dtype=object), {"k": 1.0}, [1.0]
+    closed, dispatched, cached = _closed(rates), _dispatched(), _cached(box)
+    module, mixed, name = types.ModuleType("m"), collections.UserString("ab"), "this_test_made"
+    module.__getattr__ = rates.__getitem__  # type: ignore[method-assign]
+    level, weak = {"m": _Level.LOW}, weakref.WeakSet([thing])
+    error, another = ValueError(1.0), type("Mixed", (_First,), {})()
+    setattr(builtins, name, 1.0)
+    return {
+        "what an enum holds": (lambda: level["m"].value[0], lambda: _Level.LOW.value.append(1.0) or
+                               _Level.LOW.value.insert(0, 3.0)),
+        "an attribute of a text": (lambda: word.factor, lambda: setattr(word, "factor", 3.0)),
+        "an attribute of a number": (lambda: ratio.factor, lambda: setattr(ratio, "factor", 3.0)),
+        "an array of objects": (lambda: objects[0][0], lambda: objects[0].insert(0, 3.0)),
+        "a class by its instance": (lambda: type(thing).factor,
+                                    lambda: setattr(_First, "factor", 3.0)),
+        "a method of the class": (lambda: child.of_class(1.0),
+                                  lambda: setattr(_Heir, "factor", 3.0)),
+        "a metaclass": (lambda: _OfLists.rate, lambda: HIDDEN.update(rate=3.0)),
+        "a hidden closure": (lambda: closed.k, lambda: rates.update(k=3.0)),
+        "a module's own way": (lambda: module.k, lambda: rates.update(k=3.0)),
+        "a name among Python's": (lambda: this_test_made,  # type: ignore[name-defined] # noqa: F821
+                                  lambda: setattr(builtins, name, 3.0)),
+        "other bases": (lambda: another.factor,
+                        lambda: setattr(type(another), "__bases__", (_Other,))),
+        "a dispatch": (lambda: dispatched(1), lambda: dispatched.register(int, lambda v: 3.0)),
+        "a cleared cache": (cached, lambda: (box.insert(0, 3.0), cached.cache_clear())),
+        "a text that changes": (lambda: float(len(mixed)), lambda: setattr(mixed, "data", "abcd")),
+        "a weak set": (lambda: float(len(weak)), lambda: weak.add(child)),
+        "an error": (lambda: error.args[0], lambda: setattr(error, "args", (3.0,))),
+        "the engine's own names": (lambda: tg.this_test_made,  # type: ignore[attr-defined]
+                                   lambda: setattr(tg, name, 3.0)),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["what an enum holds", "an attribute of a text", "an attribute of a number",
+     "an array of objects", "a class by its instance", "a method of the class", "a metaclass",
+     "a hidden closure", "a module's own way", "a name among Python's", "other bases",
+     "a dispatch", "a cleared cache", "a text that changes", "a weak set", "an error",
+     "the engine's own names"],
+)  # fmt: skip
+def test_numbers_that_stand_in_unusual_places(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in ((_First, "factor"), (_Heir, "factor")):
+        monkeypatch.setattr(owner, name, 1.0, raising=False)
+    monkeypatch.setattr(builtins, "this_test_made", 1.0, raising=False)
+    monkeypatch.setattr(tg, "this_test_made", 1.0, raising=False)
+    monkeypatch.setitem(HIDDEN, "rate", 1.0)
+    read, change = _held(kind)
+    follows(lambda x: x * read(), change)
+
+
+class _Foreign:
+    """An array of another library: nothing but __array__ shows what it holds."""
+
+    __slots__ = ("_hidden",)
+    __module__ = "numpy_of_others"
+
+    def __init__(self, hidden: list[Any]) -> None:
+        self._hidden = iter(hidden).__reduce__()[1][0]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.array(self._hidden[0])
+
+
+def _maybe(kind: str) -> Any:
+    """What a step looks for where there is nothing yet, and what puts it there."""
+    module, kinds, thing = types.ModuleType("m"), type("Maybe", (), {}), _First()
+    thing.__k__ = 1.0  # type: ignore[attr-defined]
+    keyed, hidden, future = {_First(): 1.0}, [np.ones(3)], Future()  # type: ignore[var-annotated]
+    foreign = _Foreign(hidden)
+    future.set_result([1.0])
+
+    def of_globals() -> float:
+        try:
+            return THIS_IS_MADE_LATER  # type: ignore[name-defined,no-any-return]
+        except NameError:
+            return 2.0
+
+    later = functools.partial(globals().update, THIS_IS_MADE_LATER=3.0)
+    return {
+        "of a module": (lambda: getattr(module, "k", 2.0), lambda: setattr(module, "k", 3.0)),
+        "of a module, asked": (lambda: 3.0 if hasattr(module, "k") else 2.0,
+                               lambda: setattr(module, "k", 3.0)),
+        "of a class": (lambda: getattr(kinds, "k", 2.0), lambda: setattr(kinds, "k", 3.0)),
+        "a global": (of_globals, later),
+        "of two underscores": (lambda: thing.__k__,  # type: ignore[attr-defined]
+                               lambda: setattr(thing, "__k__", 3.0)),
+        "of a key": (lambda: next(iter(keyed)).factor,
+                     lambda: setattr(next(iter(keyed)), "factor", 3.0)),
+        "of a foreign array": (lambda: float(np.array(foreign)[0]),
+                               lambda: hidden[0].__setitem__(0, 3.0)),
+        "of a future": (lambda: future.result()[0], lambda: future.result().insert(0, 3.0)),
+    }[kind]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["of a module", "of a module, asked", "of a class", "a global", "of two underscores",
+     "of a key", "of a foreign array", "of a future"],
+)  # fmt: skip
+def test_names_that_are_not_there_yet_and_things_behind_others(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_First, "factor", 1.0)
+    read, change = _maybe(kind)
+    try:
+        follows(lambda x: x * read(), change)
+    finally:
+        globals().pop("THIS_IS_MADE_LATER", None)
+
+
+def test_an_operation_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    follows(lambda x: tg.tanh(x), lambda: monkeypatch.setattr(tg, "tanh", lambda x: x * 2.0))
+
+
+def test_the_same_code_in_two_modules() -> None:
+    spaces: list[dict[str, Any]] = [{"k": 1.0}, {"k": 2.0}]
+    code = compile("def scaled(x): return x * k", "<string>", "exec")
+    for space in spaces:
+        exec(code, space)
+    follows(
+        lambda x: spaces[0]["scaled"](x) + spaces[1]["scaled"](x),
+        lambda: spaces[1].update(k=5.0),
+        lambda: spaces[0].update(k=7.0),
+    )
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.data.max(), lambda x: float(x.data[0, 0]), lambda x: x.data.sum(),
+        lambda x: memoryview(x.data)[0, 0], lambda x: x.data.tolist()[0][0],
+    ],
+)  # fmt: skip
+def test_the_array_of_a_tensor_is_not_read_inside_a_step(read: Any) -> None:
+    with pytest.raises(RuntimeError, match=r"reads a value inside the step .*x\.data"):
+        tg.compile(lambda x: x * read(x))(draw(3, 4))
+    assert type(vars(tg.Tensor)["data"]) is types.MemberDescriptorType
+
+
+def test_a_plan_tells_that_it_changes_what_a_gradient_needs() -> None:
+    p = nn.Parameter(np.ones(4, "float32"))
+    optimizer, average = optim.SGD([p], lr=0.1), nn.Parameter(np.ones(4, "float32"))
+
+    def train(x: Any) -> None:
+        optimizer.zero_grad()
+        (p * x).sum().backward()
+        optimizer.step()
+
+    for change in (
+        train,
+        lambda x: nn.module.assign(p, x),
+        lambda x: nn.module.assign(p, average.detach() * 2.0),
+    ):
+        compiled = tg.compile(change)
+        for _ in range(2):
+            loss = (p * p).sum()
+            compiled(tg.ones(4))
+            with pytest.raises(RuntimeError, match="was changed in place by"):
+                loss.backward()
+            p.grad = None
+
+
+def test_a_later_graph_is_not_refused_for_what_a_plan_changed_before() -> None:
+    p, q = (nn.Parameter(np.full(4, 2.0, "float32")) for _ in range(2))
+    compiled = tg.compile(lambda x: nn.module.assign(p, x))
+    compiled(tg.ones(4))
+    old = (p * p).sum()
+    compiled(tg.full((4,), 3.0))
+    nn.module.assign(q, tg.ones(4))
+    new = (p * p * q).sum()
+    new.backward()
+    np.testing.assert_array_equal(p.grad.numpy(), np.full(4, 6.0, "float32"))
+    with pytest.raises(RuntimeError, match="was changed in place by"):
+        old.backward()
+    again = (p * p).sum()
+    nn.module.assign(p, tg.ones(4))  # later than the plan: the last change counts
+    with pytest.raises(RuntimeError, match="was changed in place by"):
+        again.backward()
+    (p * p).sum().backward()
+
+
+def test_an_error_inside_a_step_is_that_of_the_function() -> None:
+    for f in (
+        lambda x: x.square().mean().backward(),
+        lambda x: tg.grad(x.sum(), [x * 2.0]),
+    ):
+        for function in (f, tg.compile(f)):
+            with pytest.raises(ValueError, match="carries no gradient"):
+                function(tg.ones(3))
+
+
 def test_functions_and_classes_that_change_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     def scaled(x: Any) -> Any:
         return x * scaled.factor  # type: ignore[attr-defined]
@@ -339,10 +625,11 @@ def test_a_generator_is_an_argument() -> None:
 def test_a_refused_step_leaves_everything_as_it_was() -> None:
     numbers, growing, table, net = np.ones(3), [1.0], _Table(), dense(4, 4)
     held, node = net.weight.data, net.weight.node
+    doubled = held * 2
 
     def f(x: Any) -> Any:
         net.weight.requires_grad = False
-        net.weight.data = net.weight.data * 2
+        net.weight.data = doubled
         numbers[0] += 1.0
         growing.append(1.0)
         table.scale = table.scale + 1.0

@@ -440,9 +440,29 @@ def test_numpy_may_look_at_recorded_values() -> None:
     assert np.allclose(x, 2 * A)
     assert np.array_equal(x, 2 * A)
     np.testing.assert_allclose(x, 2 * A)
-    np.testing.assert_array_equal(np.asarray(x), 2 * A)
+    np.testing.assert_array_equal(np.array(x), 2 * A)
     assert np.zeros_like(x).tolist() == [[0.0, 0.0]] * 2
-    assert "4" in np.array2string(np.asarray(x))
+    assert "4" in np.array2string(np.array(x))
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda x: np.array([x, x]), lambda x: np.asarray([x]), lambda x: np.mean([x, x]),
+        lambda x: np.sum([x, x], axis=0), lambda x: np.r_[x, x], lambda x: np.add(0.0, [x, x]),
+        lambda x: np.array([[x[0, 0]], [1.0]]), lambda x: np.zeros((2, 2)).__setitem__(0, x[0]),
+        lambda x: np.asarray(x),
+    ],
+)  # fmt: skip
+def test_numpy_joins_no_tensors_whose_gradient_it_would_lose(join: Any) -> None:
+    with pytest.raises(TypeError, match=r"np.array.*lose the gradient.*tinygen.stack.*x.numpy"):
+        join(recorded())
+    with tg.no_grad():
+        join(recorded())
+    join(recorded().detach())
+    for x in (leaf(), leaf().detach()):
+        with pytest.raises((TypeError, RuntimeError), match=r"lose the gradient|reads a value"):
+            tg.compile(lambda x: (join(x * 2.0), x)[1])(x)
 
 
 def test_numpy_does_not_write_into_tensors_or_lose_gradients_into_arrays() -> None:

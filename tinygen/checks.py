@@ -18,7 +18,7 @@ import numpy as np
 from . import backend as backends
 from . import spelling
 from .backend import Array, Backend, DeviceError
-from .events import changed, state
+from .events import changed, replayed, state
 from .graph import Node
 from .outputs import Part
 from .spelling import called
@@ -249,6 +249,8 @@ def recorded(p: Primitive, args: tuple[Any, ...]) -> None:
 
 def stale(p: Primitive, node: Node, saved: list[Any]) -> None:
     """Refuse a saved value whose storage changed after it was saved."""
+    while replayed:
+        replayed.popitem()[1].enter()
     for (kind, i), value in zip(node.recipe.saves, saved, strict=True):
         for v in value if value.__class__ is tuple else (value,):
             array = v.data if isinstance(v, Tensor) else v

@@ -124,6 +124,7 @@ def crossing(what: str) -> None:
 
 # Storages changed in place: id of the owning array -> (when, by which primitive, the owner).
 changed: dict[int, tuple[int, str, Any]] = {}
+replayed: dict[int, Any] = {}  # the plans that ran since: their changes are still to be entered
 newest = [0]  # when the last change was: nodes made since need no look
 
 

@@ -125,6 +125,30 @@ def refuse_lost(data: Any) -> None:
             refuse_lost(entry)
 
 
+def shown(x: Tensor, by: int) -> str:
+    """The values as text; dots in a message of the engine's while a plan is recorded."""
+    asks = sys._getframe(by + 1).f_globals.get("__name__", "")
+    if any(o.every_operation for o in state.observers) and asks.startswith("tinygen."):
+        return "..."
+    return np.array2string(x.numpy(), precision=4, threshold=60, prefix="tensor(")
+
+
+def refuse_result(x: Tensor) -> None:
+    """Refuse to make an array of what was computed for a gradient, as np.array([x, y]) would.
+
+    NumPy does not say whether x stands alone, so that np.asarray(x) is refused, too; np.array(x),
+    a copy, is not, nor what only looks: numpy.testing.
+    """
+    if state.recording and x.node is not None and x.node.primitive is not None:
+        asks = sys._getframe(2).f_globals.get("__name__", "")
+        if not asks.startswith("numpy.testing"):
+            raise TypeError(
+                f"np.array, np.asarray: the array would lose the gradient of a tensor {x.shape} "
+                f"{x.dtype}; join tensors with tinygen.stack or tinygen.concatenate, or give "
+                "x.numpy(), the values alone"
+            )
+
+
 setattr(_tensor, "protocols", sys.modules[__name__])  # noqa: B010
 setattr(Tensor, "__array_ufunc__", UfuncProtocol())  # noqa: B010
 setattr(Tensor, "__array_function__", array_function)  # noqa: B010

@@ -161,6 +161,8 @@ class Tensor:
         return values
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.node is not None and not copy:  # np.array([x]) asks like np.asarray(x)
+            protocols.refuse_result(self)
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def item(self) -> float | int | bool:
@@ -245,7 +247,7 @@ class Tensor:
         return bool(self.item())
 
     def __repr__(self) -> str:
-        text = np.array2string(self.numpy(), precision=4, threshold=60, prefix="tensor(")
+        text = protocols.shown(self, by=1)
         where = "" if self.backend.name == "numpy" else f", {self.backend.name}"
         flag = ", requires_grad=True" if self.requires_grad else ""
         named = f", name={self.name!r}" if self.name else ""

@@ -9,6 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .. import train
+from ..data.files import printable
+from ..data.report import Report
 from ..options import Options, option
 from ..train import Run, pictures
 from ..train.settings import Drawing
@@ -73,9 +75,12 @@ def load_image(
     value_range: tuple[float, float] | None = None,
 ) -> NDArray[Any]:
     """One image file as uint8 (H, W, C) of the given size and channels."""
-    from ..data import pixels
+    from ..data.pictures import read_image
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
-    image: NDArray[Any] = pixels.read_image(path, size, channels, paper, value_range)
+    report = Report()
+    image: NDArray[Any] = read_image(path, size, channels, paper, value_range, report)
+    for said in [*report.notes, *(f"warning: {text}" for text in report.warnings)]:
+        console().print(printable(f"{path.name}: {said}"), markup=False)
     return image

@@ -4,10 +4,10 @@
     losses = step(images)            # the first call records; every call replays
     print(step.plan)
 
-Read ../trace/record.py (what a rehearsal shows), reads.py, whose.py, named.py, guard.py and
-rehearse.py (what a plan depends on), ../trace/tree.py and numbers.py (arguments and results),
-passes.py, fuse.py and products.py (what is made of it), updates.py (what devices add), arena.py and
-replay.py (how it runs), table.py (how it prints).
+Read ../trace/record.py (what a rehearsal shows), reads.py, reach.py, world.py, whose.py, named.py,
+guard.py and rehearse.py (what a plan depends on), ../trace/tree.py and numbers.py (arguments and
+results), passes.py, fuse.py and products.py (what is made of it), updates.py (what devices add),
+arena.py and replay.py (how it runs), table.py (how it prints).
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from ..trace.record import Call, Leaf, Storage, Value
 from ..trace.tree import Same, key, maker, mapped
 from . import fuse, passes, products, updates
 from .check import checked
-from .reads import attributes
+from .reach import attributes
 from .rehearse import Rehearsal, rehearse
-from .replay import Bound, Memory
+from .replay import Bound, Marks, Memory
 from .table import table
 
 __all__ = ["Compiled", "Plan", "compile"]
@@ -166,6 +166,10 @@ class Plan:
             id(self._backend.owner(v.storage.array)): call.line
             for call in recording.calls for v in call.mutated if v.storage.array is not None
         }  # fmt: skip
+        self._marks = Marks(
+            (self._backend.owner(v.storage.array), call.primitive.name)
+            for call in recording.calls for v in call.mutated if v.storage.array is not None
+        )  # fmt: skip
 
     def change(self, tensors: list[Tensor], numbers: list[Any]) -> str | None:
         """What is no longer as it was when the plan was recorded, in words; None if nothing."""
@@ -230,6 +234,7 @@ class Plan:
                 generator.settle()
         for run in self._steps:
             run()
+        self._marks.set()
         hits = self._backend.hits
         for name, count in self._hits:
             hits[name] += count
@@ -427,7 +432,8 @@ def compile(
 
     `.grad` is afterwards as the function itself would leave it, with one exception: of a parameter
     that the step zeroes first and then updates it is None. Returned tensors are copies, outside any
-    graph. TINYGEN_COMPILE=0 runs the function as it stands, for a debugger.
+    graph. Where the function raises while it is recorded, all is left as it was before the call.
+    TINYGEN_COMPILE=0 runs the function as it stands, for a debugger.
 
     Args:
         function: a training step, or any function of tensors; without it, a decorator is returned.
@@ -438,8 +444,8 @@ def compile(
 
     Raises:
         RuntimeError: the function reads a tensor's value, makes a tensor from host data, changes
-            an argument or something else that it reads, or depends on what changes by itself;
-            names the line.
+            an argument or something else that it reads, or uses what changes by itself (a file, a
+            clock, an iterator, random numbers of Python or NumPy); names the line.
         TypeError: function cannot be called, or is a generator; an argument or a result that is no
             tensor, number, text, module, optimizer, function or container of them.
     """

@@ -7,6 +7,7 @@ texts are compared by value, to the bit.
 from __future__ import annotations
 
 import collections
+import contextlib
 import operator
 import types
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from ..trace.tree import exact
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "nothing"})()
 _claim, _code = operator.attrgetter("claim"), operator.attrgetter("__code__")
+_mro = operator.attrgetter("__mro__")
 _class_get = types.MappingProxyType.get
 _cell_contents = operator.attrgetter("cell_contents")
 _PLAIN = (dict, collections.defaultdict, collections.OrderedDict, list, collections.deque, set)
@@ -148,9 +150,24 @@ class Context(Slots):
         self.owner.set(value)
 
 
+def foreign_array(value: Any) -> Any:
+    """The numbers that an array of another library holds, such as PyTorch's; None for others."""
+    kind = type(value)
+    if kind.__module__.partition(".")[0] in ("numpy", "tinygen", "builtins") or not (
+        hasattr(kind, "__array__") or hasattr(kind, "__array_interface__")
+    ):
+        return None
+    with contextlib.suppress(Exception):
+        return np.asarray(value.detach() if hasattr(kind, "detach") else value)
+    return None
+
+
 def bytes_of(array: Any) -> bytes:
     if not isinstance(array, np.ndarray):
-        return bytes(array)
+        foreign = foreign_array(array)
+        if foreign is None:
+            return bytes(array)
+        array = foreign
     content: bytes = array.tobytes()
     return str((array.shape, array.dtype.str)).encode() + content
 
@@ -197,7 +214,8 @@ class Guard:
         self._alive = alive  # so that nothing takes their places in memory
         quick = [e for e in entries if type(e.space) is dict]
         self._quick: list[Entry] = quick
-        self._others: list[Entry] = [e for e in entries if isinstance(e.space, Slots)]
+        mappings = (dict, types.MappingProxyType)
+        self._others: list[Entry] = [e for e in entries if type(e.space) not in mappings]
         classes = [e for e in entries if type(e.space) is types.MappingProxyType]
         self._of_classes: list[Entry] = classes
         self._class_spaces = [e.space for e in classes]
@@ -217,6 +235,8 @@ class Guard:
         self._codes = ([f for f, _, _ in self._functions], [code for _, code, _ in self._functions])
         self._instances = list(kinds)
         self._kinds = ([x for x, _, _ in self._instances], [kind for _, kind, _ in self._instances])
+        self._classes = list({kind for _, kind, _ in self._instances})
+        self._orders = list(map(_mro, self._classes))
         self._claimed = [x for x in tensors if isinstance(x, Parameter)]
         self._claims = [p.claim for p in self._claimed]
 
@@ -234,6 +254,7 @@ class Guard:
                 and all(map(operator.is_, map(_claim, self._claimed), self._claims))
                 and all(map(operator.is_, map(_code, self._codes[0]), self._codes[1]))
                 and all(map(operator.is_, map(type, self._kinds[0]), self._kinds[1]))
+                and all(map(operator.is_, map(_mro, self._classes), self._orders))
                 and all(map(operator.is_, map(_cell_contents, self._cells), self._cell_values))
                 and all(e.space.get(e.name, MISSING) is e.value for e in self._others)
                 and list(map(len, self._containers)) == self._counts
@@ -277,6 +298,9 @@ class Guard:
         for value, kind, label in self._instances:
             if type(value) is not kind:
                 return f"{label} is a {type(value).__name__} now, and was a {kind.__name__}"
+        for kind, order in zip(self._classes, self._orders, strict=True):
+            if kind.__mro__ is not order:
+                return f"the class {kind.__name__} inherits from others"
         for array, before, label in self._arrays:
             if bytes_of(array) != before:
                 return f"the array {label} holds other numbers"

@@ -13,8 +13,11 @@ ANY = "*"  # every name of a module or a class
 
 
 @functools.cache
-def names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """The globals and the attributes that a function names; ANY where it computes a name."""
+def names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The globals and the attributes that a function names; ANY where it computes a name.
+
+    The third are names of attributes that it may look for where there is none.
+    """
     of_globals, attributes = set(), set()
     for step in dis.get_instructions(code):
         name = step.opname
@@ -28,7 +31,9 @@ def names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
         of_globals.update(c for c in code.co_consts if isinstance(c, str))
     if of_globals & {"getattr", "vars"} or attributes & {"attrgetter", "__dict__"}:
         attributes.add(ANY)
-    return frozenset(of_globals), frozenset(attributes)
+    looks = of_globals & {"getattr", "hasattr"}
+    perhaps = {c for c in code.co_consts if isinstance(c, str) and c.isidentifier() and looks}
+    return frozenset(of_globals), frozenset(attributes), frozenset(perhaps)
 
 
 def imported(code: types.CodeType, space: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -43,7 +48,7 @@ def imported(code: types.CodeType, space: dict[str, Any]) -> Iterator[tuple[str,
             parents = package[: len(package) + 1 - depth] if depth else []
             found.append(".".join(filter(None, [*parents, step.argval])))
             depth = 0
-    if {"modules", "import_module"} & set(code.co_names):  # sys.modules["name"]
+    if {"modules", "import_module", "__import__"} & set(code.co_names):  # sys.modules["name"]
         found += [c for c in code.co_consts if isinstance(c, str)]
     for name in found:
         parts = name.split(".")

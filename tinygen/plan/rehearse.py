@@ -141,6 +141,13 @@ def _once(given: Given, varying: set[int]) -> Rehearsal:
                 "record it; call the functions of the thread in the step itself, or take what it "
                 "makes as an argument"
             )
+        moved = reads.asked or reads.moved()
+        if moved is not None:
+            raise RuntimeError(
+                f"compile: {moved}. A replay runs no Python, so that would not happen again; do it "
+                "outside the step and pass what it gives as an argument, or draw random numbers "
+                "from a tinygen Generator"
+            )
         guard = reads.guard()
         change = guard.change() or reads.replaced()
     except BaseException:

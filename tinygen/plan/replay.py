@@ -6,12 +6,17 @@ one. Any other call runs its reference, into the memory of its output where the 
 
 from __future__ import annotations
 
+import functools
+import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from .. import backend as backends
+from .. import events
 from ..backend import Array, Backend
+from ..events import clock
 from ..trace.record import Call, Storage, Value
 from . import arena
 
@@ -20,6 +25,30 @@ _INTO = {
     "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative",
     "matmul_nd": "matmul", "exp": "exp", "log": "log", "sqrt": "sqrt", "tanh": "tanh",
 }  # fmt: skip
+
+
+class Marks:
+    """What a plan changes in place outside, so that a gradient that needs it is refused."""
+
+    def __init__(self, owners: Iterable[tuple[Array, str]]) -> None:
+        self._of: dict[int, tuple[str, Any]] = {}
+        self._when = 0
+        for owner, name in owners:
+            gone = functools.partial(events.changed.pop, id(owner))
+            self._of[id(owner)] = (name, weakref.ref(owner, gone))
+
+    def set(self) -> None:
+        """Everything is changed now."""
+        if self._of:
+            self._when = events.newest[0] = next(clock)
+            events.replayed[id(self)] = self
+
+    def enter(self) -> None:
+        """Enter it among the changes, which only a gradient through an old graph looks up."""
+        for key, (name, alive) in self._of.items():
+            before = events.changed.get(key)
+            if alive() is not None and (before is None or before[0] < self._when):
+                events.changed[key] = (self._when, name, alive)
 
 
 class Memory:

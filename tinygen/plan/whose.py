@@ -16,6 +16,8 @@ from ..callsite import PARTS
 _STDLIB = os.path.dirname(os.__file__) + os.sep
 _PACKAGES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _OURS = ("tinygen", "tinygen_kernels", "numpy", "numba", "llvmlite", "cupy", "cupy_backends")
+_WITH_STATE = ("logging", "threading", "queue")  # of Python's, followed as the user's modules are
+_OF_SOURCES = tuple(os.sep + name for name in ("linecache.py", "inspect.py", "tokenize.py"))
 _ENGINE = str(Path(__file__).parents[1]) + os.sep
 
 
@@ -28,7 +30,17 @@ def users_file(path: str) -> bool:
     for packages in _PACKAGES:
         if packages in path:
             return path.rpartition(packages)[2].partition(os.sep)[0] not in _OURS
-    return not path.startswith(_STDLIB)
+    return not path.startswith(_STDLIB) or path in _with_state()
+
+
+@functools.cache
+def engines_file(path: str) -> bool:
+    return path.startswith(_ENGINE)
+
+
+@functools.cache
+def _with_state() -> set[str]:
+    return {str(getattr(__import__(name), "__file__", name)) for name in _WITH_STATE}
 
 
 @functools.cache
@@ -36,8 +48,16 @@ def users_module(name: str) -> bool:
     root = name.partition(".")[0]
     if root in _OURS or root == "builtins":
         return False
+    if root in _WITH_STATE:
+        return True
     file = getattr(sys.modules.get(name), "__file__", None)
     return root not in sys.stdlib_module_names if file is None else users_file(file)
+
+
+@functools.cache
+def may_change(name: str) -> bool:
+    """Whether what a module holds may be bound anew: of all but NumPy and what compiles."""
+    return name.partition(".")[0] not in _OURS[1:]
 
 
 @functools.cache
@@ -67,6 +87,37 @@ def is_aside(code: types.CodeType) -> bool:
     return code.co_name == "__del__" or (
         imports and code.co_filename.startswith("<frozen importlib")
     )
+
+
+def asks_for_the_user(frame: Any) -> bool:
+    """Whether what calls from here is the user's code, if need be through Python's or NumPy's.
+
+    The engine's code, and what compiles for it, asks for itself.
+    """
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if users_file(path) or not _passes_on(path):
+            return users_file(path)
+        frame = frame.f_back
+    return False
+
+
+def line_of(frame: Any) -> str:
+    """The line of the user's code that leads to here."""
+    while frame is not None and not users_file(frame.f_code.co_filename):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else "the step"
+
+
+@functools.cache
+def _passes_on(path: str) -> bool:
+    """Whether code works for whoever calls it: Python's and NumPy's, but for what reads sources."""
+    if path.endswith(_OF_SOURCES):
+        return False
+    for packages in _PACKAGES:
+        if packages in path:
+            return path.rpartition(packages)[2].startswith(f"numpy{os.sep}")
+    return path.startswith(("<frozen", _STDLIB))
 
 
 def hands_over(code: types.CodeType) -> bool:

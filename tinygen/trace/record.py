@@ -294,7 +294,7 @@ class Recorder(Observer):
                 static = {**static, "offset": static["offset"] - before[1]}
         many = out.__class__ is tuple
         arrays = () if primitive.mutates else out if many else (out,)
-        view = bool(arrays) and all(self.known(a) and a.size for a in arrays)
+        view = bool(arrays) and not [a for a in arrays if not (self.known(a) and a.size)]
         outs = [self.value(a, "temporary") for a in arrays]
         self.recording.calls.append(
             Call(primitive, values, static, outs, _line(), many=many, view=view)
@@ -395,9 +395,9 @@ class Recorder(Observer):
         if what == "read":
             cure = ", or take this function out of tg.compile" if self.who == "compile" else ""
             raise RuntimeError(
-                f"{self.who}: {line} reads a value inside the step (float(x), x.item(), x.numpy() "
-                "or a condition on a tensor), which a plan would freeze; return the tensor from "
-                f"the step and read it after{cure}"
+                f"{self.who}: {line} reads a value inside the step (float(x), x.item(), x.numpy(), "
+                "x.data or a condition on a tensor), which a plan would freeze; return the tensor "
+                f"from the step and read it after{cure}"
             )
         raise RuntimeError(
             f"{self.who}: {line} makes a tensor from host data inside the step, which a plan would "

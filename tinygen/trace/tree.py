@@ -213,12 +213,20 @@ def key(value: Any, found: list[Tensor], numbers: list[Any]) -> Any:
 
 def exact(value: Any) -> Any:
     """A key of a number, a text and the like: equal only to the bit; None for anything else."""
+    if value.__class__ not in _ALONE and _has_more(value):
+        return None
     if isinstance(value, _VALUES):
         return (value.__class__, value)
     if isinstance(value, _NUMBERS):
         bits = value.tobytes() if isinstance(value, np.generic) else repr(value)
         return (value.__class__, bits)
     return None
+
+
+def _has_more(value: Any) -> bool:
+    """Whether a kind of number or text of the user's own holds attributes, too."""
+    own = getattr(value, "__dict__", None) if isinstance(value, (*_VALUES, *_NUMBERS)) else None
+    return bool(own) and not isinstance(value, enum.Enum)
 
 
 def _identity(value: Any) -> Any:

@@ -71,6 +71,18 @@ def _other_data(run: Differing) -> str | None:
     )
 
 
+def _other_names(run: Differing) -> str | None:
+    was, now = run.was["data"].get("classes"), run.session.data.classes
+    if was is None or now is None or list(was) == list(now):
+        return None
+    pairs = zip(was, now, strict=True)  # as many, as the labels are the same
+    renamed = [f"{before} is now {name}" for before, name in pairs if before != name]
+    return (
+        f"was trained on the same images, whose classes had other names ({', '.join(renamed)}); "
+        "resume with the names as they were"
+    )
+
+
 def _other_classifier(run: Differing) -> str | None:
     was, now = run.was.get("classifier"), run.now["classifier"]
     if was is None or was == now:
@@ -97,6 +109,7 @@ def _other_settings(run: Differing) -> str | None:
 REFUSALS: tuple[Callable[[Differing], str | None], ...] = (
     _other_model,
     _other_data,
+    _other_names,
     _other_classifier,
     _other_settings,
 )
