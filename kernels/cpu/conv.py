@@ -37,13 +37,14 @@ from .panels import GROUP_BYTES, pack, panels_of, tiling, unpack
 from .runtime import (
     ALONE,
     Call,
+    both,
     flush_subnormals,
     inline,
     int64_pointer,
     lines,
-    native,
     pointer_of,
     restore,
+    size_of,
     threads,
     word,
     workspace,
@@ -141,8 +142,9 @@ def _pack(args, kind, size, packed, b, q0, q1, block):  # type: ignore[no-untype
             pack(kind, size, to, row // size, at, b_row, b_col, steps, here)
 
 
-@inline
-def _gather(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
+@both
+def _gather(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    before, size = flush_subnormals(), size_of(kind)
     high, jobs = word(args, HIGH), word(args, N_JOBS)
     a_row, c_row = word(args, A_ROW), word(args, C_ROW)
     scratch = word(args, WORKSPACE) + worker * word(args, SHARE)
@@ -171,19 +173,6 @@ def _gather(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
                                 packed, q0, q1, to + r * c_row, c_row, size, pieces, count,
                                 0 if fresh else 1, scratch,
                             )  # fmt: skip
-
-
-@native
-def _gather32(worker, workers, args):  # type: ignore[no-untyped-def]
-    before = flush_subnormals()
-    _gather(worker, workers, args, np.float32(0), 4)
-    restore(before)
-
-
-@native
-def _gather64(worker, workers, args):  # type: ignore[no-untyped-def]
-    before = flush_subnormals()
-    _gather(worker, workers, args, np.float64(0), 8)
     restore(before)
 
 
@@ -279,7 +268,7 @@ def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, gr
         lanes * size, *rows, *images, *b.strides[2:], len(t.jobs), t.jobs, len(t.first_loads) - 1,
         t.starts, t.pieces, t.fresh, t.loads, t.first_loads, t.shares,
     ]  # fmt: skip
-    return Call(_gather32 if size == 4 else _gather64, table, out=c, workers=workers)
+    return Call(_gather[a.dtype], table, out=c, workers=workers)
 
 
 def _bound(a: Any, w: Any, c: Any, window: Any, shape: Any, back: bool) -> Any:

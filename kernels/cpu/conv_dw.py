@@ -52,12 +52,13 @@ from .panels import pack, pack_rows
 from .runtime import (
     Call,
     address_of,
+    both,
     flush_subnormals,
     inline,
     lines,
-    native,
     pointer_of,
     restore,
+    size_of,
     threads,
     word,
 )
@@ -126,8 +127,9 @@ def _pack_windows(args, kind, size, to, x, c, rows, block, count):  # type: igno
                     pointer_of(kind, here + (n * high + r) * size)[0] = value
 
 
-@inline
-def _correlate(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
+@both
+def _correlate(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    before, size = flush_subnormals(), size_of(kind)
     channels, images, taps = word(args, CHANNELS), word(args, IMAGES), word(args, TAPS)
     high, scratch = word(args, HIGH), word(args, WORKSPACE) + worker * word(args, SHARE)
     packed_b, packed_a = scratch + word(args, TILE), scratch + word(args, PACKED_A)
@@ -162,26 +164,14 @@ def _correlate(worker, workers, args, kind, size):  # type: ignore[no-untyped-de
                             to + c * word(args, W_ROW), word(args, W_ROW), word(args, W_LANE),
                             table + 24 * start, n_pieces, onto, scratch,
                         )  # fmt: skip
-
-
-@native
-def _correlate32(worker, workers, args):  # type: ignore[no-untyped-def]
-    before = flush_subnormals()
-    _correlate(worker, workers, args, np.float32(0), 4)
     restore(before)
 
 
-@native
-def _correlate64(worker, workers, args):  # type: ignore[no-untyped-def]
-    before = flush_subnormals()
-    _correlate(worker, workers, args, np.float64(0), 8)
-    restore(before)
-
-
-@inline
-def _turn(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
+@both
+def _turn(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """w in the other order: a tap's lanes, a vector of them at a time, are the rows there."""
-    n, channels = VECTOR_BYTES // size, word(args, OUT_CHANNELS)
+    size, channels = size_of(kind), word(args, OUT_CHANNELS)
+    n = VECTOR_BYTES // size
     lanes, row = word(args, GROUPS) * word(args, LANES), channels * size
     strips = (lanes + n - 1) // n
     items = word(args, TAPS) * word(args, CHANNELS) // channels * strips
@@ -189,16 +179,6 @@ def _turn(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
         tap, lane = item // strips * row * lanes, item % strips * n
         to, w = word(args, OUT) + tap + lane * row, word(args, W) + tap + lane * size
         pack(kind, size, to, channels, w, size, word(args, W_ROW), min(n, lanes - lane), channels)
-
-
-@native
-def _turn32(worker, workers, args):  # type: ignore[no-untyped-def]
-    _turn(worker, workers, args, np.float32(0), 4)
-
-
-@native
-def _turn64(worker, workers, args):  # type: ignore[no-untyped-def]
-    _turn(worker, workers, args, np.float64(0), 8)
 
 
 # ---- binding -------------------------------------------------------------------------------------
@@ -265,6 +245,5 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
         last, packed_a, few, _taken(down, across, channels, size, panels.high), down.stride,
         across.stride, down.inputs, t.columns, out, channels,
     ]  # fmt: skip
-    correlate_, turn = (_correlate32, _turn32) if size == 4 else (_correlate64, _turn64)
-    then = [(turn, workers)] if turned else []
-    return Call(correlate_, table, out=out, workers=workers, then=then)
+    then = [(_turn[x.dtype], workers)] if turned else []
+    return Call(_correlate[x.dtype], table, out=out, workers=workers, then=then)
