@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba")
-from tinygen_kernels.cpu import kept, optim, reduce
+import numba
+
+from tinygen_kernels.cpu import kept, optim, reduce, runtime
 
 ROWS, COLS = 600, 1000
 
@@ -75,6 +77,33 @@ def test_two_python_threads_at_once() -> None:
     for thread in threads:
         thread.join(120)
     assert results == [[bits] * 20 for bits in expected]
+
+
+def test_a_list_is_finished_by_the_workers_that_appear() -> None:
+    """One thread that plays every worker in turn: it must not wait for one that comes after it."""
+    expected, before = work(), numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        assert work() == expected
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_more_shares_than_workers_are_each_done_once() -> None:
+    a, p = np.zeros(40_000, np.float32), np.ones(40_000, np.float32)
+    call = optim.ema_step.bind(a, p, np.array(0.5))
+    call.rows[:, 2] = 7
+    call.set_rows(np.concatenate([call.rows] * 3))
+    call()
+    assert np.all(a == 0.875)  # half of what is left, three times
+
+
+def test_a_table_knows_its_words() -> None:
+    table = runtime.Table("x out n")
+    assert (table.x, table.out, table.n) == (0, 1, 2)
+    assert table.fill(n=3, x=1, out=2) == [1, 2, 3]
+    with pytest.raises(TypeError, match=r"missing \['n'\], unknown \['m'\]"):
+        table.fill(x=1, out=2, m=3)
 
 
 # ---- other processes: counted compilations, environments -----------------------------------------

@@ -7,6 +7,7 @@ argument; `@both` makes a function of each.
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,16 @@ LOCK = threading.RLock()  # one compilation at a time
 SHARE = types.void(types.intp, types.intp, types.intp)
 BLOCK = types.void(*[types.intp] * 5)
 UPDATE = types.void(*[types.intp] * 7)
+
+
+def _after_fork() -> None:
+    global LOCK
+    LOCK = threading.RLock()  # the thread that may hold it does not exist in a forked child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 compiling: list[Callable[[str], None]] = []  # called with a kernel's name when it is first needed
 
 

@@ -37,13 +37,15 @@ from .panels import GROUP_BYTES, pack, panels_of, tiling, unpack
 from .runtime import (
     ALONE,
     Call,
+    Table,
+    both,
     flush_subnormals,
     inline,
     int64_pointer,
     lines,
-    native,
     pointer_of,
     restore,
+    size_of,
     threads,
     word,
     workspace,
@@ -55,15 +57,16 @@ FEW = 4  # output channels up to which dot products take less time than a tile
 SERIAL = 100_000  # multiply-adds up to which one worker does it
 DOTS = 0  # in place of a number of vectors: no tiles, dot products
 
-# The table of arguments; strides and offsets in bytes. The first entries are those of both kinds of
-# convolution: HIGH rows of a tile, TILE bytes of it; PANEL: what a panel is, see panels_for, of
-# which GROUP are packed at a time. The others: see windows.Gather.
-(
-    LANES, HIGH, TILE, PANELS, PANEL, GROUP, WORKSPACE, SHARE, GROUPS, A, B, C, A_GROUP, B_GROUP,
-    C_GROUP, A_ROW, C_ROW, IMAGES, A_IMAGE, C_IMAGE, B_ROW, B_COL, N_JOBS, JOBS, BLOCKS, STARTS,
-    PIECES, FRESH, LOADS, FIRST_LOADS, SHARES,
-) = range(31)  # fmt: skip
-LEFT, HERE, VECTORS, ROW, OFFSET, WORDS = range(6)  # of a panel
+# The tables of arguments of both kinds of convolution begin with HEAD. Strides and offsets are in
+# bytes. `high`: rows of a tile, `tile`: bytes of it; `panel`: what a panel is (PANEL), of which
+# `group` are packed at a time. The others of a gathering convolution: see windows.Gather.
+HEAD = "lanes high tile panels panel group workspace share groups"
+T = Table(
+    f"{HEAD} a b c a_group b_group c_group a_row c_row images a_image c_image b_row b_col "
+    "n_jobs jobs blocks starts pieces fresh loads first_loads shares"
+)
+PANEL = Table("left here vectors row offset")
+WORDS = len(PANEL)
 
 # A sum of products may be regrouped here: vectors of partial sums.
 _summing = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True, **ALONE)
@@ -77,8 +80,8 @@ def entry(args, i, at):  # type: ignore[no-untyped-def]
 
 @inline
 def of(args, q, what):  # type: ignore[no-untyped-def]
-    """LEFT, HERE, ... of panel q."""
-    return entry(args, PANEL, q * WORDS + what)
+    """Word `what` of panel q."""
+    return entry(args, T.panel, q * WORDS + what)
 
 
 @_summing
@@ -109,10 +112,14 @@ def tiles(
     onto, scratch,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """A tile's rows of C in the panels q0:q1, from the pieces of these rows of A."""
-    high = word(args, HIGH)
+    high = word(args, T.high)
     for q in range(q0, q1):
-        vectors, here, row = of(args, q, VECTORS), of(args, q, HERE), of(args, q, ROW)
-        panel, to = packed + of(args, q, OFFSET), c + of(args, q, LEFT) * c_lane
+        vectors, here, row = (
+            of(args, q, PANEL.vectors),
+            of(args, q, PANEL.here),
+            of(args, q, PANEL.row),
+        )
+        panel, to = packed + of(args, q, PANEL.offset), c + of(args, q, PANEL.left) * c_lane
         if vectors == DOTS:
             _dots(kind, size, a, a_row, rows, panel, to, c_row, pieces, count, onto)
             continue
@@ -131,59 +138,50 @@ def tiles(
 @inline
 def _pack(args, kind, size, packed, b, q0, q1, block):  # type: ignore[no-untyped-def]
     """The panels q0:q1 of a block of the kernel."""
-    b_row, b_col = word(args, B_ROW), word(args, B_COL)
+    b_row, b_col = word(args, T.b_row), word(args, T.b_col)
     for q in range(q0, q1):
-        from_b, panel = b + of(args, q, LEFT) * b_col, packed + of(args, q, OFFSET)
-        row, here = of(args, q, ROW), of(args, q, HERE)
-        for i in range(entry(args, FIRST_LOADS, block), entry(args, FIRST_LOADS, block + 1)):
-            at, to = from_b + entry(args, LOADS, 3 * i), panel + entry(args, LOADS, 3 * i + 1) * row
-            steps = entry(args, LOADS, 3 * i + 2)
+        from_b, panel = b + of(args, q, PANEL.left) * b_col, packed + of(args, q, PANEL.offset)
+        row, here = of(args, q, PANEL.row), of(args, q, PANEL.here)
+        for i in range(entry(args, T.first_loads, block), entry(args, T.first_loads, block + 1)):
+            at, to = (
+                from_b + entry(args, T.loads, 3 * i),
+                panel + entry(args, T.loads, 3 * i + 1) * row,
+            )
+            steps = entry(args, T.loads, 3 * i + 2)
             pack(kind, size, to, row // size, at, b_row, b_col, steps, here)
 
 
-@inline
-def _gather(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
-    high, jobs = word(args, HIGH), word(args, N_JOBS)
-    a_row, c_row = word(args, A_ROW), word(args, C_ROW)
-    scratch = word(args, WORKSPACE) + worker * word(args, SHARE)
-    packed = scratch + word(args, TILE)
-    first, end = entry(args, SHARES, worker), entry(args, SHARES, worker + 1)
-    for g in range(word(args, GROUPS)):
-        b = word(args, B) + g * word(args, B_GROUP)
-        for q0 in range(0, word(args, PANELS), word(args, GROUP)):
-            q1 = min(q0 + word(args, GROUP), word(args, PANELS))
-            for block in range(word(args, BLOCKS)):
+@both
+def _gather(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    before, size = flush_subnormals(), size_of(kind)
+    high, jobs = word(args, T.high), word(args, T.n_jobs)
+    a_row, c_row = word(args, T.a_row), word(args, T.c_row)
+    scratch = word(args, T.workspace) + worker * word(args, T.share)
+    packed = scratch + word(args, T.tile)
+    first, end = entry(args, T.shares, worker), entry(args, T.shares, worker + 1)
+    for g in range(word(args, T.groups)):
+        b = word(args, T.b) + g * word(args, T.b_group)
+        for q0 in range(0, word(args, T.panels), word(args, T.group)):
+            q1 = min(q0 + word(args, T.group), word(args, T.panels))
+            for block in range(word(args, T.blocks)):
                 _pack(args, kind, size, packed, b, q0, q1, block)
-                for image in range(word(args, IMAGES)):
-                    a = word(args, A) + g * word(args, A_GROUP) + image * word(args, A_IMAGE)
-                    c = word(args, C) + g * word(args, C_GROUP) + image * word(args, C_IMAGE)
+                for image in range(word(args, T.images)):
+                    a = word(args, T.a) + g * word(args, T.a_group) + image * word(args, T.a_image)
+                    c = word(args, T.c) + g * word(args, T.c_group) + image * word(args, T.c_image)
                     for j in range(first, end):
-                        start = entry(args, STARTS, block * jobs + j)
-                        count = entry(args, STARTS, block * jobs + j + 1) - start
-                        fresh = entry(args, FRESH, j) == block
+                        start = entry(args, T.starts, block * jobs + j)
+                        count = entry(args, T.starts, block * jobs + j + 1) - start
+                        fresh = entry(args, T.fresh, j) == block
                         if count == 0 and not fresh:
                             continue
-                        rows, to = entry(args, JOBS, 2 * j + 1), c + entry(args, JOBS, 2 * j)
-                        pieces = word(args, PIECES) + 24 * start
+                        rows, to = entry(args, T.jobs, 2 * j + 1), c + entry(args, T.jobs, 2 * j)
+                        pieces = word(args, T.pieces) + 24 * start
                         for r in range(0, rows, high):
                             tiles(
                                 args, kind, size, False, a + r * a_row, a_row, min(high, rows - r),
                                 packed, q0, q1, to + r * c_row, c_row, size, pieces, count,
                                 0 if fresh else 1, scratch,
                             )  # fmt: skip
-
-
-@native
-def _gather32(worker, workers, args):  # type: ignore[no-untyped-def]
-    before = flush_subnormals()
-    _gather(worker, workers, args, np.float32(0), 4)
-    restore(before)
-
-
-@native
-def _gather64(worker, workers, args):  # type: ignore[no-untyped-def]
-    before = flush_subnormals()
-    _gather(worker, workers, args, np.float64(0), 8)
     restore(before)
 
 
@@ -226,7 +224,7 @@ class Panels(NamedTuple):
         return self.vectors * VECTOR_BYTES or self.size
 
     def table(self, depth: int) -> Any:
-        """LEFT, HERE (lanes), VECTORS, ROW (bytes) and OFFSET of each, `depth` rows each."""
+        """The words PANEL has for each: `here` lanes, `row` bytes of a row; `depth` rows each."""
         q, here = np.arange(len(self.lefts) - 1), np.diff(self.lefts)
         vectors = -(-here * self.size // VECTOR_BYTES) if self.vectors else 0 * q
         vectors = 0 * q + 4 if self.vectors == 4 else vectors
@@ -238,12 +236,14 @@ class Panels(NamedTuple):
         """Bytes that a worker needs for a tile and the panels of a group."""
         return lines((self.high + self.group * depth) * self.row)
 
-    def head(self, depth: int, share: int, groups: int, beyond: int = 0) -> list[Any]:
-        """The first entries of the table of arguments; `beyond`: bytes behind what workers need."""
-        return [
-            self.lanes, self.high, self.high * self.row, len(self.lefts) - 1, self.table(depth),
-            self.group, workspace((threads() * share + beyond) // 4), share, groups,
-        ]  # fmt: skip
+    def head(self, depth: int, share: int, groups: int, beyond: int = 0) -> dict[str, Any]:
+        """The words of HEAD; `beyond`: bytes behind what workers need."""
+        return {
+            "lanes": self.lanes, "high": self.high, "tile": self.high * self.row,
+            "panels": len(self.lefts) - 1, "panel": self.table(depth), "group": self.group,
+            "workspace": workspace((threads() * share + beyond) // 4), "share": share,
+            "groups": groups,
+        }  # fmt: skip
 
 
 def panels_for(rows: int, lanes: int, size: int, few: int = 0) -> Panels:
@@ -274,12 +274,15 @@ def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, gr
     step, along = across.steps()
     rows = (a.strides[0], c.strides[0]) if by_image else (along * a.strides[2], step * c.strides[2])
     images = (1, 0, 0) if by_image else (n_images, a.strides[0], c.strides[0])
-    table = [
-        *panels.head(t.depth, panels.share(t.depth), groups), a, b, c, channels * size, b_group,
-        lanes * size, *rows, *images, *b.strides[2:], len(t.jobs), t.jobs, len(t.first_loads) - 1,
-        t.starts, t.pieces, t.fresh, t.loads, t.first_loads, t.shares,
-    ]  # fmt: skip
-    return Call(_gather32 if size == 4 else _gather64, table, out=c, workers=workers)
+    table = T.fill(
+        **panels.head(t.depth, panels.share(t.depth), groups), a=a, b=b, c=c,
+        a_group=channels * size, b_group=b_group, c_group=lanes * size, a_row=rows[0],
+        c_row=rows[1], images=images[0], a_image=images[1], c_image=images[2], b_row=b.strides[2],
+        b_col=b.strides[3], n_jobs=len(t.jobs), jobs=t.jobs, blocks=len(t.first_loads) - 1,
+        starts=t.starts, pieces=t.pieces, fresh=t.fresh, loads=t.loads,
+        first_loads=t.first_loads, shares=t.shares,
+    )  # fmt: skip
+    return Call(_gather[a.dtype], table, out=c, workers=workers)
 
 
 def _bound(a: Any, w: Any, c: Any, window: Any, shape: Any, back: bool) -> Any:

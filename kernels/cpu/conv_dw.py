@@ -27,186 +27,152 @@ from typing import Any
 import numpy as np
 
 from ..binding import kernel
-from .conv import (
-    GROUP,
-    GROUPS,
-    HERE,
-    HIGH,
-    LANES,
-    LEFT,
-    OFFSET,
-    PANELS,
-    ROW,
-    SERIAL,
-    SHARE,
-    TILE,
-    WORKSPACE,
-    entry,
-    of,
-    panels_for,
-    served,
-    tiles,
-    walks,
-)
+from .conv import HEAD, PANEL, SERIAL, entry, of, panels_for, served, tiles, walks
 from .panels import pack, pack_rows
 from .runtime import (
     Call,
+    Table,
     address_of,
+    both,
     flush_subnormals,
     inline,
     lines,
-    native,
     pointer_of,
     restore,
+    size_of,
     threads,
     word,
 )
 from .tile import ROWS, VECTOR_BYTES
 from .windows import Walk, correlate
 
-# The table of arguments goes on after what it shares with conv.py. The sides A and B of the
-# product, x and y, have SIDE words each: first where it is, then the step to the next group,
-# strides, and how many columns. COLUMNS: where each of x is packed. TOGETHER: images of a block.
-# TAPS_AT: where taps are in w. PIECES for TOGETHER images, PIECES_LAST for what is left of them.
-# BLOCKS, STARTS: see windows.Correlate. With few channels there is one tap, whose channels are the
-# rows of TAKEN: see _taken. OUT: where w of OUT_CHANNELS goes in the other order, see _turn.
-NEXT_GROUP, NEXT_IMAGE, NEXT_ROW, NEXT_COLUMN, WIDTH, SIDE = range(1, 7)
-A, B = GROUPS + 1, GROUPS + 1 + SIDE
-(
-    W, W_GROUP, W_ROW, W_LANE, IMAGES, TOGETHER, CHANNELS, N_BLOCKS, BLOCKS, TAPS, TAPS_AT, STARTS,
-    PIECES, PIECES_LAST, PACKED_A, FEW_CHANNELS, TAKEN, DOWN, ACROSS, HEIGHT, COLUMNS, OUT,
-    OUT_CHANNELS,
-) = range(B + SIDE, B + SIDE + 23)  # fmt: skip
+# The table of arguments. The sides a and b of the product, x and y: where it is, then the step to
+# the next group, image, row and column, and how many columns. `columns`: where each of x is packed.
+# `together`: images of a block. `taps_at`: where taps are in w. `pieces` for `together` images,
+# `pieces_last` for what is left of them. `blocks`, `starts`: see windows.Correlate. With few
+# channels there is one tap, whose channels are the rows of `taken`: see _taken. `out`: where w of
+# `out_channels` goes in the other order, see _turn.
+T = Table(
+    f"{HEAD} a a_group a_image a_row a_column a_width b b_group b_image b_row b_column b_width "
+    "w w_group w_row w_lane images together channels n_blocks blocks taps taps_at starts "
+    "pieces pieces_last packed_a few_channels taken down across height columns out out_channels"
+)
 
 
 @inline
 def _pack_panels(args, kind, size, packed, b, q0, q1, block, count):  # type: ignore[no-untyped-def]
     """The panels q0:q1 of what a block has of y: a row for each place and image."""
-    first, end = entry(args, BLOCKS, 4 * block), entry(args, BLOCKS, 4 * block + 1)
+    first, end = entry(args, T.blocks, 4 * block), entry(args, T.blocks, 4 * block + 1)
     for q in range(q0, q1):
-        here, row = of(args, q, HERE), of(args, q, ROW)
+        here, row = of(args, q, PANEL.here), of(args, q, PANEL.row)
         for i in range(first, end):
-            for j in range(word(args, B + WIDTH)):
-                at = b + i * word(args, B + NEXT_ROW) + j * word(args, B + NEXT_COLUMN)
-                at += of(args, q, LEFT) * size
-                place = (i - first) * word(args, B + WIDTH) + j
-                to = packed + of(args, q, OFFSET) + place * count * row
-                pack(kind, size, to, row // size, at, word(args, B + NEXT_IMAGE), size, count, here)
+            for j in range(word(args, T.b_width)):
+                at = b + i * word(args, T.b_row) + j * word(args, T.b_column)
+                at += of(args, q, PANEL.left) * size
+                place = (i - first) * word(args, T.b_width) + j
+                to = packed + of(args, q, PANEL.offset) + place * count * row
+                pack(kind, size, to, row // size, at, word(args, T.b_image), size, count, here)
 
 
 @inline
 def _pack_channels(args, kind, size, to, a, rows, block, count):  # type: ignore[no-untyped-def]
     """Some channels of what a block has of x: as many as a tile has rows, each pixel and image."""
-    high = word(args, HIGH)
-    first, end = entry(args, BLOCKS, 4 * block + 2), entry(args, BLOCKS, 4 * block + 3)
+    high = word(args, T.high)
+    first, end = entry(args, T.blocks, 4 * block + 2), entry(args, T.blocks, 4 * block + 3)
     for i in range(first, end):
-        for j in range(word(args, A + WIDTH)):
-            pixel = (i - first) * word(args, A + WIDTH) + entry(args, COLUMNS, j)
-            at = a + i * word(args, A + NEXT_ROW) + j * word(args, A + NEXT_COLUMN)
+        for j in range(word(args, T.a_width)):
+            pixel = (i - first) * word(args, T.a_width) + entry(args, T.columns, j)
+            at = a + i * word(args, T.a_row) + j * word(args, T.a_column)
             here = to + pixel * count * high * size
-            pack_rows(kind, size, here, high, at, size, word(args, A + NEXT_IMAGE), count, rows)
+            pack_rows(kind, size, here, high, at, size, word(args, T.a_image), count, rows)
 
 
 @inline
 def _pack_windows(args, kind, size, to, x, c, rows, block, count):  # type: ignore[no-untyped-def]
     """Taps and channels from number c on of the windows of a block, as many as a tile has rows."""
-    first, end = entry(args, BLOCKS, 4 * block), entry(args, BLOCKS, 4 * block + 1)
-    high, places, apart = word(args, HIGH), word(args, B + WIDTH), word(args, A + NEXT_IMAGE)
+    first, end = entry(args, T.blocks, 4 * block), entry(args, T.blocks, 4 * block + 1)
+    high, places, apart = word(args, T.high), word(args, T.b_width), word(args, T.a_image)
     for i in range(first, end):
         for j in range(places):
             here = to + ((i - first) * places + j) * count * high * size
             for r in range(high):
-                h = i * word(args, DOWN) + entry(args, TAKEN, 3 * (c + r))
-                w = j * word(args, ACROSS) + entry(args, TAKEN, 3 * (c + r) + 1)
-                at = x + h * word(args, A + NEXT_ROW) + w * word(args, A + NEXT_COLUMN)
-                at += entry(args, TAKEN, 3 * (c + r) + 2)
-                inside = 0 <= h < word(args, HEIGHT) and 0 <= w < word(args, A + WIDTH)
+                h = i * word(args, T.down) + entry(args, T.taken, 3 * (c + r))
+                w = j * word(args, T.across) + entry(args, T.taken, 3 * (c + r) + 1)
+                at = x + h * word(args, T.a_row) + w * word(args, T.a_column)
+                at += entry(args, T.taken, 3 * (c + r) + 2)
+                inside = 0 <= h < word(args, T.height) and 0 <= w < word(args, T.a_width)
                 for n in range(count):
                     value = pointer_of(kind, at + n * apart)[0] if inside and r < rows else kind
                     pointer_of(kind, here + (n * high + r) * size)[0] = value
 
 
-@inline
-def _correlate(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
-    channels, images, taps = word(args, CHANNELS), word(args, IMAGES), word(args, TAPS)
-    high, scratch = word(args, HIGH), word(args, WORKSPACE) + worker * word(args, SHARE)
-    packed_b, packed_a = scratch + word(args, TILE), scratch + word(args, PACKED_A)
+@both
+def _correlate(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    before, size = flush_subnormals(), size_of(kind)
+    channels, images, taps = word(args, T.channels), word(args, T.images), word(args, T.taps)
+    high, scratch = word(args, T.high), word(args, T.workspace) + worker * word(args, T.share)
+    packed_b, packed_a = scratch + word(args, T.tile), scratch + word(args, T.packed_a)
     items = (channels + high - 1) // high * taps
     first, end = items * worker // workers, items * (worker + 1) // workers
-    for g in range(word(args, GROUPS)):
-        for q0 in range(0, word(args, PANELS), word(args, GROUP)):
-            q1 = min(q0 + word(args, GROUP), word(args, PANELS))
-            for n0 in range(0, images, word(args, TOGETHER)):
-                count = min(word(args, TOGETHER), images - n0)
-                table = word(args, PIECES if count == word(args, TOGETHER) else PIECES_LAST)
-                a = word(args, A) + g * word(args, A + NEXT_GROUP) + n0 * word(args, A + NEXT_IMAGE)
-                b = word(args, B) + g * word(args, B + NEXT_GROUP) + n0 * word(args, B + NEXT_IMAGE)
-                for block in range(word(args, N_BLOCKS)):
+    for g in range(word(args, T.groups)):
+        for q0 in range(0, word(args, T.panels), word(args, T.group)):
+            q1 = min(q0 + word(args, T.group), word(args, T.panels))
+            for n0 in range(0, images, word(args, T.together)):
+                count = min(word(args, T.together), images - n0)
+                table = word(args, T.pieces if count == word(args, T.together) else T.pieces_last)
+                a = word(args, T.a) + g * word(args, T.a_group) + n0 * word(args, T.a_image)
+                b = word(args, T.b) + g * word(args, T.b_group) + n0 * word(args, T.b_image)
+                for block in range(word(args, T.n_blocks)):
                     _pack_panels(args, kind, size, packed_b, b, q0, q1, block, count)
                     onto = 1 if n0 > 0 or block > 0 else 0
                     for item in range(first, end):
                         c, tap = item // taps * high, item % taps
                         rows = min(high, channels - c)
-                        if word(args, FEW_CHANNELS):
+                        if word(args, T.few_channels):
                             _pack_windows(args, kind, size, packed_a, a, c, rows, block, count)
                         elif item == first or tap == 0:
                             from_a = a + c * size
                             _pack_channels(args, kind, size, packed_a, from_a, rows, block, count)
-                        start = entry(args, STARTS, block * taps + tap)
-                        n_pieces = entry(args, STARTS, block * taps + tap + 1) - start
+                        start = entry(args, T.starts, block * taps + tap)
+                        n_pieces = entry(args, T.starts, block * taps + tap + 1) - start
                         if n_pieces == 0 and onto:
                             continue
-                        to = word(args, W) + g * word(args, W_GROUP) + entry(args, TAPS_AT, tap)
+                        to = (
+                            word(args, T.w)
+                            + g * word(args, T.w_group)
+                            + entry(args, T.taps_at, tap)
+                        )
                         tiles(
                             args, kind, size, True, packed_a, size, rows, packed_b, q0, q1,
-                            to + c * word(args, W_ROW), word(args, W_ROW), word(args, W_LANE),
+                            to + c * word(args, T.w_row), word(args, T.w_row), word(args, T.w_lane),
                             table + 24 * start, n_pieces, onto, scratch,
                         )  # fmt: skip
-
-
-@native
-def _correlate32(worker, workers, args):  # type: ignore[no-untyped-def]
-    before = flush_subnormals()
-    _correlate(worker, workers, args, np.float32(0), 4)
     restore(before)
 
 
-@native
-def _correlate64(worker, workers, args):  # type: ignore[no-untyped-def]
-    before = flush_subnormals()
-    _correlate(worker, workers, args, np.float64(0), 8)
-    restore(before)
-
-
-@inline
-def _turn(worker, workers, args, kind, size):  # type: ignore[no-untyped-def]
+@both
+def _turn(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """w in the other order: a tap's lanes, a vector of them at a time, are the rows there."""
-    n, channels = VECTOR_BYTES // size, word(args, OUT_CHANNELS)
-    lanes, row = word(args, GROUPS) * word(args, LANES), channels * size
+    size, channels = size_of(kind), word(args, T.out_channels)
+    n = VECTOR_BYTES // size
+    lanes, row = word(args, T.groups) * word(args, T.lanes), channels * size
     strips = (lanes + n - 1) // n
-    items = word(args, TAPS) * word(args, CHANNELS) // channels * strips
+    items = word(args, T.taps) * word(args, T.channels) // channels * strips
     for item in range(items * worker // workers, items * (worker + 1) // workers):
         tap, lane = item // strips * row * lanes, item % strips * n
-        to, w = word(args, OUT) + tap + lane * row, word(args, W) + tap + lane * size
-        pack(kind, size, to, channels, w, size, word(args, W_ROW), min(n, lanes - lane), channels)
-
-
-@native
-def _turn32(worker, workers, args):  # type: ignore[no-untyped-def]
-    _turn(worker, workers, args, np.float32(0), 4)
-
-
-@native
-def _turn64(worker, workers, args):  # type: ignore[no-untyped-def]
-    _turn(worker, workers, args, np.float64(0), 8)
+        to, w = word(args, T.out) + tap + lane * row, word(args, T.w) + tap + lane * size
+        pack(kind, size, to, channels, w, size, word(args, T.w_row), min(n, lanes - lane), channels)
 
 
 # ---- binding -------------------------------------------------------------------------------------
 
 
-def _side(x: Any, groups: int) -> list[Any]:
+def _side(name: str, x: Any, groups: int) -> dict[str, Any]:
     """The words of a side."""
-    return [x, x.shape[3] // groups * x.itemsize, *x.strides[:3], x.shape[2]]
+    image, row, column = x.strides[:3]
+    group = x.shape[3] // groups * x.itemsize
+    words = {"group": group, "image": image, "row": row, "column": column, "width": x.shape[2]}
+    return {name: x, **{f"{name}_{key}": value for key, value in words.items()}}
 
 
 def _taken(down: Walk, across: Walk, channels: int, size: int, beyond: int) -> Any:
@@ -256,15 +222,18 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
     of_a = places if few else t.pixels * across.inputs
     share = packed_a + lines(of_a * together * panels.high * size)
     head = panels.head(places * together, share, groups, beyond=out.nbytes if turned else 0)
-    at = address_of(head[WORKSPACE]) + threads() * share if turned else w
+    at = address_of(head["workspace"]) + threads() * share if turned else w
     tap = np.arange(1 if few else n_taps)
     taps = tap // kernel[1] * strides[0] + tap % kernel[1] * strides[1]
-    table = [
-        *head, *_side(x, groups), *_side(y, groups), at, lanes * strides[3], w_row, strides[3],
-        images, together, rows_of_tile, len(t.blocks), t.blocks, len(taps), taps, t.starts, pieces,
-        last, packed_a, few, _taken(down, across, channels, size, panels.high), down.stride,
-        across.stride, down.inputs, t.columns, out, channels,
-    ]  # fmt: skip
-    correlate_, turn = (_correlate32, _turn32) if size == 4 else (_correlate64, _turn64)
-    then = [(turn, workers)] if turned else []
-    return Call(correlate_, table, out=out, workers=workers, then=then)
+    table = T.fill(
+        **head, **_side("a", x, groups), **_side("b", y, groups), w=at,
+        w_group=lanes * strides[3], w_row=w_row, w_lane=strides[3], images=images,
+        together=together, channels=rows_of_tile, n_blocks=len(t.blocks), blocks=t.blocks,
+        taps=len(taps), taps_at=taps, starts=t.starts, pieces=pieces, pieces_last=last,
+        packed_a=packed_a, few_channels=few,
+        taken=_taken(down, across, channels, size, panels.high), down=down.stride,
+        across=across.stride, height=down.inputs, columns=t.columns, out=out,
+        out_channels=channels,
+    )  # fmt: skip
+    then = [(_turn[x.dtype], workers)] if turned else []
+    return Call(_correlate[x.dtype], table, out=out, workers=workers, then=then)

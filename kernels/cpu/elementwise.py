@@ -139,9 +139,10 @@ def _compiled(
 
 def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> str:
     """The text of a module with the function `block`."""
-    number = next(t for t in types if t.startswith("float"))
     size = {"float32": 4, "float64": 8, "bool": 1}
-    head, rows, loads, lines, stores = [], [], [], [], []
+    head: list[str] = []  # once
+    rows: list[str] = []  # for each row
+    loads, lines, stores = [], [], []  # for each element
     names: dict[Any, str] = {}
     for i, (kind, t) in enumerate(zip(kinds, types, strict=False)):
         at = f"word(args, {2 + i})"
@@ -172,25 +173,36 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
     for j, (name, operands, static) in enumerate(program):
         options = dict(static)
         if name == "dropout":
-            key, base = (f"x{i}" for _, i in operands[1:])
-            limit = math.ceil(options["p"] * 2.0**24)
-            buffer = f"w{draws}"
+            text = _dropout(draws, operands, options, names, head, rows)
             draws += 1
-            head.append(f"{buffer} = np.empty({CHUNK + SPARE}, np.uint32)")
-            rows.append(
-                f"s{buffer} = fill_words({buffer}, {key}, {base} + np.uint64({options['offset']}), "
-                "r * columns + c, n)"
-            )
-            rows.append(f"v{buffer} = {buffer}[s{buffer} : s{buffer} + n]")  # vector code needs 0
-            x = _operand(operands[0], names)
-            keep = f"(v{buffer}[j] >> np.uint32(8)) >= np.uint32({limit})"
-            text = f"({x} / K({1.0 - options['p']!r}) if {keep} else ZERO)"
         else:
             terms = [_operand(v, names) for v in operands]
             constants = {k: _constant(v, k) for k, v in options.items()}
             text = EXPRESSIONS[name].format(*terms, **constants)
         lines.append(f"t{j} = {text}  # {name}")
         names["line", j] = f"t{j}"
+    number = next(t for t in types if t.startswith("float"))
+    return _module(number, head, rows, [*loads, *lines, *stores], draws > 0)
+
+
+def _dropout(
+    i: int, operands: Any, options: Any, names: Any, head: list[str], rows: list[str]
+) -> str:
+    """The text for an element of the program's dropout number i; its words are made row by row."""
+    key, base = (f"x{k}" for _, k in operands[1:])
+    limit, x = math.ceil(options["p"] * 2.0**24), _operand(operands[0], names)
+    head.append(f"w{i} = np.empty({CHUNK + SPARE}, np.uint32)")
+    rows.append(
+        f"sw{i} = fill_words(w{i}, {key}, {base} + np.uint64({options['offset']}), "
+        "r * columns + c, n)"
+    )
+    rows.append(f"vw{i} = w{i}[sw{i} : sw{i} + n]")  # vector code needs 0
+    keep = f"(vw{i}[j] >> np.uint32(8)) >= np.uint32({limit})"
+    return f"({x} / K({1.0 - options['p']!r}) if {keep} else ZERO)"
+
+
+def _module(number: str, head: list[str], rows: list[str], each: list[str], draws: bool) -> str:
+    """The module with the function `block`, of lines for all, for a row and for an element."""
     step = f"range(c0, c1, {CHUNK})" if draws else "range(c0, c1, c1 - c0)"
     text = [
         '"""Made by tinygen_kernels.cpu.elementwise."""',
@@ -217,7 +229,7 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
         f"            n = min(c1 - c, {CHUNK})" if draws else "            n = c1 - c",
         *(f"            {x}" for x in rows),
         "            for j in range(n):",
-        *(f"                {x}" for x in (*loads, *lines, *stores)),
+        *(f"                {x}" for x in each),
         "",
     ]
     return "\n".join(text)

@@ -18,7 +18,7 @@ import numpy as np
 from numba import carray
 
 from ..binding import kernel
-from .runtime import Call, floats, inline, native, number, uint8_pointer, word
+from .runtime import Call, Table, floats, inline, native, number, uint8_pointer, word
 
 
 @inline
@@ -31,24 +31,24 @@ def _scale(levels, values, width, low, scaled):  # type: ignore[no-untyped-def]
             values[i] += low
 
 
-# Table: images index out total count size low width scaled
+GATHER = Table("images index out total count size low width scaled")
 
 
 @native
 def _gather(worker, workers, args):  # type: ignore[no-untyped-def]
-    total, count, size = word(args, 3), word(args, 4), word(args, 5)
-    levels = carray(uint8_pointer(word(args, 0)), total * size)
-    out = floats(args, 2, count * size)
-    low, width = np.float32(number(args, 6)), np.float32(number(args, 7))
+    total, count, size = word(args, GATHER.total), word(args, GATHER.count), word(args, GATHER.size)
+    levels = carray(uint8_pointer(word(args, GATHER.images)), total * size)
+    out, scaled = floats(args, GATHER.out, count * size), word(args, GATHER.scaled)
+    low, width = np.float32(number(args, GATHER.low)), np.float32(number(args, GATHER.width))
     for b in range(count * worker // workers, count * (worker + 1) // workers):
-        at = word(word(args, 1), b)
+        at = word(word(args, GATHER.index), b)
         if at < 0:
             at += total
         values = out[b * size : (b + 1) * size]
         if at < 0 or at >= total:  # an index that changed after the call was bound
             values[:] = np.float32(np.nan)
         else:
-            _scale(levels[at * size : (at + 1) * size], values, width, low, word(args, 8))
+            _scale(levels[at * size : (at + 1) * size], values, width, low, scaled)
 
 
 @kernel
@@ -71,5 +71,8 @@ def gather_images(
     low, high = float(low), float(high)
     size = images.size // n if n else 0
     scaled = (low, high) != (0.0, 1.0)  # else a product with 1, which changes nothing
-    args = (images, index, out, n, index.size, size, low, high - low, scaled)
-    return Call(_gather, args, out=out, workers=workers)
+    table = GATHER.fill(
+        images=images, index=index, out=out, total=n, count=index.size, size=size, low=low,
+        width=high - low, scaled=scaled,
+    )  # fmt: skip
+    return Call(_gather, table, out=out, workers=workers)

@@ -26,30 +26,33 @@ from ..binding import kernel
 from .runtime import (
     Call,
     Native,
+    Table,
+    array,
+    both_exact,
+    both_update,
     doubles,
     exact,
     first,
-    float32_pointer,
     float64_pointer,
-    floats,
     flush_subnormals,
     inline,
     int64_pointer,
     native_exact,
-    native_update,
     number,
+    pointer_of,
     restore,
+    size_of,
     word,
     workers_for,
-)  # fmt: skip
+)
+
+SGD = Table("p g lr n decay")
+MOMENTUM = Table("p g v lr n decay momentum nesterov")
+EMA = Table("a p rate n")
+# `columns`: of p, for strips. The last three follow from t and lr; the first phase sets them.
+ADAM = Table("p g m v t lr n columns beta1 beta2 eps decay decoupled scale floor shrink")
 
 # ---- the loops, on a worker's shares; `p.dtype.type` is the type in which all is computed --------
-
-
-@inline
-def _share(x, worker, workers):  # type: ignore[no-untyped-def]
-    """A view: from index 0 on, the loops become vector code; from an offset on, they do not."""
-    return x[first(x.size, worker, workers) : first(x.size, worker + 1, workers)]
 
 
 @exact
@@ -77,10 +80,11 @@ def _momentum(p, g, v, lr, decay, momentum, nesterov):  # type: ignore[no-untype
 
 @exact
 def _adam(p, g, m, v, args):  # type: ignore[no-untyped-def]
-    kind = p.dtype.type
-    rate1, rate2 = kind(1 - number(args, 7)), kind(1 - number(args, 8))
-    decay, coupled = kind(number(args, 10)), word(args, 11) == 0 and number(args, 10) != 0
-    scale, floor, shrink = kind(number(args, 12)), kind(number(args, 13)), kind(number(args, 14))
+    kind, decay = p.dtype.type, number(args, ADAM.decay)
+    rate1, rate2 = kind(1 - number(args, ADAM.beta1)), kind(1 - number(args, ADAM.beta2))
+    coupled, decay = word(args, ADAM.decoupled) == 0 and decay != 0, kind(decay)
+    scale, floor = kind(number(args, ADAM.scale)), kind(number(args, ADAM.floor))
+    shrink = kind(number(args, ADAM.shrink))
     before = flush_subnormals()
     for i in range(p.size):
         w = p[i] * shrink
@@ -102,117 +106,80 @@ def _ema(a, p, rate):  # type: ignore[no-untyped-def]
     restore(before)
 
 
-# ---- one function for each type of number --------------------------------------------------------
-# Tables: sgd      p g lr n decay                       momentum  p g v lr n decay momentum nesterov
-#         adam     p g m v t lr n beta1 beta2 eps decay decoupled | scale floor shrink
-#         ema      a p rate n
+# ---- a worker's share, for each type of number ---------------------------------------------------
 
 
 @inline
-def _floats(args, i, n, worker, workers):  # type: ignore[no-untyped-def]
-    return _share(floats(args, i, n), worker, workers)
+def _mine(kind, args, i, n, worker, workers):  # type: ignore[no-untyped-def]
+    """A worker's share of the array of n numbers at entry i: from index 0 on, the loops become
+    vector code; from an offset on, they do not."""
+    return array(kind, args, i, n)[first(n, worker, workers) : first(n, worker + 1, workers)]
 
 
-@inline
-def _doubles(args, i, n, worker, workers):  # type: ignore[no-untyped-def]
-    return _share(doubles(args, i, n), worker, workers)
+@both_exact
+def _sgd_share(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    n, lr = word(args, SGD.n), doubles(args, SGD.lr, 1)[0]
+    p = _mine(kind, args, SGD.p, n, worker, workers)
+    g = _mine(kind, args, SGD.g, n, worker, workers)
+    _sgd(p, g, lr, number(args, SGD.decay))
 
 
-@native_exact
-def _sgd32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, lr = word(args, 3), doubles(args, 2, 1)[0]
-    p, g = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
-    _sgd(p, g, lr, number(args, 4))
+@both_exact
+def _momentum_share(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    n, lr = word(args, MOMENTUM.n), doubles(args, MOMENTUM.lr, 1)[0]
+    p = _mine(kind, args, MOMENTUM.p, n, worker, workers)
+    g = _mine(kind, args, MOMENTUM.g, n, worker, workers)
+    v = _mine(kind, args, MOMENTUM.v, n, worker, workers)
+    decay, momentum = number(args, MOMENTUM.decay), number(args, MOMENTUM.momentum)
+    _momentum(p, g, v, lr, decay, momentum, word(args, MOMENTUM.nesterov) != 0)
 
 
-@native_exact
-def _momentum32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, lr, nesterov = word(args, 4), doubles(args, 3, 1)[0], word(args, 7) != 0
-    p, g = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
-    v = _floats(args, 2, n, worker, workers)
-    _momentum(p, g, v, lr, number(args, 5), number(args, 6), nesterov)
-
-
-@native_exact
-def _adam32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n = word(args, 6)
-    p, g = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
-    m, v = _floats(args, 2, n, worker, workers), _floats(args, 3, n, worker, workers)
+@both_exact
+def _adam_share(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    n = word(args, ADAM.n)
+    p = _mine(kind, args, ADAM.p, n, worker, workers)
+    g = _mine(kind, args, ADAM.g, n, worker, workers)
+    m = _mine(kind, args, ADAM.m, n, worker, workers)
+    v = _mine(kind, args, ADAM.v, n, worker, workers)
     _adam(p, g, m, v, args)
 
 
-@native_exact
-def _ema32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, rate = word(args, 3), doubles(args, 2, 1)[0]
-    a, p = _floats(args, 0, n, worker, workers), _floats(args, 1, n, worker, workers)
-    _ema(a, p, rate)
-
-
-@native_exact
-def _sgd64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, lr = word(args, 3), doubles(args, 2, 1)[0]
-    p, g = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
-    _sgd(p, g, lr, number(args, 4))
-
-
-@native_exact
-def _momentum64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, lr, nesterov = word(args, 4), doubles(args, 3, 1)[0], word(args, 7) != 0
-    p, g = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
-    v = _doubles(args, 2, n, worker, workers)
-    _momentum(p, g, v, lr, number(args, 5), number(args, 6), nesterov)
-
-
-@native_exact
-def _adam64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n = word(args, 6)
-    p, g = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
-    m, v = _doubles(args, 2, n, worker, workers), _doubles(args, 3, n, worker, workers)
-    _adam(p, g, m, v, args)
-
-
-@native_exact
-def _ema64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, rate = word(args, 3), doubles(args, 2, 1)[0]
-    a, p = _doubles(args, 0, n, worker, workers), _doubles(args, 1, n, worker, workers)
+@both_exact
+def _ema_share(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    n, rate = word(args, EMA.n), doubles(args, EMA.rate, 1)[0]
+    a = _mine(kind, args, EMA.a, n, worker, workers)
+    p = _mine(kind, args, EMA.p, n, worker, workers)
     _ema(a, p, rate)
 
 
 @native_exact
 def _adam_count(worker, workers, args):  # type: ignore[no-untyped-def]
     """t += 1, and what follows from it; the root is taken out as in the reference."""
-    t = int64_pointer(word(args, 4))
+    t = int64_pointer(word(args, ADAM.t))
     t[0] += 1
-    steps, lr = float(t[0]), doubles(args, 5, 1)[0]
-    c = np.sqrt(1 - number(args, 8) ** steps)
+    steps, lr = float(t[0]), doubles(args, ADAM.lr, 1)[0]
+    beta1, beta2, decay = (
+        number(args, ADAM.beta1), number(args, ADAM.beta2), number(args, ADAM.decay)
+    )  # fmt: skip
+    c = np.sqrt(1 - beta2**steps)
     table = float64_pointer(args)
-    table[12] = lr * c / (1 - number(args, 7) ** steps)
-    table[13] = number(args, 9) * c
-    table[14] = 1 - lr * number(args, 10) if word(args, 11) else 1.0
+    table[ADAM.scale] = lr * c / (1 - beta1**steps)
+    table[ADAM.floor] = number(args, ADAM.eps) * c
+    table[ADAM.shrink] = 1 - lr * decay if word(args, ADAM.decoupled) else 1.0
 
 
-# ---- Adam on a strip of a gradient, as a product finishes it; p has args[1] columns --------------
+# ---- Adam on a strip of a gradient, as a product finishes it -------------------------------------
 
 
-@native_update
-def _adam_block32(r0, r1, c0, c1, args, origin, row):  # type: ignore[no-untyped-def]
+@both_update
+def _adam_block(r0, r1, c0, c1, args, origin, row, kind):  # type: ignore[no-untyped-def]
+    n, size = c1 - c0, size_of(kind)
     for r in range(r0, r1):
-        at = 4 * (r * word(args, 1) + c0)
-        p = carray(float32_pointer(word(args, 0) + at), c1 - c0)
-        m = carray(float32_pointer(word(args, 2) + at), c1 - c0)
-        v = carray(float32_pointer(word(args, 3) + at), c1 - c0)
-        g = carray(float32_pointer(origin + r * row + 4 * c0), c1 - c0)
-        _adam(p, g, m, v, args)
-
-
-@native_update
-def _adam_block64(r0, r1, c0, c1, args, origin, row):  # type: ignore[no-untyped-def]
-    for r in range(r0, r1):
-        at = 8 * (r * word(args, 1) + c0)
-        p = carray(float64_pointer(word(args, 0) + at), c1 - c0)
-        m = carray(float64_pointer(word(args, 2) + at), c1 - c0)
-        v = carray(float64_pointer(word(args, 3) + at), c1 - c0)
-        g = carray(float64_pointer(origin + r * row + 8 * c0), c1 - c0)
+        at = (r * word(args, ADAM.columns) + c0) * size
+        p = carray(pointer_of(kind, word(args, ADAM.p) + at), n)
+        m = carray(pointer_of(kind, word(args, ADAM.m) + at), n)
+        v = carray(pointer_of(kind, word(args, ADAM.v) + at), n)
+        g = carray(pointer_of(kind, origin + r * row + c0 * size), n)
         _adam(p, g, m, v, args)
 
 
@@ -230,10 +197,20 @@ def adam_of_product(
     """The update of a matrix p whose gradient is a matrix product; NotImplemented if not served."""
     if p.ndim != 2 or not (_fit(p, m, v) and _scalar(t, np.int64) and _scalar(lr, np.float64)):
         return NotImplemented
-    numbers = (float(beta1), float(beta2), float(eps), float(weight_decay), bool(decoupled))
-    args = (p, p.shape[1], m, v, t, lr, p.size, *numbers, 0.0, 0.0, 0.0)
-    block = _adam_block32 if p.dtype == np.float32 else _adam_block64
-    return Update(Call(_adam_count, args, out=p), block)
+    options = (beta1, beta2, eps, weight_decay, decoupled)
+    table = _adam_table(p, 0, m, v, t, lr, *options)  # the gradient comes strip by strip
+    return Update(Call(_adam_count, table, out=p), _adam_block[p.dtype])
+
+
+def _adam_table(
+    p: Any, g: Any, m: Any, v: Any, t: Any, lr: Any,
+    beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
+) -> list[Any]:  # fmt: skip
+    return ADAM.fill(
+        p=p, g=g, m=m, v=v, t=t, lr=lr, n=p.size, columns=p.shape[-1] if p.ndim else 1,
+        beta1=float(beta1), beta2=float(beta2), eps=float(eps), decay=float(weight_decay),
+        decoupled=bool(decoupled), scale=0.0, floor=0.0, shrink=0.0,
+    )  # fmt: skip
 
 
 # ---- the operations ------------------------------------------------------------------------------
@@ -255,9 +232,8 @@ def _scalar(x: Any, dtype: Any) -> bool:
 def sgd_step(p: Any, grad: Any, lr: Any, *, weight_decay: float, out: Any = None) -> Any:
     if not (_fit(p, grad) and _scalar(lr, np.float64)):
         return NotImplemented
-    function = _sgd32 if p.dtype == np.float32 else _sgd64
-    args = (p, grad, lr, p.size, float(weight_decay))
-    return Call(function, args, out=p, workers=workers_for(3 * p.size))
+    table = SGD.fill(p=p, g=grad, lr=lr, n=p.size, decay=float(weight_decay))
+    return Call(_sgd_share[p.dtype], table, out=p, workers=workers_for(3 * p.size))
 
 
 @kernel
@@ -267,9 +243,11 @@ def sgd_momentum_step(
 ) -> Any:  # fmt: skip
     if not (_fit(p, grad, velocity) and _scalar(lr, np.float64)):
         return NotImplemented
-    function = _momentum32 if p.dtype == np.float32 else _momentum64
-    args = (p, grad, velocity, lr, p.size, float(weight_decay), float(momentum), bool(nesterov))
-    return Call(function, args, out=p, workers=workers_for(5 * p.size))
+    table = MOMENTUM.fill(
+        p=p, g=grad, v=velocity, lr=lr, n=p.size, decay=float(weight_decay),
+        momentum=float(momentum), nesterov=bool(nesterov),
+    )  # fmt: skip
+    return Call(_momentum_share[p.dtype], table, out=p, workers=workers_for(5 * p.size))
 
 
 @kernel
@@ -280,16 +258,14 @@ def adam_step(
 ) -> Any:  # fmt: skip
     if not (_fit(p, grad, m, v) and _scalar(t, np.int64) and _scalar(lr, np.float64)):
         return NotImplemented
-    numbers = (float(beta1), float(beta2), float(eps), float(weight_decay), bool(decoupled))
-    args = (p, grad, m, v, t, lr, p.size, *numbers, 0.0, 0.0, 0.0)
-    update = _adam32 if p.dtype == np.float32 else _adam64
-    return Call(_adam_count, args, out=p, then=[(update, workers_for(7 * p.size))])
+    table = _adam_table(p, grad, m, v, t, lr, beta1, beta2, eps, weight_decay, decoupled)
+    then = [(_adam_share[p.dtype], workers_for(7 * p.size))]
+    return Call(_adam_count, table, out=p, then=then)
 
 
 @kernel
 def ema_step(average: Any, p: Any, rate: Any, *, out: Any = None) -> Any:
     if not (_fit(average, p) and _scalar(rate, np.float64)):
         return NotImplemented
-    function = _ema32 if p.dtype == np.float32 else _ema64
-    args = (average, p, rate, p.size)
-    return Call(function, args, out=average, workers=workers_for(3 * p.size))
+    table = EMA.fill(a=average, p=p, rate=rate, n=p.size)
+    return Call(_ema_share[p.dtype], table, out=average, workers=workers_for(3 * p.size))

@@ -16,6 +16,7 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
+from .emit import Loop, constant
 from .runtime import Call, float32_pointer, native, threads, word
 
 CHAINS = 24
@@ -32,25 +33,14 @@ def _burn(typing: Any, steps: Any) -> Any:
     """The sum of CHAINS vectors after `steps` multiply-adds of each."""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        vector, count = ir.VectorType(ir.FloatType(), lanes()), ir.IntType(64)
+        vector = ir.VectorType(ir.FloatType(), lanes())
         name = f"llvm.fma.v{lanes()}f32"
         fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name)
-        factor, term = (ir.Constant(vector, [v] * lanes()) for v in (0.999, 0.5))
-        before, loop = b.block, b.function.append_basic_block("loop")
-        done = b.function.append_basic_block("done")
-        b.branch(loop)
-        b.position_at_end(loop)
-        i = b.phi(count)
-        chains = [b.phi(vector) for _ in range(CHAINS)]
-        following = [b.call(fma, [chain, factor, term]) for chain in chains]
-        for k, (chain, value) in enumerate(zip(chains, following, strict=True)):
-            chain.add_incoming(ir.Constant(vector, [float(k)] * lanes()), before)
-            chain.add_incoming(value, loop)
-        i.add_incoming(ir.Constant(count, 0), before)
-        onward = b.add(i, ir.Constant(count, 1))
-        i.add_incoming(onward, loop)
-        b.cbranch(b.icmp_signed("<", onward, args[0]), loop, done)
-        b.position_at_end(done)
+        factor, term = constant(vector, 0.999), constant(vector, 0.5)
+        begin = [constant(vector, float(k)) for k in range(CHAINS)]
+        with Loop(b, args[0], begin) as turn:
+            turn.values = [b.call(fma, [chain, factor, term]) for chain in turn.values]
+        following = turn.values
         total = following[0]
         for value in following[1:]:
             total = b.fadd(total, value)

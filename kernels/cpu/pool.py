@@ -20,20 +20,23 @@ import numpy as np
 from numba import carray
 
 from ..binding import kernel
-from .runtime import Call, inline, native, pointer_of, threads, word, workers_for, workspace
+from .runtime import Call, Table, both, inline, pointer_of, threads, word, workers_for, workspace
 
 LARGEST, LARGEST_DX, PICK, MEAN, MEAN_DX = range(5)
 
-# Table: out x v form n height width channels i j a b stride-down stride-across top left scratch
+# i x j windows of a x b pixels, a stride apart; the first begins `top` and `left` of the image.
+POOL = Table(
+    "out x v form n height width channels i j a b stride_down stride_across top left scratch"
+)
 
 
 @inline
 def _window(args, i, j):  # type: ignore[no-untyped-def]
     """Which taps of window (i, j) are on the image: rows a0:a1 and columns b0:b1; its corner."""
-    h = i * word(args, 12) - word(args, 14)
-    w = j * word(args, 13) - word(args, 15)
-    a1 = min(word(args, 10), word(args, 5) - h)
-    b1 = min(word(args, 11), word(args, 6) - w)
+    h = i * word(args, POOL.stride_down) - word(args, POOL.top)
+    w = j * word(args, POOL.stride_across) - word(args, POOL.left)
+    a1 = min(word(args, POOL.a), word(args, POOL.height) - h)
+    b1 = min(word(args, POOL.b), word(args, POOL.width) - w)
     return max(0, -h), a1, max(0, -w), b1, h, w
 
 
@@ -57,11 +60,11 @@ def _find(x, best, at, a0, a1, b0, b1, h, w, across):  # type: ignore[no-untyped
 @inline
 def _image(args, form, out, x, v, best, at):  # type: ignore[no-untyped-def]
     """One image: x and v of the large size or the small one, as the form has them."""
-    kind, across = best.dtype.type, word(args, 11)
+    kind, across = best.dtype.type, word(args, POOL.b)
     if form in (LARGEST_DX, MEAN_DX):
         out[:] = kind(0)
-    for i in range(word(args, 8)):
-        for j in range(word(args, 9)):
+    for i in range(word(args, POOL.i)):
+        for j in range(word(args, POOL.j)):
             a0, a1, b0, b1, h, w = _window(args, i, j)
             if form <= PICK:
                 _find(x, best, at, a0, a1, b0, b1, h, w, across)
@@ -95,27 +98,18 @@ def _image(args, form, out, x, v, best, at):  # type: ignore[no-untyped-def]
                     target[c] = best[c] * share
 
 
-@inline
+@both
 def _pool(worker, workers, args, kind):  # type: ignore[no-untyped-def]
-    n, form, c = word(args, 4), word(args, 3), word(args, 7)
-    large, small = (n, word(args, 5), word(args, 6), c), (n, word(args, 8), word(args, 9), c)
-    at = carray(pointer_of(kind, word(args, 16)), (workers, 2, c))[worker]
+    n, form, c = word(args, POOL.n), word(args, POOL.form), word(args, POOL.channels)
+    large = (n, word(args, POOL.height), word(args, POOL.width), c)
+    small = (n, word(args, POOL.i), word(args, POOL.j), c)
+    at = carray(pointer_of(kind, word(args, POOL.scratch)), (workers, 2, c))[worker]
     grows = form in (LARGEST_DX, MEAN_DX)
-    out = carray(pointer_of(kind, word(args, 0)), large if grows else small)
-    x = carray(pointer_of(kind, word(args, 1)), small if form == MEAN_DX else large)
-    v = carray(pointer_of(kind, word(args, 2)), small if grows else large)
+    out = carray(pointer_of(kind, word(args, POOL.out)), large if grows else small)
+    x = carray(pointer_of(kind, word(args, POOL.x)), small if form == MEAN_DX else large)
+    v = carray(pointer_of(kind, word(args, POOL.v)), small if grows else large)
     for image in range(n * worker // workers, n * (worker + 1) // workers):
         _image(args, form, out[image], x[image], v[image], at[0], at[1])
-
-
-@native
-def _pool32(worker, workers, args):  # type: ignore[no-untyped-def]
-    _pool(worker, workers, args, np.float32(0))
-
-
-@native
-def _pool64(worker, workers, args):  # type: ignore[no-untyped-def]
-    _pool(worker, workers, args, np.float64(0))
 
 
 # ---- the operations ------------------------------------------------------------------------------
@@ -134,13 +128,14 @@ def _bind(form: int, x: Any, v: Any, size: Any, kernel: Any, window: Any, out: A
     if not out.flags.c_contiguous:
         return NotImplemented
     (top, _), (left, _) = window.padding
-    table = [
-        out, x, v, form, n, *size, channels, *places, *kernel, *window.stride, top, left,
-        workspace(threads() * 2 * channels * x.itemsize // 4),
-    ]  # fmt: skip
-    function = _pool32 if x.dtype == np.float32 else _pool64
+    table = POOL.fill(
+        out=out, x=x, v=v, form=form, n=n, height=size[0], width=size[1], channels=channels,
+        i=places[0], j=places[1], a=kernel[0], b=kernel[1], stride_down=window.stride[0],
+        stride_across=window.stride[1], top=top, left=left,
+        scratch=workspace(threads() * 2 * channels * x.itemsize // 4),
+    )  # fmt: skip
     workers = min(workers_for(max(x.size, out.size)), n)
-    return Call(function, table, out=out, workers=workers, keep=(x, v))
+    return Call(_pool[x.dtype], table, out=out, workers=workers, keep=(x, v))
 
 
 @kernel

@@ -33,10 +33,11 @@ from ..binding import kernel
 from .philox import SPARE, fill_words
 from .runtime import (
     Call,
-    doubles,
+    Table,
+    array,
+    both_exact,
     exact,
     first,
-    floats,
     int64_pointer,
     native_exact,
     number,
@@ -54,7 +55,9 @@ _FRACTION, _EXPONENT = np.int64((1 << 52) - 1), np.int64(0x7FF)
 _DOUBLE, _LONG = ir.DoubleType(), ir.IntType(64)
 
 # ---- what words become: loops that become vector code --------------------------------------------
-# Table: key base offset n out | of integers: high; of bernoulli: limit; of dropout: x limit 1-p
+# `more` are the numbers of the law: bernoulli's limit, the integers' high, dropout's limit.
+
+DRAW = Table("key base offset n out more x by")
 
 
 @intrinsic
@@ -114,21 +117,22 @@ def _to_normal(words, y):  # type: ignore[no-untyped-def]
 
 @exact
 def _to_bernoulli(words, y, args):  # type: ignore[no-untyped-def]
-    limit = np.uint32(word(args, 5))
+    limit = np.uint32(word(args, DRAW.more))
     for i in range(y.size):
         y[i] = (words[i] >> EIGHT) < limit
 
 
 @exact
 def _to_integers(words, y, args):  # type: ignore[no-untyped-def]
-    high = np.uint64(word(args, 5))
+    high = np.uint64(word(args, DRAW.more))
     for i in range(y.size):
         y[i] = (np.uint64(words[i]) * high) >> HALF
 
 
 @exact
 def _drop(words, x, y, args):  # type: ignore[no-untyped-def]
-    limit, by, zero = np.uint32(word(args, 6)), y.dtype.type(number(args, 7)), y.dtype.type(0)
+    limit = np.uint32(word(args, DRAW.more))
+    by, zero = y.dtype.type(number(args, DRAW.by)), y.dtype.type(0)
     for i in range(y.size):
         kept = x[i] / by
         y[i] = kept if (words[i] >> EIGHT) >= limit else zero
@@ -147,90 +151,67 @@ def _starts(n, worker, workers):  # type: ignore[no-untyped-def]
 def _piece(words, args, out, start, worker, workers):  # type: ignore[no-untyped-def]
     """The piece of `out` at `start`; its words are made."""
     stop = min(start + CHUNK, first(out.size, worker + 1, workers))
-    draw = uint64_pointer(word(args, 1))[0] + np.uint64(word(args, 2))  # wraps at 2^64
-    fill_words(words, uint64_pointer(word(args, 0))[0], draw, start, stop - start)
+    draw = uint64_pointer(word(args, DRAW.base))[0] + np.uint64(word(args, DRAW.offset))  # wraps
+    fill_words(words, uint64_pointer(word(args, DRAW.key))[0], draw, start, stop - start)
     return out[start:stop]
 
 
 @native_exact
 def _words(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = carray(uint32_pointer(word(args, 4)), n)
+    n, words = word(args, DRAW.n), np.empty(CHUNK + SPARE, np.uint32)
+    out = carray(uint32_pointer(word(args, DRAW.out)), n)
     for i in _starts(n, worker, workers):
         _to_words(words, _piece(words, args, out, i, worker, workers))
 
 
-@native_exact
-def _uniform32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = floats(args, 4, n)
+@both_exact
+def _uniform(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    n, words = word(args, DRAW.n), np.empty(CHUNK + SPARE, np.uint32)
+    out = array(kind, args, DRAW.out, n)
     for i in _starts(n, worker, workers):
         _to_uniform(words, _piece(words, args, out, i, worker, workers))
 
 
-@native_exact
-def _uniform64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = doubles(args, 4, n)
-    for i in _starts(n, worker, workers):
-        _to_uniform(words, _piece(words, args, out, i, worker, workers))
-
-
-@native_exact
-def _normal32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = floats(args, 4, n)
-    for i in _starts(n, worker, workers):
-        _to_normal(words, _piece(words, args, out, i, worker, workers))
-
-
-@native_exact
-def _normal64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = doubles(args, 4, n)
+@both_exact
+def _normal(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    n, words = word(args, DRAW.n), np.empty(CHUNK + SPARE, np.uint32)
+    out = array(kind, args, DRAW.out, n)
     for i in _starts(n, worker, workers):
         _to_normal(words, _piece(words, args, out, i, worker, workers))
 
 
 @native_exact
 def _bernoulli(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = carray(uint8_pointer(word(args, 4)), n)
+    n, words = word(args, DRAW.n), np.empty(CHUNK + SPARE, np.uint32)
+    out = carray(uint8_pointer(word(args, DRAW.out)), n)
     for i in _starts(n, worker, workers):
         _to_bernoulli(words, _piece(words, args, out, i, worker, workers), args)
 
 
 @native_exact
 def _integers(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = carray(int64_pointer(word(args, 4)), n)
+    n, words = word(args, DRAW.n), np.empty(CHUNK + SPARE, np.uint32)
+    out = carray(int64_pointer(word(args, DRAW.out)), n)
     for i in _starts(n, worker, workers):
         _to_integers(words, _piece(words, args, out, i, worker, workers), args)
 
 
-@native_exact
-def _dropout32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = floats(args, 4, n)
-    x = floats(args, 5, n)
+@both_exact
+def _dropout(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    n, words = word(args, DRAW.n), np.empty(CHUNK + SPARE, np.uint32)
+    out, x = array(kind, args, DRAW.out, n), array(kind, args, DRAW.x, n)
     for i in _starts(n, worker, workers):
         y = _piece(words, args, out, i, worker, workers)
         _drop(words, x[i : i + y.size], y, args)
 
 
-@native_exact
-def _dropout64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, words = word(args, 3), np.empty(CHUNK + SPARE, np.uint32)
-    out = doubles(args, 4, n)
-    x = doubles(args, 5, n)
-    for i in _starts(n, worker, workers):
-        y = _piece(words, args, out, i, worker, workers)
-        _drop(words, x[i : i + y.size], y, args)
+ADVANCE = Table("base by")
 
 
 @native_exact
 def _advance(worker, workers, args):  # type: ignore[no-untyped-def]
-    uint64_pointer(word(args, 0))[0] += np.uint64(word(args, 1))  # wraps at 2^64
+    base, by = uint64_pointer(word(args, ADVANCE.base)), word(args, ADVANCE.by)
+    base[0] += np.uint64(by)  # wraps at 2^64
 
 
 # ---- the operations ------------------------------------------------------------------------------
@@ -241,7 +222,7 @@ _WORD_COST, _NORMAL_COST = 4, 12
 
 def _bind(
     function: Any, key: Any, base: Any, offset: int, shape: Any, dtype: Any, out: Any,
-    more: tuple[Any, ...] = (), cost: int = _WORD_COST,
+    more: int = 0, x: Any = 0, by: float = 1.0, cost: int = _WORD_COST,
 ) -> Any:  # fmt: skip
     if any(a.dtype != np.uint64 or a.size != 1 for a in (key, base)):
         return NotImplemented
@@ -249,9 +230,15 @@ def _bind(
         out = np.empty(shape, dtype)
     if out.shape != tuple(shape) or out.dtype != dtype or not out.flags.c_contiguous:
         return NotImplemented
-    wrapped = (offset + 2**63) % 2**64 - 2**63  # as the table's int64
-    args = (key, base, wrapped, out.size, out, *more)
-    return Call(function, args, out=out, workers=workers_for(cost * out.size))
+    table = DRAW.fill(
+        key=key, base=base, offset=_wrapped(offset), n=out.size, out=out, more=more, x=x, by=by
+    )
+    return Call(function, table, out=out, workers=workers_for(cost * out.size))
+
+
+def _wrapped(n: int) -> int:
+    """A number of 64 bits as the table's int64."""
+    return (n + 2**63) % 2**64 - 2**63
 
 
 def _limit(p: float) -> int:
@@ -268,23 +255,21 @@ def random_words(key: Any, base: Any, *, offset: int, shape: Any, out: Any = Non
 def random_uniform(
     key: Any, base: Any, *, offset: int, shape: Any, dtype: str, out: Any = None
 ) -> Any:
-    function = _uniform32 if dtype == "float32" else _uniform64
-    return _bind(function, key, base, offset, shape, np.dtype(dtype), out)
+    return _bind(_uniform[dtype], key, base, offset, shape, np.dtype(dtype), out)
 
 
 @kernel
 def random_normal(
     key: Any, base: Any, *, offset: int, shape: Any, dtype: str, out: Any = None
 ) -> Any:
-    function = _normal32 if dtype == "float32" else _normal64
-    return _bind(function, key, base, offset, shape, np.dtype(dtype), out, cost=_NORMAL_COST)
+    return _bind(_normal[dtype], key, base, offset, shape, np.dtype(dtype), out, cost=_NORMAL_COST)
 
 
 @kernel
 def random_bernoulli(
     key: Any, base: Any, *, offset: int, shape: Any, p: float, out: Any = None
 ) -> Any:
-    return _bind(_bernoulli, key, base, offset, shape, np.bool_, out, (_limit(p),))
+    return _bind(_bernoulli, key, base, offset, shape, np.bool_, out, _limit(p))
 
 
 @kernel
@@ -293,20 +278,19 @@ def random_integers(
 ) -> Any:
     if not 1 <= high <= 2**32:
         return NotImplemented
-    return _bind(_integers, key, base, offset, shape, np.int64, out, (high,))
+    return _bind(_integers, key, base, offset, shape, np.int64, out, high)
 
 
 @kernel
 def dropout(x: Any, key: Any, base: Any, *, offset: int, p: float, out: Any = None) -> Any:
     if x.dtype not in (np.float32, np.float64) or not x.flags.c_contiguous:
         return NotImplemented
-    function = _dropout32 if x.dtype == np.float32 else _dropout64
-    more = (x, _limit(p), float(1.0 - p))
-    return _bind(function, key, base, offset, x.shape, x.dtype, out, more)
+    by = float(1.0 - p)
+    return _bind(_dropout[x.dtype], key, base, offset, x.shape, x.dtype, out, _limit(p), x, by)
 
 
 @kernel(eager_from=1 << 62)  # for plans, whose list of kernels it would cut in two
 def advance(base: Any, *, by: int, out: Any = None) -> Any:
     if base.dtype != np.uint64 or base.size != 1:
         return NotImplemented
-    return Call(_advance, (base, (by + 2**63) % 2**64 - 2**63), out=base)
+    return Call(_advance, ADVANCE.fill(base=base, by=_wrapped(by)), out=base)

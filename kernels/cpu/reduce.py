@@ -21,7 +21,6 @@ exponentials and their sum in blocks, then the result.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,8 +30,13 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..binding import kernel
+from .axes import into, normal, reduced, split
+from .emit import Loop
 from .runtime import (
     Call,
+    Table,
+    array,
+    both,
     doubles,
     float64_pointer,
     floats,
@@ -42,12 +46,12 @@ from .runtime import (
     word,
     workers_for,
 )  # fmt: skip
+from .tile import broadcast, shuffle
 
 BLOCK = 4096  # elements of a row that are added within float32
 STRIP = 256  # bytes of a row that one fold takes in registers
 SUM, MAX, MIN = 0, 1, 2
 EAGER_FROM = 65_536  # elements: below, NumPy sums while a call is still being bound
-_I64, _I32 = ir.IntType(64), ir.IntType(32)
 
 # ---- the fold: `count` vectors, `stride` bytes apart, combined side by side ----------------------
 
@@ -60,36 +64,17 @@ def _extreme(order: str) -> Callable[..., Any]:
     return combine
 
 
-def _splat(b: Any, value: Any, lanes: int) -> Any:
-    vector = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    return b.shuffle_vector(
-        b.insert_element(vector, value, _I32(0)), vector,
-        ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes),
-    )  # fmt: skip
-
-
 def _loop(
     b: Any, combine: Any, size: int, address: Any, count: Any, stride: Any, start: Any
 ) -> Any:
     """Emit the fold of count vectors of `size` bytes; the result is a vector."""
     lanes = size // (8 if start.type == ir.DoubleType() else 4)
-    begin = _splat(b, start, lanes)
-    entry, head = b.block, b.append_basic_block("head")
-    body, done = b.append_basic_block("body"), b.append_basic_block("done")
-    b.branch(head)
-    b.position_at_end(head)
-    i, acc = b.phi(_I64), b.phi(begin.type)
-    b.cbranch(b.icmp_signed("<", i, count), body, done)
-    b.position_at_end(body)
-    place = b.inttoptr(b.add(address, b.mul(i, stride)), begin.type.as_pointer())
-    after = combine(b, acc, b.load(place, align=size // lanes))
-    i.add_incoming(_I64(0), entry)
-    i.add_incoming(b.add(i, _I64(1)), body)
-    acc.add_incoming(begin, entry)
-    acc.add_incoming(after, body)
-    b.branch(head)
-    b.position_at_end(done)
-    return acc
+    vector = ir.VectorType(start.type, lanes)
+    with Loop(b, count, [broadcast(b, start, vector), address]) as turn:
+        acc, place = turn.values
+        x = b.load(b.inttoptr(place, vector.as_pointer()), align=size // lanes)
+        turn.values = [combine(b, acc, x), b.add(place, stride)]
+    return turn.values[0]
 
 
 def _fold(combine: Callable[..., Any], size: int) -> Any:
@@ -101,12 +86,9 @@ def _fold(combine: Callable[..., Any], size: int) -> Any:
             acc = _loop(b, combine, size, *args)
             while acc.type.count > 1:
                 half = acc.type.count // 2
-                low, high = (
-                    ir.Constant(ir.VectorType(_I32, half), list(range(k, k + half)))
-                    for k in (0, half)
-                )
-                acc = combine(b, b.shuffle_vector(acc, acc, low), b.shuffle_vector(acc, acc, high))
-            return b.extract_element(acc, _I32(0))
+                low, high = (shuffle(b, acc, acc, list(range(k, k + half))) for k in (0, half))
+                acc = combine(b, low, high)
+            return b.extract_element(acc, ir.IntType(32)(0))
 
         return start(types.intp, types.intp, types.intp, start), emit
 
@@ -121,7 +103,7 @@ def _strip(combine: Callable[..., Any]) -> Any:
               destination: Any) -> Any:  # fmt: skip
         def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
             acc = _loop(b, combine, STRIP, *args[:4])
-            value = b.fdiv(acc, _splat(b, args[4], acc.type.count))
+            value = b.fdiv(acc, broadcast(b, args[4], acc.type))
             place = b.inttoptr(args[5], value.type.as_pointer())
             b.store(value, place, align=STRIP // acc.type.count)
             return context.get_dummy_value()
@@ -162,7 +144,7 @@ def _both(op, a, x):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _run(op, x):  # type: ignore[no-untyped-def]
+def fold_all(op, x):  # type: ignore[no-untyped-def]
     """All of a short view x combined: vectors of 256 bytes, of 64, then the last few in order."""
     start, place = x.dtype.type(_start(op)), x.ctypes.data
     count = x.size * x.itemsize // 256
@@ -182,63 +164,57 @@ def _run(op, x):  # type: ignore[no-untyped-def]
     return s
 
 
+_run = fold_all  # its name elsewhere
+
 # ---- rows ----------------------------------------------------------------------------------------
-# Table: x out rows n blocks op divisor partial
+
+ROW_TABLE = Table("x out rows n blocks op divisor partial single")
 
 
-@inline
-def _rows(worker, workers, args, x, out):  # type: ignore[no-untyped-def]
+@both
+def _rows(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A block of a row is a piece of work: its result, or one of its row's partial results."""
-    n, blocks, op = word(args, 3), word(args, 4), word(args, 5)
-    divisor = x.dtype.type(number(args, 6))
-    partial = float64_pointer(word(args, 7))
-    pieces = out.size * blocks
+    rows, n, op = word(args, ROW_TABLE.rows), word(args, ROW_TABLE.n), word(args, ROW_TABLE.op)
+    blocks, divisor = word(args, ROW_TABLE.blocks), number(args, ROW_TABLE.divisor)
+    x, out = array(kind, args, ROW_TABLE.x, rows * n), array(kind, args, ROW_TABLE.out, rows)
+    partial, by = float64_pointer(word(args, ROW_TABLE.partial)), x.dtype.type(divisor)
+    pieces = rows * blocks
     for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
         row = piece // blocks
         begin = (piece - row * blocks) * BLOCK
-        s = _run(op, x[row * n + begin : row * n + _least(begin + BLOCK, n)])
+        s = fold_all(op, x[row * n + begin : row * n + _least(begin + BLOCK, n)])
         if blocks == 1:
-            out[row] = s / divisor
+            out[row] = s / by
         else:
             partial[piece] = s
 
 
 @native
-def _rows32(worker, workers, args):  # type: ignore[no-untyped-def]
-    rows, n = word(args, 2), word(args, 3)
-    _rows(worker, workers, args, floats(args, 0, rows * n), floats(args, 1, rows))
-
-
-@native
-def _rows64(worker, workers, args):  # type: ignore[no-untyped-def]
-    rows, n = word(args, 2), word(args, 3)
-    _rows(worker, workers, args, doubles(args, 0, rows * n), doubles(args, 1, rows))
-
-
-@native
 def _rows_end(worker, workers, args):  # type: ignore[no-untyped-def]
-    """The blocks of each row combined in order; as float32 if word 8 says so."""
-    rows, blocks, op, divisor = word(args, 2), word(args, 4), word(args, 5), number(args, 6)
-    partial = doubles(args, 7, rows * blocks)
+    """The blocks of each row combined in order; as float32 if the array is of those (`single`)."""
+    rows, blocks = word(args, ROW_TABLE.rows), word(args, ROW_TABLE.blocks)
+    op, divisor = word(args, ROW_TABLE.op), number(args, ROW_TABLE.divisor)
+    partial = doubles(args, ROW_TABLE.partial, rows * blocks)
     for row in range(rows * worker // workers, rows * (worker + 1) // workers):
         s = partial[row * blocks]
         for i in range(row * blocks + 1, (row + 1) * blocks):
             s = _both(op, s, partial[i])
-        if word(args, 8):
-            floats(args, 1, rows)[row] = s / divisor
+        if word(args, ROW_TABLE.single):
+            floats(args, ROW_TABLE.out, rows)[row] = s / divisor
         else:
-            doubles(args, 1, rows)[row] = s / divisor
+            doubles(args, ROW_TABLE.out, rows)[row] = s / divisor
 
 
 # ---- columns -------------------------------------------------------------------------------------
-# Table: x out lines width height blocks op divisor partial | k cols tail
 # x is read as `lines` lines of `width` numbers, each k rows of `cols`; `tail` rows are left over.
+
+COLUMN_TABLE = Table("x out lines width height blocks op divisor partial k cols tail")
 
 
 @inline
 def _strips(worker, workers, args, x, lines, height, divisor, out):  # type: ignore[no-untyped-def]
     """Fold each block of `height` lines into a line of `out`; strips are the pieces of work."""
-    width, op = word(args, 3), word(args, 6)
+    width, op = word(args, COLUMN_TABLE.width), word(args, COLUMN_TABLE.op)
     start, by, item = x.dtype.type(_start(op)), x.dtype.type(divisor), x.itemsize
     lanes = STRIP // item
     strips = (width + lanes - 1) // lanes
@@ -258,22 +234,39 @@ def _strips(worker, workers, args, x, lines, height, divisor, out):  # type: ign
 
 
 @inline
-def _columns(worker, workers, args, x, out, partial):  # type: ignore[no-untyped-def]
-    direct = word(args, 5) == 1 and word(args, 9) == 1
-    divisor = number(args, 7) if direct else 1.0
-    target = out if direct else partial
-    _strips(worker, workers, args, x, word(args, 2), word(args, 4), divisor, target)
+def _arrays(args, kind):  # type: ignore[no-untyped-def]
+    """x, out and the partial results."""
+    k, cols, lines = (
+        word(args, COLUMN_TABLE.k), word(args, COLUMN_TABLE.cols), word(args, COLUMN_TABLE.lines)
+    )  # fmt: skip
+    x = array(kind, args, COLUMN_TABLE.x, (lines * k + word(args, COLUMN_TABLE.tail)) * cols)
+    held = (word(args, COLUMN_TABLE.blocks) + 1) * word(args, COLUMN_TABLE.width)
+    partial = array(kind, args, COLUMN_TABLE.partial, held)
+    return x, array(kind, args, COLUMN_TABLE.out, cols), partial
 
 
-@inline
-def _columns_end(worker, workers, args, x, out, partial):  # type: ignore[no-untyped-def]
+@both
+def _columns(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    x, out, partial = _arrays(args, kind)
+    direct = word(args, COLUMN_TABLE.blocks) == 1 and word(args, COLUMN_TABLE.k) == 1
+    divisor = number(args, COLUMN_TABLE.divisor) if direct else 1.0
+    lines, height = word(args, COLUMN_TABLE.lines), word(args, COLUMN_TABLE.height)
+    _strips(worker, workers, args, x, lines, height, divisor, out if direct else partial)
+
+
+@both
+def _columns_end(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """The blocks combined; if lines were k rows, their k pieces and the rows left over too."""
-    lines, width, blocks, op = word(args, 2), word(args, 3), word(args, 5), word(args, 6)
-    k, cols, tail = word(args, 9), word(args, 10), word(args, 11)
+    x, out, partial = _arrays(args, kind)
+    lines, width, op = (
+        word(args, COLUMN_TABLE.lines), word(args, COLUMN_TABLE.width), word(args, COLUMN_TABLE.op)
+    )  # fmt: skip
+    blocks, divisor = word(args, COLUMN_TABLE.blocks), number(args, COLUMN_TABLE.divisor)
+    k, cols = word(args, COLUMN_TABLE.k), word(args, COLUMN_TABLE.cols)
     if k == 1:
-        _strips(worker, workers, args, partial, blocks, blocks, number(args, 7), out)
+        _strips(worker, workers, args, partial, blocks, blocks, divisor, out)
     else:
-        start, divisor = x.dtype.type(_start(op)), x.dtype.type(number(args, 7))
+        start, by = x.dtype.type(_start(op)), x.dtype.type(divisor)
         total = partial[blocks * width :]
         if blocks:
             _strips(0, 1, args, partial, blocks, blocks, 1.0, total)
@@ -281,90 +274,31 @@ def _columns_end(worker, workers, args, x, out, partial):  # type: ignore[no-unt
             s = start
             for i in range(k if blocks else 0):
                 s = _both(op, s, total[i * cols + j])
-            for i in range(lines * k, lines * k + tail):
+            for i in range(lines * k, lines * k + word(args, COLUMN_TABLE.tail)):
                 s = _both(op, s, x[i * cols + j])
-            out[j] = s / divisor
-
-
-@inline
-def _sizes(args):  # type: ignore[no-untyped-def]
-    """Elements of x, of out and of the partial results."""
-    k, cols = word(args, 9), word(args, 10)
-    return (word(args, 2) * k + word(args, 11)) * cols, cols, (word(args, 5) + 1) * word(args, 3)
-
-
-@native
-def _columns32(worker, workers, args):  # type: ignore[no-untyped-def]
-    a, b, c = _sizes(args)
-    _columns(worker, workers, args, floats(args, 0, a), floats(args, 1, b), floats(args, 8, c))
-
-
-@native
-def _columns64(worker, workers, args):  # type: ignore[no-untyped-def]
-    a, b, c = _sizes(args)
-    _columns(worker, workers, args, doubles(args, 0, a), doubles(args, 1, b), doubles(args, 8, c))
-
-
-@native
-def _columns_end32(worker, workers, args):  # type: ignore[no-untyped-def]
-    a, b, c = _sizes(args)
-    _columns_end(worker, workers, args, floats(args, 0, a), floats(args, 1, b), floats(args, 8, c))
-
-
-@native
-def _columns_end64(worker, workers, args):  # type: ignore[no-untyped-def]
-    a, b, c = _sizes(args)
-    x, out, partial = doubles(args, 0, a), doubles(args, 1, b), doubles(args, 8, c)
-    _columns_end(worker, workers, args, x, out, partial)
+            out[j] = s / by
 
 
 # ---- the operations ------------------------------------------------------------------------------
 
 
-def _split(x: Any, axes: tuple[int, ...]) -> tuple[str, int, int] | None:
-    """("rows" or "columns", rows, columns) for a sum over `axes`; None for axes in the middle."""
-    served = x.dtype in (np.float32, np.float64) and x.flags.c_contiguous and x.size
-    real = [a for a in range(x.ndim) if x.shape[a] != 1]
-    gone = [a for a in real if a in axes]
-    if not served or not gone:
-        return None
-    k = len(gone)
-    if gone == real[-k:]:
-        n = math.prod(x.shape[a] for a in gone)
-        return "rows", x.size // n, n
-    if gone == real[:k]:
-        n = math.prod(x.shape[a] for a in gone)
-        return "columns", n, x.size // n
-    return None
-
-
-def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
-    if axis is None:
-        return tuple(range(ndim))
-    return tuple(a % ndim for a in (axis if isinstance(axis, tuple) else (axis,)))
-
-
-def _into(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """`out` if it can be written, a new array without it, else None."""
-    if out is None:
-        return np.empty(shape, dtype)
-    return out if out.dtype == dtype and out.shape == shape and out.flags.c_contiguous else None
-
-
 def _reduce(op: int, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out: Any,
             divide: bool = False) -> Any:  # fmt: skip
-    split = _split(x, axes)
-    out = None if split is None else _into(out, shape, x.dtype)
-    if split is None or out is None:
+    cut = split(x, axes)
+    out = None if cut is None else into(out, shape, x.dtype)
+    if cut is None or out is None:
         return NotImplemented
-    kind, rows, cols = split
-    single, workers = x.dtype == np.float32, workers_for(x.size)
+    kind, rows, cols = cut
+    workers = workers_for(x.size)
     if kind == "rows":
         blocks = -(-cols // BLOCK)
         partial = np.empty(rows * blocks if blocks > 1 else 0)
-        args = (x, out, rows, cols, blocks, op, float(cols if divide else 1), partial, single)
+        table = ROW_TABLE.fill(
+            x=x, out=out, rows=rows, n=cols, blocks=blocks, op=op, partial=partial,
+            divisor=float(cols if divide else 1), single=x.dtype == np.float32,
+        )  # fmt: skip
         then = [(_rows_end, 1)] if blocks > 1 else []
-        return Call(_rows32 if single else _rows64, args, out=out, workers=workers, then=then)
+        return Call(_rows[x.dtype], table, out=out, workers=workers, then=then)
     k = 1 if cols * x.itemsize >= STRIP else 512 // cols
     lines, width = rows // k, cols * k
     height = lines or 1
@@ -373,42 +307,38 @@ def _reduce(op: int, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out:
     blocks = -(-lines // height)
     direct = blocks == 1 and k == 1
     partial = np.empty(0 if direct else (blocks + 1) * width, x.dtype)
-    divisor = float(rows if divide else 1)
-    args = (x, out, lines, width, height, blocks, op, divisor, partial, k, cols, rows % k)
-    end = _columns_end32 if single else _columns_end64
-    then = [] if direct else [(end, workers_for(partial.size) if k == 1 else 1)]
-    return Call(_columns32 if single else _columns64, args, out=out, workers=workers, then=then)
-
-
-def _shape(x: Any, axes: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
-    pairs = enumerate(x.shape)
-    if keepdims:
-        return tuple(1 if a in axes else n for a, n in pairs)
-    return tuple(n for a, n in pairs if a not in axes)
+    table = COLUMN_TABLE.fill(
+        x=x, out=out, lines=lines, width=width, height=height, blocks=blocks, op=op,
+        divisor=float(rows if divide else 1), partial=partial, k=k, cols=cols, tail=rows % k,
+    )  # fmt: skip
+    then = []
+    if not direct:
+        then = [(_columns_end[x.dtype], workers_for(partial.size) if k == 1 else 1)]
+    return Call(_columns[x.dtype], table, out=out, workers=workers, then=then)
 
 
 @kernel(eager_from=EAGER_FROM)
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
-    axes = _axes(axis, x.ndim)
-    return _reduce(SUM, x, axes, _shape(x, axes, keepdims), out)
+    axes = normal(axis, x.ndim)
+    return _reduce(SUM, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
 @kernel(eager_from=EAGER_FROM)
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
-    axes = _axes(axis, x.ndim)
-    return _reduce(SUM, x, axes, _shape(x, axes, keepdims), out, divide=True)
+    axes = normal(axis, x.ndim)
+    return _reduce(SUM, x, axes, reduced(x.shape, axes, keepdims), out, divide=True)
 
 
 @kernel(eager_from=EAGER_FROM)
 def max(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
-    axes = _axes(axis, x.ndim)
-    return _reduce(MAX, x, axes, _shape(x, axes, keepdims), out)
+    axes = normal(axis, x.ndim)
+    return _reduce(MAX, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
 @kernel(eager_from=EAGER_FROM)
 def min(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
-    axes = _axes(axis, x.ndim)
-    return _reduce(MIN, x, axes, _shape(x, axes, keepdims), out)
+    axes = normal(axis, x.ndim)
+    return _reduce(MIN, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
 @kernel(eager_from=EAGER_FROM)

@@ -1,13 +1,30 @@
 """The inner part of a matrix product: the tile in registers.
 
-Numba has no type for a vector register, so these are written in LLVM's language: an `@intrinsic`
-emits instructions on vectors of 16 float32 (AVX-512), 8 (AVX2) or 4 (NEON, SSE), and LLVM assigns
-the registers. All take addresses and strides in bytes; `kind` is a number of the arrays' type.
+    C[r, l] (+)= sum_k A[r, k] panel[k, l]      a few rows r, the lanes l of one to four vectors
+
+From plain to fast, of the multiply-adds that a core could do:
+
+1. One sum at a time: each multiply-add waits for the one before, some 4 cycles, and does one number
+   of a vector's sixteen. A hundredth.
+2. One vector of sums: 16 lanes (AVX-512), 8 (AVX2), 4 (NEON, SSE); still it waits. An eighth.
+3. A row of 3 vectors: the number A[r, k] is read once, broadcast to all lanes and met by 3 vectors
+   of the panel. For 3 multiply-adds there are 4 loads: loads are the limit.
+4. Rows of 3 vectors, 8 of them: 24 sums that do not wait for each other keep both units busy. The
+   panel's 3 vectors serve all rows, so 24 multiply-adds take 11 loads. With the 24 sums, 3 vectors
+   and a broadcast number the 32 registers are full: a larger tile would spill. (With 16 registers
+   it has 4 rows; where 4 vectors fit the lanes better, 6 and 3 rows.)
+5. Two steps of k a turn (TURN): counting and branching would be a tenth of the instructions. How
+   far apart a row's numbers are is part of the loads' addresses where it is known (`apart`).
+6. Each turn fetches a line of what a later tile needs (`ahead`): nothing waits for memory.
+
+Numba has no type for a vector register, so this is written in LLVM's language: an `@intrinsic`
+emits instructions on vectors, and LLVM assigns the registers. All take addresses and strides in
+bytes; `kind` is a number of the arrays' type.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
@@ -15,9 +32,10 @@ from numba.core import cgutils
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
-from .runtime import inline
+from .emit import Loop, chosen, constant
+from .words import WORD, inline
 
-WORD, _BYTE, _INDEX = ir.IntType(64), ir.IntType(8), ir.IntType(32)
+_BYTE, _INDEX = ir.IntType(8), ir.IntType(32)
 _FEATURES = get_host_cpu_features()
 VECTOR_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx2" in _FEATURES else 16
 WIDE = VECTOR_BYTES == 64  # and then there are 32 registers, else 16
@@ -46,191 +64,195 @@ def shuffle(b: Any, x: Any, y: Any, order: list[int]) -> Any:
     return b.shuffle_vector(x, y, ir.Constant(ir.VectorType(_INDEX, len(order)), order))
 
 
+def broadcast(b: Any, number: Any, vector: Any) -> Any:
+    """A number in all lanes."""
+    nothing = ir.Constant(vector, ir.Undefined)
+    return shuffle(b, b.insert_element(nothing, number, _INDEX(0)), nothing, [0] * vector.count)
+
+
 # ---- the tile ------------------------------------------------------------------------------------
 
 
-def _make_tile(rows: int, vectors: int, apart: int | None = None, pieces: bool = False) -> Any:
-    """C[rows, vectors] (+)= A[rows, k] @ panel[k, vectors], all sums in registers.
+class Place(NamedTuple):
+    """What a tile works on: addresses, and strides in bytes. A's rows beyond `last` repeat it."""
 
-    apart: how far apart the numbers of a row of A are, if that is known when this is compiled. Then
-    it is a part of addresses, and a turn of the loop does TURN steps of k.
-    pieces: k comes in pieces; `ahead` is the address of their table, three integers each (where a
-    piece begins in a row of A in bytes, its first row of the panel, its steps), `k` their number.
+    a: Any
+    a_row: Any
+    a_col: Any
+    last: Any
+    panel: Any
+    c: Any
+    c_row: Any
+    onto: Any  # whether it adds to C
+
+
+class Tile:
+    """Emits C[rows, vectors] (+)= A[rows, k] @ panel[k, vectors], all sums in registers.
+
+    apart: how many numbers apart those of a row of A are, if that is known when this is compiled.
     """
 
-    @intrinsic
-    def tile(
-        typing: Any, kind: Any, a: Any, a_row: Any, a_col: Any, last: Any, panel: Any, c: Any,
-        c_row: Any, k: Any, onto: Any, ahead: Any, ahead_step: Any,
-    ) -> Any:  # fmt: skip
-        """Rows beyond `last` repeat it; `onto` adds to C; each turn of the loop fetches `ahead`
-        into the cache, for a later tile, and moves it on."""
+    def __init__(
+        self, context: Any, b: Any, kind: Any, place: Place, rows: int, vectors: int,
+        apart: int | None = None,
+    ) -> None:  # fmt: skip
+        self.b, self.at, self.apart = b, place, apart
+        self.number, self.vector, lanes = vector_type(context, kind)
+        self.grid = [(r, v) for r in range(rows) for v in range(vectors)]
+        self.columns, self.a_col = vectors, place.a_col
+        if apart is not None:
+            self.a_col = WORD(apart * kind.bitwidth // 8)
+        fma = ir.FunctionType(self.vector, [self.vector] * 3)
+        name = f"llvm.fma.v{lanes}f{kind.bitwidth}"
+        self.fma = cgutils.get_or_insert_function(b.module, fma, name)
+        hint = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[_INDEX] * 3])
+        self.fetch = cgutils.get_or_insert_function(b.module, hint, "llvm.prefetch.p0i8")
+        self.starts = []  # of the rows of A
+        for r in range(rows):
+            row = b.select(b.icmp_signed("<", place.last, WORD(r)), place.last, WORD(r))
+            self.starts.append(b.add(place.a, b.mul(place.a_row, row)))
 
-        def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-            _, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, ahead_step = args
-            number, vector, lanes = vector_type(context, kind)
-            fma = cgutils.get_or_insert_function(
-                b.module, ir.FunctionType(vector, [vector] * 3),
-                f"llvm.fma.v{lanes}f{kind.bitwidth}",
-            )  # fmt: skip
-            fetch = cgutils.get_or_insert_function(
-                b.module, ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[_INDEX] * 3]),
-                "llvm.prefetch.p0i8",
-            )  # fmt: skip
-            int64 = lambda n: ir.Constant(WORD, n)
-            far = lambda r, v: b.add(b.add(c, b.mul(c_row, int64(r))), int64(v * VECTOR_BYTES))
-            hint = [ir.Constant(_INDEX, n) for n in (0, 2, 1)]  # to read, into L2, data
-            nothing = ir.Constant(vector, ir.Undefined)
-            grid = [(r, v) for r in range(rows) for v in range(vectors)]
-            if apart is not None:
-                a_col = int64(apart * kind.bitwidth // 8)
-            starts = []
-            for r in range(rows):
-                past = b.icmp_signed("<", last, int64(r))
-                starts.append(b.add(a, b.mul(a_row, b.select(past, last, int64(r)))))
+    def step(self, along: Any, row: Any, sums: list[Any]) -> list[Any]:
+        """One step of k: `along` bytes from A's start, at this row of the panel."""
+        b, at = self.b, range(self.columns)
+        lanes = [load(b, self.vector, b.add(row, WORD(v * VECTOR_BYTES))) for v in at]
+        new = []
+        for r, start in enumerate(self.starts):
+            x = broadcast(b, load(b, self.number, b.add(start, along)), self.vector)
+            new += [b.call(self.fma, [x, lanes[v], sums[r * self.columns + v]]) for v in at]
+        return new
 
-            def step(along: Any, at: Any, sums: Any) -> Any:
-                """One step of k: `along` bytes from A's start, at this row of the panel."""
-                columns = [
-                    load(b, vector, b.add(at, int64(v * VECTOR_BYTES))) for v in range(vectors)
-                ]
-                new = {}
-                for r in range(rows):
-                    x = load(b, number, b.add(starts[r], along))
-                    x = b.insert_element(nothing, x, ir.Constant(_INDEX, 0))
-                    x = shuffle(b, x, nothing, [0] * lanes)
-                    for v in range(vectors):
-                        new[r, v] = b.call(fma, [x, columns[v], sums[r, v]])
-                return new
+    def turns(self, steps: int, count: Any, state: list[Any], ahead: Any = None) -> list[Any]:
+        """`count` turns of so many steps, from and to a state: along, row, fetched, the sums."""
+        b = self.b
+        with Loop(b, count, state) as turn:
+            along, row, fetched, *sums = turn.values
+            if ahead is not None:
+                b.call(
+                    self.fetch, [b.inttoptr(fetched, _BYTE.as_pointer()), *map(_INDEX, (0, 2, 1))]
+                )
+                fetched = b.add(fetched, ahead)
+            for _ in range(steps):
+                sums = self.step(along, row, sums)
+                along, row = b.add(along, self.a_col), b.add(row, WORD(self.columns * VECTOR_BYTES))
+            turn.values = [along, row, fetched, *sums]
+        return turn.values
 
-            def loop(steps: int, turns: Any, start: list[Any]) -> list[Any]:
-                """So many turns of so many steps, from and to: along, at, fetched, the sums."""
-                before = b.block
-                turn, done = (b.function.append_basic_block(n) for n in ("turn", "done"))
-                b.cbranch(b.icmp_signed(">", turns, int64(0)), turn, done)
-                b.position_at_end(turn)
-                i, along, at, fetched, *sums = phis = [b.phi(x.type) for x in [turns, *start]]
-                if not pieces:
-                    b.call(fetch, [b.inttoptr(fetched, _BYTE.as_pointer()), *hint])
-                now = dict(zip(grid, sums, strict=True))
-                for _ in range(steps):
-                    now = step(along, at, now)
-                    along, at = b.add(along, a_col), b.add(at, int64(vectors * VECTOR_BYTES))
-                end = [along, at, b.add(fetched, ahead_step), *now.values()]
-                onward = b.add(i, int64(1))
-                b.cbranch(b.icmp_signed("<", onward, turns), turn, done)
-                b.position_at_end(done)
-                out = [b.phi(x.type) for x in start]
-                first, later = [int64(0), *start, *start], [onward, *end, *end]
-                for phi, x, y in zip([*phis, *out], first, later, strict=True):
-                    phi.add_incoming(x, before)
-                    phi.add_incoming(y, turn)
-                return out
+    def along_k(self, k: Any, state: list[Any], ahead: Any = None) -> list[Any]:
+        """The sums after k steps from a state on."""
+        if self.apart is not None:
+            state = self.turns(TURN, self.b.udiv(k, WORD(TURN)), state, ahead)
+            k = self.b.urem(k, WORD(TURN))
+        return self.turns(1, k, state, ahead)[3:]
 
-            entry = b.block
-            onto_c, begin = (b.function.append_basic_block(n) for n in ("onto_c", "begin"))
-            b.cbranch(b.icmp_signed("!=", onto, int64(0)), onto_c, begin)
-            b.position_at_end(onto_c)
-            loaded = [load(b, vector, far(*at)) for at in grid]
-            b.branch(begin)
-            b.position_at_end(begin)
-            sums = [b.phi(vector) for _ in grid]
-            for phi, x in zip(sums, loaded, strict=True):
-                phi.add_incoming(ir.Constant(vector, [0.0] * lanes), entry)
-                phi.add_incoming(x, onto_c)
+    def along_pieces(self, table: Any, count: Any, sums: list[Any]) -> list[Any]:
+        """The sums after all pieces of k: a table of (where it begins in a row of A in bytes, its
+        first row of the panel, its steps)."""
+        b = self.b
+        with Loop(b, count, [table, *sums]) as turn:
+            at, *sums = turn.values
+            along, row, steps = (load(b, WORD, b.add(at, WORD(8 * i))) for i in range(3))
+            row = b.add(self.at.panel, b.mul(row, WORD(self.columns * VECTOR_BYTES)))
+            sums = self.along_k(steps, [along, row, WORD(0), *sums])
+            turn.values = [b.add(at, WORD(24)), *sums]
+        return turn.values[1:]
 
-            def along_k(steps: Any, state: list[Any]) -> list[Any]:
-                """The sums after so many steps of k from that state on."""
-                if apart is not None:
-                    state = loop(TURN, b.udiv(steps, int64(TURN)), state)
-                    steps = b.urem(steps, int64(TURN))
-                return loop(1, steps, state)[3:]
+    def begin(self) -> list[Any]:
+        """The first sums: C where it is added to, else zeros."""
+        b, before = self.b, self.b.block
+        zero = constant(self.vector, 0.0)
+        with b.if_then(b.icmp_signed("!=", self.at.onto, WORD(0))):
+            there, loaded = b.block, [load(b, self.vector, self.far(*at)) for at in self.grid]
+        sums = [b.phi(self.vector) for _ in self.grid]
+        for phi, x in zip(sums, loaded, strict=True):
+            phi.add_incoming(zero, before)
+            phi.add_incoming(x, there)
+        return sums
 
-            def along_pieces(sums: list[Any]) -> list[Any]:
-                """The sums after all pieces."""
-                before, end = b.block, b.add(ahead, b.mul(k, int64(24)))
-                piece, done = (b.function.append_basic_block(n) for n in ("piece", "summed"))
-                b.cbranch(b.icmp_signed(">", k, int64(0)), piece, done)
-                b.position_at_end(piece)
-                at, *now = phis = [b.phi(x.type) for x in [ahead, *sums]]
-                along, row, steps = (load(b, WORD, b.add(at, int64(8 * i))) for i in range(3))
-                from_row = b.add(panel, b.mul(row, int64(vectors * VECTOR_BYTES)))
-                now = along_k(steps, [along, from_row, int64(0), *now])
-                onward = b.add(at, int64(24))
-                after = b.block
-                b.cbranch(b.icmp_signed("<", onward, end), piece, done)
-                b.position_at_end(done)
-                out = [b.phi(vector) for _ in sums]
-                first, later = [ahead, *sums, *sums], [onward, *now, *now]
-                for phi, x, y in zip([*phis, *out], first, later, strict=True):
-                    phi.add_incoming(x, before)
-                    phi.add_incoming(y, after)
-                return out
+    def end(self, sums: list[Any]) -> None:
+        """The sums stored in C."""
+        for at, x in zip(self.grid, sums, strict=True):
+            store(self.b, x, self.far(*at))
 
-            sums = along_pieces(sums) if pieces else along_k(k, [int64(0), panel, ahead, *sums])
-            for at, x in zip(grid, sums, strict=True):
-                store(b, x, far(*at))
-            return context.get_dummy_value()
-
-        return types.void(kind, *[types.intp] * 11), emit
-
-    return tile
+    def far(self, r: int, v: int) -> Any:
+        """The address of vector v of row r of C."""
+        row = self.b.mul(self.at.c_row, WORD(r))
+        return self.b.add(self.b.add(self.at.c, row), WORD(v * VECTOR_BYTES))
 
 
-_tile_1, _tile_4 = _make_tile(ROWS, 1), _make_tile(ROWS_4, 4)
-_tile_2, _tile_3 = _make_tile(ROWS, 2, 1), _make_tile(ROWS, 3, 1)
-_packed_2, _packed_3 = _make_tile(ROWS, 2, ROWS), _make_tile(ROWS, 3, ROWS)
+# ---- tiles as kernels call them: one of several, by 2 * vectors, + 1 where A is packed -----------
+
+
+def _case(context: Any, b: Any, kind: Any, place: Place, along: Any) -> Any:
+    """case(rows, vectors, apart) is a function that emits that tile; along(tile, sums) sums up."""
+
+    def case(rows: int, vectors: int, apart: int | None) -> Any:
+        def emit() -> None:
+            t = Tile(context, b, kind, place, rows, vectors, apart)
+            t.end(along(t, t.begin()))
+
+        return emit
+
+    return case
+
+
+@intrinsic
+def _tile(
+    typing: Any, kind: Any, which: Any, a: Any, a_row: Any, a_col: Any, last: Any, panel: Any,
+    c: Any, c_row: Any, k: Any, onto: Any, ahead: Any, ahead_step: Any,
+) -> Any:  # fmt: skip
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        _, which, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, by = args
+        place = Place(a, a_row, a_col, last, panel, c, c_row, onto)
+        along = lambda t, sums: t.along_k(k, [WORD(0), panel, ahead, *sums], by)
+        case = _case(context, b, kind, place, along)
+        chosen(b, which, {
+            (2, 3): case(ROWS, 1, None), (4,): case(ROWS, 2, 1), (5,): case(ROWS, 2, ROWS),
+            (6,): case(ROWS, 3, 1), (7,): case(ROWS, 3, ROWS), (8, 9): case(ROWS_4, 4, None),
+        })  # fmt: skip
+        return context.get_dummy_value()
+
+    return types.void(kind, *[types.intp] * 12), emit
 
 
 @inline
 def tile(kind, vectors, packed, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step):  # type: ignore[no-untyped-def]
-    """The tile of so many vectors; the numbers of a row of A are side by side, or packed."""
-    if vectors == 4:
-        _tile_4(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
-    elif vectors == 3 and packed:
-        _packed_3(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
-    elif vectors == 3:
-        _tile_3(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
-    elif vectors == 2 and packed:
-        _packed_2(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
-    elif vectors == 2:
-        _tile_2(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
-    else:
-        _tile_1(kind, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
+    """C (+)= A @ panel in so many vectors; the numbers of a row of A are side by side, or packed.
+
+    A's rows beyond `last` repeat it; `onto` adds to C; each turn of the loop fetches `ahead` into
+    the cache and moves it on by `step`.
+    """
+    which = 2 * vectors + (1 if packed else 0)
+    _tile(kind, which, a, a_row, a_col, last, panel, c, c_row, k, onto, ahead, step)
 
 
-def _of_pieces(packed: bool) -> tuple[Any, ...]:
-    """The tiles of one to four vectors whose k comes in pieces."""
-    highs = (ROWS, ROWS, ROWS, ROWS_4)
-    return tuple(_make_tile(h, v, h if packed else 1, True) for v, h in enumerate(highs, start=1))
+@intrinsic
+def _tile_of_pieces(
+    typing: Any, kind: Any, which: Any, a: Any, a_row: Any, last: Any, panel: Any, c: Any,
+    c_row: Any, pieces: Any, count: Any, onto: Any,
+) -> Any:  # fmt: skip
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        _, which, a, a_row, last, panel, c, c_row, pieces, count, onto = args
+        place = Place(a, a_row, None, last, panel, c, c_row, onto)
+        along = lambda t, sums: t.along_pieces(pieces, count, sums)
+        case = _case(context, b, kind, place, along)
+        cases = {}
+        for vectors, high in enumerate((ROWS, ROWS, ROWS, ROWS_4), start=1):
+            cases[(2 * vectors,)] = case(high, vectors, 1)
+            cases[(2 * vectors + 1,)] = case(high, vectors, high)
+        chosen(b, which, {**cases, (10,): case(SHORT, 4, 1)})
+        return context.get_dummy_value()
 
-
-_pieces_1, _pieces_2, _pieces_3, _pieces_4 = _of_pieces(packed=False)
-_short_pieces_4 = _make_tile(SHORT, 4, 1, True)
-_packed_pieces_1, _packed_pieces_2, _packed_pieces_3, _packed_pieces_4 = _of_pieces(packed=True)
+    return types.void(kind, *[types.intp] * 10), emit
 
 
 @inline
 def tile_of_pieces(kind, vectors, packed, a, a_row, last, panel, c, c_row, pieces, count, onto):  # type: ignore[no-untyped-def]
-    """The tile with k in so many pieces; the numbers of a row of A are side by side, or packed.
+    """The tile with k in `count` pieces; the numbers of a row of A are side by side, or packed.
 
     Of four vectors it has SHORT rows where no more are asked for.
     """
-    if vectors == 4 and packed:
-        _packed_pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif vectors == 4 and last < SHORT:
-        _short_pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif vectors == 4:
-        _pieces_4(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif vectors == 3 and packed:
-        _packed_pieces_3(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif vectors == 3:
-        _pieces_3(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif vectors == 2 and packed:
-        _packed_pieces_2(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif vectors == 2:
-        _pieces_2(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    elif packed:
-        _packed_pieces_1(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
-    else:
-        _pieces_1(kind, a, a_row, 0, last, panel, c, c_row, count, onto, pieces, 0)
+    which = 2 * vectors + (1 if packed else 0)
+    if which == 8 and last < SHORT:
+        which = 10
+    _tile_of_pieces(kind, which, a, a_row, last, panel, c, c_row, pieces, count, onto)

@@ -92,6 +92,16 @@ def pointer_of(typing: Any, kind: Any, address: Any) -> Any:
     return types.CPointer(kind)(kind, types.intp), emit
 
 
+@intrinsic
+def size_of(typing: Any, kind: Any) -> Any:
+    """The bytes of a number of the type of `kind`."""
+
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        return WORD(kind.bitwidth // 8)
+
+    return types.intp(kind), emit
+
+
 @inline
 def word(args, i):  # type: ignore[no-untyped-def]
     """Entry i of the table, an integer."""
