@@ -1322,22 +1322,45 @@ add(
 
 
 @st.composite
-def _normalised(draw: Any) -> Sample:
-    shape, rng = draw(shapes(2, 4, (1, 3))), draw(rngs)
-    axis = draw(st.sampled_from([(0,), (-1,), tuple(range(len(shape)))]))
-    over = {a % len(shape) for a in axis}
-    kept = tuple(1 if a in over else n for a, n in enumerate(shape))
-    weights = draw(st.sampled_from([kept, shape[-1:]]))
-    arrays = (2 * DISTINCT.fill(rng, shape), REAL.fill(rng, weights), REAL.fill(rng, weights))
+def _normalised(draw: Any, back: bool) -> Sample:
+    """x, weight and bias; `back`: the cotangent, x and weight. Layer, instance, batch and group."""
+    rng = draw(rngs)
+    if draw(st.booleans()):
+        shape, axis = draw(shapes(1, 3, (4, 4))), (1, 3)
+        weights = shape[2:]
+    else:
+        shape = draw(shapes(2, 4, (1, 3)))
+        axis = draw(st.sampled_from([(0,), (-1,), tuple(range(max(1, len(shape) - 1)))]))
+        over = {a % len(shape) for a in axis}
+        kept = tuple(1 if a in over else n for a, n in enumerate(shape))
+        weights = draw(st.sampled_from([kept, shape[-1:]]))
+    x, weight = 2 * DISTINCT.fill(rng, shape), REAL.fill(rng, weights)
+    arrays = (REAL.fill(rng, shape), x, weight) if back else (x, weight, REAL.fill(rng, weights))
     return Sample(arrays, {"axis": axis, "eps": draw(st.sampled_from([1e-2, 0.3]))})
 
 
-def _normalise(x: Any, weight: Any, bias: Any, axis: Any, eps: float) -> tuple[np.ndarray, ...]:
+def _normalise(x: Any, weight: Any, bias: Any, axis: Any, eps: float) -> np.ndarray:
     mean, var = x.mean(axis, keepdims=True), x.var(axis, keepdims=True)
-    return (x - mean) * (var + eps) ** -0.5 * weight + bias, mean, var
+    return (x - mean) * (var + eps) ** -0.5 * weight + bias
 
 
-add("normalise", _normalise, _normalised(), ulps=64)
+def _normalise_dx(y: Any, x: Any, weight: Any, axis: Any, eps: float) -> tuple[np.ndarray, ...]:
+    """By the chain rule, through var and mean in turn."""
+    n = x.size / x.sum(axis, keepdims=True).size
+    d = x - x.mean(axis, keepdims=True)
+    s = (x.var(axis, keepdims=True) + eps) ** 0.5
+    h = y * np.broadcast_to(weight, x.shape)
+    dvar = (h * d).sum(axis, keepdims=True) * -0.5 * s**-3
+    dmean = -h.sum(axis, keepdims=True) / s
+    gone = range(x.ndim - weight.ndim)
+    over = (*gone, *(a for a in range(x.ndim) if a not in gone and
+                     weight.shape[a - len(gone)] != x.shape[a]))  # fmt: skip
+    dweight, dbias = (v.sum(over, keepdims=True).reshape(weight.shape) for v in (y * d / s, y))
+    return h / s + dvar * 2 * d / n + dmean / n, dweight, dbias
+
+
+add("normalise", _normalise, _normalised(back=False), ulps=64)
+add("normalise_dx", _normalise_dx, _normalised(back=True), ulps=256)
 
 
 def writing(count: int, *extra: Domain, **options: Any) -> st.SearchStrategy[Sample]:
