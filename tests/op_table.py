@@ -723,6 +723,38 @@ add(
             {"axis": 0, "shape": (3,)}),
     ),
 )  # fmt: skip
+
+
+@st.composite
+def _put_somewhere(draw: Any) -> Sample:
+    shape, rng = draw(shapes(1, 4, (1, 3))), draw(rngs)
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    n, at = shape[axis], axis % len(shape)
+    value = REAL.fill(rng, shape[:at] + shape[at + 1 :])
+    return Sample((REAL.fill(rng, shape), value, rng.integers(-n, n, ())), {"axis": axis})
+
+
+def _put(x: np.ndarray, value: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
+    at = axis % x.ndim
+    parts = [np.take(x, k, at) for k in range(x.shape[at])]
+    parts[int(i)] = value
+    return np.stack(parts, at)
+
+
+add(
+    "put", _put, _put_somewhere(),
+    errors=(
+        Bad((MAT, VEC[:2], 3), IndexError, r"put: place 3 is outside axis 1 .*from -3 to 2",
+            {"axis": 1}),
+        Bad((MAT, VEC, 0), ValueError, r"put: value \(3,\) does not fit x \(2, 3\).*\(2,\)",
+            {"axis": 1}),
+        Bad((MAT, VEC, VEC), TypeError, r"put: place \(3,\) float32; expected", {"axis": 0}),
+        Bad((MAT, VEC, 0.5), TypeError, r"put: place 0.5; expected an integer", {"axis": 0}),
+        Bad((MAT, VEC, True), TypeError, r"put: place True; expected an integer", {"axis": 0}),
+        Bad((MAT, VEC.astype("f8"), 0), TypeError, r"put: dtypes do not mix", {"axis": 0}),
+        Bad((MAT, VEC, 0), ValueError, r"put: axis 2 does not fit", {"axis": 2}),
+    ),
+)  # fmt: skip
 add(
     "one_hot", lambda labels, classes: np.eye(classes, dtype=np.float32)[labels], order=0,
     samples=st.builds(lambda rng, s: Sample((rng.integers(0, 3, s),), {"classes": 3}),

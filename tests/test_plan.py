@@ -513,3 +513,21 @@ def test_a_whole_operation_is_kept(fuse):
         opened = tg.compile(step, fuse=fuse)
         np.testing.assert_allclose(opened(x * 2)[0].numpy(), wanted.numpy(), rtol=1e-5)
         assert "normalise" not in {call.name for call in opened.plan.calls}
+
+
+@pytest.mark.parametrize("fuse", FUSING)
+def test_places_are_state(fuse):
+    """put, take and x[i] follow a 0-d tensor, from the end too, and refuse one outside."""
+
+    def step(x, i):
+        row = x[i] * 2.0 + x.take(i, axis=0)
+        return tg.put(x, row, i, axis=0)
+
+    x, compiled = batch(0, (4, 3)), tg.compile(step, fuse=fuse)
+    for i in (0, 3, -1, -4):
+        place = tg.tensor(np.array(i))
+        np.testing.assert_array_equal(compiled(x, place).numpy(), step(x, place).numpy())
+    assert len(compiled.plans) == 1
+    for call in (step, compiled):
+        with pytest.raises(IndexError, match="4 is out"):
+            call(x, tg.tensor(np.array(4)))
