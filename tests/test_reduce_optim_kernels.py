@@ -287,3 +287,24 @@ def test_gather_images(size: tuple[int, int, int], span: tuple[float, float]) ->
     with pytest.raises(IndexError, match="index of"):
         gather.gather_images(images, index, *span)
     assert gather.gather_images(images[:, ::2], index, *span) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((5, 3, 70, 9), (1, 2)), ((2, 130, 40), (1,)), ((3, 1, 4, 5), (2,)), ((1, 2, 3), (1,))],
+)
+def test_sums_over_axes_in_the_middle(shape: Any, axis: Any, dtype: str) -> None:
+    x = np.random.default_rng(0).normal(3, 1, shape).astype(dtype)
+    wide = x.astype("float64")
+    n = math.prod(shape[a] for a in axis)
+    limit = 1e-13 if dtype == "float64" else 2e-6
+    for name, want in (("sum", wide.sum(axis)), ("mean", wide.mean(axis))):
+        call = getattr(reduce, name).bind(x, axis=axis)
+        call()
+        np.testing.assert_allclose(call.out, want, rtol=limit, atol=limit * n)
+    kept = tuple(1 if a in axis else size for a, size in enumerate(shape))
+    call = reduce.sum_to.bind(x, shape=kept)
+    call()
+    np.testing.assert_allclose(call.out, wide.sum(axis, keepdims=True), rtol=limit, atol=limit * n)
+    assert reduce.sum.bind(np.ones((2, 3, 4, 5), dtype), axis=(0, 2)) is NotImplemented

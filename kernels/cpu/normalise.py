@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..binding import kernel
+from .middle import TOGETHER, parts, row_sums
 from .reduce import SUM, _run
 from .runtime import (
     Call,
@@ -42,7 +43,6 @@ from .runtime import (
     workers_for,
 )
 
-TOGETHER = 64  # rows that are added without float64
 BLOCKS = 64  # of samples, whose gradients of weight and bias are added apart
 
 # Table: n p g k strips samples eps x weight bias-or-g y-or-dx wide narrow | partial dweight dbias
@@ -87,20 +87,8 @@ def _by(x, y, to):  # type: ignore[no-untyped-def]
 @inline
 def _means(rows, p, width, k, sums, fast, mean):  # type: ignore[no-untyped-def]
     """mean = that of the channel's group in a sample of p rows."""
-    wide_vectors()
-    count = mean.size
-    for c in range(count):
-        sums[c] = 0.0
-    for start in range(0, p, TOGETHER):
-        for c in range(count):
-            fast[c] = 0
-        for j in range(start, min(start + TOGETHER, p)):
-            row = rows[j * width : j * width + count]
-            for c in range(count):
-                fast[c] += row[c]
-        for c in range(count):
-            sums[c] += fast[c]
-    for c in range(0, count, k):
+    row_sums(rows, p, width, sums, fast)
+    for c in range(0, mean.size, k):
         _fill(mean[c : c + k], _run(SUM, sums[c : c + k]) / (p * k))
 
 
@@ -326,19 +314,10 @@ def _end64(worker, workers, args):  # type: ignore[no-untyped-def]
 
 def _parts(shape: tuple[int, ...], axis: tuple[int, ...]) -> list[int] | None:
     """n, p, g, k: sizes of axes that are kept, gone, kept, gone; None for another order."""
-    gone = {a % len(shape) for a in axis}
-    sizes, at = [1, 1, 1, 1], 0
-    for a, n in enumerate(shape):
-        if n == 1:
-            continue
-        if (a in gone) != bool(at % 2):
-            at += 1
-        if at > 3:
-            return None
-        sizes[at] *= n
-    if at == 1:  # the last axes are gone: k, where sums run along memory
-        sizes = [sizes[0], 1, 1, sizes[1]]
-    return sizes
+    sizes = parts(shape, {a % len(shape) for a in axis})
+    if len(sizes) == 2:  # the last axes are gone: k, where sums run along memory
+        return [sizes[0], 1, 1, sizes[1]]
+    return [*sizes, *[1] * (4 - len(sizes))] if len(sizes) < 5 else None
 
 
 def _split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> list[int] | None:

@@ -31,6 +31,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..binding import kernel
+from .middle import middle
 from .runtime import (
     Call,
     doubles,
@@ -354,9 +355,9 @@ def _into(out: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 def _reduce(op: int, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out: Any,
             divide: bool = False) -> Any:  # fmt: skip
     split = _split(x, axes)
-    out = None if split is None else _into(out, shape, x.dtype)
+    out = _into(out, shape, x.dtype)
     if split is None or out is None:
-        return NotImplemented
+        return NotImplemented if out is None or op != SUM else middle(x, axes, out, divide)
     kind, rows, cols = split
     single, workers = x.dtype == np.float32, workers_for(x.size)
     if kind == "rows":
