@@ -6,19 +6,19 @@ What is timed is the plain step that a PyTorch user writes. For the GANs: fake =
 in the step; the discriminator's loss from D(x) and D(fake.detach()); zero_grad, backward, step;
 the generator's from D(fake) with the same fake; zero_grad, backward, step; both losses read as
 numbers. The networks are those of `tinygen train`, dropout on, without its R1 penalty; the DCGAN
-is the one of TensorFlow's tutorial (peers/workload.py shows it). All peers
-start from the same weights and go through the same batches, in float32, with the threads that
-each takes by itself.
+is the one of TensorFlow's tutorial, the U-Net learns flow matching (peers/workload.py shows both).
+All peers start from the same weights and go through the same batches, in float32, with the threads
+that each takes by itself.
 
 | peer          | what it is                                                                     |
 |---------------|--------------------------------------------------------------------------------|
 | tinygen       | tg.compile of that step; always there, the others are compared with it         |
 | torch         | PyTorch eager, torch.optim.Adam with its defaults; images in channels_last     |
 | torch-fused   | the same with Adam(fused=True), which is faster on a CPU                       |
-| torch-nchw    | torch-fused in PyTorch's own layout of images, which only the DCGAN has        |
+| torch-nchw    | torch-fused in PyTorch's own layout of images (DCGAN and U-Net)                |
 | torch-compile | networks (VAE: the loss) through torch.compile, Adam(fused=True)               |
 | jax           | one jit of the whole step, donated buffers; generator and Adam as --jax says   |
-| tinygrad      | TinyJit of the step; without the DCGAN                                         |
+| tinygrad      | TinyJit of the step; without the DCGAN and the U-Net, as jax without this      |
 | numpy         | tinygen's eager step on NumPy's operations alone: no plan, no numba            |
 
 Each peer is a process of its own, with an interpreter of its own where --python-torch and so on
@@ -45,8 +45,8 @@ from typing import Any
 import report
 from report import Missing, Worker
 
-MODELS = ("gan", "cgan", "vae", "dcgan")
-BATCHES = {"gan": (64, 256), "cgan": (64, 256), "vae": (128, 512), "dcgan": (64,)}
+MODELS = ("gan", "cgan", "vae", "dcgan", "unet")
+BATCHES = {"gan": (64, 256), "cgan": (64, 256), "vae": (128, 512), "dcgan": (64,), "unet": (96,)}
 SCRIPTS = {  # peer: (file of bench/peers, variant)
     "tinygen": ("tinygen_step.py", ""),
     "torch": ("torch_step.py", ""),
@@ -58,8 +58,9 @@ SCRIPTS = {  # peer: (file of bench/peers, variant)
     "numpy": ("tinygen_step.py", "numpy"),
 }
 ONLY = {  # the models of a peer that has not all
-    "torch-nchw": ("dcgan",),
+    "torch-nchw": ("dcgan", "unet"),
     "tinygrad": ("gan", "cgan", "vae"),
+    "jax": ("gan", "cgan", "vae", "dcgan"),
 }
 JAX_WAYS = [
     f"{prng},{adam}" for prng in ("threefry", "rbg", "unsafe_rbg") for adam in ("optax", "own")
@@ -151,7 +152,8 @@ def measure(
     """What was measured of each peer: times of the rounds, memory, and what it is."""
     ways: dict[str, float] = {}
     tuned = argparse.Namespace(**vars(options))
-    if "jax" in options.peers and "jax" not in skipped and options.jax == "fastest":
+    asked = "jax" in options.peers and workload["model"] in ONLY["jax"]
+    if asked and "jax" not in skipped and options.jax == "fastest":
         try:
             ways = fastest_jax(workload, options)
             tuned.jax = next(iter(ways))

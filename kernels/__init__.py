@@ -16,6 +16,7 @@ _CPU = {
     "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
     "reduce": "sum mean max min sum_to",
     "softmax": "softmax log_softmax logsumexp",
+    "normalise": "normalise normalise_dx",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
     "activations": "exp log tanh erf sigmoid softplus relu leaky_relu silu gelu",
     "random": (

@@ -723,6 +723,38 @@ add(
             {"axis": 0, "shape": (3,)}),
     ),
 )  # fmt: skip
+
+
+@st.composite
+def _put_somewhere(draw: Any) -> Sample:
+    shape, rng = draw(shapes(1, 4, (1, 3))), draw(rngs)
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    n, at = shape[axis], axis % len(shape)
+    value = REAL.fill(rng, shape[:at] + shape[at + 1 :])
+    return Sample((REAL.fill(rng, shape), value, rng.integers(-n, n, ())), {"axis": axis})
+
+
+def _put(x: np.ndarray, value: np.ndarray, i: np.ndarray, axis: int) -> np.ndarray:
+    at = axis % x.ndim
+    parts = [np.take(x, k, at) for k in range(x.shape[at])]
+    parts[int(i)] = value
+    return np.stack(parts, at)
+
+
+add(
+    "put", _put, _put_somewhere(),
+    errors=(
+        Bad((MAT, VEC[:2], 3), IndexError, r"put: place 3 is outside axis 1 .*from -3 to 2",
+            {"axis": 1}),
+        Bad((MAT, VEC, 0), ValueError, r"put: value \(3,\) does not fit x \(2, 3\).*\(2,\)",
+            {"axis": 1}),
+        Bad((MAT, VEC, VEC), TypeError, r"put: place \(3,\) float32; expected", {"axis": 0}),
+        Bad((MAT, VEC, 0.5), TypeError, r"put: place 0.5; expected an integer", {"axis": 0}),
+        Bad((MAT, VEC, True), TypeError, r"put: place True; expected an integer", {"axis": 0}),
+        Bad((MAT, VEC.astype("f8"), 0), TypeError, r"put: dtypes do not mix", {"axis": 0}),
+        Bad((MAT, VEC, 0), ValueError, r"put: axis 2 does not fit", {"axis": 2}),
+    ),
+)  # fmt: skip
 add(
     "one_hot", lambda labels, classes: np.eye(classes, dtype=np.float32)[labels], order=0,
     samples=st.builds(lambda rng, s: Sample((rng.integers(0, 3, s),), {"classes": 3}),
@@ -1322,22 +1354,45 @@ add(
 
 
 @st.composite
-def _normalised(draw: Any) -> Sample:
-    shape, rng = draw(shapes(2, 4, (1, 3))), draw(rngs)
-    axis = draw(st.sampled_from([(0,), (-1,), tuple(range(len(shape)))]))
-    over = {a % len(shape) for a in axis}
-    kept = tuple(1 if a in over else n for a, n in enumerate(shape))
-    weights = draw(st.sampled_from([kept, shape[-1:]]))
-    arrays = (2 * DISTINCT.fill(rng, shape), REAL.fill(rng, weights), REAL.fill(rng, weights))
+def _normalised(draw: Any, back: bool) -> Sample:
+    """x, weight and bias; `back`: the cotangent, x and weight. Layer, instance, batch and group."""
+    rng = draw(rngs)
+    if draw(st.booleans()):
+        shape, axis = draw(shapes(1, 3, (4, 4))), (1, 3)
+        weights = shape[2:]
+    else:
+        shape = draw(shapes(2, 4, (1, 3)))
+        axis = draw(st.sampled_from([(0,), (-1,), tuple(range(max(1, len(shape) - 1)))]))
+        over = {a % len(shape) for a in axis}
+        kept = tuple(1 if a in over else n for a, n in enumerate(shape))
+        weights = draw(st.sampled_from([kept, shape[-1:]]))
+    x, weight = 2 * DISTINCT.fill(rng, shape), REAL.fill(rng, weights)
+    arrays = (REAL.fill(rng, shape), x, weight) if back else (x, weight, REAL.fill(rng, weights))
     return Sample(arrays, {"axis": axis, "eps": draw(st.sampled_from([1e-2, 0.3]))})
 
 
-def _normalise(x: Any, weight: Any, bias: Any, axis: Any, eps: float) -> tuple[np.ndarray, ...]:
+def _normalise(x: Any, weight: Any, bias: Any, axis: Any, eps: float) -> np.ndarray:
     mean, var = x.mean(axis, keepdims=True), x.var(axis, keepdims=True)
-    return (x - mean) * (var + eps) ** -0.5 * weight + bias, mean, var
+    return (x - mean) * (var + eps) ** -0.5 * weight + bias
 
 
-add("normalise", _normalise, _normalised(), ulps=64)
+def _normalise_dx(y: Any, x: Any, weight: Any, axis: Any, eps: float) -> tuple[np.ndarray, ...]:
+    """By the chain rule, through var and mean in turn."""
+    n = x.size / x.sum(axis, keepdims=True).size
+    d = x - x.mean(axis, keepdims=True)
+    s = (x.var(axis, keepdims=True) + eps) ** 0.5
+    h = y * np.broadcast_to(weight, x.shape)
+    dvar = (h * d).sum(axis, keepdims=True) * -0.5 * s**-3
+    dmean = -h.sum(axis, keepdims=True) / s
+    gone = range(x.ndim - weight.ndim)
+    over = (*gone, *(a for a in range(x.ndim) if a not in gone and
+                     weight.shape[a - len(gone)] != x.shape[a]))  # fmt: skip
+    dweight, dbias = (v.sum(over, keepdims=True).reshape(weight.shape) for v in (y * d / s, y))
+    return h / s + dvar * 2 * d / n + dmean / n, dweight, dbias
+
+
+add("normalise", _normalise, _normalised(back=False), ulps=64)
+add("normalise_dx", _normalise_dx, _normalised(back=True), ulps=256)
 
 
 def writing(count: int, *extra: Domain, **options: Any) -> st.SearchStrategy[Sample]:

@@ -512,3 +512,53 @@ def test_a_made_tensor_that_is_changed_in_place_is_made_anew():
     for value in (1.0, 5.0):
         assert compiled(tg.full((3,), value)).tolist() == [2 * value] * 3
     assert "full" in {call.name for call in compiled.plan.calls}
+
+
+@pytest.mark.parametrize("fuse", FUSING)
+def test_a_whole_operation_is_kept(fuse):
+    """A norm with a kernel is one call forward and one back; without, its body is opened."""
+    rng = Generator(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, rng=rng), nn.GroupNorm(2, 8), nn.SiLU(), nn.Flatten())
+    x = batch(0, (4, 7, 6, 1))
+
+    def step(x):
+        net.zero_grad()
+        loss = tg.square(net(x)).mean()
+        loss.backward()
+        return loss, [p.grad for p in net.parameters()]
+
+    compiled = tg.compile(step, fuse=fuse)
+    compiled(x)
+    loss, gradients = compiled(x * 2)
+    wanted, others = step(x * 2)
+    if fuse:
+        np.testing.assert_allclose(loss.numpy(), wanted.numpy(), rtol=1e-6)
+    else:
+        assert loss.item() == wanted.item()
+    for g, other in zip(gradients, others, strict=True):
+        np.testing.assert_allclose(g.numpy(), other.numpy(), rtol=0, atol=1e-6 if fuse else 0)
+    names = [call.name for call in compiled.plan.calls]
+    kept = int("normalise" in get("numpy").kernels)
+    assert (names.count("normalise"), names.count("normalise_dx")) == (kept, kept)
+    with get("numpy").without_kernels():
+        opened = tg.compile(step, fuse=fuse)
+        np.testing.assert_allclose(opened(x * 2)[0].numpy(), wanted.numpy(), rtol=1e-5)
+        assert "normalise" not in {call.name for call in opened.plan.calls}
+
+
+@pytest.mark.parametrize("fuse", FUSING)
+def test_places_are_state(fuse):
+    """put, take and x[i] follow a 0-d tensor, from the end too, and refuse one outside."""
+
+    def step(x, i):
+        row = x[i] * 2.0 + x.take(i, axis=0)
+        return tg.put(x, row, i, axis=0)
+
+    x, compiled = batch(0, (4, 3)), tg.compile(step, fuse=fuse)
+    for i in (0, 3, -1, -4):
+        place = tg.tensor(np.array(i))
+        np.testing.assert_array_equal(compiled(x, place).numpy(), step(x, place).numpy())
+    assert len(compiled.plans) == 1
+    for call in (step, compiled):
+        with pytest.raises(IndexError, match="4 is out"):
+            call(x, tg.tensor(np.array(4)))

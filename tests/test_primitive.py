@@ -434,7 +434,8 @@ def test_watching_does_not_change_what_a_compiled_function_does() -> None:
 
 def test_observers_hear_where_the_body_of_a_fused_operation_begins_and_ends() -> None:
     class Opens(Heard):
-        opens_fused = True
+        def opens(self, operation: object) -> bool:
+            return True
 
     with watching(heard := Opens()):
         tg.silu(tg.ones(2))

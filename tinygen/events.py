@@ -35,12 +35,10 @@ class Observer:
 
     Attributes:
         every_operation: a replayed plan does not do: compiled functions run as they stand.
-        opens_fused: wants the operations of a fused one's body, so no kernel runs it whole.
         of_the_step: is part of what runs, so that it may begin within a compiled function.
     """
 
     every_operation = False
-    opens_fused = False
     of_the_step = False
 
     def called(
@@ -62,6 +60,10 @@ class Observer:
 
     def region(self, n: int, body: Any, state: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """A loop of n turns begins: the last state where the observer keeps its body, else None."""
+
+    def opens(self, operation: Any) -> bool:
+        """Whether it wants the calls of a fused operation's body: then no kernel runs it whole."""
+        return False
 
     def changing(self, owner: Any) -> None:
         """The memory of this array is about to be changed in place."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from . import checks
 from .callsite import user_line
@@ -13,7 +14,7 @@ from .graph import Node, recording
 from .outputs import Call
 from .primitive import PRIMITIVES, Primitive
 from .tensor import Tensor, as_tensor
-from .weak import tensors_or_weak
+from .weak import SCALARS, tensors_or_weak
 
 
 class Fused(Primitive):
@@ -21,11 +22,18 @@ class Fused(Primitive):
 
     The body is the definition, the fallback, the source of the gradient and the oracle of the
     tests. It must be pure: no random draw, no state.
+
+    Args:
+        body: the function of tensors.
+        whole: a plan keeps a call that a kernel takes, instead of opening the body. Its gradient is
+            then best given as rules (of which the body's remains the oracle), whole as well.
     """
 
-    def __init__(self, body: Callable[..., Any]) -> None:
+    def __init__(self, body: Callable[..., Any], *, whole: bool = False) -> None:
         super().__init__(body, first=0)
         self.body = body
+        self.whole = whole
+        self.reference = _on_arrays(body)
 
     def __call__(self, *args: Any, **static: Any) -> Tensor:
         if len(args) > self._arity:
@@ -37,7 +45,7 @@ class Fused(Primitive):
             args = tuple(x if x is None else as_tensor(x) for x in args)
         backend = checks.backend_of(self, args)
         kernel = backend.kernels.get(self.name)
-        if kernel is None or any(o.opens_fused for o in state.observers):
+        if kernel is None or any(o.opens(self) for o in state.observers):
             return self._opened(args, static)
         out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
         if out is NotImplemented:
@@ -94,4 +102,23 @@ class Fused(Primitive):
         return [(node.parents[i], gx) for i, gx in zip(wanted, gradients, strict=True)]  # type: ignore[misc]
 
 
-fused = Fused  # as a decorator
+def _on_arrays(body: Callable[..., Any]) -> Callable[..., Any]:
+    """The body as a reference: of arrays, in whichever module they are."""
+
+    @functools.wraps(body)
+    def reference(xp: Any, *arrays: Any, **static: Any) -> Any:
+        args = (x if x is None or x.__class__ in SCALARS else Tensor(x) for x in arrays)
+        with recording(False):
+            out = body(*args, **static)
+        return tuple(y.data for y in out) if out.__class__ is tuple else out.data
+
+    return reference
+
+
+@overload
+def fused(body: Callable[..., Any]) -> Fused: ...
+@overload
+def fused(**options: Any) -> Callable[[Callable[..., Any]], Fused]: ...
+def fused(body: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """Declare a fused operation: `@fused` or `@fused(whole=True)`; see Fused."""
+    return Fused(body) if body is not None else functools.partial(Fused, **options)

@@ -109,8 +109,14 @@ def build(load: Workload) -> Peer:
 
         return step
 
+    def unet(rng: tg.random.Generator) -> Any:
+        from tinygen_unet import step_of
+
+        return step_of(load, rng)
+
     def make() -> Any:
-        compiled = tg.compile((vae if load.model == "vae" else gan)(tg.random.Generator(0)))
+        kind = {"vae": vae, "unet": unet}.get(load.model, gan)
+        compiled = tg.compile(kind(tg.random.Generator(0)))
 
         def step(batch: Any, noise: tg.Tensor | None) -> tuple[Any, ...]:
             losses = compiled(*batch, noise)

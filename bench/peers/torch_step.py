@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import torch_dcgan
+import torch_unet
 import workload as w
 from torch import nn
 from torch.nn import functional as F
@@ -154,7 +155,10 @@ def build(load: Workload) -> Peer:
         return torch.optim.Adam(*args, fused=fused, capturable=graph, **kwargs)
 
     def make(wrap: Any) -> Any:
-        raw = (vae if load.model == "vae" else gan)(load, adam, wrap)
+        if load.model == "unet":
+            raw = torch_unet.step_of(load, adam, wrap, layout(load))
+        else:
+            raw = (vae if load.model == "vae" else gan)(load, adam, wrap)
         if "graph" in load.variant:
             return captured(raw, batches[0])
         if gpu:

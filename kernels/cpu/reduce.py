@@ -32,6 +32,7 @@ from numba.extending import intrinsic
 from ..binding import kernel
 from .axes import into, normal, reduced, split
 from .emit import Loop
+from .middle import middle
 from .runtime import (
     Call,
     Table,
@@ -285,9 +286,9 @@ def _columns_end(worker, workers, args, kind):  # type: ignore[no-untyped-def]
 def _reduce(op: int, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out: Any,
             divide: bool = False) -> Any:  # fmt: skip
     cut = split(x, axes)
-    out = None if cut is None else into(out, shape, x.dtype)
+    out = into(out, shape, x.dtype)
     if cut is None or out is None:
-        return NotImplemented
+        return NotImplemented if out is None or op != SUM else middle(x, axes, out, divide)
     kind, rows, cols = cut
     workers = workers_for(x.size)
     if kind == "rows":

@@ -12,7 +12,7 @@ from ..random import Generator
 from ..tensor import Tensor, ones, zeros
 from . import init as initialisers
 from .init import Initialiser
-from .layers import normalise, size, with_features
+from .layers import size, with_features
 from .module import Buffer, Module, Parameter, assign, require
 
 __all__ = [
@@ -233,7 +233,7 @@ class GroupNorm(Module):
             )
         weight, bias = (ops.reshape(p, channels) for p in (self.weight, self.bias))
         rows = ops.reshape(x, (x.shape[0], pixels, *channels))
-        return ops.reshape(normalise(rows, weight, bias, axis=(1, 3), eps=self.eps)[0], x.shape)
+        return ops.reshape(ops.normalise(rows, weight, bias, axis=(1, 3), eps=self.eps), x.shape)
 
 
 class InstanceNorm(GroupNorm):

@@ -9,7 +9,6 @@ from typing import Any
 from .. import ops, random
 from ..backend import XP, Array
 from ..checks import INTEGER, features_elsewhere
-from ..fused import fused
 from ..graph import no_grad
 from ..primitive import primitive
 from ..random import Generator
@@ -209,15 +208,6 @@ class Embedding(Module):
 # ---- normalisation -------------------------------------------------------------------------------
 
 
-@fused
-def normalise(x: Any, weight: Any, bias: Any, *, axis: tuple[int, ...], eps: float) -> Any:
-    """(y, mean, var): y = (x - mean) / sqrt(var + eps) weight + bias, moments over `axis`."""
-    mean = ops.mean(x, axis=axis, keepdims=True)
-    centred = x - mean
-    var = ops.mean(ops.square(centred), axis=axis, keepdims=True)
-    return centred / ops.sqrt(var + eps) * weight + bias, mean, var
-
-
 @primitive(mutates=("mean", "var"))
 def update_running(
     xp: XP, mean: Array, var: Array, new_mean: Array, new_var: Array, *, momentum: float
@@ -271,7 +261,10 @@ class BatchNorm(Module):
                 "expected a batch of 2 or more in training, or call .eval()"
             )
         axis = tuple(range(x.ndim - 1))
-        y, mean, var = normalise(x, self.weight, self.bias, axis=axis, eps=self.eps)
+        mean = ops.mean(x, axis=axis, keepdims=True)
+        centred = x - mean
+        var = ops.mean(ops.square(centred), axis=axis, keepdims=True)
+        y = centred / ops.sqrt(var + self.eps) * self.weight + self.bias
         with no_grad():
             mean, var = ops.reshape(mean, self.features), ops.reshape(var, self.features)
             update_running(
@@ -299,7 +292,7 @@ class LayerNorm(Module):
 
     def forward(self, inputs: Any) -> Tensor:
         x = with_features(self, inputs, self.features, self.weight)
-        return normalise(x, self.weight, self.bias, axis=(-1,), eps=self.eps)[0]
+        return ops.normalise(x, self.weight, self.bias, axis=(-1,), eps=self.eps)
 
 
 # ---- dropout and activations ---------------------------------------------------------------------

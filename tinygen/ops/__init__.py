@@ -17,6 +17,7 @@ from .create import *
 from .elementwise import *
 from .index import *
 from .linalg import *
+from .norm import *
 from .pool import *
 from .reduce import *
 from .shape import *

@@ -80,6 +80,49 @@ def _label_range(labels: Array, classes: int) -> None:
         raise ValueError(f"one_hot: {what}{hint}")
 
 
+@primitive(nondiff=("i",))
+def put(xp: XP, x: Array, value: Array, i: Array, *, axis: int) -> Array:
+    """A copy of x with `value` at place i along `axis`; i below 0 counts from the end.
+
+    Shapes: x (a, n, b), value (a, b) or a number, and i () with axis=1 give (a, n, b). A place
+    outside raises IndexError; on a GPU, where looking would stop the device, it changes nothing.
+    """
+    axis %= x.ndim
+    if xp.name == "numpy":
+        if not -x.shape[axis] <= i < x.shape[axis]:
+            raise IndexError(
+                f"put: place {i} is outside axis {axis} of shape {x.shape}; expected from "
+                f"{-x.shape[axis]} to {x.shape[axis] - 1}"
+            )
+        out = x.copy()
+        out[(*(slice(None),) * axis, i)] = value
+        return out
+    places = xp.arange(x.shape[axis]).reshape((-1, *(1,) * (x.ndim - axis - 1)))
+    here = xp.equal(places, xp.where(xp.less(xp.asarray(i), 0), i + x.shape[axis], i))
+    rows = value if isinstance(value, (bool, int, float)) else xp.expand_dims(value, axis)
+    return xp.where(here, rows, x)
+
+
+put.vjp(
+    x=lambda g, i, axis: put(g, 0.0, i, axis=axis),
+    value=lambda g, i, axis: take(g, i, axis=axis),
+)
+
+
+@put.check
+def _(x: Array, value: Array, i: Array, axis: int) -> None:
+    (at,) = normal_axes("put", axis, x.ndim)
+    wanted = (*x.shape[:at], *x.shape[at + 1 :])
+    if np.result_type(getattr(i, "dtype", i)).kind not in "iu" or np.shape(i) != ():
+        met = f"{i.shape} {i.dtype}" if isinstance(i, Tensor) else repr(i)
+        raise TypeError(f"put: place {met}; expected an integer, or a 0-d tensor of integers")
+    if isinstance(value, Tensor) and value.shape != wanted:
+        raise ValueError(
+            f"put: value {value.shape} does not fit x {x.shape} along axis {axis}; expected "
+            f"{wanted}"
+        )
+
+
 @primitive(nondiff="all")
 def one_hot(xp: XP, labels: Array, *, classes: int, dtype: str = "float32") -> Array:
     """Rows of zeros with a 1 at the label: (...) integers in [0, classes) -> (..., classes).

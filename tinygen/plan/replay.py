@@ -100,13 +100,14 @@ class Bound:
         """What the operation's kernel makes of the call; None where it declines."""
         found = backends.load_kernel(backend, self.call.primitive.name)
         bind = getattr(found, "bind", None)
-        if bind is None or self.call.many:
+        if bind is None:
             return None
         if self.as_called and self.arrays[0].size < getattr(found, "eager_from", 0):
             return None
-        out = {} if self.call.mutated else {"out": self.outs[0]}
+        wanted: Any = tuple(self.outs) if self.call.many or self.call.mutated else self.outs[0]
+        out = {} if self.call.mutated else {"out": wanted}
         bound = bind(*self.arrays, **self.call.static, **out)
-        if bound is NotImplemented or (out and bound.out is not self.outs[0]):
+        if bound is NotImplemented or (out and bound.out is not wanted):
             return None
         return bound
 

@@ -198,20 +198,21 @@ class Recorder(Observer):
     """Watches one rehearsal.
 
     Args:
-        opens_fused: whether fused operations run by their bodies, which are recorded, whatever
-            kernels there are. Without it, one that a kernel takes is recorded as a call without a
-            body, as it ran.
+        fusing: whether fused operations run by their bodies, which are recorded, whatever kernels
+            there are. Without it, one that a kernel takes is recorded as a call without a body, as
+            it ran; so is, with it, one that is declared whole.
         backend: where the step computes.
         who: whom a refusal speaks for.
-        loops: whether the body of a loop is recorded once, or each of its turns.
+        loops: whether the body of a loop is recorded once, or each of its turns; and whether what
+            is declared whole is opened as well: for a file, which has no kernels.
     """
 
     every_operation = True
 
     def __init__(
-        self, opens_fused: bool, backend: Backend, who: str = "compile", loops: bool = False
+        self, fusing: bool, backend: Backend, who: str = "compile", loops: bool = False
     ) -> None:
-        self.opens_fused = opens_fused
+        self.fusing = fusing
         self.loops = loops
         self.backend = backend
         self.who = who
@@ -299,6 +300,9 @@ class Recorder(Observer):
         self.recording.calls.append(
             Call(primitive, values, static, outs, _line(), many=many, view=view)
         )
+
+    def opens(self, operation: Any) -> bool:
+        return self.fusing and (self.loops or not operation.whole)
 
     def entering(self, operation: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> None:
         self._outside.append((self.recording.calls, args, static))

@@ -1,0 +1,121 @@
+"""The U-Net of workload.py in tinygen, and its step of flow matching."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import workload as w
+from workload import Workload
+
+import tinygen as tg
+from tinygen import nn, optim
+
+W, EMB, GROUPS, HEADS = w.UNET_WIDTH, w.UNET_EMBEDDING, w.UNET_GROUPS, w.UNET_HEADS
+
+
+def conv(a: int, b: int, size: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(a, b, size, stride=stride, padding=size // 2)
+
+
+class Block(nn.Module):
+    """Two convolutions; time and label scale and shift the second one's norm (AdaGN)."""
+
+    def __init__(self, a: int, b: int) -> None:
+        self.norm1, self.conv1 = nn.GroupNorm(GROUPS, a), conv(a, b)
+        self.ada = nn.Dense(EMB, 2 * b)
+        self.norm2, self.conv2 = nn.GroupNorm(GROUPS, b), conv(b, b)
+        self.skip = conv(a, b, 1) if a != b else nn.Identity()
+
+    def forward(self, x: Any, e: Any) -> Any:
+        h = self.conv1(tg.silu(self.norm1(x)))
+        both = tg.reshape(self.ada(e), (len(e), 1, 1, -1))
+        half = both.shape[-1] // 2
+        h = self.norm2(h) * (1.0 + both[..., :half]) + both[..., half:]
+        return self.skip(x) + self.conv2(tg.silu(h))
+
+
+class Attention(nn.Module):
+    """Every pixel looks at every other, in HEADS ways."""
+
+    def __init__(self, c: int) -> None:
+        self.norm, self.qkv, self.out = nn.GroupNorm(GROUPS, c), nn.Dense(c, 3 * c), nn.Dense(c, c)
+
+    def forward(self, x: Any) -> Any:
+        n, h, width, c = x.shape
+        d = c // HEADS
+        qkv = self.qkv(self.norm(x).reshape(n, h * width, c)).reshape(n, h * width, 3, HEADS, d)
+        q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+        shares = tg.softmax((q @ k.swapaxes(axis1=-1, axis2=-2)) * (1 / math.sqrt(d)))
+        return x + self.out((shares @ v).transpose(0, 2, 1, 3).reshape(n, h, width, c))
+
+
+def to_depth(x: Any) -> Any:
+    n, h, width, _ = x.shape
+    x = x.reshape(n, h // 2, 2, width // 2, 2).transpose(0, 1, 3, 2, 4)
+    return x.reshape(n, h // 2, width // 2, 4)
+
+
+def to_space(x: Any) -> Any:
+    n, h, width, _ = x.shape
+    x = x.reshape(n, h, width, 2, 2).transpose(0, 1, 3, 2, 4)
+    return x.reshape(n, 2 * h, 2 * width, 1)
+
+
+def doubled(x: Any) -> Any:
+    n, h, width, c = x.shape
+    x = tg.broadcast_to(x.reshape(n, h, 1, width, 1, c), shape=(n, h, 2, width, 2, c))
+    return x.reshape(n, 2 * h, 2 * width, c)
+
+
+class UNet(nn.Module):
+    def __init__(self) -> None:
+        self.time1, self.time2 = nn.Dense(2 * W, EMB), nn.Dense(EMB, EMB)
+        self.label = nn.Embedding(w.CLASSES + 1, EMB)
+        self.stem, self.down1, self.shrink = conv(4, W), Block(W, W), conv(W, 2 * W, stride=2)
+        self.down2, self.mid1 = Block(2 * W, 2 * W), Block(2 * W, 2 * W)
+        self.attention, self.mid2 = Attention(2 * W), Block(2 * W, 2 * W)
+        self.up2, self.grow = Block(4 * W, 2 * W), conv(2 * W, W)
+        self.up1, self.norm, self.head = Block(2 * W, W), nn.GroupNorm(GROUPS, W), conv(W, 4)
+
+    def forward(self, z: Any, t: Any, labels: Any, frequencies: Any) -> Any:
+        angle = t.reshape(-1, 1) * 1000.0 * frequencies
+        e = tg.concatenate([tg.sin(angle), tg.cos(angle)], axis=1)
+        e = tg.silu(self.time2(tg.silu(self.time1(e))) + self.label(labels))
+        h1 = self.stem(to_depth(z))
+        h2 = self.down1(h1, e)
+        h3 = self.down2(self.shrink(h2), e)
+        h = self.mid2(self.attention(self.mid1(h3, e)), e)
+        h = self.up2(tg.concatenate([h, h3], axis=3), e)
+        h = self.up1(tg.concatenate([self.grow(doubled(h)), h2], axis=3), e)
+        return to_space(self.head(tg.silu(self.norm(h))))
+
+
+def step_of(load: Workload, rng: tg.random.Generator) -> Any:
+    """(images, labels, noise or None) -> (loss,): the velocity from noise to image, learned."""
+    net = UNet()
+    weights = {n: w.named(n, p.shape, load.dtype) for n, p in net.state_dict().items()}
+    for module_path, array in weights.items():
+        *path, last = module_path.split(".")
+        module: Any = net
+        for name in path:
+            module = getattr(module, name)
+        setattr(module, last, nn.Parameter(array))
+    frequencies = tg.tensor(w.unet_frequencies().astype(load.dtype))
+    lr, betas = load.rates
+    optimizer = optim.Adam(net.parameters(), lr=lr, betas=betas, eps=w.EPS)
+
+    def step(x: tg.Tensor, labels: tg.Tensor, noise: tg.Tensor | None) -> Any:
+        if noise is None:
+            noise = rng.normal((load.batch, load.latent), load.dtype)
+        e = noise[:, : w.PIXELS].reshape(*x.shape)
+        t = tg.sigmoid(noise[:, w.PIXELS])
+        s = t.reshape(-1, 1, 1, 1)
+        v = net((1.0 - s) * e + s * x, t, labels, frequencies)
+        loss = tg.square(v - (x - e)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return (loss.detach(),)
+
+    return step

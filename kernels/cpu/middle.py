@@ -1,0 +1,98 @@
+"""Sums and means over axes in the middle: (n, p, c) -> (n, c), all pixels of each image.
+
+Rows of c numbers are added as vectors, TOGETHER of them in the type of x and these in float64, in
+order. Workers share samples, or channels too where samples are few; each sum is added by one
+worker, so results are the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .runtime import Call, doubles, floats, inline, native, number, wide_vectors, word, workers_for
+
+TOGETHER = 64  # rows that are added without float64
+
+
+@inline
+def row_sums(rows, p, width, sums, fast):  # type: ignore[no-untyped-def]
+    """sums = the sum of p rows, `width` apart; `fast` is scratch of their type, as long as sums."""
+    wide_vectors()
+    count = sums.size
+    for c in range(count):
+        sums[c] = 0.0
+    for start in range(0, p, TOGETHER):
+        for c in range(count):
+            fast[c] = 0
+        for j in range(start, min(start + TOGETHER, p)):
+            row = rows[j * width : j * width + count]
+            for c in range(count):
+                fast[c] += row[c]
+        for c in range(count):
+            sums[c] += fast[c]
+
+
+# Table: n p width strips divisor x out wide narrow
+
+
+@inline
+def _samples(worker, workers, args, x, out, wide, narrow):  # type: ignore[no-untyped-def]
+    n, p, width, strips = word(args, 0), word(args, 1), word(args, 2), word(args, 3)
+    divisor = number(args, 4)
+    for piece in range(n * strips * worker // workers, n * strips * (worker + 1) // workers):
+        i = piece // strips
+        c0 = width * (piece - i * strips) // strips
+        count = width * (piece - i * strips + 1) // strips - c0
+        sums, fast = wide[worker * width :][:count], narrow[worker * width :][:count]
+        row_sums(x[i * p * width + c0 :], p, width, sums, fast)
+        to = out[i * width + c0 :][:count]
+        for c in range(count):
+            to[c] = sums[c] / divisor
+
+
+@native
+def _samples32(worker, workers, args):  # type: ignore[no-untyped-def]
+    n, p, width = word(args, 0), word(args, 1), word(args, 2)
+    _samples(
+        worker, workers, args, floats(args, 5, n * p * width), floats(args, 6, n * width),
+        doubles(args, 7, workers * width), floats(args, 8, workers * width),
+    )  # fmt: skip
+
+
+@native
+def _samples64(worker, workers, args):  # type: ignore[no-untyped-def]
+    n, p, width = word(args, 0), word(args, 1), word(args, 2)
+    _samples(
+        worker, workers, args, doubles(args, 5, n * p * width), doubles(args, 6, n * width),
+        doubles(args, 7, workers * width), doubles(args, 8, workers * width),
+    )  # fmt: skip
+
+
+def parts(shape: tuple[int, ...], gone: Any) -> list[int]:
+    """Sizes of the runs of axes that are kept, gone, kept, gone, ...; the first may be 1."""
+    sizes = [1]
+    for a, n in enumerate(shape):
+        if n == 1:
+            continue
+        if (a in gone) == bool(len(sizes) % 2):
+            sizes.append(1)
+        sizes[-1] *= n
+    return sizes
+
+
+def middle(x: Any, axes: tuple[int, ...], out: Any, divide: bool) -> Any:
+    """The call that sums x over axes in the middle into `out`; NotImplemented for other axes."""
+    sizes = parts(x.shape, axes)
+    served = x.dtype in (np.float32, np.float64) and x.flags.c_contiguous and x.size
+    if len(sizes) != 3 or not served:
+        return NotImplemented
+    n, p, width = sizes
+    workers = workers_for(x.size)
+    strips = 1 if n >= workers else min(width, workers)
+    workers = min(workers, n * strips)
+    scratch = np.empty(workers * width), np.empty(workers * width, x.dtype)
+    args = (n, p, width, strips, float(p if divide else 1), x, out, *scratch)
+    function = _samples32 if x.dtype == np.float32 else _samples64
+    return Call(function, args, out=out, workers=workers)
