@@ -15,12 +15,6 @@ from ..backend import Array, Backend
 from . import arena
 from .record import Call, Storage, Value
 
-# References that are one array function, which can write into the output it is given.
-_INTO = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative",
-    "matmul_nd": "matmul", "exp": "exp", "log": "log", "sqrt": "sqrt", "tanh": "tanh",
-}  # fmt: skip
-
 
 class Memory:
     """Where each storage of a plan is: temporaries in one arena, the others where they are."""
@@ -62,9 +56,7 @@ class Bound:
             self.kernel = call.fused.bind(self.arrays, self.outs, backend)
         else:
             self.kernel = self._kernel(backend)
-        self.allocates = self.kernel is None and (
-            not call.mutated and call.primitive.name not in _INTO
-        )
+        self.allocates = self.kernel is None and (not call.mutated and not call.primitive.ufunc)
         self.xp = backend.xp
 
     def _kernel(self, backend: Backend) -> Any:
@@ -87,8 +79,8 @@ class Bound:
         primitive: Any = call.primitive
         if call.mutated:
             primitive.reference(self.xp, *self.arrays, **call.static)
-        elif primitive.name in _INTO:
-            getattr(self.xp, _INTO[primitive.name])(*self.arrays, out=self.outs[0])
+        elif primitive.ufunc:
+            getattr(self.xp, primitive.ufunc)(*self.arrays, out=self.outs[0])
         else:
             results = primitive.reference(self.xp, *self.arrays, **call.static)
             for out, result in zip(self.outs, results if call.many else (results,), strict=True):
