@@ -431,7 +431,7 @@ ALONE = {"cast", "cast_discrete", "cos", "identity", "isfinite", "power_n", "pow
 def test_every_pointwise_operation_has_a_loop_on_every_backend() -> None:
     from tinygen_kernels.cuda.elementwise import SERVED
 
-    pointwise = {name for name, operation in PRIMITIVES.items() if operation.pointwise}
+    pointwise = {name for name, operation in PRIMITIVES.items() if operation.traits.pointwise}
     assert pointwise - SERVED == ALONE
     loops = pytest.importorskip("tinygen_kernels.cpu.elementwise")
     assert pointwise - loops.SERVED == ALONE

@@ -44,19 +44,19 @@ def is_pointwise(name: str) -> bool:
 
 
 def test_the_operations_that_work_element_by_element_are_declared_pointwise() -> None:
-    plain = [n for n in NAMES if not PRIMITIVES[n].mutates and not PRIMITIVES[n].draws]
+    plain = [n for n in NAMES if not PRIMITIVES[n].mutates and not PRIMITIVES[n].traits.draws]
     found = {name for name in plain if is_pointwise(name)}
     assert {"add", "where", "sigmoid", "cast"} <= found
-    assert found == {name for name in plain if PRIMITIVES[name].pointwise}
+    assert found == {name for name in plain if PRIMITIVES[name].traits.pointwise}
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if PRIMITIVES[n].ufunc])
+@pytest.mark.parametrize("name", [n for n in NAMES if PRIMITIVES[n].traits.ufunc])
 def test_a_ufunc_is_what_the_reference_computes(name: str) -> None:
     p = PRIMITIVES[name]
     xp = tg.backend.get("numpy").xp
     arrays = [np.random.default_rng(i).uniform(0.5, 2, (3, 3)) for i in range(len(p.args))]
     out = np.empty((3, 3))
-    getattr(xp, p.ufunc)(*arrays, out=out)
+    getattr(xp, p.traits.ufunc)(*arrays, out=out)
     np.testing.assert_array_equal(out, p.reference(xp, *arrays))
 
 
@@ -67,11 +67,11 @@ def test_what_copies_has_the_same_values_elsewhere() -> None:
         if not p.mutates and len(p.args) == 1 and [*p.defaults] == ["dtype"]:
             y = p(tg.tensor(x), dtype="float64").data
             same = {bool(np.array_equal(x, y) and y.base is None)}
-        assert p.copies == (same == {True}), name
+        assert p.traits.copies == (same == {True}), name
 
 
 def test_products_are_the_matrix_products() -> None:
-    assert [n for n in NAMES if PRIMITIVES[n].product] == ["matmul_nd"]
+    assert [n for n in NAMES if PRIMITIVES[n].traits.product] == ["matmul_nd"]
     x, y = np.arange(6.0).reshape(2, 3), np.ones((3, 4))
     np.testing.assert_array_equal(PRIMITIVES["matmul_nd"](x, y).numpy(), x @ y)
 
@@ -88,6 +88,11 @@ def test_a_draw_that_does_not_say_so_is_refused() -> None:
         @primitive(draws=True, nondiff="all")
         def noisy(xp: Any, x: Any) -> Any:
             return x
+
+
+def test_an_unknown_trait_is_refused() -> None:
+    with pytest.raises(TypeError, match="pointwize"):
+        primitive(pointwize=True)(lambda xp, x: x)
 
 
 def test_an_update_that_does_not_say_so_is_refused() -> None:

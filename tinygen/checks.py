@@ -57,14 +57,15 @@ def declaration(p: Primitive, before: Primitive | None) -> None:
 
 def traits(p: Primitive) -> None:
     """Refuse an operation that draws, or updates for an optimizer, and does not say so."""
-    if p.draws != ({"key", "base"} <= {*p.args} and "offset" in p.defaults):
+    draws, update = p.traits.draws, p.traits.update
+    if draws != ({"key", "base"} <= {*p.args} and "offset" in p.defaults):
         raise TypeError(
-            f"{p.name}: draws={p.draws}; an operation that draws is declared with draws=True, and "
+            f"{p.name}: draws={draws}; an operation that draws is declared with draws=True, and "
             "takes the arrays key and base and the option offset of a Generator"
         )
-    if bool(p.update) != (p.args[:2] == ["p", "grad"] and "p" in p.mutates):
+    if bool(update) != (p.args[:2] == ["p", "grad"] and "p" in p.mutates):
         raise TypeError(
-            f"{p.name}: update={p.update!r}; the update of an optimizer is declared with its name, "
+            f"{p.name}: update={update!r}; the update of an optimizer is declared with its name, "
             "such as update='adam', and writes into its first argument, p, by its second, grad"
         )
 

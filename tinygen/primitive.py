@@ -33,6 +33,27 @@ _CACHE_LIMIT = 4096  # signatures remembered for one primitive before starting o
 revised = [0]  # when a definition or a rule last took the place of another: older plans are void
 
 
+class Traits(NamedTuple):
+    """What an operation is, as declared: plans and exports go by this, never by its name.
+
+    Attributes:
+        pointwise: an element of the result is made of the elements at its place. Where the kernels
+            have an expression for it, plans join it with others.
+        draws: the result is random, a function of the `key`, `base` and `offset` of a Generator.
+        copies: the result holds the argument's values, in memory of its own.
+        product: the result is the matrix product of the two arguments.
+        update: which update of p by grad it does for an optimizer: "adam", "sgd", "momentum".
+        ufunc: the reference is this function of the array module, which takes `out`.
+    """
+
+    pointwise: bool = False
+    draws: bool = False
+    copies: bool = False
+    product: bool = False
+    update: str = ""
+    ufunc: str = ""
+
+
 class Primitive:
     """A named function of arrays with a reference, checks, and a rule for each argument.
 
@@ -51,16 +72,7 @@ class Primitive:
             recorded, refuses arguments that were recorded for a gradient (leaves are welcome), and
             makes stale saved values an error.
         floats: the arguments must be floating-point.
-
-    What an operation is, it declares; plans and exports go by these traits, never by its name:
-
-        pointwise: an element of the result is made of the elements at its place, as of all that
-            broadcast. Where the kernels have an expression for it, plans join it with others.
-        draws: the result is random, a function of the `key`, `base` and `offset` of a Generator.
-        copies: the result holds the argument's values, in memory of its own.
-        product: the result is a matrix product of the two arguments.
-        update: which update of p by grad it does for an optimizer: "adam", "sgd", "momentum".
-        ufunc: the reference is this function of the array module, which takes `out`.
+        traits: what the operation is, see Traits. What broadcasts is pointwise.
     """
 
     def __init__(
@@ -71,13 +83,8 @@ class Primitive:
         nondiff: tuple[str, ...] | str = (),
         mutates: tuple[str, ...] = (),
         floats: bool = False,
-        pointwise: bool = False,
-        draws: bool = False,
-        copies: bool = False,
-        product: bool = False,
-        update: str = "",
-        ufunc: str = "",
         first: int = 1,
+        **traits: Any,
     ) -> None:
         self.reference = fn
         self.name = self.__name__ = fn.__name__
@@ -95,8 +102,7 @@ class Primitive:
         self.nondiff = frozenset(self.args if nondiff == "all" else nondiff)
         self.mutates = frozenset(mutates)
         self.floats = floats
-        self.pointwise, self.draws, self.copies = pointwise or broadcasts, draws, copies
-        self.product, self.update, self.ufunc = product, update, ufunc
+        self.traits = Traits(**{"pointwise": broadcasts, **traits})
         self._unrecorded = bool(self.mutates) or self.nondiff.issuperset(self.args)
         self.rules: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
         self.rule_for_all: tuple[Callable[..., Any], tuple[str, ...]] | None = None

@@ -151,7 +151,7 @@ def _is_member(call: Call) -> bool:
     out = call.outs[0]
     if not out.size or not out.contiguous or out.offset:
         return False
-    keys = ("key", "base") if call.primitive.draws else ()
+    keys = ("key", "base") if call.primitive.traits.draws else ()
     operands = zip(call.primitive.args, call.args, strict=False)
     arrays = [v for name, v in operands if isinstance(v, Value) and name not in keys]
     kinds = {v.dtype.name for v in (*arrays, out)} - {"bool"}
@@ -205,7 +205,7 @@ def fuse(calls: list[Call], needed: set[Storage], backend: Backend) -> list[Call
     of: dict[Storage, _Group] = {}  # which group makes a storage
     home: dict[int, _Group] = {}
     for i, call in enumerate(calls):
-        if not call.primitive.pointwise or call.primitive.name not in served:
+        if not call.primitive.traits.pointwise or call.primitive.name not in served:
             continue
         call.args = [_narrowed(v) for v in call.args]
         if not _is_member(call):

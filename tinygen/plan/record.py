@@ -109,7 +109,7 @@ class Call:
         """The matrix products among them."""
         if self.fused is not None:
             return list(self.fused.products)
-        return [self] if self.primitive.product else []
+        return [self] if self.primitive.traits.product else []
 
     @property
     def mutated(self) -> list[Value]:
@@ -241,7 +241,7 @@ class Recorder(Observer):
                     self._met(x)
             else:
                 values.append(x)
-        if primitive.draws:
+        if primitive.traits.draws:
             base = args[primitive.args.index("base")]
             before = self._drawn.get(id(base))
             if before is not None:

@@ -56,7 +56,8 @@ class Bound:
             self.kernel = call.fused.bind(self.arrays, self.outs, backend)
         else:
             self.kernel = self._kernel(backend)
-        self.allocates = self.kernel is None and (not call.mutated and not call.primitive.ufunc)
+        ufunc = call.primitive.traits.ufunc
+        self.allocates = self.kernel is None and not call.mutated and not ufunc
         self.xp = backend.xp
 
     def _kernel(self, backend: Backend) -> Any:
@@ -79,8 +80,8 @@ class Bound:
         primitive: Any = call.primitive
         if call.mutated:
             primitive.reference(self.xp, *self.arrays, **call.static)
-        elif primitive.ufunc:
-            getattr(self.xp, primitive.ufunc)(*self.arrays, out=self.outs[0])
+        elif primitive.traits.ufunc:
+            getattr(self.xp, primitive.traits.ufunc)(*self.arrays, out=self.outs[0])
         else:
             results = primitive.reference(self.xp, *self.arrays, **call.static)
             for out, result in zip(self.outs, results if call.many else (results,), strict=True):
