@@ -442,12 +442,7 @@ def test_the_work_of_convolutions_counts_no_zeros():
     x, w = tg.ones((2, 7, 6, 4)), tg.ones((3, 2, 2, 6))
     window = Window((2, 1), ((1, 2), (0, 3)), (2, 1), groups=2)
     y = PRIMITIVES["conv2d_nd"](x, w, window=window)
-    for name, shapes in {
-        "conv2d_nd": (x.shape, w.shape, y.shape),
-        "conv2d_dx": (y.shape, w.shape, x.shape),
-        "conv2d_dw": (x.shape, y.shape, w.shape),
-    }.items():
-        assert multiply_adds(name, shapes, window) == y.sum().item()
+    assert multiply_adds(x.shape, w.shape, y.shape, window) == y.sum().item()
 
     step = tg.compile(lambda x, w: tg.conv2d(x, w, padding="same"))
     ones = step(tg.ones((16, 14, 14, 16)), tg.ones((3, 3, 16, 32))).sum().item()

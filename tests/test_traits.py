@@ -9,6 +9,7 @@ import pytest
 
 import tinygen as tg
 from tinygen.fused import Fused
+from tinygen.ops.conv import Window
 from tinygen.primitive import PRIMITIVES, primitive
 from tinygen.tensor import Tensor
 
@@ -74,6 +75,20 @@ def test_products_are_the_matrix_products() -> None:
     assert [n for n in NAMES if PRIMITIVES[n].traits.product] == ["matmul_nd"]
     x, y = np.arange(6.0).reshape(2, 3), np.ones((3, 4))
     np.testing.assert_array_equal(PRIMITIVES["matmul_nd"](x, y).numpy(), x @ y)
+
+
+def test_convolutions_say_which_of_their_arrays_are_images_kernel_and_output() -> None:
+    x, w, window = np.ones((2, 5, 6, 3)), np.ones((3, 2, 3, 4)), Window()
+    y = PRIMITIVES["conv2d_nd"](x, w, window=window).numpy()
+    calls: dict[str, tuple[Any, ...]] = {
+        "conv2d_nd": (x, w, y), "conv2d_dx": (y, w, x), "conv2d_dw": (x, y, w),
+    }  # fmt: skip
+    found = {n: PRIMITIVES[n].traits.convolution for n in NAMES}
+    assert {n for n, places in found.items() if places} == calls.keys()
+    for name, arrays in calls.items():
+        assert [arrays[i] is a for i, a in zip(found[name] or (), (x, w, y), strict=True)] == [
+            True, True, True,
+        ]  # fmt: skip
 
 
 def test_a_draw_that_does_not_say_so_is_refused() -> None:

@@ -42,6 +42,7 @@ class Traits(NamedTuple):
         draws: the result is random, a function of the `key`, `base` and `offset` of a Generator.
         copies: the result holds the argument's values, in memory of its own.
         product: the result is the matrix product of the two arguments.
+        convolution: of (images, kernel, output) the places among the arguments and the result.
         update: which update of p by grad it does for an optimizer: "adam", "sgd", "momentum".
         ufunc: the reference is this function of the array module, which takes `out`.
     """
@@ -50,6 +51,7 @@ class Traits(NamedTuple):
     draws: bool = False
     copies: bool = False
     product: bool = False
+    convolution: tuple[int, int, int] | None = None
     update: str = ""
     ufunc: str = ""
 
