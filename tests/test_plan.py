@@ -455,12 +455,17 @@ def test_loops_over_any_shape(shape):
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-6, atol=1e-7)
 
 
-def test_every_operation_that_is_joined_has_a_loop_on_every_backend() -> None:
+# Pointwise operations that run alone in a plan: no loop has an expression for them yet.
+ALONE = {"cast", "cast_discrete", "cos", "identity", "isfinite", "power_n", "power_xy", "sin"}
+
+
+def test_every_pointwise_operation_has_a_loop_on_every_backend() -> None:
     from tinygen_kernels.cuda.elementwise import SERVED
 
-    assert fuse.ELEMENTWISE <= SERVED
+    pointwise = {name for name, operation in PRIMITIVES.items() if operation.traits.pointwise}
+    assert pointwise - SERVED == ALONE
     loops = pytest.importorskip("tinygen_kernels.cpu.elementwise")
-    assert {*loops.EXPRESSIONS, "dropout"} >= fuse.ELEMENTWISE
+    assert pointwise - loops.SERVED == ALONE
 
 
 def test_the_work_of_convolutions_counts_no_zeros():
@@ -468,12 +473,7 @@ def test_the_work_of_convolutions_counts_no_zeros():
     x, w = tg.ones((2, 7, 6, 4)), tg.ones((3, 2, 2, 6))
     window = Window((2, 1), ((1, 2), (0, 3)), (2, 1), groups=2)
     y = PRIMITIVES["conv2d_nd"](x, w, window=window)
-    for name, shapes in {
-        "conv2d_nd": (x.shape, w.shape, y.shape),
-        "conv2d_dx": (y.shape, w.shape, x.shape),
-        "conv2d_dw": (x.shape, y.shape, w.shape),
-    }.items():
-        assert multiply_adds(name, shapes, window) == y.sum().item()
+    assert multiply_adds(x.shape, w.shape, y.shape, window) == y.sum().item()
 
     step = tg.compile(lambda x, w: tg.conv2d(x, w, padding="same"))
     ones = step(tg.ones((16, 14, 14, 16)), tg.ones((3, 3, 16, 32))).sum().item()

@@ -42,7 +42,7 @@ def _pieces(xp: XP, *arrays: Array) -> Iterator[tuple[Array, ...]]:
 # ---- the updates ---------------------------------------------------------------------------------
 
 
-@primitive(mutates=("p",))
+@primitive(update="sgd", mutates=("p",))
 def sgd_step(xp: XP, p: Array, grad: Array, lr: Array, *, weight_decay: float) -> Array:
     """p -= lr (grad + weight_decay p)."""
     lr = lr.astype(p.dtype)
@@ -54,7 +54,7 @@ def sgd_step(xp: XP, p: Array, grad: Array, lr: Array, *, weight_decay: float) -
     return p
 
 
-@primitive(mutates=("p", "velocity"))
+@primitive(update="momentum", mutates=("p", "velocity"))
 def sgd_momentum_step(
     xp: XP, p: Array, grad: Array, velocity: Array, lr: Array,
     *, momentum: float, nesterov: bool, weight_decay: float,
@@ -70,7 +70,7 @@ def sgd_momentum_step(
     return p
 
 
-@primitive(mutates=("p", "m", "v", "t"))
+@primitive(update="adam", mutates=("p", "m", "v", "t"))
 def adam_step(
     xp: XP, p: Array, grad: Array, m: Array, v: Array, t: Array, lr: Array,
     *, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,

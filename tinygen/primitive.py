@@ -33,6 +33,29 @@ _CACHE_LIMIT = 4096  # signatures remembered for one primitive before starting o
 revised = [0]  # when a definition or a rule last took the place of another: older plans are void
 
 
+class Traits(NamedTuple):
+    """What an operation is, as declared: plans and exports go by this, never by its name.
+
+    Attributes:
+        pointwise: an element of the result is made of the elements at its place. Where the kernels
+            have an expression for it, plans join it with others.
+        draws: the result is random, a function of the `key`, `base` and `offset` of a Generator.
+        copies: the result holds the argument's values, in memory of its own.
+        product: the result is the matrix product of the two arguments.
+        convolution: of (images, kernel, output) the places among the arguments and the result.
+        update: which update of p by grad it does for an optimizer: "adam", "sgd", "momentum".
+        ufunc: the reference is this function of the array module, which takes `out`.
+    """
+
+    pointwise: bool = False
+    draws: bool = False
+    copies: bool = False
+    product: bool = False
+    convolution: tuple[int, int, int] | None = None
+    update: str = ""
+    ufunc: str = ""
+
+
 class Primitive:
     """A named function of arrays with a reference, checks, and a rule for each argument.
 
@@ -51,6 +74,7 @@ class Primitive:
             recorded, refuses arguments that were recorded for a gradient (leaves are welcome), and
             makes stale saved values an error.
         floats: the arguments must be floating-point.
+        traits: what the operation is, see Traits. What broadcasts is pointwise.
     """
 
     def __init__(
@@ -62,6 +86,7 @@ class Primitive:
         mutates: tuple[str, ...] = (),
         floats: bool = False,
         first: int = 1,
+        **traits: Any,
     ) -> None:
         self.reference = fn
         self.name = self.__name__ = fn.__name__
@@ -79,6 +104,7 @@ class Primitive:
         self.nondiff = frozenset(self.args if nondiff == "all" else nondiff)
         self.mutates = frozenset(mutates)
         self.floats = floats
+        self.traits = Traits(**{"pointwise": broadcasts, **traits})
         self._unrecorded = bool(self.mutates) or self.nondiff.issuperset(self.args)
         self.rules: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
         self.rule_for_all: tuple[Callable[..., Any], tuple[str, ...]] | None = None

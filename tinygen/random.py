@@ -209,13 +209,13 @@ def _below(p: float) -> int:
 # Each is a function of (key, base): uint64 arrays with one element. The draw is base + offset.
 
 
-@primitive(nondiff="all")
+@primitive(draws=True, nondiff="all")
 def random_words(xp: Any, key: Array, base: Array, *, offset: int, shape: tuple[int, ...]) -> Array:
     """The raw 32-bit words of a draw, uint32."""
     return _draw(xp, key, base, offset, shape, xp.uint32, lambda words: words)
 
 
-@primitive(nondiff="all")
+@primitive(draws=True, nondiff="all")
 def random_uniform(
     xp: Any, key: Array, base: Array, *, offset: int, shape: tuple[int, ...], dtype: str
 ) -> Array:
@@ -226,7 +226,7 @@ def random_uniform(
     )
 
 
-@primitive(nondiff="all")
+@primitive(draws=True, nondiff="all")
 def random_normal(
     xp: Any, key: Array, base: Array, *, offset: int, shape: tuple[int, ...], dtype: str
 ) -> Array:
@@ -235,7 +235,7 @@ def random_normal(
     return _draw(xp, key, base, offset, shape, kind, lambda words: _normal_of_words(xp, words))
 
 
-@primitive(nondiff="all")
+@primitive(draws=True, nondiff="all")
 def random_bernoulli(
     xp: Any, key: Array, base: Array, *, offset: int, shape: tuple[int, ...], p: float
 ) -> Array:
@@ -244,7 +244,7 @@ def random_bernoulli(
     return _draw(xp, key, base, offset, shape, xp.bool_, lambda words: words >> 8 < limit)
 
 
-@primitive(nondiff="all")
+@primitive(draws=True, nondiff="all")
 def random_integers(
     xp: Any, key: Array, base: Array, *, offset: int, shape: tuple[int, ...], high: int
 ) -> Array:
@@ -254,14 +254,14 @@ def random_integers(
     )
 
 
-@primitive(nondiff="all")
+@primitive(draws=True, nondiff="all")
 def random_permutation(xp: Any, key: Array, base: Array, *, offset: int, n: int) -> Array:
     """The stable order of n 64-bit keys; key i is word 2i plus 2^32 times word 2i + 1."""
     words = _draw(xp, key, base, offset, (n, 2), xp.uint64, lambda words: words)
     return xp.argsort(words[:, 0] | words[:, 1] << 32, kind="stable").astype(xp.int64)
 
 
-@primitive(nondiff=("key", "base"), floats=True)
+@primitive(pointwise=True, draws=True, nondiff=("key", "base"), floats=True)
 def dropout(xp: Any, x: Array, key: Array, base: Array, *, offset: int, p: float) -> Array:
     """where(uniform >= p, x / (1 - p), 0): the mask is that of a draw, never stored."""
     limit = _below(p)

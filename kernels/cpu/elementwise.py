@@ -66,6 +66,7 @@ EXPRESSIONS = {
     "greater": "{0} > {1}",
     "greater_equal": "{0} >= {1}",
 }
+SERVED = frozenset((*EXPRESSIONS, "dropout"))
 CHUNK = 1024  # columns whose random words are drawn at a time
 _POINTER = {"float32": "float32_pointer", "float64": "float64_pointer", "bool": "uint8_pointer"}
 
@@ -95,9 +96,7 @@ def fused(
         if o.shape != shape or not o.flags.c_contiguous or len(shape) != 2:
             return NotImplemented
     floats = {a.dtype.name for a in (*inputs, *outs) if a.dtype.kind == "f"}
-    if len(floats) != 1 or any(
-        name not in EXPRESSIONS and name != "dropout" for name, *_ in program
-    ):
+    if len(floats) != 1 or not SERVED.issuperset(name for name, *_ in program):
         return NotImplemented
     # An output in the memory of an input is the same name in the source: no false overlap.
     places = [address_of(a) if k == "full" else None for a, k in zip(inputs, kinds, strict=True)]

@@ -12,7 +12,7 @@ that its gradients are: the three operations are each other's gradients, to any 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..backend import XP, Array
@@ -23,6 +23,7 @@ from ..tensor import Tensor, as_tensor
 __all__ = ["conv2d", "conv_transpose2d"]
 
 Pair = tuple[int, int]
+Shape = tuple[int, ...]
 Sides = int | Pair | tuple[Pair, Pair]
 Padding = str | Sides
 
@@ -93,7 +94,7 @@ def _joined(xp: XP, y: Array, shape: tuple[int, ...]) -> Array:
     return xp.reshape(xp.transpose(y, (1, 0, 2)), shape)
 
 
-@primitive(floats=True)
+@primitive(floats=True, convolution=(0, 1, 2))
 def conv2d_nd(xp: XP, x: Array, w: Array, *, window: Window) -> Array:
     """The sum above: x (N, H, W, C), w (KH, KW, C / groups, O) -> (N, OH, OW, O)."""
     w = window.kernel(xp, w)
@@ -108,7 +109,7 @@ def conv2d_nd(xp: XP, x: Array, w: Array, *, window: Window) -> Array:
     return y
 
 
-@primitive(floats=True)
+@primitive(floats=True, convolution=(2, 1, 0))
 def conv2d_dx(xp: XP, y: Array, w: Array, *, size: Pair, window: Window) -> Array:
     """The gradient of the images, which have that size, from y (N, OH, OW, O): (N, H, W, C)."""
     w = window.kernel(xp, w)
@@ -122,7 +123,7 @@ def conv2d_dx(xp: XP, y: Array, w: Array, *, size: Pair, window: Window) -> Arra
     return padded[window.inner(size)]
 
 
-@primitive(floats=True)
+@primitive(floats=True, convolution=(0, 2, 1))
 def conv2d_dw(xp: XP, x: Array, y: Array, *, kernel: Pair, window: Window) -> Array:
     """The gradient of a kernel of that size from y (N, OH, OW, O)."""
     groups = window.groups
@@ -150,13 +151,8 @@ conv2d_dw.vjp(
 )
 
 
-CONVOLUTIONS = {"conv2d_nd": (0, 1, 2), "conv2d_dx": (2, 1, 0), "conv2d_dw": (0, 2, 1)}
-
-
-def multiply_adds(name: str, shapes: Sequence[tuple[int, ...]], window: Window) -> int:
-    """How many a convolution takes, zeros of the padding not counted; shapes of what it takes and
-    gives."""
-    x, w, y = (shapes[i] for i in CONVOLUTIONS[name])
+def multiply_adds(x: Shape, w: Shape, y: Shape, window: Window) -> int:
+    """The number of multiply-adds, padding excluded, from the shapes of images, kernel, output."""
     meetings = x[0] * x[3] * y[3] // window.groups
     for n, k, m, s, p, d in zip(x[1:3], w[:2], y[1:3], *window[:3], strict=True):
         meetings *= sum(0 <= i * s + t * d - p[0] < n for i in range(m) for t in range(k))

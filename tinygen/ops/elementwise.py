@@ -27,7 +27,7 @@ from .create import full_like
 # ---- arithmetic ----------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(pointwise=True)
 def identity(xp: XP, x: Array) -> Array:
     """x itself."""
     return x
@@ -36,7 +36,7 @@ def identity(xp: XP, x: Array) -> Array:
 identity.vjp(x=lambda g: g)
 
 
-@primitive(broadcasts=True)
+@primitive(broadcasts=True, ufunc="add")
 def add(xp: XP, x: Array, y: Array) -> Array:
     """x + y."""
     return x + y
@@ -45,7 +45,7 @@ def add(xp: XP, x: Array, y: Array) -> Array:
 add.vjp(x=lambda g: g, y=lambda g: g)
 
 
-@primitive(broadcasts=True)
+@primitive(broadcasts=True, ufunc="subtract")
 def sub(xp: XP, x: Array, y: Array) -> Array:
     """x - y."""
     return x - y
@@ -54,7 +54,7 @@ def sub(xp: XP, x: Array, y: Array) -> Array:
 sub.vjp(x=lambda g: g, y=lambda g: -g)
 
 
-@primitive
+@primitive(pointwise=True, ufunc="negative")
 def neg(xp: XP, x: Array) -> Array:
     """-x."""
     return -x
@@ -63,7 +63,7 @@ def neg(xp: XP, x: Array) -> Array:
 neg.vjp(x=lambda g: -g)
 
 
-@primitive(broadcasts=True)
+@primitive(broadcasts=True, ufunc="multiply")
 def mul(xp: XP, x: Array, y: Array) -> Array:
     """x y."""
     return x * y
@@ -110,7 +110,7 @@ def greater_equal(xp: XP, x: Array, y: Array) -> Array:
     return xp.greater_equal(x, y)
 
 
-@primitive(nondiff="all")
+@primitive(nondiff="all", pointwise=True)
 def isfinite(xp: XP, x: Array) -> Array:
     """True where x is neither infinite nor NaN."""
     return xp.isfinite(x)
@@ -171,7 +171,7 @@ minimum.vjp(
 )
 
 
-@primitive
+@primitive(pointwise=True)
 def clip(xp: XP, x: Array, *, low: float | None = None, high: float | None = None) -> Array:
     """x limited to [low, high]; None leaves a side open."""
     low = low.item() if isinstance(low, np.generic) else low
@@ -195,13 +195,13 @@ def _within(g: Tensor, x: Tensor, low: float | None, high: float | None) -> Tens
     return g if high is None else where(x > high, 0.0, g)
 
 
-@primitive
+@primitive(pointwise=True)
 def abs(xp: XP, x: Array) -> Array:
     """|x|."""
     return xp.abs(x)
 
 
-@primitive(nondiff="all")
+@primitive(nondiff="all", pointwise=True)
 def sign(xp: XP, x: Array) -> Array:
     """-1, 0 or 1."""
     return xp.sign(x)
@@ -247,7 +247,7 @@ guarded_div.vjp(
 )
 
 
-@primitive(broadcasts=True, floats=True)
+@primitive(broadcasts=True, floats=True, ufunc="divide")
 def div(xp: XP, x: Array, y: Array) -> Array:
     """x / y."""
     return xp.divide(x, y)
@@ -258,7 +258,7 @@ div.vjp(x=lambda g, y: guarded_div(g, y), y=lambda g, y, ans: guarded_mul(g, -(a
 # ---- exponentials, roots, waves ------------------------------------------------------------------
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True, ufunc="exp")
 def exp(xp: XP, x: Array) -> Array:
     """e^x."""
     return xp.exp(x)
@@ -267,7 +267,7 @@ def exp(xp: XP, x: Array) -> Array:
 exp.vjp(x=lambda g, ans: guarded_mul(g, ans))
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True, ufunc="log")
 def log(xp: XP, x: Array) -> Array:
     """The natural logarithm."""
     return xp.log(x)
@@ -276,7 +276,7 @@ def log(xp: XP, x: Array) -> Array:
 log.vjp(x=lambda g, x: guarded_div(g, x))
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True, ufunc="sqrt")
 def sqrt(xp: XP, x: Array) -> Array:
     """The square root."""
     return xp.sqrt(x)
@@ -285,13 +285,13 @@ def sqrt(xp: XP, x: Array) -> Array:
 sqrt.vjp(x=lambda g, ans: guarded_div(g, 2 * ans))
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True)
 def sin(xp: XP, x: Array) -> Array:
     """sin x, x in radians."""
     return xp.sin(x)
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True)
 def cos(xp: XP, x: Array) -> Array:
     """cos x, x in radians."""
     return xp.cos(x)
@@ -301,7 +301,7 @@ sin.vjp(x=lambda g, x: g * cos(x))
 cos.vjp(x=lambda g, x: g * -sin(x))
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True)
 def erf(xp: XP, x: Array) -> Array:
     """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     return xp.erf(x)
@@ -312,7 +312,7 @@ erf.vjp(x=lambda g, x: g * (2 / math.sqrt(math.pi) * exp(-(x * x))))
 # ---- powers --------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(pointwise=True)
 def square(xp: XP, x: Array) -> Array:
     """x^2."""
     return x * x
@@ -321,7 +321,7 @@ def square(xp: XP, x: Array) -> Array:
 square.vjp(x=lambda g, x: guarded_mul(g, 2 * x))
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True)
 def power_n(xp: XP, x: Array, *, n: float) -> Array:
     """x^n for a constant n."""
     return xp.power(x, n)
@@ -359,7 +359,7 @@ def power(x: Any, y: Any) -> Tensor:
 # ---- activations ---------------------------------------------------------------------------------
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True, ufunc="tanh")
 def tanh(xp: XP, x: Array) -> Array:
     """The hyperbolic tangent, in (-1, 1)."""
     return xp.tanh(x)
@@ -368,7 +368,7 @@ def tanh(xp: XP, x: Array) -> Array:
 tanh.vjp(x=lambda g, ans: g * (1 - square(ans)))
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True)
 def sigmoid(xp: XP, x: Array) -> Array:
     """1 / (1 + e^-x), in (0, 1), without overflow at either end."""
     e = xp.exp(-xp.abs(x))  # in (0, 1]
@@ -378,7 +378,7 @@ def sigmoid(xp: XP, x: Array) -> Array:
 sigmoid.vjp(x=lambda g, ans: g * (ans * (1 - ans)))
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True)
 def softplus(xp: XP, x: Array) -> Array:
     """log(1 + e^x), without overflow at either end."""
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
@@ -387,7 +387,7 @@ def softplus(xp: XP, x: Array) -> Array:
 softplus.vjp(x=lambda g, x: g * sigmoid(x))
 
 
-@primitive
+@primitive(pointwise=True)
 def relu(xp: XP, x: Array) -> Array:
     """max(x, 0)."""
     return xp.maximum(x, 0)
@@ -396,7 +396,7 @@ def relu(xp: XP, x: Array) -> Array:
 relu.vjp(x=lambda g, ans: where(ans > 0, g, 0.0))
 
 
-@primitive(floats=True)
+@primitive(floats=True, pointwise=True)
 def leaky_relu(xp: XP, x: Array, *, slope: float = 0.01) -> Array:
     """x where x > 0, slope x elsewhere."""
     return xp.where(xp.greater(x, 0), x, float(slope) * x)
@@ -420,7 +420,7 @@ def gelu(x: Tensor) -> Tensor:
 # ---- dtype ---------------------------------------------------------------------------------------
 
 
-@primitive
+@primitive(pointwise=True, copies=True)
 def cast(xp: XP, x: Array, *, dtype: str) -> Array:
     """x as another floating-point dtype."""
     return x.astype(dtype)
@@ -429,7 +429,7 @@ def cast(xp: XP, x: Array, *, dtype: str) -> Array:
 cast.vjp(x=lambda g, x_dtype: astype(g, x_dtype))
 
 
-@primitive(nondiff="all")
+@primitive(nondiff="all", pointwise=True, copies=True)
 def cast_discrete(xp: XP, x: Array, *, dtype: str) -> Array:
     """x as an integer or boolean dtype, or integers as floats, in row-major order; no gradient."""
     return x.astype(dtype, order="C")

@@ -13,7 +13,7 @@ from ..tensor import Tensor, as_tensor
 from .shape import expand_dims, reshape, squeeze, swapaxes, unbroadcast
 
 
-@primitive
+@primitive(product=True, ufunc="matmul")
 def matmul_nd(xp: XP, x: Array, y: Array) -> Array:
     """x @ y for arrays of at least two axes; leading axes broadcast."""
     return xp.matmul(x, y)

@@ -121,7 +121,7 @@ class Plan:
         needed = _storages([result, after])
         if fusing:
             passes.turn_products(calls, needed)
-            calls = fuse.fuse(calls, needed)
+            calls = fuse.fuse(calls, needed, backend)
             calls = products.host(calls, needed)
             if backend.name == "numpy":
                 calls = passes.update_early(calls)

@@ -18,13 +18,6 @@ from ..backend import Backend, numba_compiles
 from ..signals import import_whole
 from ..trace.record import Call, Storage, Value
 
-_NAMES = """
-    abs add clip div dropout equal erf exp greater greater_equal guarded_div guarded_mul leaky_relu
-    less less_equal log maximum minimum mul neg not_equal relu sigmoid sign softplus sqrt square
-    sub tanh where
-"""
-ELEMENTWISE = frozenset(_NAMES.split())
-
 
 def available(backend: Backend) -> bool:
     """Whether loops can be compiled here."""
@@ -155,12 +148,12 @@ def _narrowed(v: Any) -> Any:
 
 
 def _is_member(call: Call) -> bool:
-    if call.primitive.name not in ELEMENTWISE or call.many or call.mutated:
-        return False
     out = call.outs[0]
     if not out.size or not out.contiguous or out.offset:
         return False
-    arrays = [v for v in call.args if isinstance(v, Value) and v.dtype.name != "uint64"]
+    keys = ("key", "base") if call.primitive.traits.draws else ()
+    operands = zip(call.primitive.args, call.args, strict=False)
+    arrays = [v for name, v in operands if isinstance(v, Value) and name not in keys]
     kinds = {v.dtype.name for v in (*arrays, out)} - {"bool"}
     if len(kinds) != 1 or not kinds <= {"float32", "float64"}:
         return False
@@ -202,17 +195,19 @@ class _Group:
 
 
 def _flat(v: Value, size: int) -> bool:
-    return v.size in (1, size) or v.dtype.name == "uint64"
+    return v.size in (1, size)
 
 
-def fuse(calls: list[Call], needed: set[Storage]) -> list[Call]:
+def fuse(calls: list[Call], needed: set[Storage], backend: Backend) -> list[Call]:
     """The calls with every group of elementwise ones as a single call."""
+    served = import_whole(backend.loops).SERVED  # what loops have an expression for
     groups: list[_Group] = []
     of: dict[Storage, _Group] = {}  # which group makes a storage
     home: dict[int, _Group] = {}
     for i, call in enumerate(calls):
-        if call.primitive.name in ELEMENTWISE:
-            call.args = [_narrowed(v) for v in call.args]
+        if not call.primitive.traits.pointwise or call.primitive.name not in served:
+            continue
+        call.args = [_narrowed(v) for v in call.args]
         if not _is_member(call):
             continue
         out = call.outs[0]

@@ -91,7 +91,7 @@ def merge_equal(calls: list[Call]) -> tuple[list[Call], dict[Storage, Storage]]:
 
 def _copies(call: Call) -> bool:
     """Whether a call only copies a temporary, from its start."""
-    if call.primitive.name != "cast_discrete":
+    if not call.primitive.traits.copies:
         return False
     x, out = call.args[0], call.outs[0]
     same = x.contiguous and not x.offset and out.contiguous and not out.offset
@@ -117,7 +117,7 @@ def turn_products(calls: list[Call], needed: set[Storage]) -> None:
             if isinstance(v, Value):
                 seen.setdefault(v.storage, []).append((call, i))
     for call in calls:
-        out = call.outs[0] if call.primitive.name == "matmul_nd" else None
+        out = call.outs[0] if call.primitive.traits.product else None
         if out is None or len(out.shape) != 2 or min(out.shape) < 2 or out.storage in needed:
             continue
         turned = _transposed(out)

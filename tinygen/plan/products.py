@@ -110,7 +110,7 @@ def _is_hosted(call: Call) -> bool:
 
 def _plain(call: Call) -> bool:
     """Whether a call is a product of two matrices and nothing else, fit for the kernel."""
-    if call.fused is not None or call.primitive.name != "matmul_nd":
+    if call.fused is not None or not call.primitive.traits.product:
         return False
     values = [*call.args, *call.outs]
     return (
@@ -242,7 +242,7 @@ def _updating(calls: list[Call], needed: set[Storage]) -> list[Call]:
     at = 0
     while at < len(calls):
         call = calls[at]
-        back = _gradient(calls, at, needed) if call.primitive.name == "adam_step" else None
+        back = _gradient(calls, at, needed) if call.primitive.traits.update == "adam" else None
         if back is not None:
             product = calls[back]
             parts = [product] if product.fused is None else product.fused.parts

@@ -20,12 +20,6 @@ from ..events import clock
 from ..trace.record import Call, Storage, Value
 from . import arena
 
-# References that are one array function, which can write into the output it is given.
-_INTO = {
-    "add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "neg": "negative",
-    "matmul_nd": "matmul", "exp": "exp", "log": "log", "sqrt": "sqrt", "tanh": "tanh",
-}  # fmt: skip
-
 
 class Marks:
     """What a plan changes in place outside, so that a gradient that needs it is refused."""
@@ -91,9 +85,8 @@ class Bound:
             self.kernel = call.fused.bind(self.arrays, self.outs, backend)
         else:
             self.kernel = self._kernel(backend)
-        self.allocates = self.kernel is None and (
-            not call.mutated and call.primitive.name not in _INTO
-        )
+        ufunc = call.primitive.traits.ufunc
+        self.allocates = self.kernel is None and not call.mutated and not ufunc
         self.xp = backend.xp
 
     def _kernel(self, backend: Backend) -> Any:
@@ -118,8 +111,8 @@ class Bound:
         primitive: Any = call.primitive
         if call.mutated:
             primitive.reference(self.xp, *self.arrays, **call.static)
-        elif primitive.name in _INTO:
-            getattr(self.xp, _INTO[primitive.name])(*self.arrays, out=self.outs[0])
+        elif primitive.traits.ufunc:
+            getattr(self.xp, primitive.traits.ufunc)(*self.arrays, out=self.outs[0])
         else:
             results = primitive.reference(self.xp, *self.arrays, **call.static)
             for out, result in zip(self.outs, results if call.many else (results,), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..ops.conv import CONVOLUTIONS, multiply_adds
+from ..ops.conv import multiply_adds
 from ..trace.record import Call, Value
 from .roofline import limits, times
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 def flops(call: Call) -> int:
     """Multiplications and additions of the matrix products and the convolutions of a call."""
-    if call.primitive.name in CONVOLUTIONS:
-        shapes = [v.shape for v in (*call.args, *call.outs)]
-        return 2 * multiply_adds(call.primitive.name, shapes, call.static["window"])
+    places = call.primitive.traits.convolution
+    if places is not None:
+        x, w, y = ((*call.args, *call.outs)[i].shape for i in places)
+        return 2 * multiply_adds(x, w, y, call.static["window"])
     return sum(2 * product.outs[0].size * product.args[0].shape[-1] for product in call.products)
 
 

@@ -48,7 +48,8 @@ def together(calls: list[Call]) -> list[Call]:
 
 def _kind(call: Call) -> Any:
     """What neighbours must share to be one call; None for what stays as it is."""
-    if call.name != "adam_step" or not all(v.contiguous and v.size for v in call.args):
+    adam = call.fused is None and call.primitive.traits.update == "adam"
+    if not adam or not all(v.contiguous and v.size for v in call.args):
         return None
     kinds = [v.dtype.name for v in call.args]
     if len({*kinds[:4]}) > 1 or kinds[4:] != ["int64", "float64"]:

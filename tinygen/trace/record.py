@@ -115,7 +115,7 @@ class Call:
         """The matrix products among them."""
         if self.fused is not None:
             return list(self.fused.products)
-        return [self] if self.primitive.name == "matmul_nd" else []
+        return [self] if self.primitive.traits.product else []
 
     @property
     def mutated(self) -> list[Value]:
@@ -288,7 +288,7 @@ class Recorder(Observer):
                     self._met(x)
             else:
                 values.append(x)
-        if "offset" in primitive.defaults and "base" in primitive.args:
+        if primitive.traits.draws:
             base = args[primitive.args.index("base")]
             before = self._drawn.get(id(base))
             if before is not None:
