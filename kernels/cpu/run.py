@@ -16,6 +16,7 @@ After some time of waiting, a worker offers its core to others, too.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import threading
@@ -35,6 +36,7 @@ from .words import WORD, X86, address_of, call_worker, inline, int64_pointer, ta
 
 LOCK = threading.RLock()  # one parallel region at a time: numba's threading layers need it
 PARALLEL_FROM = 16_384  # elements (or as much work): below it, waking the other cores costs more
+PLAN = 8  # calls from which on workers are put on cores of their own
 PATIENCE = 2_000  # looks at a row that is not done, before a worker does something about it
 SHARES = 256  # of a row, at most, where there are no more cores
 APART = 64  # bytes between what two workers write: a line of the cache
@@ -174,7 +176,7 @@ def run_rows(table: int, n: int, workers: int) -> None:
             _runner(False)(table, n, 1, 0, 0)
         else:
             _state[: 1 + workers] = 0
-            with apart() as sets:
+            with apart() if n >= PLAN else contextlib.nullcontext(0) as sets:
                 _runner(True)(table, n, threads(), address_of(_state), sets)
 
 
