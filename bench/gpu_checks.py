@@ -28,7 +28,8 @@ import tinygen as tg
 from tinygen import backend, models
 from tinygen.data import Dataset
 from tinygen.primitive import PRIMITIVES
-from tinygen.train.loop import Settings, Training
+from tinygen.train import Settings
+from tinygen.train.loop import Session
 
 EPS = float(np.finfo(np.float32).eps)
 MODELS = ("GAN", "VAE", "CGAN", "CVAE", "DCGAN", "CDCGAN", "ConvGAN", "ConvVAE", "Classifier")
@@ -189,14 +190,14 @@ def _pools(place: Any) -> dict[str, float]:
 # ---- training steps ------------------------------------------------------------------------------
 
 
-def training(kind: str, compiled: bool, size: int) -> tuple[Training, list[Any]]:
+def training(kind: str, compiled: bool, size: int) -> tuple[Session, list[Any]]:
     """A training of a model on noise where the backend is, and its batches."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (16 * size, 28, 28, 1), dtype=np.uint8)
     data = Dataset("noise", images, rng.integers(0, 10, len(images)))
     options = {"classes": 10} if kind in WITH_CLASSES else {}
     model = getattr(models, kind)((28, 28, 1), rng=tg.random.Generator(1), **options)
-    made = Training(model, data, Settings(epochs=1, batch_size=size, compiled=compiled))
+    made = Session(model, data, Settings(epochs=1, batch_size=size, compiled=compiled))
     with made.epoch_batches() as batches:
         return made, list(batches)
 

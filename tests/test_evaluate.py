@@ -8,7 +8,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, metrics, models, train
-from tinygen.train import loop
+from tinygen.train import hooks, session
 from tinygen.train.files import read
 
 N, SIZE = 300, 10
@@ -53,7 +53,7 @@ def test_quality_is_what_metrics_measure_says_of_the_drawn_images(strokes, judge
     model = fit("vae", strokes).model
     measured = train.Gauge(model, strokes, extractor, seed=3).measure()
     assert (measured.count, measured.reference, measured.training) == (100, 100, N)
-    codes = model.noise(100, tg.random.Generator(3).stream("evaluation", 2)).numpy()
+    codes = model.codes(100, tg.random.Generator(3).stream("evaluation", 2)).numpy()
     images = tg.images.to_uint8(train.pictures.draw(model, codes))
     by_hand = metrics.measure(extractor, strokes.images, strokes.test.images, images, seed=3)
     assert measured == by_hand
@@ -118,7 +118,7 @@ def test_training_logs_the_measures_and_keeps_the_lowest_kid(strokes, judge, tmp
     assert best.metadata["position"]["epoch"] == logged[int(np.argmin(kids))]["epoch"]
     drawn = train.open_run(out, best=True)
     extractor = train.find_extractor(strokes, judge)
-    again = train.Gauge(drawn.model, strokes, extractor, real=loop.QUALITY_IMAGES).measure()
+    again = train.Gauge(drawn.model, strokes, extractor, real=session.QUALITY_IMAGES).measure()
     assert again["KID"].value == min(kids)  # what was kept is what was measured
 
 
@@ -130,10 +130,10 @@ def test_measuring_changes_no_weight_and_resuming_no_measure(strokes, judge, tmp
     assert all(np.array_equal(a[k], b[k]) for k in a)
     with monkeypatch.context() as patch:
 
-        def stop(training, folder, measured, show):
+        def stop(*measured):
             raise KeyboardInterrupt  # in the middle of the first evaluation
 
-        patch.setattr(loop, "_tell_quality", stop)
+        patch.setattr(hooks, "collapsed", stop)
         with pytest.raises(KeyboardInterrupt):
             fit("cgan", strokes, tmp_path / "cut", **how)
     fit("cgan", strokes, tmp_path / "cut", **how, resume=True)

@@ -332,7 +332,7 @@ def _state(folder: train.RunFolder) -> Any:
     strokes = data.load("strokes", **FAST)
     options = folder.read_config()["model"]["options"]
     model = models.find("cvae")(strokes.shape, classes=10, rng=tg.random.Generator(0), **options)
-    return train.loop.Training(
+    return train.loop.Session(
         model, strokes, train.loop.Settings(2, 20, compiled=False, ema=0.0)
     ).state
 

@@ -43,14 +43,14 @@ def same(a, b):
 
 def at_step(monkeypatch, number, act):
     """Do something after so many steps."""
-    plain = loop.Training.step
+    plain = loop.Session.step
 
     def step(self, batch):
         plain(self, batch)
         if self.state.position.step == number:
             act()
 
-    monkeypatch.setattr(loop.Training, "step", step)
+    monkeypatch.setattr(loop.Session, "step", step)
 
 
 # ---- the console ---------------------------------------------------------------------------------

@@ -39,7 +39,8 @@ SMALL: dict[str, dict[str, Any]] = {  # no kernel depends on the width
 def training(kind: str, batch: int = 64, count: int = 256, **given: Any) -> Any:
     """A training of a model on noise, and batches that lie on the device."""
     from tinygen.data import Dataset
-    from tinygen.train.loop import Settings, Training
+    from tinygen.train import Settings
+    from tinygen.train.loop import Session
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)
@@ -49,7 +50,7 @@ def training(kind: str, batch: int = 64, count: int = 256, **given: Any) -> Any:
     model = getattr(models, kind)((28, 28, 1), **options)
     model.check_images = lambda x: x  # kernels do nothing here: no value has a meaning
     settings = Settings(epochs=3, batch_size=batch, ema=0.0 if kind == "Classifier" else 0.999)
-    made = Training(model, data, settings)
+    made = Session(model, data, settings)
     with made.epoch_batches() as batches:
         return made, list(batches)
 

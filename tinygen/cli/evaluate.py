@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from .. import train
+from .. import models, train
 from ..data import Dataset
 from ..metrics import Quality
 from ..options import SEED, Options, at_least, option
@@ -103,7 +103,7 @@ def measure(run: train.Run, dataset: Dataset, request: Measuring) -> Found:
     own = train.has_figures(model)
     found = Found([])
     with bars:
-        if request.classifier is not None or (request.n != 0 and model.generates):
+        if request.classifier is not None or (request.n != 0 and isinstance(model, models.Draws)):
             try:
                 found.extractor = train.find_extractor(dataset, request.classifier)
                 gauge = train.Gauge(model, dataset, found.extractor, request.n, seed=request.seed)
