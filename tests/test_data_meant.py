@@ -27,7 +27,9 @@ def write(path, array=None):
 def folders(root, *names, count=2):
     for name in names:
         for i in range(count):
-            write(root / name / f"{i}.png")
+            seed = zlib.crc32(f"{name}/{i}".encode())
+            image = np.random.default_rng(seed).integers(0, 256, SMALL[0].shape)
+            write(root / name / f"{i}.png", image.astype(np.uint8))
     return root
 
 
@@ -237,7 +239,7 @@ def test_values_that_are_not_finite_are_found_in_every_file(tmp_path, place):
         values = UNIT[k].astype(np.float32)
         values[1, 1] = np.nan if k == place else 0
         write(tmp_path / f"{k}.tif", values)
-    with pytest.raises(DataError, match="some are not finite"):
+    with pytest.raises(DataError, match=rf"{place}\.tif.* not finite"):
         load(tmp_path)
 
 
@@ -293,7 +295,7 @@ def test_a_range_is_that_of_the_deep_files(tmp_path):
 
 
 def test_other_images_are_read_as_the_data_were(tmp_path):
-    from tinygen.data.pixels import read_image
+    from tinygen.data.pictures import read_image
 
     for k in range(4):
         write(tmp_path / "deep" / f"{k}.png", SMALL[k].astype(np.uint16) * (16 if k else 3))
@@ -371,7 +373,7 @@ def test_files_that_are_black_beside_the_others_are_told(tmp_path, values, kind,
     write(tmp_path / "wide.tif", wide.astype(kind))
     for k in (1, 2):
         write(tmp_path / f"{k}.tif", values[k].astype(kind))
-    said = "2 of 3 files are black beside the others" in str(load(tmp_path).report)
+    said = "2 of 3 images are black beside the others" in str(load(tmp_path).report)
     assert said == told
 
 

@@ -549,7 +549,7 @@ def test_printable():
     assert files.printable("a\x1b]0;x\x07\x9b\u202e\ud800") == (
         "a\\x1b]0;x\\x07\\x9b\\u202e\\ud800"
     )
-    assert str(DataError("two\nlines\r")) == "two\nlines\\x0d"
+    assert str(DataError("two", "lines\n\r")) == "two\nlines\\x0a\\x0d"
 
 
 # ---- IDX --------------------------------------------------------------------------------------
@@ -820,13 +820,19 @@ def test_training_on_a_folder_whose_name_is_not_utf8(tinygen, tmp_path):
 @pytest.mark.parametrize(
     ("known", "classes", "expected"),
     [
-        (["day", "night"], ("night", "day"), [1, 0]),
+        (["dark", "night"], ("night", "dark"), [1, 0]),
+        (["day", "night"], ("0", "1"), [0, 1]),
+        (["0", "1"], ("a", "b"), [0, 1]),
         (["1", "2", "10"], ("10", "2"), [2, 1]),
         (["zero", "one", "two"], ("0", "2"), [0, 2]),
         (["0", "1"], ("zero", "one"), [0, 1]),
         (["1", "2"], ("0", "1"), "not 0"),
         (["cat", "7"], ("0", "7"), "not 0"),
-        (["0", "1", "2"], ("zero", "one"), "not zero, one"),
+        (["0", "1", "2"], ("Zero", "one"), [0, 1]),
+        (["0", "1", "2"], ("one", "two", "zero"), [1, 2]),
+        (["four", "one", "two"], ("1", "2"), [1, 2]),
+        (["four", "one", "two"], ("0", "1"), "not 0"),
+        (["0", "1", "2"], ("a", "b"), "not a, b"),
     ],
 )
 def test_labels_of_other_data_are_matched_by_name(known, classes, expected):
@@ -840,7 +846,11 @@ def test_labels_of_other_data_are_matched_by_name(known, classes, expected):
         with pytest.raises(ValueError, match=expected):
             run._by_class(other)
     else:
-        assert run._by_class(other).labels.tolist() == expected
+        read = run._by_class(other)
+        assert read.labels.tolist() == expected
+        assert read.classes == tuple(known)
+        by_place = {"day", "a"} & {*known, *classes}
+        assert ("classes go by their places" in str(read.report)) == bool(by_place)
 
 
 def test_a_run_draws_the_class_of_a_number_or_name():

@@ -30,6 +30,10 @@ class Measuring(Options):
         None, help="Other data than it was trained on; scaled to the size of its images.",
         metavar="NAME|PATH",
     )  # fmt: skip
+    value_range: tuple[float, float] | None = option(
+        None, help="What is black and white in the other data.", shown="found in the values",
+        form="LOW,HIGH such as 0,4095", metavar="LOW,HIGH",
+    )  # fmt: skip
     n: int | None = option(
         None, at_least(0), "How many images to draw and measure; 0 leaves it out.",
         shown="10,000, or as many as are held out if those are fewer",
@@ -51,7 +55,7 @@ def evaluate(typed: Typed) -> None:
     """Measure, save the figures in the run folder, and print them."""
     request = checked(Measuring, typed[Measuring])
     run = train.open_run(request.run, best=request.best)
-    dataset = run.load_data(request.data)
+    dataset = run.load_data(request.data, request.value_range)
     if request.data is not None:
         print_data(console(stderr=request.json), dataset)
     found = measure(run, dataset, request)

@@ -73,9 +73,9 @@ def load_image(
     value_range: tuple[float, float] | None = None,
 ) -> NDArray[Any]:
     """One image file as uint8 (H, W, C) of the given size and channels."""
-    from ..data import pixels
+    from ..data.pictures import read_image
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
-    image: NDArray[Any] = pixels.read_image(path, size, channels, paper, value_range)
+    image: NDArray[Any] = read_image(path, size, channels, paper, value_range)
     return image

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import labels, pixels
 from .files import DataError, check_plain, check_room, file_kind
-from .report import Report
+from .report import Report, Request
 
 __all__ = ["read_npy", "read_npz"]
 
@@ -28,7 +28,7 @@ Split = tuple[NDArray[np.uint8], NDArray[Any] | None]
 Read = tuple[Split, Split | None, tuple[str, ...] | None]
 
 
-def read_npy(path: Path, bounds: tuple[float, float] | None, report: Report) -> Read:
+def read_npy(path: Path, asked: Request) -> Read:
     """One array of images."""
     check_plain(path)
     with _told(path, str(path)), open(path, "rb") as stream:
@@ -36,14 +36,16 @@ def read_npy(path: Path, bounds: tuple[float, float] | None, report: Report) -> 
             raise DataError(f"{path}: several arrays, not one; rename it to .npz")
         stream.seek(0)
         array = _array(str(path), stream, path.stat().st_size)
-    images = pixels.arrange(str(path), array, report)
-    return (pixels.levels(str(path), [images], bounds, report)[0], None), None, None
+    images = pixels.arrange(str(path), array, asked.report)
+    read = pixels.levels(str(path), [images], asked.bounds, asked.report)[0]
+    return (read, None), None, None
 
 
-def read_npz(path: Path, bounds: tuple[float, float] | None, report: Report) -> Read:
+def read_npz(path: Path, asked: Request) -> Read:
     """The arrays of Keras' or MedMNIST's names; the training and test images share their range."""
     import zipfile  # here, so that importing tinygen is quick
 
+    bounds, report = asked.bounds, asked.report
     check_plain(path)
     with _told(path, str(path)), open(path, "rb") as stream:
         if stream.read(6) == np.lib.format.MAGIC_PREFIX:

@@ -122,19 +122,23 @@ class Dataset:
             "test_n": 0 if self.test is None else len(self.test),
         }
 
-    def with_classes(self, classes: Sequence[str]) -> Dataset:
-        """The same images, their labels counted in other classes, among which are all of theirs."""
-        if self.classes is None or self.classes == tuple(classes):
+    def with_classes(self, classes: Sequence[str], names: Sequence[str] | None = None) -> Dataset:
+        """The same images, their labels counted in other classes, among which are all of theirs.
+
+        names: what their own classes are called there, where that differs.
+        """
+        names = names or self.classes
+        if self.classes is None or names is None or self.classes == tuple(classes) == tuple(names):
             return self
-        foreign = [name for name in self.classes if name not in classes]
+        foreign = [name for name in names if name not in classes]
         if foreign:
             raise DataError(
                 f"{self.name}: the classes {', '.join(foreign)} are not among "
                 f"{', '.join(classes)}; give images of the same classes"
             )
-        places = np.array([list(classes).index(name) for name in self.classes], np.int64)
+        places = np.array([list(classes).index(name) for name in names], np.int64)
         labels = None if self.labels is None else places[self.labels]
-        test = None if self.test is None else self.test.with_classes(classes)
+        test = None if self.test is None else self.test.with_classes(classes, names)
         return Dataset(
             self.name, self.images, labels, classes, self.table, test, self.source, self.options,
             self.reading,

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 __all__ = [
+    "WRITTEN",
     "DataError", "NoImagesError", "as_path", "as_text", "check_plain", "check_room", "class_name",
     "file_kind", "natural", "printable",
 ]  # fmt: skip
@@ -26,7 +27,20 @@ BEGINNINGS = (
     (b"\x89hdf", "it is an HDF5 file; convert it to .npz"),
     (b"\x89png", "it is a PNG image"),
     (b"\xff\xd8\xff", "it is a JPEG image"),
-    (b"\x1f\x8b", "it is gzipped; unpack it with gunzip"),
+    (b"gif8", "it is a GIF image"),
+    (b"ii*\x00", "it is a TIFF image"),
+    (b"mm\x00*", "it is a TIFF image"),
+    (b"\x00\x00\x01\x00", "it is an icon; convert it to PNG"),
+    (b"\x00\x00\x00\x0cjp  ", "it is a JPEG 2000 image; convert it to PNG or JPEG"),
+    (b"\x00\x00\x00\x0cjxl ", "it is a JPEG XL image; convert it to PNG or JPEG"),
+    (b"8bps", "it is a Photoshop file; export it as PNG"),
+    (b"\x1f\x8b", "it is gzipped; unpack it with gunzip, or tar xf if it holds several files"),
+    (b"bzh", "it is packed by bzip2; unpack it"),
+    (b"\xfd7zxz", "it is packed by xz; unpack it"),
+    (b"7z\xbc\xaf", "it is a 7-Zip archive; unpack it"),
+    (b"par1", "it is a Parquet table; write its images as .npz"),
+    (b"matlab", "it is a MATLAB file; write its images as .npz"),
+    (b"sqlite", "it is a database; write its images as .npz"),
     (b"pk\x03\x04", "it is a ZIP archive; unpack it"),
     (b"rar!", "it is a RAR archive; unpack it"),
     (b"\x80\x02", "it is a Python pickle, which can run programs and is not read"),
@@ -34,6 +48,8 @@ BEGINNINGS = (
     (b"\x80\x04", "it is a Python pickle, which can run programs and is not read"),
     (b"\x80\x05", "it is a Python pickle, which can run programs and is not read"),
 )
+# What can be done with files of a kind that is not read
+WRITTEN = "; write the images as x_train (N, H, W) and labels as y_train with np.savez"
 MOST_UNPACKED = 300  # times its own size: deflate gives 1,032 at most, real images far less
 SMALL = 1 << 26  # bytes that any machine has room for
 
@@ -41,11 +57,12 @@ SMALL = 1 << 26  # bytes that any machine has room for
 class DataError(ValueError):
     """Data that cannot be used: says what was met, what was expected and what to do.
 
-    Control characters of file names are escaped, so that no name commands the terminal.
+    Control characters of file names are escaped, so that no name commands the terminal, or looks
+    like a line of ours.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message, keep="\n"))
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(printable, lines)))
 
 
 class NoImagesError(DataError):
@@ -113,6 +130,8 @@ def natural(name: str) -> tuple[list[str | int], str]:
 
 def check_plain(path: Path) -> None:
     """Refuse pipes, devices and sockets: reading one may never end."""
+    if not path.exists():
+        raise DataError(f"{path}: not there any more; check whether it was moved or is removed now")
     if not path.is_file():
         raise DataError(f"{path}: not a plain file (a pipe, a device, a folder); give a file")
 
@@ -126,8 +145,14 @@ def file_kind(path: Path) -> str:
         return error.strerror or "it cannot be opened"
     if not head:
         return "it is empty"
-    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif"):
+    if head[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypavif", b"ftypavis"):
         return "it is a HEIC or AVIF image; convert it to PNG or JPEG"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "it is a WebP image"
+    if head[257:262] == b"ustar":
+        return "it is a tar archive; unpack it with tar xf"
+    if head[128:132] == b"DICM":
+        return "it is a DICOM image; convert it to PNG of 16 bits"
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     for beginning, meaning in BEGINNINGS:
         if start.startswith(beginning) or head.lower().startswith(beginning):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DataError, NoImagesError, class_name, natural
+from .files import WRITTEN, DataError, NoImagesError, class_name, file_kind, natural
 from .gather import read_images
-from .pixels import ENDINGS
-from .report import Report, listed
+from .pictures import ENDINGS
+from .report import Report, Request, listed
 from .splits import ANSWERS, PLACES, SYSTEM, is_place, role, roles, says_split
 
 __all__ = ["read_folder"]
@@ -22,6 +23,8 @@ FOREIGN = (
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".svg", ".svgz", ".raw", ".dng",
     ".cr2", ".cr3", ".nef", ".arw", ".tga", ".ico", ".exr", ".hdr", ".eps", ".pcx", ".xcf",
 )  # fmt: skip
+
+DEEPEST = 50  # folders within folders that are followed
 
 Split = tuple[NDArray[np.uint8], NDArray[Any] | None]  # images (N, H, W, C), labels (N,)
 Read = tuple[Split, Split | None, tuple[str, ...] | None]  # train, test, classes
@@ -70,14 +73,7 @@ class Side:
     numbers: list[int]
 
 
-def read_folder(
-    folder: Path,
-    extent: tuple[int, int] | None,
-    bounds: tuple[float, float] | None,
-    paper: str | None,
-    skip_broken: bool,
-    report: Report,
-) -> Read:
+def read_folder(folder: Path, asked: Request) -> Read:
     """Image files in the order of their names; sub-folders are classes, or splits of the data.
 
     Hidden files, runs of a training and files of other kinds are left out, and the report says so.
@@ -87,9 +83,10 @@ def read_folder(
             f"{folder}: the folder of a training, whose pictures are no data; give the folder of "
             "the images"
         )
+    report = asked.report
     foreign: list[Path] = []
     tree = _scan(folder, folder, report, foreign, [])
-    if foreign and not skip_broken:
+    if foreign and not asked.skip_broken:
         more = f" (and {listed([p.name for p in foreign[1:]], 5)})" if len(foreign) > 1 else ""
         raise DataError(
             f"{foreign[0]}: images of this kind are not read; convert them to PNG or JPEG, move "
@@ -102,9 +99,12 @@ def read_folder(
     if test is not None:
         names = _shared_classes(folder, train, test, report)
     files = [*train.files, *([] if test is None else test.files)]
-    images, whole = read_images(folder, files, extent, bounds, paper, skip_broken, report)
+    images, whole = read_images(folder, files, asked)
     cut = int(whole[: len(train.files)].sum())
     numbers = np.array(train.numbers, np.int64)[whole[: len(train.files)]]
+    gone = sorted({*train.numbers} - {*numbers.tolist()})
+    if train.names and gone:
+        report.warn(f"no image of {listed([train.names[k] for k in gone], 20)} can be read")
     labels = None if names is None else numbers
     if test is None:
         return (images, labels), None, names
@@ -124,6 +124,10 @@ def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: 
         entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed ({error.strerror})") from error
+    if len(above) > DEEPEST:
+        raise DataError(
+            f"{root}: more than {DEEPEST} folders within one another; give the folder of the images"
+        )
     node = Node(folder)
     above = [*above, folder.resolve()]
     for entry in entries:
@@ -144,7 +148,9 @@ def _scan(folder: Path, root: Path, report: Report, foreign: list[Path], above: 
         elif not entry.is_file():
             broken = entry.is_symlink() and not entry.exists()
             report.leave_out("broken link" if broken else "pipe or device", shown)
-        elif entry.suffix.lower() in ENDINGS:
+        elif entry.suffix.lower() in ENDINGS or (
+            not entry.suffix and file_kind(entry).endswith(" image")
+        ):
             node.entries.append(entry)
         elif entry.suffix.lower() in FOREIGN:
             foreign.append(entry)
@@ -165,11 +171,16 @@ def _nothing(folder: Path, report: Report) -> NoImagesError:
     hint = ""
     there = [name for names in report.left_out.values() for name in names]
     arrays = [name for name in there if name.endswith((".npz", ".npy"))]
-    archives = [name for name in there if name.endswith((".zip", ".tar", "gz"))]
+    packed = (".zip", ".tar", "gz", ".7z", ".rar", ".xz", ".bz2")
+    archives = [name for name in there if name.endswith(packed)]
+    files = [name for name in there if (folder / name).is_file()]
     if arrays:
         hint = f"; to read an array, give its file: {folder / arrays[0]}"
     elif archives:
         hint = f"; unpack {archives[0]} first"
+    elif files:
+        kind = file_kind(folder / files[0])
+        hint = f"; {files[0]}: {kind}{WRITTEN}" if kind else WRITTEN
     return NoImagesError(
         f"{folder}: no images found, {f'it has {met}' if met else 'it is empty'}; expected "
         f"{', '.join(ENDINGS)} files, sub-folders of them, or IDX files such as "
@@ -285,13 +296,15 @@ def _side(node: Node, root: Path, report: Report, split: bool) -> Side:
 
 def _doubt_classes(folders: list[Node], report: Report) -> None:
     """Warn of folders that are taken for classes, but called like something else."""
+    if _doubt_inner(folders, report):
+        return
     places = [node for node in folders if is_place(node.name)]
     if len(places) < 2 or all(node.word in ANSWERS for node in places):
         places = []
     splits = [node for node in folders if says_split(node.name)]
     for doubted, cure in (
         (splits, "for a split, put the classes into train and test"),
-        (places, "where they are none, give the path of the images alone"),
+        (places, "where they are none, give the path of one, or put all images into one"),
     ):
         if doubted:
             named = listed([repr(node.name) for node in doubted], 4)
@@ -300,6 +313,22 @@ def _doubt_classes(folders: list[Node], report: Report) -> None:
             others = [node.name for node in folders if node not in doubted]
             beside = f", beside {listed(others, 3)}" if others else ""
             report.warn(f"{said}{beside}; {cure}")
+
+
+def _doubt_inner(folders: list[Node], report: Report) -> bool:
+    """Warn of classes that hold folders of the same names, as the splits of data do."""
+    inner = {node.name: {n.name for n in node.folders if n.word not in PLACES} for node in folders}
+    counts = Counter(name for names in inner.values() for name in names)
+    shared = sorted((name for name, n in counts.items() if n > 1), key=natural)
+    holders = [name for name, names in inner.items() if len(names & {*shared}) > 1]
+    if len(holders) < 2:
+        return False
+    report.warn(
+        f"the classes {listed(holders, 3)} hold folders of the same names ({listed(shared, 3)}); "
+        "if those are the classes, call the ones around them train and test, or give the path of "
+        "one"
+    )
+    return True
 
 
 def _shared_classes(
@@ -317,11 +346,9 @@ def _shared_classes(
     if foreign:
         raise DataError(
             f"{folder}: train has the classes {listed(train.names, 20)}, the held-out images also "
-            f"{listed(foreign, 20)}; expected the same"
+            f"{listed(foreign, 20)}; expected the same; give both one name, or move the held-out "
+            "images elsewhere to hold out a tenth of the others"
         )
-    lacking = [name for name in train.names if name not in test.names]
-    if lacking:
-        report.warnings.append(f"no held-out images of {listed(lacking, 20)}")
     test.numbers = [train.names.index(test.names[k]) for k in test.numbers]
     return train.names
 

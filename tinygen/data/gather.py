@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from . import pixels
 from .files import DataError, check_room
-from .report import Report
+from .pictures import Picture, decode, on_paper, to_levels
+from .pixels import import_pillow
+from .report import Request
 
 __all__ = ["read_images"]
 
@@ -17,33 +18,26 @@ MOST_BROKEN = 20  # files named in one message
 
 
 def read_images(
-    folder: Path,
-    files: list[Path],
-    extent: tuple[int, int] | None,
-    bounds: tuple[float, float] | None,
-    paper: str | None,
-    skip_broken: bool,
-    report: Report,
+    folder: Path, files: list[Path], asked: Request
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(N, H, W, C), colour if any file has it; and which of the files could be read."""
-    pixels.import_pillow(str(folder))
-    pictures: list[pixels.Picture] = []
+    extent, report = asked.size, asked.report
+    import_pillow(str(folder))
+    pictures: list[Picture] = []
     whole = np.zeros(len(files), np.bool_)
     broken: list[DataError] = []
+    if extent is not None:
+        _check_room(folder, len(files), extent, 1)
     for index, path in enumerate(files):
         try:
-            picture = pixels.decode(path, extent)
+            picture = decode(path, extent)
         except DataError as error:
             broken.append(error)
             report.leave_out("broken", str(path.relative_to(folder)))
             continue
         if not pictures:
-            height, width = picture.pixels.shape[:2]
-            check_room(
-                f"{folder}: {len(files):,} images of {width} x {height} pixels",
-                len(files) * max(picture.pixels.nbytes, picture.pixels.size),
-                "give a smaller size, for example --size 64",
-            )
+            size, depth = picture.pixels.shape[:2], picture.pixels.itemsize
+            _check_room(folder, len(files), size, picture.pixels.shape[2] * depth)
         if pictures and picture.pixels.shape[:2] != pictures[0].pixels.shape[:2]:
             (h0, w0), (h1, w1) = pictures[0].pixels.shape[:2], picture.pixels.shape[:2]
             raise DataError(
@@ -53,11 +47,10 @@ def read_images(
             )
         whole[index] = True
         pictures.append(picture)
-    if broken and not (skip_broken and pictures):
+    if broken and not (asked.skip_broken and pictures):
         raise _broken(folder, broken, len(files))
-    bent = sum(picture.stretched for picture in pictures)
-    if bent and extent is not None:
-        report.note(f"{bent:,} images are stretched to {extent[1]} x {extent[0]}")
+    if extent is not None:
+        report.note_scaling([picture.size for picture in pictures], extent)
     moving = sum(picture.frames for picture in pictures)
     if moving:
         report.note(f"{moving:,} files have several frames; the first of each is read")
@@ -67,38 +60,42 @@ def read_images(
             f"{coarse:,} files hold 16 bits a channel, of which the upper 8 are read; if their "
             "values have 12 bits, give --value-range 0,15"
         )
-    return _stacked(folder, pictures, bounds, paper, report), whole
+    for inks in sorted({picture.inks for picture in pictures} - {""}):
+        count = sum(picture.inks == inks for picture in pictures)
+        report.note(f"{count:,} files have colours by {inks}, read as colours of the screen (sRGB)")
+    return _stacked(folder, pictures, asked), whole
 
 
-def _stacked(
-    folder: Path,
-    pictures: list[pixels.Picture],
-    bounds: tuple[float, float] | None,
-    paper: str | None,
-    report: Report,
-) -> NDArray[np.uint8]:
+def _check_room(folder: Path, count: int, size: tuple[int, int], pixel: int) -> None:
+    """Refuse images (height, width) that do not fit in memory; pixel: bytes of one."""
+    height, width = size
+    check_room(
+        f"{folder}: {count:,} images of {width} x {height} pixels", count * height * width * pixel,
+        "give a smaller size, for example --size 64",
+    )  # fmt: skip
+
+
+def _stacked(folder: Path, pictures: list[Picture], asked: Request) -> NDArray[np.uint8]:
     """Levels of one meaning, on one paper, with the same channels."""
+    bounds, report = asked.bounds, asked.report
     deep = [k for k, p in enumerate(pictures) if p.deep]
     if bounds is not None and not deep:
         deep = list(range(len(pictures)))
     elif bounds is not None and len(deep) < len(pictures):
         report.note(f"the value range is that of {len(deep):,} files of more than 8 bits; the "
                     "levels of the others stay")  # fmt: skip
-    images = pixels.on_paper(pictures, paper, report)
+    images = on_paper(pictures, asked.paper, report)
     count, (height, width) = len(pictures), images[0].shape[:2]
+    stored = [pictures[k].stored for k in deep]
     pictures.clear()
     if deep:
         name = f"{folder}, {len(deep):,} files"
-        read = pixels.levels(name, [images[k] for k in deep], bounds, report)
-        lost = [images[k] for k, image in zip(deep, read, strict=True)
-                if image.max() <= 1 and images[k].min() < images[k].max()]  # fmt: skip
-        if lost and len(lost) < len(deep):
-            report.warn(
-                f"{len(lost):,} of {len(deep):,} files are black beside the others: their values "
-                f"end at {max(float(image.max()) for image in lost):.4g}; store all files alike"
-            )
+        read = to_levels(name, [images[k] for k in deep], stored, bounds, report)
         for k, image in zip(deep, read, strict=True):
             images[k] = image
+    grey = sum(image.shape[2] == 1 for image in images)
+    if 0 < grey < count:
+        report.note(f"{grey:,} of {count:,} images are grey, and become colour as the others")
     out = np.empty((count, height, width, max(image.shape[2] for image in images)), np.uint8)
     for k in range(count):
         out[k] = images[k]  # grey is repeated over the channels
@@ -114,7 +111,7 @@ def _broken(folder: Path, errors: list[DataError], count: int) -> DataError:
     if len(errors) > MOST_BROKEN:
         lines.append(f"  and {len(errors) - MOST_BROKEN:,} more")
     return DataError(
-        f"{folder}: {len(errors):,} of {count:,} files cannot be read as images:\n"
-        + "\n".join(lines)
-        + "\nremove or replace them, or leave them out (--skip-broken)"
+        f"{folder}: {len(errors):,} of {count:,} files cannot be read as images:",
+        *lines,
+        "remove or replace them, or leave them out (--skip-broken)",
     )

@@ -1,35 +1,20 @@
-"""From whatever arrays and image files hold to uint8 images of one shape."""
+"""From whatever arrays hold to uint8 images of one shape."""
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .files import DataError, check_plain, file_kind
+from .files import DataError, check_room
 from .report import Report
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = [
-    "ENDINGS",
-    "Picture",
-    "arrange",
-    "check_alike",
-    "decode",
-    "levels",
-    "on_paper",
-    "read_image",
-    "resize",
-    "with_channels",
-]
+__all__ = ["arrange", "check_alike", "import_pillow", "levels", "resize", "scaled", "with_channels"]
 
 RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 # Bicubic and Lanczos scaling overshoot: MNIST by 0.49 of its range, 0.013 on average over pixels.
@@ -37,15 +22,6 @@ SLACK = 0.6  # of a range: so far may single values lie outside
 LOSS = 0.02  # of a range: so much may clipping them change the values on average
 PART = 1024
 LONGEST = 8  # times its height; a wider array of images may count them last
-ENDINGS = (
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".webp", ".bmp", ".dib", ".gif",
-    ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
-)  # fmt: skip
-# None of them starts a program, as PostScript would.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
-MOST_PIXELS = 100_000_000
-PAPERS = ("white", "black")
-CONTRAST = 64  # levels: a drawing that differs less from its paper is taken for lost
 
 
 def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
@@ -54,6 +30,7 @@ def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
     (N, H, W) is grey.  With four axes the last one holds the channels if it is 1 or 3 long;
     otherwise the second one does, if it is 1 or 3 long.
     """
+    shape = array.shape
     if array.ndim == 3:
         if array.shape[0] == 3 or array.shape[2] in (3, 4):
             count, height, width = array.shape
@@ -61,7 +38,7 @@ def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
                 f"an array {array.shape} is read as {count} grey images of {height} x {width}; "
                 "one colour image is (1, H, W, 3)"
             )
-        elif array.shape[2] > LONGEST * array.shape[1]:
+        elif shape[2] > LONGEST * shape[1] or shape[0] == shape[1] != shape[2]:
             report.warn(
                 f"an array {array.shape} is read as {array.shape[0]} images of {array.shape[1]} x "
                 f"{array.shape[2]}; if the last axis counts the images, put it first: "
@@ -69,10 +46,21 @@ def arrange(name: str, array: NDArray[Any], report: Report) -> NDArray[Any]:
             )
         return array[..., None]
     if array.ndim == 4 and array.shape[3] in (1, 3):
+        if shape[1] in (1, 3) and shape[2] > 3:
+            report.warn(f"an array {shape} is read as {shape[0]} images of {shape[1]} x {shape[2]} "
+                        f"with {shape[3]} channels in the last axis")  # fmt: skip
         return array
     if array.ndim == 4 and array.shape[1] in (1, 3):
         return array.transpose(0, 2, 3, 1)
-    hint = "reshape rows of pixels to (N, H, W)" if array.ndim == 2 else "reshape it"
+    hint = "give the axes this order"
+    if array.ndim == 2:
+        hint = "reshape rows of pixels to (N, H, W); give one image as array[None]"
+    elif array.ndim == 4 and (shape[2] in (1, 3) or shape[0] in (1, 3)):
+        count, channels = (3, 2) if shape[2] in (1, 3) else (1, 0)
+        hint = f"images seem to lie along axis {count}, channels along axis {channels}: order "
+        hint += "them by np.moveaxis"
+    elif array.ndim == 4 and (shape[3] == 4 or shape[1] == 4):
+        hint = f"leave out transparency: images[{'...' if shape[3] == 4 else ':'}, :3]"
     raise DataError(
         f"{name}: an array {array.shape}, expected images (N, H, W), (N, H, W, C) or "
         f"(N, C, H, W) with C of 1 or 3; {hint}"
@@ -84,22 +72,45 @@ def levels(
     arrays: Sequence[NDArray[Any]],
     value_range: tuple[float, float] | None,
     report: Report,
+    ends: Sequence[NDArray[Any]] = (),
 ) -> list[NDArray[np.uint8]]:
     """Grey levels 0..255 of arrays whose values mean the same (training and test images).
 
     value_range: what becomes 0 and 255; where None, `meaning` finds it in the values.  Values a
-    hair outside, as scaling leaves them, are clipped.  The report notes how they were read.
+    hair outside, as scaling leaves them, are clipped.  ends: other values of the same meaning, such
+    as those from which the arrays were scaled.  The report notes how they were read.
     """
     ranges: dict[str, tuple[float, float]] = {}
     for array in arrays:
         if array.size and array.dtype.kind not in "biuf":
             raise DataError(f"{name}: dtype {array.dtype}, expected uint8 or float images")
     for kind in sorted({_kind(array) for array in arrays if array.size}):
-        same = [array for array in arrays if _kind(array) == kind and array.size]
+        same = [array for array in (*arrays, *ends) if _kind(array) == kind and array.size]
         ranges[kind] = meaning(name, same, value_range, report)
     if len(ranges) == 1 and not {"uint8", "bool"} & {*ranges}:
         report.meant["value_range"] = list(*ranges.values())
+    _doubt(arrays, ranges, report)
     return [_scale(a, ranges[_kind(a)]) if a.size else a.astype(np.uint8) for a in arrays]
+
+
+def _doubt(
+    arrays: Sequence[NDArray[Any]], ranges: dict[str, tuple[float, float]], report: Report
+) -> None:
+    """Warn of images whose own values hardly begin to fill the range of all."""
+    lost, total, end = 0, 0, 0.0
+    for array in arrays:
+        if array.size and array.dtype.itemsize > 1:
+            rows = array.reshape(len(array), -1)
+            least, most = rows.min(axis=1).astype(float), rows.max(axis=1).astype(float)
+            low, high = ranges[_kind(array)]
+            dim = (most - low <= 1.5 / 255 * (high - low)) & (least < most)
+            lost, total = lost + int(dim.sum()), total + len(rows)
+            end = max(end, float(most[dim].max(initial=0.0)))
+    if 0 < lost < total:
+        report.warn(
+            f"{lost:,} of {total:,} images are black beside the others: their values end at "
+            f"{end:.4g}; store all alike"
+        )
 
 
 def _kind(array: NDArray[Any]) -> str:
@@ -154,7 +165,8 @@ def meaning(
         return 0.0, 255.0
     if most < 512:
         raise DataError(f"{met}, too many for 8 bits and few for 10; {cure}")
-    bits = next(b for b in (10, 12, 14, 16) if most < 1 << b)
+    widths = (10, 12, 14, 15) if dtype == np.int16 else (10, 12, 14, 16)
+    bits = next(b for b in widths if most < 1 << b)
     report.note(f"integers up to {most:.0f} read as {bits} bits, 0 to {(1 << bits) - 1}")
     return 0.0, float((1 << bits) - 1)
 
@@ -240,153 +252,21 @@ def resize(name: str, images: NDArray[np.uint8], size: tuple[int, int]) -> NDArr
     """(N, *size, C): each image scaled, antialiased by Pillow's bilinear filter, not cropped."""
     if images.shape[1:3] == size:
         return images
+    check_room(
+        f"{name}: {len(images):,} images of {size[1]} x {size[0]} pixels",
+        len(images) * size[0] * size[1] * images.shape[3],
+        "give a smaller size, for example --size 64",
+    )
     pillow = import_pillow(name)
     out = np.empty((len(images), *size, images.shape[3]), np.uint8)
     for index, image in enumerate(images):
         picture = pillow.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        out[index] = _scaled(pillow, picture, size).reshape(out.shape[1:])
+        out[index] = scaled(pillow, picture, size).reshape(out.shape[1:])
     return out
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A decoded file: pixels (H, W, C), uint8, or counts of more bits or floats where `deep`.
-
-    Of an image with transparency they lie on white paper, and `on_black` holds it on black;
-    `ink` is the mean level of what is drawn, weighted by its opacity.
-    """
-
-    pixels: NDArray[Any]
-    on_black: NDArray[np.uint8] | None = None
-    ink: float | None = None
-    frames: bool = False  # more than the first, which is read
-    coarse: bool = False  # colours of 16 bits, of which Pillow reads the upper 8
-    stretched: bool = False  # scaled to another form, by more than a twentieth
-
-    @property
-    def deep(self) -> bool:
-        """Whether the pixels are still to become levels."""
-        return self.pixels.dtype != np.uint8
-
-
-def decode(path: Path, size: tuple[int, int] | None) -> Picture:
-    """One image file, upright, scaled to `size`; raises DataError where it cannot be read."""
-    pillow = import_pillow(str(path))
-    from PIL import ImageOps
-
-    check_plain(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about damage that does not matter
-            with pillow.open(path, formats=FORMATS) as file:
-                width, height = file.size
-                if width * height > MOST_PIXELS:
-                    raise ValueError(
-                        f"it declares {width:,} x {height:,} pixels; at most "
-                        f"{MOST_PIXELS // 10**6} million are read"
-                    )
-                frames = file.format != "MPO" and bool(getattr(file, "is_animated", False))
-                stored = [str(tile[3]) for tile in getattr(file, "tile", ())]  # "RGB;16B"
-                coarse = file.mode[0] not in "IF" and any(";16" in mode for mode in stored)
-                upright: Image.Image = ImageOps.exif_transpose(file)
-                form = 1.0 if size is None else upright.width * size[0] / upright.height / size[1]
-                picture = _picture(pillow, upright, size)
-                bent = abs(math.log(form)) > 0.05
-                return replace(picture, frames=frames, coarse=coarse, stretched=bent)
-    except Exception as error:  # broken files raise nearly every exception there is
-        reason = _reason(path, error)
-        raise DataError(
-            f"{path}: cannot be read as an image ({reason}); expected a whole image file; "
-            "remove or replace it"
-        ) from error
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Why a file cannot be read: what it really is, or what Pillow says."""
-    if type(error).__name__ == "DecompressionBombError":
-        return f"it declares more than {MOST_PIXELS // 10**6} million pixels"
-    if type(error).__name__ != "UnidentifiedImageError":
-        return str(error) or type(error).__name__
-    kind = file_kind(path)
-    found = "" if kind.startswith(("it is a PNG", "it is a JPEG")) else kind
-    return found or "it is no whole PNG, JPEG, WebP, BMP, GIF, TIFF or PPM image"
-
-
-def _picture(pillow: Any, picture: Image.Image, size: tuple[int, int] | None) -> Picture:
-    """The pixels of an upright image, grey or RGB."""
-
-    def array(image: Image.Image) -> NDArray[Any]:
-        values = np.asarray(image) if size is None else _scaled(pillow, image, size)
-        return values.reshape(*values.shape[:2], -1)
-
-    if picture.mode.startswith(("I", "F")):  # grey of 16 or 32 bits, or floats
-        counts = np.asarray(picture)
-        if picture.mode != "F":
-            counts = counts.astype(np.int32)
-        if size is None:
-            return Picture(counts[..., None])
-        scaled = _scaled(pillow, pillow.fromarray(counts.astype(np.float32)), size)[..., None]
-        return Picture(scaled if picture.mode == "F" else np.rint(scaled).astype(np.int32))
-    grey = picture.mode in ("LA", "La", "L", "1")
-    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        drawn = picture.convert("RGBA")
-        white, black = (
-            array(pillow.alpha_composite(pillow.new("RGBA", drawn.size, paper), drawn)
-                  .convert("L" if grey else "RGB"))
-            for paper in ("white", "black")
-        )  # fmt: skip
-        opacity = np.asarray(drawn.getchannel("A"), np.float64)
-        if opacity.min() == 255:
-            return Picture(white)
-        ink = (np.asarray(drawn.convert("L")) * opacity).sum() / max(opacity.sum(), 1.0)
-        return Picture(white, black, float(ink) if opacity.any() else None)
-    return Picture(array(picture.convert("L" if grey else "RGB")))
-
-
-def read_image(
-    path: Path,
-    size: tuple[int, int],
-    channels: int,
-    paper: str | None = None,
-    value_range: tuple[float, float] | None = None,
-) -> NDArray[np.uint8]:
-    """One image file as uint8 (H, W, C) of a size, read as `load` reads a folder of it alone."""
-    picture, report = decode(path, size), Report()
-    image = on_paper([picture], paper, report)[0]
-    if picture.deep:
-        image = levels(str(path), [image], value_range, report)[0]
-    pixels: NDArray[np.uint8] = with_channels(image[None], channels)[0]
-    return pixels
-
-
-def on_paper(pictures: list[Picture], paper: str | None, report: Report) -> list[NDArray[Any]]:
-    """The pixels of pictures, those with transparency on one paper.
-
-    paper: "white", "black", or None: white, unless a drawing would be lost on it; then black; where
-    that loses another one, each image gets the paper on which it shows.
-    """
-    clear = [p for p in pictures if p.on_black is not None]
-    if not clear:
-        return [p.pixels for p in pictures]
-    inks = [p.ink for p in clear if p.ink is not None]
-    chosen = paper or "white"
-    if paper is None and any(ink > 255 - CONTRAST for ink in inks):
-        chosen = "black" if all(ink >= CONTRAST for ink in inks) else "black or white"
-    if chosen in PAPERS:
-        report.meant["paper"] = chosen
-    way = "" if paper else " (chosen by what is drawn; --paper white or black decides)"
-    report.note(f"transparency: {len(clear):,} images lie on {chosen} paper{way}")
-    unseen = sum(p.ink is None for p in clear)
-    if unseen:
-        report.warnings.append(f"{unseen:,} images are transparent throughout")
-    out = []
-    for p in pictures:
-        dark = chosen == "black" or (chosen != "white" and (p.ink or 0) > 255 - CONTRAST)
-        out.append(p.on_black if dark and p.on_black is not None else p.pixels)
-    return out
-
-
-def _scaled(pillow: Any, picture: Image.Image, size: tuple[int, int]) -> NDArray[np.uint8]:
+def scaled(pillow: Any, picture: Image.Image, size: tuple[int, int]) -> NDArray[Any]:
+    """The values (H, W) or (H, W, C) of an image of Pillow, scaled to (height, width)."""
     height, width = size
     return np.asarray(picture.resize((width, height), pillow.Resampling.BILINEAR))
 

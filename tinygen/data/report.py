@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .doubts import backgrounds, copies
 from .files import printable
 
-__all__ = ["Report", "listed"]
+__all__ = ["Report", "Request", "listed"]
 
 MOST_CLASSES = 20  # named in a line
 MOST_NAMES = 3  # of the files left out for one reason
+NARROW = 144  # levels that most data exceed
 DARK, LIGHT = 48, 207  # levels: nothing lighter, nothing darker is a fault in most data
 
 
@@ -48,6 +52,21 @@ class Report:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 
+    def note_scaling(self, sizes: Sequence[tuple[int, int]], size: tuple[int, int]) -> None:
+        """Note what images (height, width) lose or lack when they are scaled to one size."""
+        height, width = size
+        ends = f"to {width} x {height}"
+        bent = sum(abs(math.log(w * height / h / width)) > 0.05 for h, w in sizes)
+        if bent:
+            self.note(f"{bent:,} images are stretched {ends}")
+        small = [(h * w, w, h) for h, w in sizes if h < height or w < width]
+        if small:
+            least = min(small)
+            self.note(
+                f"{len(small):,} images are enlarged {ends}, the smallest from {least[1]} x "
+                f"{least[2]}"
+            )
+
     def measured(
         self,
         parts: list[NDArray[np.uint8]],
@@ -76,8 +95,15 @@ class Report:
                         f"all {side and side + ' '}images are nearly {shade}; if their values have "
                         "another range, give it (--value-range LOW,HIGH)"
                     )
-        elif blank:
+        elif high - low < NARROW:
+            report.warnings.append(
+                f"the levels reach from {low} to {high} only, of 0 to 255; if their values have "
+                "another range, give it (--value-range LOW,HIGH)"
+            )
+        if blank and low < high:
             report.warnings.append(f"{blank:,} of {len(lowest):,} images are blank: of one level")
+        if low < high:
+            _tell(report, copies(parts, labels, lowest == highest), backgrounds(parts))
         if labels is not None and classes is not None:
             counts = np.bincount(labels, minlength=len(classes)).tolist()
             report.classes = dict(zip(classes, counts, strict=True))
@@ -106,6 +132,26 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+@dataclass(frozen=True)
+class Request:
+    """How data are to be read, as `load` explains it, and the report of what was found.
+
+    size: (height, width).  bounds: what is black and white.
+    """
+
+    size: tuple[int, int] | None = None
+    bounds: tuple[float, float] | None = None
+    paper: str | None = None
+    skip_broken: bool = False
+    report: Report = field(default_factory=Report)
+
+
+def _tell(report: Report, *found: tuple[list[str], list[str]]) -> None:
+    for notes, warnings in found:
+        report.notes += notes
+        report.warnings += warnings
 
 
 def _shade(lowest: NDArray[np.uint8], highest: NDArray[np.uint8]) -> str:

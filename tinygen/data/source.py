@@ -15,8 +15,18 @@ from ..random import Generator
 from . import idx, pixels
 from . import labels as label_reading
 from .dataset import Dataset
-from .files import DataError, NoImagesError, as_path, as_text, check_plain, file_kind
-from .report import Report
+from .files import (
+    WRITTEN,
+    DataError,
+    NoImagesError,
+    as_path,
+    as_text,
+    check_plain,
+    check_room,
+    file_kind,
+)
+from .pictures import ENDINGS, PAPERS
+from .report import Report, Request, listed
 from .strokes import DIGIT_WORDS, strokes
 
 __all__ = ["NAMES", "load"]
@@ -45,10 +55,10 @@ def load(
 
     source: "strokes" (drawn here; n = 20,000 unless given), "mnist" or "fashion-mnist" (downloaded
     once), or the path of a folder with IDX files, a folder of PNG, JPEG, WebP, TIFF, BMP, GIF or
-    PPM files (sub-folders are classes, or the splits "train" and "test" or "val"), a .npy file
-    (N, H, W), (N, H, W, C) or (N, C, H, W), a .npz file with the keys of Keras or MedMNIST; or an
-    array of images, with `labels`: integers or names (N,), or one-hot rows (N, K).  A path that has
-    one of the three names is written with a separator: "./mnist".
+    PPM files (sub-folders are classes, or the splits "train" and "test" or "val", also in other
+    languages), a .npy file (N, H, W), (N, H, W, C) or (N, C, H, W), a .npz file with the keys of
+    Keras or MedMNIST; or an array of images, with `labels`: integers or names (N,), or one-hot
+    rows (N, K).  A path that has one of the three names is written with a separator: "./mnist".
 
     size: height and width in pixels, or (height, width); images are scaled, not cropped.
     channels: 1 or 3, converting.  n: take only so many training images, chosen by the seed.
@@ -68,9 +78,10 @@ def load(
     options = given | {"seed": seed}
     bounds = None if value_range is None else tuple(given["value_range"])
     extent = tuple(given["size"]) if "size" in given else None
+    asked = Request(extent, bounds, paper, skip_broken)
+    report = asked.report
     if labels is not None and not isinstance(source, np.ndarray):
         raise DataError("load: labels come with an array of images only; files bring their own")
-    report = Report()
     name, where = "array", None
     if isinstance(source, str) and source in NAMES and os.path.exists(source):
         report.warn(f"{source} is the set of that name; the {source} in this folder is not read: "
@@ -92,17 +103,22 @@ def load(
         elif source in ("mnist", "fashion-mnist"):
             name = where = source
             folder = idx.download(name)
-            read = (*_idx_set(folder, idx.find(folder), bounds, report)[:2], idx.CLASSES[name])
+            read = (*_idx_set(folder, idx.find(folder), asked)[:2], idx.CLASSES[name])
         else:
             path = _existing(as_path(source))
             name = os.path.basename(os.path.abspath(path))
             where = as_text(os.path.abspath(path))
-            read = _read_path(path, extent, bounds, paper, skip_broken, report)
+            read = _read_path(path, asked)
         return _finish(name, where, read, extent, channels, n, seed, options, report)
     except MemoryError as error:
         raise DataError(
             f"{name}: the images do not fit in memory; give a smaller size, for example --size 64, "
             "or fewer images"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or name}: cannot be read ({error.strerror or error}); expected files "
+            "and folders that you may read; check the path and its permissions"
         ) from error
 
 
@@ -137,10 +153,14 @@ def _array_or_path(source: Any) -> NDArray[Any] | str:
 
 def _existing(name: str) -> Path:
     path = Path(name)
+    if not path.exists() and name.startswith("~"):  # a shell expands it at the start of a word only
+        path = Path(os.path.expanduser(name))
     if not path.exists():
+        meant = name.strip("/\\").casefold().replace("_", "-")
+        hint = f"; the built-in set is called {meant}" if meant in NAMES else ""
         raise DataError(
             f"{name}: no such file or folder; expected {', '.join(NAMES)} or the path of a folder "
-            "with images or IDX files, or of a .npy or .npz file"
+            f"with images or IDX files, or of a .npy or .npz file{hint}"
         )
     return path
 
@@ -170,7 +190,7 @@ def _checked(
                 f"load: value_range={value_range!r}, expected two numbers, black before white, "
                 "such as (0, 4095)"
             )
-    if paper not in (None, *pixels.PAPERS):
+    if paper not in (None, *PAPERS):
         raise DataError(f"load: paper={paper!r}, expected 'white' or 'black'")
     given = {
         "size": None if extent is None else list(extent),
@@ -215,6 +235,10 @@ def _strokes(
             f"strokes: size ({height}, {width}), expected a square of at least 8 pixels; "
             "give one number, for example size=32"
         )
+    check_room(
+        f"strokes: {n:,} images of {width} x {height}", n * height * width * (channels or 1),
+        "give a smaller size or fewer images",
+    )  # fmt: skip
     parts = []
     for split, count in (("train", n), ("test", max(100, n // 10))):
         images, table = strokes(count, seed, height, channels == 3, split)
@@ -252,6 +276,10 @@ def _finish(
     parts = [None if p is None or p[1] is None else label_reading.clean(name, p[1], len(p[0]))
              for p in (train, test)]  # fmt: skip
     numbers, classes = label_reading.number(name, parts, classes)
+    if test is not None and numbers[1] is not None and classes is not None:
+        lacking = [name for k, name in enumerate(classes) if not (numbers[1] == k).any()]
+        if lacking:
+            report.warn(f"no held-out images of {listed(lacking, 20)}")
     train = (train[0], numbers[0])
     test = None if test is None else (test[0], numbers[1])
     images = train[0]
@@ -274,6 +302,14 @@ def _finish(
             f"{name}: training images are {wanted[0]} x {wanted[1]}, test images "
             f"{test[0].shape[1]} x {test[0].shape[2]}; give one size (--size)"
         )
+    sizes = [part[0].shape[1:3] for part in (train, test) if part for _ in part[0]]
+    if extent is not None:
+        report.note_scaling([size for size in sizes if size != extent], extent)
+    if channels is None and test is not None and test[0].shape[3] != depth:
+        report.note(f"the test images become {'colour' if depth == 3 else 'grey'}, as the "
+                    "training images are")  # fmt: skip
+    if channels is None and depth == 3 and _all_grey(train[0]):
+        report.note("all images are grey, stored as colour; --channels 1 reads them as grey")
     shaped = [
         None
         if part is None
@@ -288,54 +324,50 @@ def _finish(
     )  # fmt: skip
 
 
+def _all_grey(images: NDArray[np.uint8]) -> bool:
+    """Whether the three colours are the same in every image."""
+    return all((image[..., :1] == image[..., 1:]).all() for image in images)
+
+
 def _take(split: Split, index: NDArray[Any]) -> Split:
     images, labels = split
     return images[index], None if labels is None else labels[index]
 
 
-def _read_path(
-    path: Path,
-    extent: tuple[int, int] | None,
-    bounds: tuple[float, float] | None,
-    paper: str | None,
-    skip_broken: bool,
-    report: Report,
-) -> Read:
+def _read_path(path: Path, asked: Request) -> Read:
     from .arrays import read_npy, read_npz  # here, so that importing tinygen is quick
     from .folder import read_folder
 
     if path.is_dir() or idx.is_idx(path):
         sets = idx.find(path)
         if sets:
-            return _idx_set(path, sets, bounds, report)
+            return _idx_set(path, sets, asked)
     if path.is_dir():
         try:
-            return read_folder(path, extent, bounds, paper, skip_broken, report)
+            return read_folder(path, asked)
         except NoImagesError:
             sets = idx.find_below(path)
             if not sets:
                 raise
-            report.left_out.clear()
-            return _idx_set(path, sets, bounds, report)
+            asked.report.left_out.clear()
+            return _idx_set(path, sets, asked)
     check_plain(path)
     if path.suffix.lower() == ".npy":
-        return read_npy(path, bounds, report)
+        return read_npy(path, asked)
     if path.suffix.lower() == ".npz":
-        return read_npz(path, bounds, report)
+        return read_npz(path, asked)
     kind = file_kind(path)
-    image = path.suffix.lower() in pixels.ENDINGS and kind in ("", "it is a PNG image",
-                                                               "it is a JPEG image")  # fmt: skip
-    hint = "; give its folder" if image else ""
+    image = kind.endswith(" image") or (path.suffix.lower() in ENDINGS and not kind)
+    hint = "; give its folder" if image else WRITTEN if "unpack" not in kind else ""
     raise DataError(
         f"{path}: a file of another kind{f' ({kind})' if kind and not image else ''}; expected a "
         f"folder with images or IDX files, or a .npy or .npz file{hint}"
     )
 
 
-def _idx_set(
-    path: Path, sets: list[idx.Set], bounds: tuple[float, float] | None, report: Report
-) -> Read:
+def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
     """The four files; with one split only, that one is the training data."""
+    report = asked.report
     if len(sets) > 1:
         there = [next(iter(s.files.values())).relative_to(path) for s in sets]
         raise DataError(
@@ -346,6 +378,12 @@ def _idx_set(
     if path.is_dir() and found.folder != path:
         report.note(f"IDX files read from {found.folder.relative_to(path)}")
     found.tell_others(report)
+    named = [part for part in found.folder.parts[-3:] if "emnist" in part.casefold()]
+    if named and not found.turned:
+        report.warn(
+            f"in {named[-1]} the files are not called emnist-...: EMNIST's images lie on their "
+            "side, and where these do, name them so to have them turned"
+        )
     train, test = idx.read_split(found, "train"), idx.read_split(found, "t10k")
     if found.turned:
         report.note("EMNIST: images turned upright, rows and columns exchanged")
@@ -355,7 +393,7 @@ def _idx_set(
         report.note("only test files: a tenth of them is held out")
         train, test = test, None
     both = [train[0]] if test is None else [train[0], test[0]]
-    images = pixels.levels(str(found.folder), both, bounds, report)
+    images = pixels.levels(str(found.folder), both, asked.bounds, report)
     return (
         (images[0], train[1]), None if test is None else (images[1], test[1]), found.names()
     )  # fmt: skip

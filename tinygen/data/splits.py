@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 __all__ = ["ANSWERS", "PLACES", "SYSTEM", "is_place", "role", "roles", "says_split"]
 
-TRAIN = ("train", "training", "trn", "trainval")
+# In the languages in which people name folders, as `plain` writes them
+TRAIN = (
+    "train", "training", "trn", "trainval", "learn", "trainings", "trainieren", "trainen",
+    "entrainement", "apprentissage", "entrenamiento", "entreno", "addestramento", "allenamento",
+    "treino", "treinamento", "traning", "trening", "træning", "trenink", "uczenie", "egitim",
+    "koulutus", "latih", "latihan", "pelatihan", "обучение", "обучающая", "тренировка",
+    "тренировочная", "навчання", "训练", "訓練", "学習", "훈련", "학습", "تدريب",
+)  # fmt: skip
 HELD_OUT = (  # the first of these that there is
-    "test", "testing", "tst", "val", "valid", "validation", "validate", "dev", "eval",
-    "evaluation", "holdout",
+    "test", "testing", "tst", "tests", "teste", "testen", "prueba", "pruebas", "prova", "provas",
+    "essai", "essais", "prufung", "pruefung", "uji", "pengujian", "тест", "тестовая",
+    "тестирование", "测试", "測試", "テスト", "테스트", "시험", "اختبار", "val", "valid",
+    "validation", "validate", "validierung", "validacion", "validacao", "validazione", "validering",
+    "validatie", "walidacja", "dogrulama", "validasi", "валидация", "валидационная", "проверка",
+    "验证", "驗證", "検証", "검증", "dev", "eval", "evaluation", "evaluierung", "evaluacion",
+    "avaliacao", "valutazione", "оценка", "评估", "評価", "평가", "holdout", "heldout",
 )  # fmt: skip
 PLACES = ("images", "image", "imgs", "img", "pictures", "photos", "files", "data", "all")
-FILLING = {*PLACES, "set", "sets", "dataset", "split", "folder", "dir", "x"}
+# What says that folders are parts of one whole, or versions of the same images
+PARTS = (
+    "set", "sets", "subset", "split", "folder", "dir", "fold", "part", "batch", "chunk", "shard",
+    "ordner", "thumbs", "thumbnails", "resized", "cropped", "augmented", "processed",
+    "preprocessed", "original", "originals", "full", "raw", "hr", "lr", "input", "inputs",
+    "output", "outputs",
+)  # fmt: skip
+FILLING = {
+    *PLACES, "set", "sets", "dataset", "split", "folder", "dir", "x", "daten", "datos", "dados",
+    "donnees", "dati", "conjunto", "ensemble", "jeu", "menge", "de", "d", "di", "of", "the",
+    "выборка", "данные", "数据", "数据集", "集", "データ", "データセット", "セット", "用データ",
+    "데이터", "세트",
+}  # fmt: skip
 # Beside images, these hold answers drawn as images, which are no class of them.
 ANSWERS = {
     "masks", "mask", "labels", "label", "annotations", "annotation", "segmentation",
@@ -28,15 +53,25 @@ SYSTEM = {
 ROLE = {**dict.fromkeys(TRAIN, "train"), **dict.fromkeys(HELD_OUT, "held")}
 
 
+def plain(name: str) -> str:
+    """A name in small letters without accents."""
+    text = name.casefold()
+    if text.isascii():
+        return text
+    parts = unicodedata.normalize("NFKD", text)
+    return unicodedata.normalize("NFC", "".join(c for c in parts if not "\u0300" <= c <= "\u036f"))
+
+
 def words(name: str) -> set[str]:
     """The words of a name, without numbers.
 
     Those of "seg_Train", "TrainSeg" and "train2017" are seg and train; train and seg; train.
     """
-    parts = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name).casefold()
+    parts = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    parts = plain(parts)
     found = {word for word in re.split(r"[\W_\d]+", parts) if word}
     for word in found - {*ROLE, *FILLING}:
-        fused = re.fullmatch(rf"({'|'.join(ROLE)})({'|'.join(FILLING - {'x'})})", word)
+        fused = re.fullmatch(rf"({'|'.join(ROLE)})({'|'.join(FILLING - {*'xd'})})", word)
         if fused is not None:
             found = (found - {word}) | {*fused.groups()}
     return found
@@ -83,7 +118,8 @@ def says_split(name: str) -> bool:
 
 
 def is_place(name: str) -> bool:
-    """Whether a name says that images, or drawn answers to them, lie there, and nothing more."""
-    found = words(name)
-    more = {"jpeg", "jpg", "png", "rgb", "class", "object"}
-    return bool(found & {*PLACES, *ANSWERS}) and found <= {*FILLING, *ANSWERS, *more}
+    """Whether a name says that images, parts of them or drawn answers lie there, and no more."""
+    found = {word for word in words(name) if len(word) > 1}
+    more = {"jpeg", "jpg", "png", "rgb", "class", "object", "new", "neuer"}
+    told = {*PLACES, *ANSWERS, *PARTS}
+    return bool(found & told) and found <= told | FILLING | more

@@ -128,11 +128,15 @@ def find_extractor(
 
 
 def _included_for(data: Dataset) -> str | None:
-    """Which of tinygen's classifiers was trained on this very data, or on data of its name."""
+    """Which of tinygen's classifiers was trained on this very data, or on data of its name.
+
+    Files of that name without labels may show anything.
+    """
     for name, (fingerprint, _, _) in INCLUDED.items():
         if fingerprint == data.fingerprint:
             return name
-    return data.name if data.name in INCLUDED else None
+    known = data.name in INCLUDED and (data.source == data.name or data.labels is not None)
+    return data.name if known else None
 
 
 def _told(data: Dataset) -> str:

@@ -65,11 +65,23 @@ def _other_data(run: Differing) -> str | None:
     before = {"train": run.was["data"], **run.was.get("more_data", {})}
     other = [k for k, v in before.items() if v["fingerprint"] != run.session.sets[k].fingerprint]
     if not other:
-        return None
+        return _other_names(run)
     was = before[other[0]]
     return (
         f"was trained on {was['name']!r} ({was['n']} images); the data given now differ; resume "
         "with the same data"
+    )
+
+
+def _other_names(run: Differing) -> str | None:
+    called, named = run.was["data"].get("classes"), run.session.sets["train"].classes
+    if called is None or named is None or list(called) == list(named):
+        return None
+    pairs = zip(called, named, strict=True)  # as many, as the labels are the same
+    renamed = [f"{was} is now {name}" for was, name in pairs if was != name]
+    return (
+        f"was trained on the same images, whose classes had other names ({', '.join(renamed)}); "
+        "resume with the names as they were"
     )
 
 

@@ -13,7 +13,9 @@ from ..data import Dataset, load
 from ..data.dataset import scaled
 from ..data.files import as_path
 from ..data.labels import class_number
+from ..data.report import listed
 from ..data.source import NAMES
+from ..data.strokes import DIGIT_WORDS
 from ..images import Picture, grid
 from ..models import Draws, Encodes, Model, Noise
 from ..models.contract import label_of
@@ -23,6 +25,13 @@ from . import pictures
 from .checkpoint import stored_model, weights_of
 from .files import read
 from .folder import RunFolder, place_of
+
+
+def _digit(name: str) -> str:
+    """A class called by the word of a digit as its number; any other as it is."""
+    word = name.casefold()
+    return str(DIGIT_WORDS.index(word)) if word in DIGIT_WORDS else name
+
 
 Label = int | str  # a class by its number or its name
 
@@ -71,20 +80,34 @@ class Run:
         state = "interrupted" if self.interrupted else "done"
         return f"Run({self.model.name}{where}: {len(self.epochs)} epochs, {state}{figures})"
 
-    def load_data(self, other: str | None = None) -> Dataset:
+    def load_data(
+        self, other: str | None = None, value_range: Sequence[float] | None = None
+    ) -> Dataset:
         """The data that it was trained on, or other data, loaded by name or path and made to fit.
 
         Other images are scaled to the size of the model's and get its channels; a label means the
-        class of the same name, or of its number where classes have none. Raises ValueError where
-        the data that it was trained on are gone, have changed since, or were arrays in memory; and
-        where other data lack the labels that the model needs, or have classes that it does not
-        know.
+        class of the same name, or of its number where classes have none. value_range: what is
+        black and white in them. Raises ValueError where the data that it was trained on are gone,
+        have changed since, or were arrays in memory; and where other data lack the labels that the
+        model needs, or have classes that it does not know.
         """
         if other is not None:
             height, width, channels = self.model.shape
             how = self.data.get("options", {})
             kept = {k: how[k] for k in ("paper", "skip_broken") if k in how}
-            return self._by_class(load(other, size=(height, width), channels=channels, **kept))
+            data = load(
+                other, size=(height, width), channels=channels, value_range=value_range, **kept
+            )
+            was, now = how.get("value_range"), data.options.get("value_range")
+            if value_range is None and was is not None and now is not None and was != now:
+                data.reading.warn(
+                    f"values are read as {now[0]:g} to {now[1]:g}, those of the training were as "
+                    f"{was[0]:g} to {was[1]:g}; --value-range {was[0]:g},{was[1]:g} reads both "
+                    "alike"
+                )
+            return self._by_class(data)
+        if value_range is not None:
+            raise ValueError("a value range is of other data only; name them with --data")
         source = self.data.get("source")
         if source is None:
             raise ValueError("the run was trained on arrays from memory; name the data with --data")
@@ -110,19 +133,30 @@ class Run:
                 f"{self.model.name} goes by labels, which {data.name!r} lacks; expected a "
                 f"sub-folder for each class: {', '.join(known)}"
             )
+        digits = [_digit(name) for name in known]
         numbers = [str(k) for k in range(len(known))]
-        if list(known) == numbers and len(data.classes) == len(known):
-            if not any(name.isdecimal() for name in data.classes):
-                return data  # the run knows numbers, which go for any names
-        elif not any(name.isdecimal() for name in known) and set(data.classes) <= set(numbers):
-            known = numbers  # the data have numbers, which go for any names
-        foreign = [name for name in data.classes if name not in known]
+        names: list[str] = list(data.classes)
+        by_place = False
+        if {_digit(name) for name in names} <= {*digits}:  # "two" is "2"
+            names = [known[digits.index(_digit(name))] for name in names]
+        elif list(known) == numbers and len(names) == len(known):
+            by_place = not any(name.isdecimal() for name in names)
+            names = numbers if by_place else names
+        elif not any(name.isdecimal() for name in digits) and {*names} <= {*numbers}:
+            by_place, names = True, [known[int(name)] for name in names]
+        if by_place:
+            pairs = [f"{own} is {name}" for own, name in zip(data.classes, names, strict=True)]
+            data.reading.warn(
+                f"classes go by their places: {listed(pairs, 20)}; where that is not meant, call "
+                "them as the run does"
+            )
+        foreign = [name for name in names if name not in known]
         if foreign:
             raise ValueError(
                 f"{data.name!r} has the classes {', '.join(data.classes)}; the run knows "
                 f"{', '.join(known)}, and not {', '.join(foreign)}"
             )
-        return data.with_classes(known)
+        return data.with_classes(known, names)
 
     # ---- drawing -----------------------------------------------------------------------------
 
