@@ -28,7 +28,8 @@ import tinygen as tg
 from tinygen import backend, models
 from tinygen.data import Dataset
 from tinygen.primitive import PRIMITIVES
-from tinygen.train.loop import Session, Settings
+from tinygen.train import Settings
+from tinygen.train.loop import Session
 
 EPS = float(np.finfo(np.float32).eps)
 MODELS = ("GAN", "VAE", "CGAN", "CVAE", "DCGAN", "CDCGAN", "ConvGAN", "ConvVAE", "Classifier")

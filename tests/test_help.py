@@ -14,7 +14,7 @@ from tinygen.cli.evaluate import Measuring
 from tinygen.cli.options import Group, command, flags, in_full, refuse_doubles
 from tinygen.cli.sample import Target
 from tinygen.cli.train import Place, groups_of, options_by_name
-from tinygen.data import load, pixels
+from tinygen.data import load, pictures
 from tinygen.data.options import Source
 from tinygen.options import Options, described, option
 
@@ -142,7 +142,7 @@ def test_choices_are_those_of_the_code():
     choices = {each.name: each.choices for each in (*described(Place), *described(Source))}
     assert choices["backend"] == backend.BACKENDS
     assert choices["precision"] == backend.PRECISIONS
-    assert choices["paper"] == pixels.PAPERS
+    assert choices["paper"] == pictures.PAPERS
 
 
 def known(kind):

@@ -23,7 +23,7 @@ from tinygen.options import (
     half_open,
     option,
 )
-from tinygen.train.checkpoint import build_model, describe_model
+from tinygen.train.checkpoint import build_model
 
 pytestmark = pytest.mark.quick
 SHAPE = (12, 12, 1)
@@ -149,9 +149,9 @@ def test_one_object_or_keywords_and_a_file_give_the_same_model(kind):
         kind(SHAPE, classes=3, rng=tg.random.Generator(4), **given),
         kind(SHAPE, kind.Options(**given), classes=3, rng=tg.random.Generator(4)),
     ]
-    description = json.loads(json.dumps(describe_model(made[0])))
+    description = json.loads(json.dumps(made[0].describe()))
     made.append(build_model(description, tg.random.Generator(4)))
-    assert description == describe_model(made[2])
+    assert description == made[2].describe()
     first = made[0].state_dict()
     for other in made[1:]:
         assert other.options == made[0].options

@@ -39,7 +39,8 @@ SMALL: dict[str, dict[str, Any]] = {  # no kernel depends on the width
 def training(kind: str, batch: int = 64, count: int = 256, **given: Any) -> Any:
     """A training of a model on noise, and batches that lie on the device."""
     from tinygen.data import Dataset
-    from tinygen.train.loop import Session, Settings
+    from tinygen.train import Settings
+    from tinygen.train.loop import Session
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, 28, 28, 1), dtype=np.uint8)

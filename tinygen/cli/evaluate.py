@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from .. import train
+from .. import models, train
 from ..data import Dataset
 from ..metrics import Quality
 from ..options import SEED, Options, at_least, option
@@ -31,8 +31,8 @@ class Measuring(Options):
         metavar="NAME|PATH",
     )  # fmt: skip
     value_range: tuple[float, float] | None = option(
-        None, help="What is black and white in the other data.",
-        shown="found in the values", form="LOW,HIGH such as 0,4095", metavar="LOW,HIGH",
+        None, help="What is black and white in the other data.", shown="found in the values",
+        form="LOW,HIGH such as 0,4095", metavar="LOW,HIGH",
     )  # fmt: skip
     n: int | None = option(
         None, at_least(0), "How many images to draw and measure; 0 leaves it out.",
@@ -107,7 +107,7 @@ def measure(run: train.Run, dataset: Dataset, request: Measuring) -> Found:
     own = train.has_figures(model)
     found = Found([])
     with bars:
-        if request.classifier is not None or (request.n != 0 and model.generates):
+        if request.classifier is not None or (request.n != 0 and isinstance(model, models.Draws)):
             try:
                 found.extractor = train.find_extractor(dataset, request.classifier)
                 gauge = train.Gauge(model, dataset, found.extractor, request.n, seed=request.seed)

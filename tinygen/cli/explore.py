@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .. import export, train
+from .. import export, models, train
 from .console import BestOption, RunArgument, console
 from .export import LicenceOption, PartOption, artefact_of
 
@@ -27,7 +27,7 @@ def explore_command(
 ) -> None:
     """Make the page that shows what a generator has learned, and open it in the browser."""
     run = train.open_run(run_folder, best=best)
-    both = hasattr(run.model, "encode")
+    both = isinstance(run.model, models.Encodes)
     artefact = artefact_of(run, str(part or ("both" if both else "decoder")), licence=licence)
     path = run_folder / "explore.html" if out is None else out
     export.write("html", artefact, path)

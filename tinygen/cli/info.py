@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .. import train
+from .. import models, train
 from ..backend import show_config
 from ..data.labels import numbers_of
 from ..options import as_json
@@ -37,7 +38,8 @@ def info_command(
     run = train.open_run(run_folder)
     config = train.RunFolder(run_folder).read_config()
     screen, model = console(), run.model
-    code = f", code {model.latent}" if model.generates else ""
+    noise = model.noise if isinstance(model, models.Draws) else None
+    code = "" if noise is None else f", code {math.prod(noise.shape)}"
     classes = f", {model.classes} classes" if model.classes else ""
     screen.print(f"[bold]{model.name}[/bold]  images {model.shape}{code}{classes}")
     screen.print(repr(model), markup=False)

@@ -54,7 +54,7 @@ def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
         read_as = (how.get("paper"), how.get("value_range"))
         image = load_image(Path(drawing.around), (height, width), channels, *read_as)
         return run.around(image, n, drawing.spread, label, seed), None
-    by_class = run.model.conditional and label is None
+    by_class = pictures.label_column(run.model) is not None and label is None
     return run.sample(n, label, seed), pictures.COLUMNS if by_class else None
 
 

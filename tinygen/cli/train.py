@@ -17,7 +17,7 @@ from ..backend import get as get_backend
 from ..data import Dataset, load
 from ..data.files import check_room
 from ..data.options import Source
-from ..models import Model
+from ..models import Form, ImageModel, Model
 from ..options import Option, Options, defaults_on_processor, option
 from ..program import command as typed_here
 from ..program import quoted
@@ -90,9 +90,13 @@ def _train() -> None:
 
 def groups_of(kind: type[Model]) -> list[Group]:
     """The options of a model's command, with the defaults that the model sets."""
-    defaults = {"epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema}
+    defaults: dict[str, Any] = {}
+    if issubclass(kind, ImageModel):
+        defaults = {"epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema}
     own = {f.name: f.default for f in fields(kind.Options)}
-    words = {k: in_words(own.get(k, v)) for k, v in {**defaults, "lr": None}.items()}
+    if "lr" in own:
+        defaults["lr"] = own["lr"]
+    words = {k: in_words(own.get(k, v)) for k, v in defaults.items()}
     return [
         Group(f"Options of {kind.name}", kind.Options),
         Group("Training", Settings, words),
@@ -145,7 +149,7 @@ class Job:
         if self.resume:  # the options come from a file
             stored = {"name": self.kind.name, "shape": shape, "classes": classes}
             return train.build_model({**stored, "options": self.options}, rng)
-        return self.kind(shape, classes=classes, rng=rng, **self.options)
+        return self.kind.build_from({"train": Form(shape, classes or 0)}, self.options, rng)
 
 
 def run(kind: type[Model], typed: Typed) -> None:
@@ -156,7 +160,8 @@ def run(kind: type[Model], typed: Typed) -> None:
     screen = console()
     print_data(screen, dataset)
     out = job.out or _new_folder(kind.name, dataset)
-    train.loop.check_labels(kind, dataset)
+    if issubclass(kind, ImageModel) and kind.conditional:
+        train.loop.check_labels(kind, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
     _check_room(job, dataset, classes)
     with use_backend(job.backend, job.precision):
@@ -166,7 +171,7 @@ def run(kind: type[Model], typed: Typed) -> None:
         result = train.fit(network, dataset, out=out, resume=job.resume, **job.settings)
     if result.interrupted:
         raise typer.Exit(128 + result.signal)
-    if not network.generates:
+    if not isinstance(network, models.Draws):
         screen.print(f"\nmistakes  {out / 'mistakes.png'}", markup=False)
         screen.print(f"next      {typed_here('evaluate', out)}", markup=False)
         measure = typed_here("evaluate", "RUN", "--classifier", out)
@@ -258,12 +263,7 @@ def _check_room(job: Job, data: Dataset, classes: int | None) -> None:
     if height * width <= LARGE:
         return
     few, many = (
-        sum(
-            p.size
-            for p in job.kind(
-                (side, side, channels), classes=classes, rng=Generator(0), **job.options
-            ).parameters()
-        )
+        sum(p.size for p in job.build((side, side, channels), classes).parameters())
         for side in (32, 64)
     )
     weights = few + (many - few) * (height * width - 32**2) // (64**2 - 32**2)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import use_backend
-from ..models import VAE, Model
+from ..models import Model
 from ..ops import concatenate
 from ..ops.conv import Window
 from ..tensor import Tensor
@@ -60,16 +60,20 @@ class Packed:
 # ---- from a model --------------------------------------------------------------------------------
 
 
-def drawing(model: Model, precision: str = "float32") -> Packed:
+def drawing(model: Any, precision: str = "float32") -> Packed:
     """images (n, H, W, C) from codes (n, latent) and, of a conditional model, labels (n,)."""
 
     def make(n: int) -> tuple[Tensor, ...]:
-        return (model.noise(n, model.rng(0)), *_labels(model, n))
+        return (model.noise.draw(n, model.rng(0)), *_labels(model, n))
 
-    return _packed(model, model.generate, make, ("code", "label"), precision)
+    def draw(noise: Tensor, *labels: Tensor) -> Tensor:
+        result: Tensor = model.draw(noise, **dict(zip(("label",), labels, strict=False)))
+        return result
+
+    return _packed(model, draw, make, ("code", "label"), precision)
 
 
-def encoding(model: VAE, precision: str = "float32") -> Packed:
+def encoding(model: Any, precision: str = "float32") -> Packed:
     """Mean and log-variance of the code, in a row, from images (n, H, W, C) and labels (n,)."""
     low, high = model.value_range
 
@@ -85,7 +89,7 @@ def encoding(model: VAE, precision: str = "float32") -> Packed:
     return _packed(model, encode, make, ("image", "label"), precision)
 
 
-def _labels(model: Model, n: int) -> tuple[Tensor, ...]:
+def _labels(model: Any, n: int) -> tuple[Tensor, ...]:
     return (model.place(np.arange(n) % model.classes),) if model.conditional else ()
 
 

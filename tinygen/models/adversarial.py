@@ -20,13 +20,14 @@ from ..graph import no_grad
 from ..optim import Optimizer
 from ..options import above, at_least, half_open, option
 from ..tensor import Tensor
-from .base import Model
+from .base import ImageModel
+from .contract import Draws, Noise
 from .prior import Prior
 
 LossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge"]
 
 
-class Adversarial(Model):
+class Adversarial(ImageModel, Draws):
     """A generator and a discriminator at play; a subclass makes both, as modules of these names.
 
     `r1` is a penalty on D's slope at real images, which keeps the game in balance (Mescheder et
@@ -41,7 +42,7 @@ class Adversarial(Model):
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Options(Model.Options):
+    class Options(ImageModel.Options):
         pace: ClassVar[float] = 1.0  # the discriminator's learning rate over the generator's
 
         latent: int = option(100, at_least(1), "Length of the latent code.")
@@ -84,6 +85,8 @@ class Adversarial(Model):
                 self._keep("r1", 0.0 if bounded else 1.0)
 
     value_range = (-1.0, 1.0)
+    parts = ("generator", "discriminator")
+    averages = ("generator",)  # the discriminator draws nothing
     epochs = 30
     batch_size = 64
     options: Options
@@ -94,7 +97,8 @@ class Adversarial(Model):
         """What all adversarial models have; a subclass adds the networks."""
         options = self.options
         self.adversary = losses.gan(options.loss)
-        self.latent, self.prior = options.latent, options.prior
+        self.latent = options.latent
+        self.noise = Noise((options.latent,), options.prior, between=(-1.0, 1.0))
         self.batches_per_step = options.critic_steps
 
     def critic(self, *layers: nn.Module) -> nn.Sequential:
@@ -118,13 +122,17 @@ class Adversarial(Model):
         players = {"discriminator": (self.discriminator, d_lr), "generator": (self.generator, lr)}
         return {name: new(part, rate) for name, (part, rate) in players.items()}
 
-    def averaged(self) -> dict[str, Tensor]:
-        """The generator's weights: the discriminator draws nothing."""
-        return {k: x for k, x in super().averaged().items() if k.startswith("generator.")}
-
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.generator(self.condition(z, labels))
         return images
+
+    def draw(self, noise: Tensor | None, *, label: Tensor | None = None) -> Tensor:
+        assert noise is not None
+        return self.generate(noise, label)
+
+    def network(self) -> tuple[nn.Module, str]:
+        """From codes (and labels) to images, and the activation after it."""
+        return self.generator, ""
 
     def judge(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The discriminator's logits (B, 1) for images (B, H, W, C)."""
@@ -164,7 +172,7 @@ class Adversarial(Model):
             real = x[k * size : (k + 1) * size]
             y = None if labels is None else labels[k * size : (k + 1) * size]
             with contextlib.nullcontext() if k == steps - 1 else no_grad():
-                fake = self.generate(self.noise(size), y)
+                fake = self.generate(self.codes(size), y)
             real_logits, fake_logits = self.judge(real, y), self.judge(fake.detach(), y)
             d_loss = self.adversary.discriminator(real_logits, fake_logits)
             optimizers["discriminator"].zero_grad()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from .. import nn, spelling
-from ..backend import Backend, use_backend
 from ..nn.init import Initialiser
 from ..ops import concatenate, one_hot
 from ..optim import Optimizer
@@ -18,13 +17,15 @@ from ..options import OptionError
 from ..options import Options as BaseOptions
 from ..random import Generator, resolve
 from ..tensor import Tensor, as_tensor
-from .prior import codes
+from .contract import Column, Form, Losses, Model, Noise, Stage
 
 Shape = tuple[int, int, int]  # height, width, channels of one image
 
 
-class Model(nn.Module):
-    """A generative model: it draws images from latent codes, and knows one step of its training.
+class ImageModel(Model):
+    """A model of one stage over images, and labels if it is conditional.
+
+    It draws images from latent codes (or describes them), and knows one step of its training.
 
         models.VAE((28, 28, 1), latent=8, rng=rng)        # options by name, or
         models.VAE((28, 28, 1), models.VAE.Options(latent=8), rng=rng)
@@ -54,18 +55,11 @@ class Model(nn.Module):
     class Options(BaseOptions):
         """What a model can be built with, each option once: see tinygen/options.py."""
 
-    name: ClassVar[str]
-    value_range: ClassVar[tuple[float, float]]  # of the images it is trained on and draws
     conditional: ClassVar[bool] = False  # trained with labels
-    generates: ClassVar[bool] = True  # draws images; a classifier does not
-    higher_is_better: ClassVar[bool] = False  # of the figure that `validate` gives
-    unit: str = ""  # of that figure
-    with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
     epochs: ClassVar[int] = 10  # defaults of a training
     batch_size: ClassVar[int] = 128
     ema: ClassVar[float] = 0.0
     batches_per_step: int = 1  # how many batches a step takes at once
-    prior: str = "normal"  # of its latent codes, see prior.py
     latent: int = 0
     options: Any  # an object of Options; each model annotates its own class
 
@@ -73,7 +67,6 @@ class Model(nn.Module):
         self, shape: Sequence[int], options: BaseOptions | None = None, *,
         classes: int | None = None, rng: Generator | None = None, **given: Any,
     ) -> None:  # fmt: skip
-        super().__init__()
         self.options = self._chosen(options, given)
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(
@@ -85,8 +78,11 @@ class Model(nn.Module):
                 f"{self.name}: it is conditioned on labels and needs to know how many there are; "
                 f"classes is {classes}, expected 2 or more (data with labels, or classes=10)"
             )
-        self.shape: Shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.classes = int(classes or 0) if self.conditional else 0
+        label = Column("label", "label", count=self.classes)
+        self.given = (label,) if self.conditional else ()
+        self.forms = {"train": Form(self.shape, self.classes)}
         self._range_seen = False
         root = resolve(rng)
         # Separate streams: drawing pictures or more noise never changes the initial weights.
@@ -125,25 +121,14 @@ class Model(nn.Module):
         """How many numbers an image has."""
         return math.prod(self.shape)
 
-    @property
-    def backend(self) -> Backend:
-        """Where the weights are: with the generator that they were drawn from."""
-        return self.init_rng.key.backend
-
-    def rng(self, seed: int) -> Generator:
-        """A new generator whose numbers are where the weights are."""
-        with use_backend(self.backend.name):
-            return Generator(seed)
-
-    def place(self, array: Any) -> Tensor:
-        """An array of the host as a tensor where the weights are."""
-        return Tensor(self.backend.adopt(array))
-
     # ---- what each model defines -------------------------------------------------------------
 
     def build(self) -> None:
         """Make the networks, from `options`, `shape` and `classes`, with weights of `init_rng`."""
         raise NotImplementedError
+
+    parts: ClassVar[tuple[str, ...]]  # its networks, by attribute
+    averages: ClassVar[tuple[str, ...] | None] = None  # of them, what an average is kept of
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
         """New optimizers over the model's parts, by name."""
@@ -155,21 +140,47 @@ class Model(nn.Module):
         """One update from a batch of images (B, H, W, C); returns its losses by name."""
         raise NotImplementedError
 
-    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, H, W, C) drawn from latent codes (B, latent)."""
-        raise NotImplementedError
+    # ---- the contract ------------------------------------------------------------------------
 
-    def averaged(self) -> dict[str, Tensor]:
-        """The weights and running statistics, by name, that an average is to be kept of."""
-        return {**self.named_parameters(), **self.named_buffers()}
+    noise: Noise | None  # of a model that draws
+    given: tuple[Column, ...]  # beside an image or a code: its label, if it is conditional
+    figures: Any = None  # (batch, rng) -> Figure by name, of held-out images
 
-    def noise(self, n: int, rng: Generator | None = None) -> Tensor:
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What a batch has: images in the model's range, and labels if it is conditional."""
+        return (Column("image", range=self.value_range), *self.given)
+
+    def stages(self) -> tuple[Stage, ...]:
+        self._range_seen = True  # a column's images are in its range: no values need be read
+        return (
+            Stage(
+                "train", self.columns, self.parts, self.step, self.optimizers, self.figures,
+                self.epochs, self.batch_size, self.batches_per_step, self.ema, self.averages,
+            ),
+        )  # fmt: skip
+
+    def step(self, batch: dict[str, Tensor], optimizers: dict[str, Optimizer]) -> Losses:
+        """One update from a batch of named columns."""
+        return self.train_step(batch["image"], batch.get("label"), optimizers)
+
+    @classmethod
+    def build_from(
+        cls, forms: Mapping[str, Form], options: dict[str, Any], rng: Generator
+    ) -> ImageModel:
+        build: Any = cls
+        form = forms["train"]
+        model: ImageModel = build(form.shape, classes=form.classes or None, rng=rng, **options)
+        return model
+
+    def network(self) -> tuple[nn.Module, str]:
+        """From codes (and labels) to images as one chain of layers, and the activation after it."""
+        raise NotImplementedError(f"{type(self).__name__} is no chain of layers")
+
+    def codes(self, n: int, rng: Generator | None = None) -> Tensor:
         """n latent codes from the prior; code i does not depend on n."""
-        return codes(self.prior, n, self.latent, rng or self.noise_rng)
-
-    def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float | None:
-        """A figure for held-out images, by default lower is better; None if there is none."""
-        return None
+        assert self.noise is not None
+        return self.noise.draw(n, rng or self.noise_rng)
 
     # ---- what it is given --------------------------------------------------------------------
 

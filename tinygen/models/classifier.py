@@ -18,17 +18,18 @@ from ..optim import Optimizer
 from ..options import above, at_least, half_open, option
 from ..random import Generator
 from ..tensor import Tensor
-from .base import Model, channels
+from .base import ImageModel, channels
+from .contract import Describes, Figure
 
 
-class Classifier(Model):
+class Classifier(ImageModel, Describes):
     """Convolutions of 5 x 5 with ReLU and average pooling, dense features, a logit for each class.
 
     For images of any size, grey or colour. Labels are for training only.
     """
 
     @dataclass(frozen=True, kw_only=True)
-    class Options(Model.Options):
+    class Options(ImageModel.Options):
         features: int = option(
             84, at_least(1), "Length of the description of an image, the last hidden layer."
         )
@@ -37,11 +38,9 @@ class Classifier(Model):
         lr: float = option(1e-3, above(0), "Learning rate of Adam.", flags="")
 
     name = "classifier"
-    value_range = (0.0, 1.0)
-    conditional = True
-    generates = False
-    higher_is_better = True
+    parts = ("body", "head")
     unit = "percent right"
+    conditional = True
     epochs = 8
     ema = 0.999
 
@@ -49,6 +48,7 @@ class Classifier(Model):
 
     def build(self) -> None:
         features, dropout = self.options.features, self.options.dropout
+        self.described = features
         first, second = channels(self.options.width, 16, 32)
         init, masks = self.init_rng, self.dropout_rng
         height, across, depth = self.shape
@@ -81,9 +81,9 @@ class Classifier(Model):
         return out
 
     @no_grad()
-    def describe(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, features) and class probabilities (B, classes) of images (B, H, W, C)."""
-        features = self.body(self.check_images(x))
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, described) and class probabilities (B, classes) of images (B, H, W, C)."""
+        features = self.body(self.check_images(image))
         return features, softmax(self.head(features), axis=-1)
 
     def train_step(
@@ -96,9 +96,8 @@ class Classifier(Model):
         return {"loss": loss.detach()}
 
     @no_grad()
-    def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:
-        """The accuracy: percent of the images whose likeliest class is their label."""
-        if labels is None:
-            raise ValueError(f"{self.name}: no labels to compare with; give one an image")
-        right = self.logits(x).numpy().argmax(axis=1) == labels.numpy()
-        return 100 * float(right.mean())
+    def figures(self, batch: dict[str, Tensor], rng: Generator) -> dict[str, Figure]:
+        """The accuracy: 100 for each image whose likeliest class is its label, else 0."""
+        right = self.logits(batch["image"]).numpy().argmax(axis=1) == batch["label"].numpy()
+        how = "all images of the split, the likeliest class against the label"
+        return {"accuracy": Figure(self.place(100.0 * right), self.unit, True, how)}

@@ -62,9 +62,11 @@ def _other_model(run: Differing) -> str | None:
 
 
 def _other_data(run: Differing) -> str | None:
-    was, now = run.was["data"], run.session.data.fingerprint
-    if was["fingerprint"] == now:
-        return None
+    before = {"train": run.was["data"], **run.was.get("more_data", {})}
+    other = [k for k, v in before.items() if v["fingerprint"] != run.session.sets[k].fingerprint]
+    if not other:
+        return _other_names(run)
+    was = before[other[0]]
     return (
         f"was trained on {was['name']!r} ({was['n']} images); the data given now differ; resume "
         "with the same data"
@@ -72,11 +74,11 @@ def _other_data(run: Differing) -> str | None:
 
 
 def _other_names(run: Differing) -> str | None:
-    was, now = run.was["data"].get("classes"), run.session.data.classes
-    if was is None or now is None or list(was) == list(now):
+    called, named = run.was["data"].get("classes"), run.session.sets["train"].classes
+    if called is None or named is None or list(called) == list(named):
         return None
-    pairs = zip(was, now, strict=True)  # as many, as the labels are the same
-    renamed = [f"{before} is now {name}" for before, name in pairs if before != name]
+    pairs = zip(called, named, strict=True)  # as many, as the labels are the same
+    renamed = [f"{was} is now {name}" for was, name in pairs if was != name]
     return (
         f"was trained on the same images, whose classes had other names ({', '.join(renamed)}); "
         "resume with the names as they were"
@@ -91,6 +93,15 @@ def _other_classifier(run: Differing) -> str | None:
         f"was measured with the classifier {was[:12]}, and {run.session.settings.classifier} is "
         f"{str(now)[:12]}; a run is resumed with the same one"
     )
+
+
+def _other_parts(run: Differing) -> str | None:
+    """They need not be given again: a checkpoint has them."""
+    was, now = run.was.get("parts", {}), run.session.parts
+    if now in ({}, was):
+        return None
+    had = ", ".join(f"{k} {v[:12]}" for k, v in was.items()) or "no part of another run"
+    return f"was begun with {had}; resume it without naming parts, which its checkpoint has"
 
 
 def _other_settings(run: Differing) -> str | None:
@@ -109,8 +120,8 @@ def _other_settings(run: Differing) -> str | None:
 REFUSALS: tuple[Callable[[Differing], str | None], ...] = (
     _other_model,
     _other_data,
-    _other_names,
     _other_classifier,
+    _other_parts,
     _other_settings,
 )
 
@@ -133,21 +144,27 @@ def resume(session: Session, folder: RunFolder, now: Config) -> list[str]:
         why = refusal(Differing(folder, was, now, session))
         if why is not None:
             raise ValueError(f"{folder.path} {why}")
-    saved = folder.newest_checkpoint(session.state.check, notes.append)
+    saved = folder.newest_checkpoint(session.check, notes.append)
     if saved is None:  # stopped before the first checkpoint: begin again
         if folder.model.exists():
             raise ValueError(
                 f"{folder.path} has trained weights but its checkpoints are gone, so it cannot be "
                 "continued; train into another folder"
             )
+        if was.get("parts", {}) != session.parts:
+            raise ValueError(
+                f"{folder.path} stopped before its first checkpoint, and was begun with parts of "
+                f"other runs: {', '.join(was['parts'])}; name them again (parts=...)"
+            )
         folder.cut_log(0)
         return notes
+    session.parts = dict(was.get("parts", {}))
     session.state.restore(saved)
     position = session.state.position
-    if session.settings.epochs < position.epoch:
+    if session.epochs < position.epoch:
         raise ValueError(
-            f"{folder.path} has done {position.epoch} epochs, more than the "
-            f"{session.settings.epochs} asked for; a run cannot shrink"
+            f"{folder.path} has done {position.epoch} epochs, more than the {session.epochs} asked "
+            "for; a run cannot shrink"
         )
     missing = folder.cut_log(position.log_bytes)
     if missing:
