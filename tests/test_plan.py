@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -562,3 +563,27 @@ def test_places_are_state(fuse):
     for call in (step, compiled):
         with pytest.raises(IndexError, match="4 is out"):
             call(x, tg.tensor(np.array(4)))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, w, b, c: tg.sigmoid((x @ w + b).reshape(6, 2, 4)).square(),
+        lambda x, w, b, c: tg.exp(((x @ w).reshape(6, 2, 4) + c).reshape(6, 8)) * 2.0,
+        lambda x, w, b, c: tg.tanh((x @ w).reshape(12, 4) * c).reshape(6, 8) + b,
+        lambda x, w, b, c: ((x @ w + b).reshape(6, 2, 4) - c).reshape(48) * 0.5,
+        lambda x, w, b, c: ((x @ w).reshape(48) * 0.5).reshape(6, 8).reshape(6, 2, 4) + c,
+    ],
+    ids=["down", "there and back", "row after row", "both", "flat first"],
+)
+def test_groups_go_over_rows_of_their_own_whatever_reshapes_follow(function: Any) -> None:
+    rng = Generator(0)
+    x, w, b, c = (rng.normal(shape) for shape in ((6, 5), (5, 8), (8,), (4,)))
+    w.requires_grad = True
+
+    def step(*args: Any) -> Any:
+        y = function(*args)
+        return y, tg.grad((y * y).sum(), [args[1]])[0]
+
+    for found, expected in zip(tg.compile(step)(x, w, b, c), step(x, w, b, c), strict=True):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=2e-5, atol=1e-5)

@@ -439,17 +439,16 @@ def test_numbers_that_stand_in_unusual_places(kind: str, monkeypatch: pytest.Mon
     follows(lambda x: x * read(), change)
 
 
-class _Foreign:
-    """An array of another library: nothing but __array__ shows what it holds."""
+class _Given:
+    """A class of the user's that gives an array."""
 
-    __slots__ = ("_hidden",)
-    __module__ = "numpy_of_others"
+    scale = 1.0
 
-    def __init__(self, hidden: list[Any]) -> None:
-        self._hidden = iter(hidden).__reduce__()[1][0]
+    def __init__(self, hidden: Any) -> None:
+        self.hidden = hidden
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return np.array(self._hidden[0])
+        return np.array(self.hidden)
 
 
 def _maybe(kind: str) -> Any:
@@ -457,7 +456,7 @@ def _maybe(kind: str) -> Any:
     module, kinds, thing = types.ModuleType("m"), type("Maybe", (), {}), _First()
     thing.__k__ = 1.0  # type: ignore[attr-defined]
     keyed, hidden, future = {_First(): 1.0}, [np.ones(3)], Future()  # type: ignore[var-annotated]
-    foreign = _Foreign(hidden)
+    given = _Given(hidden[0])
     future.set_result([1.0])
 
     def of_globals() -> float:
@@ -477,8 +476,9 @@ def _maybe(kind: str) -> Any:
                                lambda: setattr(thing, "__k__", 3.0)),
         "of a key": (lambda: next(iter(keyed)).factor,
                      lambda: setattr(next(iter(keyed)), "factor", 3.0)),
-        "of a foreign array": (lambda: float(np.array(foreign)[0]),
-                               lambda: hidden[0].__setitem__(0, 3.0)),
+        "of what gives an array": (lambda: float(np.array(given)[0]),
+                                   lambda: hidden[0].__setitem__(0, 3.0)),
+        "beside an array": (lambda: given.scale, lambda: setattr(given, "scale", 3.0)),
         "of a future": (lambda: future.result()[0], lambda: future.result().insert(0, 3.0)),
     }[kind]  # fmt: skip
 
@@ -486,7 +486,7 @@ def _maybe(kind: str) -> Any:
 @pytest.mark.parametrize(
     "kind",
     ["of a module", "of a module, asked", "of a class", "a global", "of two underscores",
-     "of a key", "of a foreign array", "of a future"],
+     "of a key", "of what gives an array", "beside an array", "of a future"],
 )  # fmt: skip
 def test_names_that_are_not_there_yet_and_things_behind_others(
     kind: str, monkeypatch: pytest.MonkeyPatch
@@ -497,6 +497,12 @@ def test_names_that_are_not_there_yet_and_things_behind_others(
         follows(lambda x: x * read(), change)
     finally:
         globals().pop("THIS_IS_MADE_LATER", None)
+
+
+def test_the_pixels_of_a_picture() -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    picture = pillow.new("L", (2, 2), 1)
+    follows(lambda x: x * float(picture.getpixel((0, 0))), lambda: picture.putpixel((0, 0), 5))
 
 
 def test_an_operation_that_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,12 +32,14 @@ class Fusion:
         members: the calls, in order.
         inputs: the values that members read and no member makes.
         outputs: the values that members make and others read.
+        grid: rows and columns over which inputs are spread; members may reshape what is not.
         product: the matrix product whose blocks the members run on, or None.
     """
 
     members: list[Call]
     inputs: list[Value]
     outputs: list[Value]
+    grid: tuple[int, int]
     product: Call | None = None
     source: str = ""
     mutated: tuple[Value, ...] = ()  # nothing
@@ -86,7 +88,7 @@ class Fusion:
         """The kernel on its memory."""
         if self.product is not None:  # on a device; products.join takes the others
             ends = importlib.import_module("tinygen_kernels.cuda.epilogue")
-            grids = [_as_grid(a, grid(outs[-1])) for a in arrays[2:]]
+            grids = [_as_grid(a, self.grid) for a in arrays[2:]]
             made = ends.hosted(*arrays[:2], *self.program(), grids, outs[:-1], outs[-1])
             self.source = made.launches[-1].source.code
             return made
@@ -95,10 +97,10 @@ class Fusion:
 
     def _shape(self) -> tuple[int, int]:
         """Rows and columns of the loop: one long row where nothing is spread over rows."""
-        out = self.outputs[0]
-        if self.product is None and all(_flat(v, out.size) for v in self.inputs):
-            return (1, out.size)
-        return grid(out)
+        size = self.outputs[0].size
+        if self.product is None and all(_flat(v, size) for v in self.inputs):
+            return (1, size)
+        return self.grid
 
 
 def position(v: Value) -> tuple[Any, ...]:
@@ -278,7 +280,7 @@ def _with_groups(
                 or not readers.get(m.outs[0].storage, set()) <= set(group.places)
             ]
             inputs = _inputs(members)
-            fusion = Fusion(members, inputs, outputs)
+            fusion = Fusion(members, inputs, outputs, group.shape)
             line = members[-1].line
             out.append(Call(call.primitive, list(inputs), {}, list(outputs), line, fusion))
     return out

@@ -151,11 +151,16 @@ class Context(Slots):
 
 
 def foreign_array(value: Any) -> Any:
-    """The numbers that an array of another library holds, such as PyTorch's; None for others."""
+    """The numbers that an array of another library holds, such as PyTorch's; None for others.
+
+    A class of the user's own that gives an array is followed as all others are.
+    """
     kind = type(value)
-    if kind.__module__.partition(".")[0] in ("numpy", "tinygen", "builtins") or not (
-        hasattr(kind, "__array__") or hasattr(kind, "__array_interface__")
-    ):
+    array = getattr(kind, "__array__", None) or of_class(kind, "__array_interface__")
+    if array is MISSING or kind.__module__.partition(".")[0] in ("numpy", "tinygen", "builtins"):
+        return None
+    code = getattr(getattr(array, "fget", array), "__code__", None)
+    if code is not None and "-packages" not in code.co_filename:
         return None
     with contextlib.suppress(Exception):
         return np.asarray(value.detach() if hasattr(kind, "detach") else value)

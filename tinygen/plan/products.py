@@ -14,7 +14,7 @@ from typing import Any
 
 from ..backend import Backend
 from ..trace.record import Call, Storage, Value
-from .fuse import Fusion, grid, position
+from .fuse import Fusion, position
 
 
 @dataclass(eq=False)
@@ -166,7 +166,7 @@ def _hosts(product: Call, fusion: Fusion) -> bool:
     if not _plain(product):
         return False
     made = product.outs[0]
-    if made.shape != grid(fusion.outputs[0]):
+    if made.shape != fusion.grid:
         return False
     mine = [position(v) == position(made) for v in fusion.inputs if v.storage is made.storage]
     return bool(mine) and all(mine)  # a part of it would be read before it is whole
@@ -184,7 +184,7 @@ def _joined(product: Call, call: Call, calls: list[Call], at: int, needed: set[S
         memory = replace(same[0], shape=made.shape, strides=made.strides)  # written in its place
     own = position(made)
     inputs = [memory if position(v) == own else v for v in fusion.inputs]
-    hosted = Fusion(fusion.members, fusion.inputs, fusion.outputs, product)
+    hosted = Fusion(fusion.members, fusion.inputs, fusion.outputs, fusion.grid, product)
     args = [*product.args, *inputs]
     return Call(product.primitive, args, {}, [*outputs, memory], call.line, hosted)
 

@@ -171,11 +171,11 @@ class Reached:
 
     def _instance(self, value: Any, label: str) -> None:
         kind = type(value)
+        if foreign_array(value) is not None:
+            self._bytes(value, label)
         if has_bytes(value):
             self._bytes(value, label)
             self.reach(pointed_at(value), label)
-        elif foreign_array(value) is not None:
-            self._bytes(value, label)
         elif isinstance(value, Primitive):
             if users_module(value.reference.__module__):  # not one of the engine's
                 self.reach((value.reference, value.rules, value.rule_for_all), label)
