@@ -21,7 +21,6 @@ import tinygen as tg
 from tinygen import models, train
 from tinygen.data import Dataset, load
 from tinygen.data.dataset import scaled
-from tinygen.train.checkpoint import describe_model
 from tinygen.train.files import FORMAT
 
 VERSION = 1
@@ -34,7 +33,7 @@ def accuracy(model: models.Classifier, data: Dataset) -> float:
     for i in range(0, len(data), 250):
         part = slice(i, i + 250)
         x = model.place(scaled(data.images[part], model.value_range))
-        right += int((model.describe(x)[1].numpy().argmax(axis=1) == data.labels[part]).sum())
+        right += int((model.features(x)[1].numpy().argmax(axis=1) == data.labels[part]).sum())
     return 100 * right / len(data)
 
 
@@ -59,7 +58,7 @@ def main() -> None:
     metadata = {
         "format": FORMAT, "kind": "model", "tinygen": tg.__version__,
         "name": f"lenet-{asked.name}", "version": VERSION,
-        "model": describe_model(model), "value_range": list(model.value_range),
+        "model": model.describe(), "value_range": list(model.value_range),
         "data": {**{k: about[k] for k in ("n", "shape", "classes", "fingerprint", "test_n")},
                  "name": asked.name},
         "accuracy": reached, "epoch": len(run.epochs), "seed": asked.seed,

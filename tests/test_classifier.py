@@ -41,7 +41,7 @@ def test_it_learns(trained, strokes):
     figures = {f.split: f for f in train.evaluate(trained, strokes)}
     assert figures["test"].value > 80  # percent; ten classes
     x = tg.tensor(scaled(strokes.test.images, (0.0, 1.0)))
-    features, p = trained.model.describe(x)
+    features, p = trained.model.features(x)
     assert features.shape == (100, 20)
     np.testing.assert_allclose(p.numpy().sum(axis=1), 1, rtol=1e-5)
     right = p.numpy().argmax(axis=1) == strokes.test.labels
@@ -67,7 +67,7 @@ def test_images_of_any_shape(shape):
     x = tg.random.Generator(0).uniform((4, *shape))
     y = tg.tensor(np.array([0, 1, 2, 0]))
     assert model.train_step(x, y, model.optimizers())["loss"].shape == ()
-    features, p = model.eval().describe(x)
+    features, p = model.eval().features(x)
     assert (features.shape, p.shape) == ((4, 7), (4, 3))
 
 
@@ -75,7 +75,7 @@ def test_images_of_any_shape(shape):
 def test_the_last_layer_reads_the_features():
     model = models.Classifier((8, 8, 1), classes=3, features=7).eval()
     x = tg.random.Generator(0).uniform((4, 8, 8, 1))
-    features, p = model.describe(x)
+    features, p = model.features(x)
     weight, bias = model.parameters()[-2:]
     logits = features.numpy() @ weight.numpy() + bias.numpy()
     np.testing.assert_allclose(model.logits(x).numpy(), logits, rtol=1e-5, atol=1e-6)
@@ -129,7 +129,7 @@ def test_it_is_resumed_to_the_same_bits(strokes, tmp_path):
 
 def test_mistakes_come_first(trained, strokes):
     x = tg.tensor(scaled(strokes.test.images, (0.0, 1.0)))
-    p = trained.model.describe(x)[1].numpy()[np.arange(100), strokes.test.labels]
+    p = trained.model.features(x)[1].numpy()[np.arange(100), strokes.test.labels]
     picture = train.pictures.mistakes(trained.model, strokes.test, n=1)
     expected = tg.images.grid(strokes.test.images[[p.argmin()]])
     assert np.array_equal(picture.array, expected.array)
@@ -193,7 +193,7 @@ def test_a_trained_one_measures_its_own_data(trained, strokes):
     assert (judge.name, judge.version, judge.accuracy) == ("classifier-strokes", 1, None)
     features, p = judge(strokes.test.images[:9])
     x = tg.tensor(scaled(strokes.test.images[:9], (0.0, 1.0)))
-    wanted = trained.model.describe(x)
+    wanted = trained.model.features(x)
     assert np.array_equal(features, wanted[0].numpy())
     assert np.array_equal(p, wanted[1].numpy())
     same = ClassifierExtractor(file)(strokes.test.images[:9])

@@ -402,7 +402,8 @@ def test_resident_batches_are_those_of_the_host(value_range: Any, device: Any) -
     data = Dataset("some", images(37), np.arange(37) % 5)
     kind = models.GAN if value_range[0] else models.VAE
     model = kind((8, 8, 1), hidden=(8,), rng=Generator(0))
-    resident = Resident(model, data)
+    reads = (models.Column("image", range=value_range), models.Column("label", "label", count=5))
+    resident = Resident(model, data, reads)
     before = device.synchronizations
     with resident.batches(8, seed=3, epoch=2, start=1) as batches:
         found = list(batches)

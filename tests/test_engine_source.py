@@ -260,3 +260,42 @@ def test_importing_tinygen_loads_nothing_heavy() -> None:
 def test_every_public_name_exists() -> None:
     assert [n for n in tinygen.__all__ if not hasattr(tinygen, n)] == []
     assert len(set(tinygen.__all__)) == len(tinygen.__all__)
+
+
+# ---- what a reader may ask of a model ------------------------------------------------------------
+
+FAMILIES = {"VAE", "CVAE", "ConvVAE", "GAN", "CGAN", "DCGAN", "CDCGAN", "ConvGAN", "Adversarial",
+            "Classifier"}  # fmt: skip
+
+
+def asks(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """Tests for a family of models, and for an attribute by its name."""
+    for n in ast.walk(tree):
+        if not isinstance(n, ast.Call) or not isinstance(n.func, ast.Name):
+            continue
+        if n.func.id in ("isinstance", "issubclass"):
+            names = {x.attr if isinstance(x, ast.Attribute) else getattr(x, "id", "")
+                     for x in ast.walk(n.args[1])}  # fmt: skip
+            if names & FAMILIES:
+                yield n, "a family of models; ask for a role: Draws, Encodes, Likely, Describes"
+        if n.func.id == "hasattr":
+            yield n, "hasattr; ask for a role or a class"
+
+
+@pytest.mark.parametrize("path", FILES, ids=IDS)
+def test_readers_ask_for_roles(path: Path) -> None:
+    """Nobody but models/ knows a family, and the rooms around the models guess at no attribute."""
+    room = path.relative_to(PACKAGE).parts[0]
+    asked = [] if room == "models" else list(asks(TREES[path]))
+    if room not in ("train", "deploy.py", "cli", "commands.py", "export", "metrics", "runs"):
+        asked = [(n, what) for n, what in asked if not what.startswith("hasattr")]
+    elif room == "metrics":  # what any array library has
+        asked = [(n, what) for n, what in asked if "numpy" not in ast.unparse(n)]
+    assert [f"{where(path, n)}: {ast.unparse(n)}: {what}" for n, what in asked] == []
+
+
+@pytest.mark.parametrize(
+    "source", ["isinstance(m, VAE)", "isinstance(m, (A, models.GAN))", "hasattr(m, 'encode')"]
+)
+def test_the_role_test_sees(source: str) -> None:
+    assert list(asks(ast.parse(source)))

@@ -53,7 +53,7 @@ def test_quality_is_what_metrics_measure_says_of_the_drawn_images(strokes, judge
     model = fit("vae", strokes).model
     measured = train.Gauge(model, strokes, extractor, seed=3).measure()
     assert (measured.count, measured.reference, measured.training) == (100, 100, N)
-    codes = model.noise(100, tg.random.Generator(3).stream("evaluation", 2)).numpy()
+    codes = model.codes(100, tg.random.Generator(3).stream("evaluation", 2)).numpy()
     images = tg.images.to_uint8(train.pictures.draw(model, codes))
     by_hand = metrics.measure(extractor, strokes.images, strokes.test.images, images, seed=3)
     assert measured == by_hand

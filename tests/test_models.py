@@ -6,6 +6,7 @@ import pytest
 import tinygen as tg
 from tinygen import data, losses, models, nn, train
 from tinygen.models import CDCGAN, CGAN, CVAE, DCGAN, GAN, VAE, ConvGAN, ConvVAE
+from tinygen.models.contract import held
 from tinygen.random import Generator
 from tinygen.tensor import Tensor
 
@@ -48,7 +49,7 @@ def test_draws_images_of_the_data_shape_in_its_range(kind, shape):
     model = small(kind, shape=shape)
     model.eval()
     labels = Tensor(np.arange(7) % 4) if model.conditional else None
-    images = model.generate(model.noise(7), labels).numpy()
+    images = model.generate(model.codes(7), labels).numpy()
     assert images.shape == (7, *shape)
     assert images.dtype == np.float32
     low, high = model.value_range
@@ -89,7 +90,7 @@ def test_drawing_changes_neither_weights_nor_later_training(kind):
                 rng = tg.random.Generator(9)
                 y = Tensor(np.zeros(4, np.int64)) if model.conditional else None
                 with tg.no_grad():
-                    model.eval().generate(model.noise(4, rng), y)
+                    model.eval().generate(model.codes(4, rng), y)
                 model.train()
             model.train_step(x, labels, optimizers)
         runs.append(model.state_dict())
@@ -142,7 +143,7 @@ def test_a_larger_image_is_a_doubling_more(size, strides):
     model = small(DCGAN, shape=(size, size, 3))
     assert [k[3] for k in kernels(model.generator)[1:]] == strides
     assert len(kernels(model.discriminator)) == len(strides)
-    images = model.eval().generate(model.noise(2))
+    images = model.eval().generate(model.codes(2))
     assert images.shape == (2, size, size, 3)
     assert model.judge(images).shape == (2, 1)
 
@@ -189,7 +190,7 @@ def test_codes_have_the_variance_that_the_encoder_says():
 
 def test_prior_sampling_leaves_the_encoder_alone():
     model = small(VAE)
-    z = model.noise(4)
+    z = model.codes(4)
     before = model.generate(z).numpy()
     for p in (*model.encoder.parameters(), *model.to_mu.parameters()):
         p.data[...] = np.nan
@@ -272,7 +273,7 @@ def test_each_player_moves_only_itself(kind):
     assert any(not np.array_equal(generator[k], moved[k]) for k in generator)
     grads = [p.grad for p in model.discriminator.parameters()]
     before = [g.numpy().copy() for g in grads]
-    fake = model.generate(model.noise(8), labels)
+    fake = model.generate(model.codes(8), labels)
     loss = model.adversary.generator(model.judge(fake, labels))
     loss.backward(inputs=model.generator.parameters())
     assert all(np.array_equal(b, g.numpy()) for b, g in zip(before, grads, strict=True))
@@ -296,7 +297,7 @@ def test_the_discriminator_learns_to_tell_and_the_generator_to_be_taken_for_real
         for p in model.parameters():  # as wide as these few units need to let a signal through
             p.data *= 15
     x, _ = batch(model)
-    fake = model.generate(model.noise(8)).detach()
+    fake = model.generate(model.codes(8)).detach()
 
     def margin():
         return float(model.judge(x).mean()) - float(model.judge(fake).mean())
@@ -307,7 +308,7 @@ def test_the_discriminator_learns_to_tell_and_the_generator_to_be_taken_for_real
     d.step()
     assert margin() > before
 
-    z = model.noise(8)
+    z = model.codes(8)
     before = float(model.judge(model.generate(z)).mean())
     g = tg.optim.SGD(model.generator.parameters(), lr=0.01)
     loss = model.adversary.generator(model.judge(model.generate(z)))
@@ -323,7 +324,7 @@ def test_toy_game_separates_real_from_fake():
     for _ in range(200):
         values = model.train_step(x, None, optimizers)
         assert float(values["d_loss"]) >= 0
-    drawn = model.eval().generate(model.noise(16)).numpy()
+    drawn = model.eval().generate(model.codes(16)).numpy()
     assert abs(drawn.mean() - 0.8) < 0.4  # it has moved towards the data
 
 
@@ -335,7 +336,7 @@ def test_the_slope_of_the_discriminator_is_held(loss, r1, gradient_penalty):
     model = small(CGAN, loss=loss)
     assert (model.r1, model.gradient_penalty) == (r1, gradient_penalty)
     x, labels = batch(model)
-    fake = model.generate(model.noise(8), labels).detach()
+    fake = model.generate(model.codes(8), labels).detach()
     penalty = model.penalty(x, fake, labels)
     inputs = [p for p in model.discriminator.parameters() if p.ndim == 2]
     gradients = tg.grad(penalty, inputs)
@@ -460,10 +461,11 @@ def test_each_player_has_its_own_learning_rate():
 
 
 def test_what_is_averaged_of_a_gan_is_the_generator_with_its_running_statistics():
-    names = set(small(DCGAN).averaged())
+    averaged = lambda model: set(held(model, model.stages()[0].averaged))
+    names = averaged(small(DCGAN))
     assert names == {f"generator.{k}" for k in small(DCGAN).generator.state_dict()}
     assert any(k.endswith("running_var") for k in names)
-    assert set(small(VAE).averaged()) == set(small(VAE).state_dict())
+    assert averaged(small(VAE)) == set(small(VAE).state_dict())
 
 
 def test_drawing_with_batch_normalisation_does_not_depend_on_the_batch():
@@ -472,7 +474,7 @@ def test_drawing_with_batch_normalisation_does_not_depend_on_the_batch():
     optimizers = model.optimizers(lr=1e-2)
     for _ in range(3):
         model.train_step(x, None, optimizers)
-    z = model.noise(6)
+    z = model.codes(6)
     inside = model.generate(z).numpy()  # in training mode: with the moments of the batch
     one, many = (model.eval().generate(z[:k]).numpy() for k in (1, 6))
     np.testing.assert_allclose(one[0], many[0], atol=1e-6)
@@ -511,7 +513,7 @@ def test_colour_and_grey_are_not_mixed_up():
 
 def test_uniform_prior_and_sgd():
     model = small(GAN, prior="uniform", optimizer="sgd", lr=0.1)
-    z = model.noise(1000).numpy()
+    z = model.codes(1000).numpy()
     assert -1 <= z.min() < -0.9
     assert 0.9 < z.max() < 1
     assert isinstance(model.optimizers()["generator"], tg.optim.SGD)
@@ -522,7 +524,7 @@ def test_uniform_prior_and_sgd():
 @pytest.mark.parametrize("kind", [CVAE, CGAN, CDCGAN])
 def test_the_label_changes_what_is_drawn(kind):
     model = small(kind).eval()
-    z = model.noise(4)
+    z = model.codes(4)
     a = model.generate(z, Tensor(np.zeros(4, np.int64))).numpy()
     b = model.generate(z, Tensor(np.ones(4, np.int64))).numpy()
     assert not np.allclose(a, b)
@@ -557,7 +559,7 @@ def test_no_images_are_no_error():
 
 def test_labels_may_be_a_list():
     model = small(CVAE)
-    z = model.noise(2, Generator(0))
+    z = model.codes(2, Generator(0))
     np.testing.assert_array_equal(
         model.generate(z, [0, 2]).numpy(), model.generate(z, tg.tensor([0, 2])).numpy()
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import sys
 import time
@@ -423,7 +424,8 @@ def train_command(
     _show_data(show, dataset)
     if out is None:
         out = _new_folder(model, dataset)
-    train.loop.check_labels(make, dataset)
+    if make.conditional:
+        train.loop.check_labels(make, dataset)
     classes = len(dataset.classes) if dataset.classes is not None else None
     _check_room(make, dataset, classes, options)
     with use_backend(str(backend), str(precision)):
@@ -438,7 +440,7 @@ def train_command(
         result = train.fit(network, dataset, out=out, resume=resume, **how)
     if result.interrupted:
         raise typer.Exit(128 + result.signal)
-    if not network.generates:
+    if not isinstance(network, models.Draws):
         show.print(f"\nmistakes  {out / 'mistakes.png'}", markup=False)
         show.print(f"next      {command('evaluate', out)}", markup=False)
         judge = command("evaluate", "RUN", "--classifier", out)
@@ -534,7 +536,7 @@ def _widths(text: str) -> tuple[int, ...]:
     return tuple(int(n) for n in text.split(","))
 
 
-def _refuse_foreign(build: type[models.Model], options: dict[str, Any]) -> None:
+def _refuse_foreign(build: Any, options: dict[str, Any]) -> None:
     """Options of another model are an error, not ignored."""
     known = build.option_names()
     foreign = [k for k in options if k not in known]
@@ -620,7 +622,8 @@ def sample_command(
         images = result.around(image, n, spread, label, seed)
     else:
         images = result.sample(n, label, seed)
-        columns = pictures.COLUMNS if result.model.conditional and label is None else None
+        by_label = pictures.label_column(result.model) is not None
+        columns = pictures.COLUMNS if by_label and label is None else None
     text = pictures.note(result.model, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
     result.picture(images, columns).save(out, text)
@@ -710,7 +713,8 @@ def info_command(
     config = train.RunFolder(run_folder).read_config()
     show = console()
     model = result.model
-    code = f", code {model.latent}" if model.generates else ""
+    noise = model.noise if isinstance(model, models.Draws) else None
+    code = "" if noise is None else f", code {math.prod(noise.shape)}"
     show.print(f"[bold]{model.name}[/bold]  images {model.shape}{code}"
                + (f", {model.classes} classes" if model.classes else ""))  # fmt: skip
     show.print(repr(model), markup=False)
@@ -824,7 +828,7 @@ def evaluate_command(
     extractor = quality = None
     why = ""  # nothing was measured of what it draws
     with bar:
-        if classifier is not None or (n != 0 and model.generates):
+        if classifier is not None or (n != 0 and isinstance(model, models.Draws)):
             try:
                 extractor = train.find_extractor(dataset, classifier)
                 quality = train.Gauge(model, dataset, extractor, n, seed=seed).measure(report)

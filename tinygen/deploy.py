@@ -15,7 +15,7 @@ import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
-from . import export, metrics, train
+from . import export, metrics, models, train
 from .export import verify as checking
 from .images import to_uint8
 from .terminal import BestOption, RunArgument, console
@@ -161,7 +161,7 @@ def explore_command(
 ) -> None:
     """Make the page that shows what a generator has learned, and open it in the browser."""
     run = train.open_run(run_folder, best=best)
-    both = hasattr(run.model, "encode")
+    both = isinstance(run.model, models.Encodes)
     made = made_from(run, str(part or ("both" if both else "decoder")), licence=licence)
     path = run_folder / "explore.html" if out is None else out
     export.write("html", made, path)

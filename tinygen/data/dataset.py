@@ -8,7 +8,6 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -141,10 +140,19 @@ class Dataset:
             self.reading,
         )  # fmt: skip
 
-    def order(self, seed: int, epoch: int) -> NDArray[np.int64]:
-        """The places of all images in the order of an epoch: a function of (seed, epoch) alone."""
+    def column(self, name: str) -> NDArray[Any]:
+        """The array "image", "label", or one of the table; DataError where there is none."""
+        arrays = {"image": self.images, "label": self.labels, **(self.table or {})}
+        found = arrays.get(name)
+        if found is None:
+            known = ", ".join(k for k, v in arrays.items() if v is not None)
+            raise DataError(f"{self.name} has no column {name!r}; it has {known}")
+        return np.asarray(found)
+
+    def order(self, seed: int, epoch: int, stream: str = "shuffle") -> NDArray[np.int64]:
+        """The places of all images in the order of an epoch: a function of the arguments alone."""
         with use_backend("numpy"):
-            generator = Generator(seed).stream("shuffle", epoch)
+            generator = Generator(seed).stream(stream, epoch)
             order: NDArray[np.int64] = generator.permutation(len(self)).numpy().astype(np.int64)
         return order
 
@@ -187,19 +195,26 @@ class Dataset:
         return Batches(make, range(start, count), prefetch)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Some images of a Dataset.
+class Batch(dict[str, Any]):
+    """Some entries of data sets: an array for each column, by name.
 
-    images: float32 (B, H, W, C).  labels: int64 (B,) or None.  index: int64 (B,), the images'
-    places in the Dataset.  position: the number of this batch in its epoch, from 0; training goes
-    on after it with start=position + 1.
+    images: the column "image", float32 (B, H, W, C).  labels: "label", int64 (B,), or None.  index:
+    int64 (B,), their places in the Dataset.  position: the number of this batch in its epoch, from
+    0; training goes on after it with start=position + 1.
     """
 
-    images: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
-    index: NDArray[np.int64]
-    position: int
+    def __init__(self, columns: Mapping[str, Any], index: NDArray[np.int64], position: int) -> None:
+        super().__init__(columns)
+        self.index, self.position = index, position
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        images: NDArray[np.float32] = self["image"]
+        return images
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        return self.get("label")
 
 
 class Batches(Iterator[Batch]):
@@ -306,8 +321,10 @@ def _gather(
 ) -> Batch:
     """The batch at a position."""
     index = order[position * batch_size : (position + 1) * batch_size]
-    values = scaled(images[index], value_range)
-    return Batch(values, None if labels is None else labels[index], index, position)
+    columns: dict[str, Any] = {"image": scaled(images[index], value_range)}
+    if labels is not None:
+        columns["label"] = labels[index]
+    return Batch(columns, index, position)
 
 
 def _frozen(array: NDArray[np.uint8]) -> NDArray[np.uint8]:

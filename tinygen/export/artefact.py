@@ -22,11 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import nn
 from ..data.labels import numbers_of
 from ..images import to_uint8
-from ..models import VAE, Model
-from ..models.adversarial import Adversarial
+from ..models import Draws, Encodes, ImageModel, Model
 from ..models.prior import PICTURES, codes_of_seed
 from ..version import __version__
 from .network import ExportError, Network, chain, joined
@@ -188,40 +186,40 @@ def prepare(
     """
     if part not in PARTS:
         raise ValueError(f"part {part!r}, expected one of {', '.join(PARTS)}")
-    if not model.generates:
+    if not isinstance(model, Draws):
         raise ExportError(f"{model.name} draws no images; export a generator, a VAE or a GAN")
-    if part != "decoder" and not isinstance(model, VAE):
+    if part != "decoder" and not isinstance(model, Encodes):
         raise ExportError(f"{model.name} has no encoder; only VAEs do (export the decoder instead)")
-    if isinstance(model, VAE):
-        main: nn.Module = model.decoder
-        final = "sigmoid"
-    elif isinstance(model, Adversarial):
-        main, final = model.generator, ""
-    else:
+    if not isinstance(model, ImageModel):
         raise ExportError(f"{model.name}: unknown how it draws; expected a VAE or a GAN")
+    main, final = model.network()
     inputs = (model.latent + model.classes,)
     decoder = chain(model, [main], inputs, precision, activation=final)
     if math.prod(decoder.output) != model.pixels:
         raise ExportError(f"{model.name}: gives {decoder.output}, expected images {model.shape}")
     encoder = None
-    if isinstance(model, VAE) and part != "decoder":
-        hidden = chain(model, [model.encoder], (model.pixels + model.classes,), precision)
-        ends = [chain(model, [m], hidden.output, precision) for m in (model.to_mu, model.to_logvar)]
+    if part != "decoder":
+        coder: Any = model
+        hidden = chain(model, [coder.encoder], (model.pixels + model.classes,), precision)
+        ends = [chain(model, [m], hidden.output, precision) for m in (coder.to_mu, coder.to_logvar)]
         encoder = joined(hidden, *ends)
     names = tuple(classes or map(str, range(model.classes))) if model.classes else ()
     if len(names) != model.classes:
         raise ValueError(f"{len(names)} names of classes, expected {model.classes}")
+    assert model.noise is not None
+    law = model.noise.law
     test = _self_test(decoder, encoder, model)
     return Artefact(
-        title, identifier(title), model.name, weights, model.shape, model.latent, model.prior,
+        title, identifier(title), model.name, weights, model.shape, model.latent, law,
         model.value_range, names, None if part == "encoder" else decoder, encoder, precision,
         licence, dict(about or {}), test,
     )  # fmt: skip
 
 
-def _self_test(decoder: Network, encoder: Network | None, model: Model) -> SelfTest:
+def _self_test(decoder: Network, encoder: Network | None, model: ImageModel) -> SelfTest:
     """Code 0 of seed 0 with label 0, what it draws, and the mean code of that; in float64."""
-    code = codes_of_seed(model.prior, 1, model.latent, seed=0)
+    assert model.noise is not None
+    code = model.noise.of_seed(1, seed=0)
     flat = decoder(conditioned(code.astype(np.float64), 0, model.classes)).reshape(1, -1)
     image = to_uint8(flat, model.value_range)
     mean = None

@@ -23,13 +23,14 @@ from ..graph import no_grad
 from ..optim import Optimizer
 from ..random import Generator
 from ..tensor import Tensor
-from .base import Model
+from .base import ImageModel
+from .contract import Draws, Noise
 from .prior import PRIORS
 
 OPTIMIZERS = ("adam", "sgd")
 
 
-class Adversarial(Model):
+class Adversarial(ImageModel, Draws):
     """A generator and a discriminator at play; a subclass sets both, as modules of these names.
 
     Args:
@@ -56,6 +57,8 @@ class Adversarial(Model):
     """
 
     value_range = (-1.0, 1.0)
+    parts = ("generator", "discriminator")
+    averages = ("generator",)  # the discriminator draws nothing
     epochs = 30
     batch_size = 64
     d_pace: ClassVar[float] = 1.0  # the learning rate of D over that of G
@@ -97,7 +100,8 @@ class Adversarial(Model):
             "betas": list(betas),
         }  # fmt: skip
         super().__init__(shape, classes, latent, rng, options)
-        self.prior, self.optimizer, self.lr, self.d_lr = prior, optimizer, lr, d_lr
+        self.noise = Noise((latent,), prior, between=(-1.0, 1.0))
+        self.optimizer, self.lr, self.d_lr = optimizer, lr, d_lr
         self.betas = (betas[0], betas[1])
         self.r1, self.gradient_penalty, self.spectral_norm = r1, gradient_penalty, spectral_norm
         self.batches_per_step = critic_steps
@@ -122,13 +126,17 @@ class Adversarial(Model):
         players = {"discriminator": (self.discriminator, d_lr), "generator": (self.generator, lr)}
         return {name: new(part, rate) for name, (part, rate) in players.items()}
 
-    def averaged(self) -> dict[str, Tensor]:
-        """The generator's weights: the discriminator draws nothing."""
-        return {k: x for k, x in super().averaged().items() if k.startswith("generator.")}
-
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         images: Tensor = self.generator(self.condition(z, labels))
         return images
+
+    def draw(self, noise: Tensor | None, *, label: Tensor | None = None) -> Tensor:
+        assert noise is not None
+        return self.generate(noise, label)
+
+    def network(self) -> tuple[nn.Module, str]:
+        """From codes (and labels) to images, and the activation after it."""
+        return self.generator, ""
 
     def judge(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The discriminator's logits (B, 1) for images (B, H, W, C)."""
@@ -167,7 +175,7 @@ class Adversarial(Model):
             real = x[k * size : (k + 1) * size]
             y = None if labels is None else labels[k * size : (k + 1) * size]
             with contextlib.nullcontext() if k == steps - 1 else no_grad():
-                fake = self.generate(self.noise(size), y)
+                fake = self.generate(self.codes(size), y)
             real_logits, fake_logits = self.judge(real, y), self.judge(fake.detach(), y)
             d_loss = self.adversary.discriminator(real_logits, fake_logits)
             optimizers["discriminator"].zero_grad()

@@ -5,23 +5,24 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from .. import nn
-from ..backend import Backend, use_backend
 from ..nn.init import Initialiser
 from ..ops import concatenate, one_hot
 from ..optim import Optimizer
 from ..random import Generator, resolve
 from ..tensor import Tensor, as_tensor
-from .prior import codes
+from .contract import Column, Draws, Form, Losses, Model, Noise, Stage
 
 Shape = tuple[int, int, int]  # height, width, channels of one image
 
 
-class Model(nn.Module):
-    """A generative model: it draws images from latent codes, and knows one step of its training.
+class ImageModel(Model):
+    """A model of one stage over images, and labels if it is conditional.
+
+    It draws images from latent codes (or describes them), and knows one step of its training.
 
     Attributes:
         shape: (height, width, channels) of an image.
@@ -30,41 +31,36 @@ class Model(nn.Module):
         options: the keyword arguments it was built with, so that it can be built again.
     """
 
-    name: ClassVar[str]
-    value_range: ClassVar[tuple[float, float]]  # of the images it is trained on and draws
     conditional: ClassVar[bool] = False  # trained with labels
-    generates: ClassVar[bool] = True  # draws images; a classifier does not
-    higher_is_better: ClassVar[bool] = False  # of the figure that `validate` gives
-    unit: str = ""  # of that figure
-    with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
     epochs: ClassVar[int] = 10  # defaults of a training
     batch_size: ClassVar[int] = 128
     on_processor: ClassVar[dict[str, Any]] = {}  # options of the command line without a GPU
     ema: ClassVar[float] = 0.0
     batches_per_step: int = 1  # how many batches a step takes at once
-    prior: str = "normal"  # of its latent codes, see prior.py
 
     def __init__(
         self, shape: Sequence[int], classes: int | None, latent: int, rng: Generator | None,
         options: dict[str, Any],
     ) -> None:  # fmt: skip
-        super().__init__()
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(
                 f"{self.name}: the image shape is {tuple(shape)}, expected (height, width, "
                 "channels), for example data.shape"
             )
-        if self.generates and latent < 1:
+        if isinstance(self, Draws) and latent < 1:
             raise ValueError(f"{self.name}: latent {latent}, expected 1 or more")
         if self.conditional and (classes is None or classes < 2):
             raise ValueError(
                 f"{self.name}: it is conditioned on labels and needs to know how many there are; "
                 f"classes is {classes}, expected 2 or more (data with labels, or classes=10)"
             )
-        self.shape: Shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self.classes = int(classes or 0) if self.conditional else 0
         self.latent = latent
         self.options = options
+        label = Column("label", "label", count=self.classes)
+        self.given = (label,) if self.conditional else ()
+        self.forms = {"train": Form(self.shape, self.classes)}
         self._range_seen = False
         root = resolve(rng)
         # Separate streams: drawing pictures or more noise never changes the initial weights.
@@ -89,21 +85,10 @@ class Model(nn.Module):
         """How many numbers an image has."""
         return math.prod(self.shape)
 
-    @property
-    def backend(self) -> Backend:
-        """Where the weights are: with the generator that they were drawn from."""
-        return self.init_rng.key.backend
-
-    def rng(self, seed: int) -> Generator:
-        """A new generator whose numbers are where the weights are."""
-        with use_backend(self.backend.name):
-            return Generator(seed)
-
-    def place(self, array: Any) -> Tensor:
-        """An array of the host as a tensor where the weights are."""
-        return Tensor(self.backend.adopt(array))
-
     # ---- what each model defines -------------------------------------------------------------
+
+    parts: ClassVar[tuple[str, ...]]  # its networks, by attribute
+    averages: ClassVar[tuple[str, ...] | None] = None  # of them, what an average is kept of
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
         """New optimizers over the model's parts, by name."""
@@ -115,21 +100,47 @@ class Model(nn.Module):
         """One update from a batch of images (B, H, W, C); returns its losses by name."""
         raise NotImplementedError
 
-    def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images (B, H, W, C) drawn from latent codes (B, latent)."""
-        raise NotImplementedError
+    # ---- the contract ------------------------------------------------------------------------
 
-    def averaged(self) -> dict[str, Tensor]:
-        """The weights and running statistics, by name, that an average is to be kept of."""
-        return {**self.named_parameters(), **self.named_buffers()}
+    noise: Noise | None  # of a model that draws
+    given: tuple[Column, ...]  # beside an image or a code: its label, if it is conditional
+    figures: Any = None  # (batch, rng) -> Figure by name, of held-out images
 
-    def noise(self, n: int, rng: Generator | None = None) -> Tensor:
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """What a batch has: images in the model's range, and labels if it is conditional."""
+        return (Column("image", range=self.value_range), *self.given)
+
+    def stages(self) -> tuple[Stage, ...]:
+        self._range_seen = True  # a column's images are in its range: no values need be read
+        return (
+            Stage(
+                "train", self.columns, self.parts, self.step, self.optimizers, self.figures,
+                self.epochs, self.batch_size, self.batches_per_step, self.ema, self.averages,
+            ),
+        )  # fmt: skip
+
+    def step(self, batch: dict[str, Tensor], optimizers: dict[str, Optimizer]) -> Losses:
+        """One update from a batch of named columns."""
+        return self.train_step(batch["image"], batch.get("label"), optimizers)
+
+    @classmethod
+    def build_from(
+        cls, forms: Mapping[str, Form], options: dict[str, Any], rng: Generator
+    ) -> ImageModel:
+        build: Any = cls
+        form = forms["train"]
+        model: ImageModel = build(form.shape, classes=form.classes or None, rng=rng, **options)
+        return model
+
+    def network(self) -> tuple[nn.Module, str]:
+        """From codes (and labels) to images as one chain of layers, and the activation after it."""
+        raise NotImplementedError(f"{type(self).__name__} is no chain of layers")
+
+    def codes(self, n: int, rng: Generator | None = None) -> Tensor:
         """n latent codes from the prior; code i does not depend on n."""
-        return codes(self.prior, n, self.latent, rng or self.noise_rng)
-
-    def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float | None:
-        """A figure for held-out images, by default lower is better; None if there is none."""
-        return None
+        assert self.noise is not None
+        return self.noise.draw(n, rng or self.noise_rng)
 
     # ---- what it is given --------------------------------------------------------------------
 

@@ -17,10 +17,11 @@ from ..ops import softmax
 from ..optim import Optimizer
 from ..random import Generator
 from ..tensor import Tensor
-from .base import Model, channels
+from .base import ImageModel, channels
+from .contract import Describes, Figure
 
 
-class Classifier(Model):
+class Classifier(ImageModel, Describes):
     """Convolutions of 5 x 5 with ReLU and average pooling, dense features, a logit for each class.
 
     For images of any size, grey or colour. Labels are for training only.
@@ -33,11 +34,9 @@ class Classifier(Model):
     """
 
     name = "classifier"
-    value_range = (0.0, 1.0)
-    conditional = True
-    generates = False
-    higher_is_better = True
+    parts = ("body", "head")
     unit = "percent right"
+    conditional = True
     epochs = 8
     ema = 0.999
 
@@ -54,7 +53,7 @@ class Classifier(Model):
             )
         options = {"features": features, "width": width, "dropout": dropout, "lr": lr}
         super().__init__(shape, classes, 0, rng, options)
-        self.features, self.lr = features, lr
+        self.described, self.lr = features, lr
         init, masks = self.init_rng, self.dropout_rng
         height, across, depth = self.shape
         pixels = -(-height // 4) * -(-across // 4)  # "same" pooling rounds up, twice
@@ -84,9 +83,9 @@ class Classifier(Model):
         return out
 
     @no_grad()
-    def describe(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, features) and class probabilities (B, classes) of images (B, H, W, C)."""
-        features = self.body(self.check_images(x))
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, described) and class probabilities (B, classes) of images (B, H, W, C)."""
+        features = self.body(self.check_images(image))
         return features, softmax(self.head(features), axis=-1)
 
     def train_step(
@@ -99,9 +98,8 @@ class Classifier(Model):
         return {"loss": loss.detach()}
 
     @no_grad()
-    def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:
-        """The accuracy: percent of the images whose likeliest class is their label."""
-        if labels is None:
-            raise ValueError(f"{self.name}: no labels to compare with; give one an image")
-        right = self.logits(x).numpy().argmax(axis=1) == labels.numpy()
-        return 100 * float(right.mean())
+    def figures(self, batch: dict[str, Tensor], rng: Generator) -> dict[str, Figure]:
+        """The accuracy: 100 for each image whose likeliest class is its label, else 0."""
+        right = self.logits(batch["image"]).numpy().argmax(axis=1) == batch["label"].numpy()
+        how = "all images of the split, the likeliest class against the label"
+        return {"accuracy": Figure(self.place(100.0 * right), self.unit, True, how)}

@@ -23,12 +23,13 @@ from ..ops import concatenate, full_like, logsumexp, sigmoid, square
 from ..optim import Optimizer
 from ..random import Generator
 from ..tensor import Tensor
-from .base import Model, mlp, widths
+from .base import ImageModel, mlp, widths
+from .contract import Draws, Encodes, Figure, Likely, Noise
 
 LIKELIHOODS = ("bernoulli", "gaussian", "mse")
 
 
-class VAE(Model):
+class VAE(ImageModel, Draws, Encodes, Likely):
     """Dense VAE: pixels-hidden-(mu, logvar), latent-hidden-pixels, ReLU between.
 
     `hidden` are the encoder's widths, the decoder mirrors them. The output is a logit a pixel; its
@@ -41,7 +42,8 @@ class VAE(Model):
     """
 
     name = "vae"
-    value_range = (0.0, 1.0)
+    exact = False
+    parts = ("encoder", "to_mu", "to_logvar", "decoder")
     with_labels = "cvae"
 
     def __init__(
@@ -75,6 +77,12 @@ class VAE(Model):
         super().__init__(shape, classes, latent, rng, options)
         self.beta, self.likelihood, self.sigma, self.lr = beta, likelihood, sigma, lr
         self.unit = "loss an image" if likelihood == "mse" else "nats an image"
+        self.noise = self.code = Noise((latent,))
+        self.density = {
+            "bernoulli": "pixels as grey values in [0, 1] under a Bernoulli likelihood "
+            "(cross-entropy; not comparable with binarised MNIST)",
+            "gaussian": f"pixels in [0, 1] under a Gaussian with sigma {sigma:g}",
+        }.get(likelihood, "")
         init = self.init_rng
         self.encoder = self.new_encoder(sizes)
         self.to_mu = nn.Dense(sizes[-1], latent, rng=init)
@@ -98,10 +106,10 @@ class VAE(Model):
 
     # ---- the model ---------------------------------------------------------------------------
 
-    def encode(self, x: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, image: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each (B, latent), for images (B, H, W, C)."""
-        flat = self.check_images(x).reshape(x.shape[0], self.pixels)
-        hidden = self.encoder(self.condition(flat, labels))
+        flat = self.check_images(image).reshape(image.shape[0], self.pixels)
+        hidden = self.encoder(self.condition(flat, label))
         return self.to_mu(hidden), self.to_logvar(hidden)
 
     def decode(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -111,6 +119,14 @@ class VAE(Model):
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         return sigmoid(self.decode(z, labels))
+
+    def draw(self, noise: Tensor | None, *, label: Tensor | None = None) -> Tensor:
+        assert noise is not None
+        return self.generate(noise, label)
+
+    def network(self) -> tuple[nn.Module, str]:
+        """From codes (and labels) to images, and the activation after it."""
+        return self.decoder, "sigmoid"
 
     def loss(self, x: Tensor, labels: Tensor | None, rng: Generator) -> losses.Loss:
         """The negative ELBO in nats an image (for "mse" up to a constant), with its two parts."""
@@ -140,9 +156,29 @@ class VAE(Model):
         return self.generate(self.encode(x, labels)[0], labels)
 
     @no_grad()
-    def validate(self, x: Tensor, labels: Tensor | None, rng: Generator) -> float:
-        """The mean negative ELBO of the images, in nats, one code an image."""
-        return float(self.loss(x, labels, rng))
+    def figures(self, batch: dict[str, Tensor], rng: Generator) -> dict[str, Figure]:
+        """What is minimised, of each image, with one code an image."""
+        x, label = batch["image"], batch.get("label")
+        return {"loss": Figure(-self.bound(x, rng, label, self.beta), self.unit)}
+
+    def bound(
+        self, x: Tensor, rng: Generator, label: Tensor | None = None, beta: float = 1.0
+    ) -> Tensor:
+        """The ELBO of each image, from one code each; shape (B,), in nats."""
+        mu, logvar = self.encode(x, label)
+        z = losses.reparameterise(mu, logvar, rng)
+        kl = losses.gaussian_kl_terms(mu, logvar).sum(axis=1)
+        log_p: Tensor = self.log_p_x(z, x, label) - (kl if beta == 1 else beta * kl)
+        return log_p
+
+    @no_grad()
+    def log_p(
+        self, image: Tensor, rng: Generator, *, samples: int = 0, label: Tensor | None = None
+    ) -> Tensor:
+        """The ELBO; with `samples`, log_likelihood."""
+        if samples:
+            return self.place(self.log_likelihood(image, label, rng, samples))
+        return self.bound(image, rng, label)
 
     @no_grad()
     def log_likelihood(
@@ -171,10 +207,12 @@ class VAE(Model):
         return log_p - np.float32(math.log(samples))
 
     def log_p_x(self, z: Tensor, x: Tensor, labels: Tensor | None) -> Tensor:
-        """log p(x|z) of each image, shape (B,), in nats."""
+        """log p(x|z) of each image, shape (B,), in nats; for "mse" up to a constant."""
         out = self.decode(z, labels)
         if self.likelihood == "bernoulli":
             terms = losses.bce_with_logits(out, x, reduction="none")
+        elif self.likelihood == "mse":
+            terms = 0.5 * square(sigmoid(out) - x)
         else:
             mean, x_logvar = sigmoid(out), 2 * math.log(self.sigma)
             terms = losses.gaussian_nll_terms(mean, x, full_like(x, x_logvar))

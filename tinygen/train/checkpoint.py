@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import models
 from ..data.source import NAMES
 from ..io import Arrays, save
-from ..models import Model
+from ..models import Form, Model
 from ..optim import EMA, Optimizer
 from ..random import Generator, at_most
 from ..version import __version__
@@ -25,11 +24,12 @@ from .files import FORMAT, non_finite
 class Position:
     """How far a training has come, counted in what was consumed (not in what was prepared)."""
 
-    epoch: int = 0  # complete epochs
+    stage: int = 0  # complete stages
+    epoch: int = 0  # complete epochs of the stage
     batch: int = 0  # batches done of the next epoch
     step: int = 0  # updates in all
     sums: dict[str, float] = field(default_factory=dict)  # of the losses in this epoch
-    best: float | None = None  # the least Training.rank so far
+    best: float | None = None  # the least Session.rank of the stage so far
     log_bytes: int = 0  # length of log.jsonl
 
 
@@ -41,7 +41,6 @@ class State:
     optimizers: dict[str, Optimizer]
     ema: EMA | None
     position: Position
-    fixed_noise: NDArray[Any]  # the latent codes of samples.png
 
     def capture(self) -> Arrays:
         """A copy of the state: arrays by name, and the rest as JSON in `.metadata`."""
@@ -50,13 +49,12 @@ class State:
             arrays |= {f"optimizer/{name}/{k}": v for k, v in optimizer.state_dict().items()}
         if self.ema is not None:
             arrays |= {f"ema/{k}": v for k, v in self.ema.state_dict().items()}
-        arrays["fixed_noise"] = self.fixed_noise.copy()
         generators = self.model.named_generators()
         metadata = {
             "format": FORMAT,
             "kind": "checkpoint",
             "tinygen": __version__,
-            "model": describe_model(self.model),
+            "model": self.model.describe(),
             "position": {**vars(self.position), "sums": list(self.position.sums.items())},
             "generators": {k: g.state_dict() for k, g in generators.items()},
         }
@@ -69,7 +67,10 @@ class State:
     def check(self, saved: Arrays) -> None:
         """ValueError naming what `saved` lacks, or has in another shape, to be restored."""
         mine = self.capture()
-        kinds = [{k: (v.shape, v.dtype.name) for k, v in a.items()} for a in (saved, mine)]
+        kinds = [
+            {k: (v.shape, v.dtype.name) for k, v in a.items() if k != "fixed_noise"}  # of old ones
+            for a in (saved, mine)
+        ]
         wrong = sorted(k for k in saved.keys() | mine.keys() if kinds[0].get(k) != kinds[1].get(k))
         wrong += mine.metadata["generators"].keys() - saved.metadata["generators"].keys()
         if wrong:
@@ -85,7 +86,6 @@ class State:
             optimizer.load_state_dict(_under(saved, f"optimizer/{name}/"))
         if self.ema is not None:
             self.ema.load_state_dict(_under(saved, "ema/"))
-        self.fixed_noise = saved["fixed_noise"].copy()
         for name, generator in self.model.named_generators().items():
             generator.load_state_dict(saved.metadata["generators"][name])
         values = saved.metadata["position"]
@@ -102,30 +102,34 @@ def weights_of(saved: Mapping[str, Any]) -> dict[str, Any]:
     return {**_under(saved, "model/"), **_under(saved, "ema/")}
 
 
-def describe_model(model: Model) -> dict[str, Any]:
-    """What is needed to build the model again, without its weights."""
-    return {
-        "name": model.name,
-        "shape": list(model.shape),
-        "classes": model.classes,
-        "options": model.options,
-    }
-
-
 def build_model(description: Mapping[str, Any], rng: Generator, most: float = math.inf) -> Model:
-    """The model that `describe_model` described, with new weights; ValueError where it cannot be.
+    """The model that `Model.describe` described, with new weights; ValueError where it cannot be.
 
     most: how many numbers its weights may have: a damaged description takes no memory.
     """
-    build: Any = models.find(description["name"])
-    shape, classes = description["shape"], description["classes"] or None
+    name = description["name"]
+    if name not in models.MODELS:
+        raise ValueError(
+            f"the stored model is called {name!r:.60}, which is not known here; known models: "
+            f"{', '.join(models.MODELS)}. If it is a model of your own, import its file first, or "
+            'call models.find("its_file.py:Class")'
+        )
+    forms = {
+        "train": Form(tuple(description["shape"]), description["classes"] or 0),
+        **{k: Form(**{**v, "shape": tuple(v["shape"])}) for k, v in more_forms(description)},
+    }
     try:
         with at_most(most):
-            model: Model = build(shape, classes=classes, rng=rng, **description["options"])
+            model = models.MODELS[name].build_from(forms, dict(description["options"]), rng)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        name = description["name"]  # an option that this version does not have, a size too large
+        # an option that this version does not have, a size too large
         raise ValueError(f"the stored model {name} cannot be built: {error}") from None
     return model
+
+
+def more_forms(description: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The forms of the data sets beside the first."""
+    return list(description.get("forms", {}).items())
 
 
 def stored_model(path: Path, saved: Arrays, rng: Generator) -> Model:
@@ -145,7 +149,7 @@ def save_model(path: Path, model: Model, more: Mapping[str, Any]) -> None:
         "format": FORMAT,
         "kind": "model",
         "tinygen": __version__,
-        "model": describe_model(model),
+        "model": model.describe(),
         "value_range": list(model.value_range),
         **more,
     }

@@ -19,7 +19,7 @@ from .. import metrics
 from ..data import Dataset
 from ..data.dataset import scaled
 from ..io import read_bytes
-from ..models import Classifier
+from ..models import Describes, Model
 from ..random import Generator
 from .checkpoint import stored_model
 from .files import read
@@ -47,7 +47,8 @@ class ClassifierExtractor:
         name, version, sha256: which classifier it is, and the hash of its file.
         data: what it was trained on: name, shape, classes, fingerprint.
         accuracy: percent of the held-out images of that data; None where it is not recorded.
-        model: the Classifier, in eval mode.
+        model: the classifier, in eval mode.
+        features: how many features it gives.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -63,9 +64,11 @@ class ClassifierExtractor:
         saved = read(file, "classifier")
         about = saved.metadata
         model = stored_model(file, saved, Generator(0))
-        assert isinstance(model, Classifier)
-        model.eval()
-        self.model = model
+        if not isinstance(model, Describes):
+            raise ValueError(f"{file} holds {model.name}, which says nothing of what images show")
+        self.model: Model = model.eval()
+        self._describe = model.features
+        self.features = model.described
         self.data: dict[str, Any] = about["data"]
         self.name = str(about.get("name", f"classifier-{self.data['name']}"))
         self.version = int(about.get("version", 1))
@@ -75,7 +78,7 @@ class ClassifierExtractor:
     def __call__(self, images: NDArray[np.uint8], /) -> tuple[NDArray[Any], NDArray[Any]]:
         """Features (B, d) and probabilities (B, classes) of images uint8 (B, H, W, C)."""
         x = self.model.place(scaled(images, self.model.value_range))
-        features, p = self.model.describe(x)
+        features, p = self._describe(x)
         return features.numpy(), p.numpy()
 
     def __repr__(self) -> str:

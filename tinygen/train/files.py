@@ -48,9 +48,13 @@ def _option(value: Any, place: str) -> None:
         number(-(2**64), 2**64)(value, place)
 
 
+COUNT = whole(0, 2**31)
 MODEL = record(
-    {"name": text, "shape": SHAPE, "classes": optional(whole(0, 2**31)), "options": keyed(_option)}
-)
+    {
+        "name": text, "shape": SHAPE, "classes": optional(COUNT), "options": keyed(_option),
+        "forms?": keyed(record({"shape": SHAPE, "classes": COUNT, "words": COUNT})),
+    }
+)  # fmt: skip
 
 
 def _key(value: Any, place: str) -> None:
@@ -95,19 +99,20 @@ TRAINING = record(
 )  # fmt: skip
 CONFIG = record(
     {
-        "model": MODEL, "data": _source, "training": TRAINING,
+        "model": MODEL, "data": _source, "more_data?": keyed(_source), "training": TRAINING,
         "classifier?": optional(text), "versions": keyed(text), "machine?": keyed(anything),
         "command?": listed(text),
     }
 )  # fmt: skip
 LOSSES = keyed(number())
-PLACE: dict[str, Schema] = {"epoch": whole(), "step": whole()}
+PLACE: dict[str, Schema] = {"stage?": whole(), "epoch": whole(), "step": whole()}
+LINE = {**PLACE, "stage?": text}  # the name of one; a place has its number
 LOG: dict[str, Schema] = {  # by the kind of a line; other kinds are of a newer version
-    "steps": record({**PLACE, "losses": LOSSES}),
-    "epoch": record({**PLACE, "losses": LOSSES, "validation?": optional(number())}),
+    "steps": record({**LINE, "losses": LOSSES}),
+    "epoch": record({**LINE, "losses": LOSSES, "validation?": optional(number())}),
     "quality": record(
         {
-            **PLACE, "measures": keyed(optional(number(finite=False))),
+            **LINE, "measures": keyed(optional(number(finite=False))),
             "floors": keyed(optional(number(finite=False))), "protocol": text,
         }
     ),

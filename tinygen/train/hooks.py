@@ -10,7 +10,6 @@ from dataclasses import asdict
 from typing import Any
 
 from ..metrics import Quality, collapsed
-from ..models import VAE, Classifier
 from . import pictures
 from .checkpoint import save_model, without_paths
 from .folder import RunFolder
@@ -46,6 +45,8 @@ class Log(Hook):
     def write(self, session: Session, entry: dict[str, Any]) -> None:
         position = session.state.position
         entry = {"epoch": position.epoch, "step": position.step, **entry}
+        if len(session.stages) > 1:
+            entry["stage"] = session.stage.name
         session.history.append(entry)
         if self.folder is not None:
             position.log_bytes = self.folder.append_log(entry)
@@ -55,8 +56,8 @@ class Log(Hook):
             self.write(session, {"kind": "steps", "losses": losses[-1]})
 
     def epoch_ended(self, session: Session, epoch: Epoch) -> None:
-        entry = {"kind": "epoch", "losses": epoch.losses, "validation": epoch.validation}
-        self.write(session, entry)
+        value = None if epoch.validation is None else epoch.validation.value
+        self.write(session, {"kind": "epoch", "losses": epoch.losses, "validation": value})
 
 
 class Progress(Hook):
@@ -64,23 +65,30 @@ class Progress(Hook):
 
     def __init__(self, show: Silent) -> None:
         self.show = show
-        self._begun = False
+        self._begun = -1  # the stage that was entered last
 
     def epoch_begins(self, session: Session) -> None:
         position = session.state.position
+        entered = self._begun != position.stage
+        if entered and len(session.stages) > 1:
+            count = len(session.stages)
+            self.show.say(f"stage {position.stage + 1} of {count}: {session.stage.name}")
         self.show.start(
-            position.epoch + 1, session.settings.epochs, session.batches, position.batch,
-            session.step_size,
-        )  # fmt: skip
-        if session.settings.compiled and not self._begun:
+            position.epoch + 1, session.epochs, session.batches, position.batch, session.step_size
+        )
+        if entered and session.settings.compiled:
             self.show.compiling()
-        self._begun = True
+        self._begun = position.stage
 
     def stepped(self, session: Session, losses: list[dict[str, float]]) -> None:
         self.show.step(losses[-1], len(losses))
 
     def epoch_ended(self, session: Session, epoch: Epoch) -> None:
-        self.show.epoch(epoch.losses, epoch.validation, session.model.unit)
+        held_out = epoch.validation
+        if held_out is None:
+            self.show.epoch(epoch.losses, None)
+        else:
+            self.show.epoch(epoch.losses, held_out.value, held_out.unit)
 
 
 class Measures(Hook):
@@ -130,20 +138,16 @@ class Pictures(Hook):
 
 def draw(session: Session, folder: RunFolder) -> bool:
     """The pictures of this epoch; False where the curves could not be drawn."""
-    model, epoch = session.model, session.state.position.epoch
-    held_out = session.data.test or session.data
+    model, position = session.model, session.state.position
+    stage = f"{session.stage.name}-" if len(session.stages) > 1 else ""
     with session.drawing_weights():
-        text = {**pictures.note(model, session.settings.seed), "Epoch": epoch}
-        if isinstance(model, Classifier):
-            pictures.mistakes(model, held_out).save(folder.path / "mistakes.png", text)
-        else:
-            sheet = pictures.samples(model, session.state.fixed_noise)
-            sheet.save(folder.path / "samples.png", text)
-            folder.history.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
-            sheet.save(folder.history / f"samples-{epoch:04d}.png", text)
-        if isinstance(model, VAE):
-            picture = pictures.reconstructions(model, held_out)
-            picture.save(folder.path / "reconstructions.png", text)
+        text = {**pictures.note(model, session.settings.seed), "Epoch": position.epoch}
+        for name, sheet in pictures.sheets(model, session.sets, session.settings.seed).items():
+            sheet.save(folder.path / f"{name}.png", text)
+            if name == "samples":
+                folder.history.mkdir(parents=True, exist_ok=True)  # someone may have tidied up
+                kept = f"samples-{stage}{position.epoch:04d}.png"
+                sheet.save(folder.history / kept, text)
     return pictures.save_losses(folder)
 
 
@@ -178,7 +182,7 @@ def write_weights(session: Session, folder: RunFolder) -> None:
     position = session.state.position
     more = {
         "data": without_paths(session.data.describe()), "epoch": position.epoch,
-        "step": position.step,
+        "step": position.step, "stage": position.stage,
     }  # fmt: skip
     with session.drawing_weights():
         save_model(folder.model, session.model, more)

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,15 +20,15 @@ from ..models import Model
 from ..nn import BatchNorm
 from ..signals import Interrupt
 from ..version import __version__
-from . import divergence, resume
-from .checkpoint import describe_model
+from . import divergence, feed
+from . import resume as resuming
 from .divergence import Diverged
 from .files import FORMAT
 from .folder import RunFolder
 from .hooks import HEADLINES, Checkpoints, Hook, Log, Measures, Pictures, Progress
 from .progress import Silent, choose, clock
 from .run import Run
-from .session import Session, check_labels
+from .session import Session, check_fit, check_labels
 
 __all__ = ["SCHEDULES", "TOLD", "Diverged", "Session", "Settings", "check_labels", "fit"]
 
@@ -93,9 +93,8 @@ class Settings:
 
 def run(session: Session, hooks: Sequence[Hook], stop: Interrupt) -> bool:
     """Train to the last epoch; False if interrupted before it."""
-    position, epochs = session.state.position, session.settings.epochs
     session.begin()
-    while position.epoch < epochs:
+    while session.more():
         for hook in hooks:
             hook.epoch_begins(session)
         with session.epoch_batches() as batches:
@@ -108,7 +107,7 @@ def run(session: Session, hooks: Sequence[Hook], stop: Interrupt) -> bool:
                 divergence.refuse_losses(session, losses)
                 for hook in hooks:
                     hook.stepped(session, losses)
-                if due and position.batch < session.batches:
+                if due and not session.at_epoch_end:
                     divergence.refuse_weights(session)
                     for hook in hooks:
                         hook.pausing(session)
@@ -117,14 +116,14 @@ def run(session: Session, hooks: Sequence[Hook], stop: Interrupt) -> bool:
         epoch = session.end_epoch()
         for hook in hooks:
             hook.epoch_ended(session, epoch)
-        if stop.asked and position.epoch < epochs:
+        if stop.asked and not session.done:
             return False
     return True
 
 
 def fit(
     model: Model,
-    data: Dataset,
+    data: Dataset | Mapping[str, Dataset],
     epochs: int | None = None,
     *,
     out: str | os.PathLike[str] | None = None,
@@ -159,64 +158,72 @@ def fit(
         OSError: if a file cannot be written; the folder keeps what was saved before.
         Diverged: if a loss was not finite; the folder keeps the last good checkpoint.
     """
-    if not isinstance(model, Model) or not isinstance(data, Dataset):
+    sets: Any = data if isinstance(data, Mapping) else {"train": data}
+    known = all(isinstance(x, Dataset) for x in sets.values()) and "train" in sets
+    if not isinstance(model, Model) or not known:
         raise TypeError(
             f"fit: got {type(model).__name__} and {type(data).__name__}; expected a model such as "
-            "models.VAE(data.shape), and data from tinygen.data.load(...)"
+            "models.VAE(data.shape), and data from tinygen.data.load(...), or several by name, of "
+            'which one is "train"'
         )
     if resume and out is None:
         raise ValueError("fit: resume=True needs the folder of the run, out=...")
-    if len(data) < model.batches_per_step:
+    last = model.stages()[-1]
+    for stage in model.stages():
+        check_fit(model, stage, sets)
+    entries = min(feed.length(stage.reads, sets) for stage in model.stages())
+    if entries < last.batches_per_step:
         raise ValueError(
-            f"fit: {data.name!r} has {len(data)} images, and a step of {model.name} takes "
-            f"{model.batches_per_step} batches (critic_steps); give more images, or fewer steps"
+            f"fit: {sets['train'].name!r} has {entries} images, and a step of {model.name} takes "
+            f"{last.batches_per_step} batches (critic_steps); give more images, or fewer steps"
         )
-    epochs = model.epochs if epochs is None else epochs
-    batch_size = model.batch_size if batch_size is None else batch_size
-    batch_size = min(batch_size, len(data) // model.batches_per_step)
+    epochs = last.epochs if epochs is None else epochs
+    batch_size = last.batch_size if batch_size is None else batch_size
+    batch_size = min(batch_size, feed.length(last.reads, sets) // last.batches_per_step)
     if batch_size < 2 and any(isinstance(m, BatchNorm) for m in model.named_modules().values()):
         raise ValueError(
             f"fit: {model.name} normalises over the images of a batch, so it needs 2 or more in "
-            f"each; {data.name!r} has {len(data)}, batch_size is {batch_size}; give more images"
+            f"each; {sets['train'].name!r} has {entries}, batch_size is {batch_size}; give more "
+            "images"
         )
-    ema = model.ema if ema is None else ema
+    ema = last.ema if ema is None else ema
     judge = None if classifier is None else os.path.abspath(classifier)
     settings = Settings(
         epochs, batch_size, seed, lr, schedule, warmup, ema, compiled, evaluate_every, judge
     )
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):
-        return _fit(model, data, settings, folder, resume, choose(progress))
+        return _fit(model, sets, settings, folder, resume, choose(progress))
 
 
 def _fit(
-    model: Model, data: Dataset, settings: Settings, folder: RunFolder | None, go_on: bool,
-    show: Silent,
+    model: Model, sets: Mapping[str, Dataset], settings: Settings, folder: RunFolder | None,
+    go_on: bool, show: Silent,
 ) -> Run:  # fmt: skip
     began = time.perf_counter()
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
-        session = Session(model, data, settings)
+        session = Session(model, sets, settings)
         hooks = _hooks(folder, show)
         if folder is not None:
             _enter(session, folder, go_on, stack, show)
-        first = session.state.position.epoch
+        first, begun = session.state.position.epoch, session.done
         try:
             with np.errstate(all="ignore"), show:
                 interrupted = not run(session, hooks, interrupt)
                 if interrupted:
-                    show.say(resume.stopped(session, folder))
+                    show.say(resuming.stopped(session, folder))
         except (OSError, KeyboardInterrupt):
             if folder is not None:
-                again = resume.go_on(session, folder)
+                again = resuming.go_on(session, folder)
                 show.say(f"stopped; what was saved before is kept. {again}")
             raise
         if not interrupted:
-            _say_end(session, folder, first, time.perf_counter() - began, show)
+            _say_end(session, folder, first, begun, time.perf_counter() - began, show)
         session.end()
         history = session.history if folder is None else folder.read_log()
     return Run(
-        model, folder=folder, history=history, data=data.describe(), interrupted=interrupted,
-        seconds=time.perf_counter() - began, seed=settings.seed,
+        model, folder=folder, history=history, data=session.data.describe(),
+        interrupted=interrupted, seconds=time.perf_counter() - began, seed=settings.seed,
         signal=interrupt.number if interrupted else 0,
     )  # fmt: skip
 
@@ -238,18 +245,22 @@ def _enter(
             f"note: the file system of {folder.path} has no locks; let no other training run there"
         )
     if go_on:
-        for note in resume.resume(session, folder, config):
+        for note in resuming.resume(session, folder, config):
             show.say(note)
         folder.write_config(config)
 
 
 def _say_end(
-    session: Session, folder: RunFolder | None, first: int, seconds: float, show: Silent
-) -> None:
+    session: Session, folder: RunFolder | None, first: int, was_done: bool, seconds: float,
+    show: Silent,
+) -> None:  # fmt: skip
     """Say how long it took, or that there was nothing left to do."""
     epochs = session.settings.epochs
-    if folder is not None and first == epochs:
-        again = resume.command(session, folder)
+    if len(session.stages) > 1 and not was_done:
+        show.say(f"trained {len(session.stages)} stages in {clock(seconds)}")
+        return
+    if folder is not None and was_done:
+        again = resuming.command(session, folder)
         show.say(
             f"nothing was left to train: the run has done its {epochs} epochs; more with:\n"
             f"  {again} --epochs {2 * epochs}"
@@ -263,11 +274,13 @@ def _say_end(
 def configuration(session: Session) -> dict[str, Any]:
     """What config.json says."""
     model, data, settings = session.model, session.data, session.settings
+    more = {k: v.describe() for k, v in session.sets.items() if k != "train"}
     sha256 = None if session.gauge is None else session.gauge.extractor.sha256
     return {
         "format": FORMAT,
-        "model": describe_model(model),
+        "model": model.describe(),
         "data": data.describe(),
+        **({"more_data": more} if more else {}),
         "training": asdict(settings),
         "classifier": sha256,
         "versions": {

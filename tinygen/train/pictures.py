@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,35 +15,55 @@ from ..data.dataset import scaled
 from ..graph import no_grad
 from ..images import Picture, grid
 from ..io import write_bytes
-from ..models import VAE, Classifier, Model
-from ..random import Generator
+from ..models import Column, Describes, Draws, Encodes, Model
+from ..models.contract import label_of
+from . import feed
 from .folder import RunFolder
 
 COLUMNS = 10
 
 
+def label_column(model: Model) -> Column | None:
+    """The label that a drawing is given; None for a model that draws without."""
+    return label_of(model.given) if isinstance(model, Draws) else None
+
+
 def rows_of_labels(model: Model, n: int) -> NDArray[Any] | None:
     """Labels for n images in rows of COLUMNS, row k of label k; None for a model without labels."""
-    if not model.conditional:
-        return None
-    return (np.arange(n, dtype=np.int64) // COLUMNS) % model.classes
+    column = label_column(model)
+    return None if column is None else (np.arange(n, dtype=np.int64) // COLUMNS) % column.count
 
 
 def sheet_size(model: Model) -> int:
     """How many images samples.png shows: 100, one row a label; fewer of large images."""
-    rows = min(model.classes, 20) if model.conditional else COLUMNS
+    column = label_column(model)
+    rows = COLUMNS if column is None else min(column.count, 20)
     return COLUMNS * (rows if model.shape[0] <= 64 else min(rows, 4))
 
 
 @no_grad()
-def draw(model: Model, z: NDArray[Any], labels: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Images (n, H, W, C) of latent codes, in the model's range, drawn as in use (eval mode)."""
+def draw(
+    model: Model, z: NDArray[Any] | None, labels: NDArray[Any] | None = None,
+    given: Mapping[str, NDArray[Any]] | None = None, **settings: Any,
+) -> NDArray[Any]:  # fmt: skip
+    """Images (n, H, W, C) in the model's range, drawn as in use (eval mode).
+
+    z: noise (n, ...), None for a model that takes none.  labels: class numbers (n,).  given: the
+    other columns that it takes.  settings: those of the model's class Settings.
+    """
+    assert isinstance(model, Draws)
+    column, inputs = label_column(model), dict(given or {})
+    if column is not None and labels is not None:
+        inputs[column.name] = labels
+    arrays = [*inputs.values(), *([] if z is None else [z])]
     was_training = model.training
     model.eval()
     parts = []
-    for i in range(0, len(z), 256):
-        y = None if labels is None else model.place(labels[i : i + 256])
-        parts.append(model.generate(model.place(z[i : i + 256]), y).numpy())
+    for i in range(0, len(arrays[0]), 256):
+        rows = slice(i, i + 256)
+        noise = None if z is None else model.place(z[rows])
+        some = {name: model.place(array[rows]) for name, array in inputs.items()}
+        parts.append(model.draw(noise, **some, **settings).numpy())
     model.train(was_training)
     return np.concatenate(parts) if parts else np.zeros((0, *model.shape), np.float32)
 
@@ -61,28 +82,66 @@ def note(model: Model, seed: int) -> dict[str, object]:
     return {"Model": f"{model.name} {fingerprint(model)}", "Seed": seed}
 
 
-def samples(model: Model, z: NDArray[Any]) -> Picture:
-    """The sheet of samples from fixed codes."""
-    images = draw(model, z, rows_of_labels(model, len(z)))
+# ---- the pictures of a run folder ----------------------------------------------------------------
+
+
+def sheets(model: Model, sets: feed.Sets, seed: int) -> dict[str, Picture]:
+    """What a training leaves of this model, by the name of the file."""
+    found = {}
+    data = sets["train"].test or sets["train"]
+    if isinstance(model, Draws):
+        found["samples"] = samples(model, sets, seed)
+    if isinstance(model, Draws) and isinstance(model, Encodes) and model.code is not None:
+        found["reconstructions"] = reconstructions(model, data)
+    if isinstance(model, Describes) and data.labels is not None:
+        found["mistakes"] = mistakes(model, data)
+    return found | _more(model, sets)
+
+
+def samples(model: Model, sets: feed.Sets, seed: int) -> Picture:
+    """The sheet of samples: from the same noise, and for the same things given, each time."""
+    assert isinstance(model, Draws)
+    n, given = sheet_size(model), {}
+    for column in model.given:
+        if column.kind != "label":
+            data = sets[column.source].test or sets[column.source]
+            places = np.resize(feed.some(data, n), n)
+            given[column.name] = feed.values(column, data, places)
+    z = None if model.noise is None else model.noise.of_seed(n, seed)
+    images = draw(model, z, rows_of_labels(model, n), given)
     return grid(images, columns=COLUMNS, value_range=model.value_range)
 
 
-def some(data: Dataset, n: int) -> NDArray[np.int64]:
-    """Places of n images of the data, always the same ones, from all over it."""
-    if n >= len(data):
-        return np.arange(len(data))
-    return np.sort(Generator(0).stream("some images").permutation(len(data)).numpy()[:n])
+@no_grad()
+def _more(model: Model, sets: feed.Sets) -> dict[str, Picture]:
+    """The pictures that the model itself adds, of held-out images."""
+    reads = model.stages()[-1].reads
+    held_out = feed.held_out(sets, reads) or sets
+    n = min(50, feed.length(reads, held_out))
+    at = {source: feed.some(held_out[source], n) for source in feed.sources(reads)}
+    was_training = model.training
+    model.eval()
+    batch = {k: model.place(v) for k, v in feed.batch_at(reads, held_out, at).items()}
+    made = {k: v.numpy() for k, v in model.pictures(batch).items()}
+    model.train(was_training)
+    return {
+        name: grid(images, columns=COLUMNS, value_range=model.value_range)
+        for name, images in made.items()
+    }
 
 
-def reconstructions(model: VAE, data: Dataset, n: int = 50) -> Picture:
-    """Rows of images of the data, each above the row of what the model makes of them."""
+@no_grad()
+def reconstructions(model: Model, data: Dataset, n: int = 50) -> Picture:
+    """Rows of images of the data, each above the row of what the model makes of their codes."""
+    assert isinstance(model, Draws)
+    assert isinstance(model, Encodes)
     n = min(n, len(data)) if len(data) >= COLUMNS else len(data)
     n -= n % min(COLUMNS, n)
-    at = some(data, n)
+    at = feed.some(data, n)
     x = scaled(data.images[at], model.value_range)
-    labels = data.labels if model.conditional else None
-    y = None if labels is None else model.place(labels[at])
-    made = model.reconstruct(model.place(x), y).numpy()
+    given = {c.name: model.place(feed.values(c, data, at)) for c in model.given}
+    code = model.encode(model.place(x), **given)[0]
+    made = model.draw(code, **given).numpy()
     columns = min(COLUMNS, n)
     pairs = [
         half for i in range(0, n, columns) for half in (x[i : i + columns], made[i : i + columns])
@@ -93,15 +152,16 @@ def reconstructions(model: VAE, data: Dataset, n: int = 50) -> Picture:
 
 
 @no_grad()
-def mistakes(model: Classifier, data: Dataset, n: int = 100) -> Picture:
-    """The images of the data whose label the classifier gives the least probability."""
+def mistakes(model: Model, data: Dataset, n: int = 100) -> Picture:
+    """The images of the data whose label the model gives the least probability."""
+    assert isinstance(model, Describes)
     assert data.labels is not None
     was_training = model.training
     model.eval()
     parts = []
     for i in range(0, len(data), 250):
         x = model.place(scaled(data.images[i : i + 250], model.value_range))
-        parts.append(model.describe(x)[1].numpy())
+        parts.append(model.features(x)[1].numpy())
     model.train(was_training)
     p = np.concatenate(parts)[np.arange(len(data)), data.labels]
     worst = np.argsort(p, kind="stable")[:n]

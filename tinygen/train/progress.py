@@ -96,6 +96,7 @@ class Lines(Silent):
 
     def __init__(self) -> None:
         self._out = stdout()
+        self._bar: Any = None  # of rich, while it is shown
         self._pace = Pace()
 
     def start(self, epoch: int, epochs: int, batches: int, done: int, images: int) -> None:
@@ -185,7 +186,7 @@ class Bar(Lines):
             self._bar.update(self._task, completed=self._done, speed=self._speed().strip())
 
     def say(self, text: str) -> None:
-        if not hasattr(self, "_bar"):  # before the bar is shown
+        if self._bar is None:  # before the bar is shown
             super().say(text)
             return
         self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..data import Batch, Dataset
-from ..models import Model
+from ..models import Column, Model
 
 LARGEST = 2**31  # bytes of images that are kept on a device
 
@@ -19,11 +19,11 @@ class Resident:
     The host enqueues one gather a batch and never waits; the order of an epoch is uploaded once.
     """
 
-    def __init__(self, model: Model, data: Dataset) -> None:
-        self._data, self._range = data, model.value_range
+    def __init__(self, model: Model, data: Dataset, reads: tuple[Column, ...]) -> None:
+        self._data, self._range = data, reads[0].range
         self._place = model.place
         self._images = model.place(data.images).data
-        self._labels = None if data.labels is None else model.place(data.labels)
+        self._labels = model.place(data.column("label")) if len(reads) > 1 else None
         index: Any = importlib.import_module("tinygen_kernels.cuda.index")
         self._gather = index.gather_images
 
@@ -40,12 +40,17 @@ class Resident:
                 rows = slice(k * batch_size, (k + 1) * batch_size)
                 at = places[rows]
                 images = self._gather(self._images, at.data, *self._range)
-                labels = None if self._labels is None else self._labels[at].data
-                yield Batch(images, labels, order[rows], k)
+                columns: dict[str, Any] = {"image": images}
+                if self._labels is not None:
+                    columns["label"] = self._labels[at].data
+                yield Batch(columns, order[rows], k)
 
         yield each()
 
 
-def fits(model: Model, data: Dataset) -> bool:
-    """Whether to keep the data on the model's device."""
-    return model.backend.name != "numpy" and data.images.nbytes <= LARGEST
+def fits(model: Model, data: Dataset, reads: tuple[Column, ...]) -> bool:
+    """Whether to keep the data on the model's device: images, and labels after them."""
+    kinds = [(c.name, c.kind, c.source, c.array) for c in reads]
+    known = [("image", "pixels", "train", "image"), ("label", "label", "train", "label")]
+    plain = kinds in (known, known[:1])
+    return plain and model.backend.name != "numpy" and data.images.nbytes <= LARGEST

@@ -62,9 +62,11 @@ def _other_model(run: Differing) -> str | None:
 
 
 def _other_data(run: Differing) -> str | None:
-    was, now = run.was["data"], run.session.data.fingerprint
-    if was["fingerprint"] == now:
+    before = {"train": run.was["data"], **run.was.get("more_data", {})}
+    other = [k for k, v in before.items() if v["fingerprint"] != run.session.sets[k].fingerprint]
+    if not other:
         return None
+    was = before[other[0]]
     return (
         f"was trained on {was['name']!r} ({was['n']} images); the data given now differ; resume "
         "with the same data"
@@ -120,7 +122,7 @@ def resume(session: Session, folder: RunFolder, now: Config) -> list[str]:
         why = refusal(Differing(folder, was, now, session))
         if why is not None:
             raise ValueError(f"{folder.path} {why}")
-    saved = folder.newest_checkpoint(session.state.check, notes.append)
+    saved = folder.newest_checkpoint(session.check, notes.append)
     if saved is None:  # stopped before the first checkpoint: begin again
         if folder.model.exists():
             raise ValueError(
@@ -131,10 +133,10 @@ def resume(session: Session, folder: RunFolder, now: Config) -> list[str]:
         return notes
     session.state.restore(saved)
     position = session.state.position
-    if session.settings.epochs < position.epoch:
+    if session.epochs < position.epoch:
         raise ValueError(
-            f"{folder.path} has done {position.epoch} epochs, more than the "
-            f"{session.settings.epochs} asked for; a run cannot shrink"
+            f"{folder.path} has done {position.epoch} epochs, more than the {session.epochs} asked "
+            "for; a run cannot shrink"
         )
     missing = folder.cut_log(position.log_bytes)
     if missing:

@@ -15,8 +15,8 @@ from ..data.files import as_path
 from ..data.labels import class_number
 from ..data.source import NAMES
 from ..images import Picture, grid
-from ..models import VAE, Model
-from ..models.prior import codes_of_seed
+from ..models import Draws, Encodes, Model, Noise
+from ..models.contract import label_of
 from ..program import resume_command
 from ..random import Generator
 from . import pictures
@@ -103,7 +103,7 @@ class Run:
     def _by_class(self, data: Dataset) -> Dataset:
         """Other data with the labels of this run's classes, by their names."""
         known = self.data.get("classes")
-        if not self.model.conditional or known is None:
+        if known is None or not any(label_of(s.reads) for s in self.model.stages()):
             return data
         if data.classes is None:
             raise ValueError(
@@ -128,12 +128,12 @@ class Run:
 
     def _labels(self, n: int, labels: Label | Sequence[Label] | None) -> NDArray[Any] | None:
         """Class numbers for n images: of the classes that are asked for by number or name."""
-        model = self.model
-        if not model.conditional:
+        model, column = self.model, pictures.label_column(self.model)
+        if column is None:
             if labels is not None:
+                other = f"; train {model.with_labels} for that" if model.with_labels else ""
                 raise ValueError(
-                    f"{model.name} was trained without labels and cannot draw a chosen one; "
-                    f"train {model.with_labels} for that"
+                    f"{model.name} was trained without labels and cannot draw a chosen one{other}"
                 )
             return None
         if labels is None:
@@ -149,34 +149,66 @@ class Run:
                 "images"
             )
         chosen = np.broadcast_to(given.astype(np.int64), (n,)).copy()
-        if n and (chosen.min() < 0 or chosen.max() >= model.classes):
+        if n and (chosen.min() < 0 or chosen.max() >= column.count):
             raise ValueError(
-                f"label {labels}, expected from 0 to {model.classes - 1}"
+                f"label {labels}, expected from 0 to {column.count - 1}"
                 + (f" ({', '.join(self.data['classes'])})" if self.data.get("classes") else "")
             )
         return chosen
 
-    def codes(self, n: int, seed: int = 0) -> NDArray[Any]:
-        """n latent codes of a seed; code i does not depend on n."""
-        if not self.model.generates:
+    def _draws(self) -> Draws:
+        """The model, which draws; ValueError where it does not."""
+        if not isinstance(self.model, Draws):
             raise ValueError(
                 f"{self.model.name} tells what an image shows and draws none; sample a generator, "
                 "and measure it with this run: `tinygen evaluate RUN --classifier`"
             )
+        return self.model
+
+    def _noise(self) -> Noise:
+        """What its drawings start from; ValueError for a model that takes none."""
+        noise = self._draws().noise
+        if noise is None:
+            raise ValueError(
+                f"{self.model.name} draws from what it is given alone, and from no code; call "
+                "sample with that, as in sample(image=...)"
+            )
+        return noise
+
+    def _walk(self) -> tuple[Noise, int]:
+        """Noise between whose points one can walk, and the length of a code."""
+        noise = self._noise()
+        if not noise.smooth or len(noise.shape) != 1:
+            raise ValueError(
+                f"{self.model.name} starts from noise {noise.shape}, and what lies between two of "
+                "them means nothing; sample it instead"
+            )
+        return noise, noise.shape[0]
+
+    def codes(self, n: int, seed: int = 0) -> NDArray[Any]:
+        """n latent codes of a seed, or what else it draws from; code i does not depend on n."""
+        noise = self._noise()
         if n < 0:
             raise ValueError(f"n is {n}, expected 0 or more")
-        return codes_of_seed(self.model.prior, n, self.model.latent, seed)
+        return noise.of_seed(n, seed)
 
     def sample(
-        self, n: int = 64, labels: Label | Sequence[Label] | None = None, seed: int = 0
-    ) -> NDArray[Any]:
+        self, n: int = 64, labels: Label | Sequence[Label] | None = None, seed: int = 0,
+        **more: Any,
+    ) -> NDArray[Any]:  # fmt: skip
         """n new images (n, H, W, C), float32 in the model's range.
 
         Image i of a seed does not depend on n. A conditional model draws `labels` (one for all, or
         one an image), class names or numbers; a number is the class of that name, if there is one.
-        None gives rows of ten of each label.
+        None gives rows of ten of each label. `more` is what else it takes by name: images in its
+        range (n, H, W, C), and the settings of a drawing.
         """
-        return pictures.draw(self.model, self.codes(n, seed), self._labels(n, labels))
+        model = self._draws()
+        given = {c.name: np.asarray(more.pop(c.name)) for c in model.given if c.name in more}
+        if given:
+            n = len(next(iter(given.values())))
+        z = self.codes(n, seed) if model.noise is not None or not given else None
+        return pictures.draw(self.model, z, self._labels(n, labels), given, **more)
 
     def interpolate(
         self, rows: int = 8, steps: int = 10, labels: Label | None = None, seed: int = 0
@@ -186,16 +218,18 @@ class Run:
         Codes of a normal prior turn along the great circle between them (slerp), so that those in
         between are as long as codes of the prior; codes of a uniform prior go straight.
         """
+        noise, latent = self._walk()
         ends = self.codes(2 * rows, seed).astype(np.float64)
-        straight = self.model.prior == "uniform"
+        straight = noise.law == "uniform"
         line = [
             _between(ends[2 * r], ends[2 * r + 1], t, straight)
             for r in range(rows)
             for t in np.linspace(0, 1, steps)
         ]
-        codes = np.array(line, np.float32).reshape(rows * steps, self.model.latent)
-        if self.model.conditional and labels is None:
-            chosen: Any = np.repeat(np.arange(rows) % self.model.classes, steps)
+        codes = np.array(line, np.float32).reshape(rows * steps, latent)
+        column = pictures.label_column(self.model)
+        if column is not None and labels is None:
+            chosen: Any = np.repeat(np.arange(rows) % column.count, steps)
         else:
             chosen = self._labels(rows * steps, labels)
         return pictures.draw(self.model, codes, chosen)
@@ -207,12 +241,12 @@ class Run:
 
         (From -1 to 1 for a uniform prior.) A conditional model draws label 0 where None is given.
         """
-        rows = min(dimensions, self.model.latent)
-        reach = 1 if self.model.prior == "uniform" else 3
+        noise, latent = self._walk()
+        rows, reach = min(dimensions, latent), noise.reach
         codes = np.repeat(self.codes(1, seed), rows * steps, axis=0)
         for k in range(rows):
             codes[k * steps : (k + 1) * steps, k] = np.linspace(-reach, reach, steps)
-        if self.model.conditional and labels is None:
+        if pictures.label_column(self.model) is not None and labels is None:
             chosen: Any = np.zeros(len(codes), np.int64)
         else:
             chosen = self._labels(len(codes), labels)
@@ -232,7 +266,7 @@ class Run:
         encoder (the VAEs).
         """
         model = self.model
-        if not isinstance(model, VAE):
+        if not isinstance(model, Encodes) or model.code is None:
             raise ValueError(
                 f"{model.name} has no encoder, so it cannot find the code of an image; "
                 "train vae or cvae for that"
@@ -241,11 +275,13 @@ class Run:
             raise ValueError(
                 f"around: the image is {image.dtype} {image.shape}, expected uint8 {model.shape}"
             )
-        if model.conditional and labels is None:
+        column = pictures.label_column(model)
+        if column is not None and labels is None:
             raise ValueError(f"{model.name} reads an image given its label: say which (--label)")
         labels_n = self._labels(n, labels)
-        y = None if labels_n is None else model.place(labels_n[:1])
-        mu, logvar = model.encode(model.place(scaled(image[None], model.value_range)), y)
+        given = {} if column is None or labels_n is None else {column.name: labels_n[:1]}
+        x = model.place(scaled(image[None], model.value_range))
+        mu, logvar = model.encode(x, **{k: model.place(v) for k, v in given.items()})
         eps = self.codes(n, seed)
         eps[:1] = 0
         codes = mu.numpy() + spread * np.exp(0.5 * logvar.numpy()) * eps
@@ -286,7 +322,7 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         again = resume_command(config["model"]["name"], folder.path, *place_of(config))
         raise ValueError(f"{folder.path} has no model.safetensors: {why}; write it with `{again}`")
     saved = read(folder.model, "model")
-    epoch = saved.metadata["epoch"]
+    epoch, stage = saved.metadata["epoch"], saved.metadata.get("stage", 0)
     model = stored_model(folder.model, saved, Generator(config["training"]["seed"]))
     if best:
         kept = folder.checkpoints / "best.safetensors"
@@ -299,7 +335,8 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
         model.load_state_dict(weights_of(read(kept, "checkpoint")))
     model.eval()
     source = {k: config["data"][k] for k in ("source", "options")}  # as it is now
-    done = epoch >= config["training"]["epochs"]
+    last = stage == len(model.stages()) - 1
+    done = last and epoch >= config["training"]["epochs"]
     return Run(
         model, folder=folder, history=folder.read_log(), data={**saved.metadata["data"], **source},
         interrupted=not done, seed=config["training"]["seed"],

@@ -12,20 +12,20 @@ import numpy as np
 
 from .. import optim
 from ..data import Batch, Dataset
-from ..data.dataset import scaled
 from ..graph import no_grad
 from ..io import Arrays
 from ..metrics import Quality
-from ..models import Model
-from ..models.prior import PICTURES
+from ..models import Column, Draws, Model, Stage
+from ..models.contract import held
 from ..plan import compile
 from ..random import Generator
 from ..tensor import Tensor
-from . import pictures
+from . import feed
 from .checkpoint import Position, State
 from .divergence import diverged, refuse_weights
 from .evaluate import Gauge
 from .extractor import find_extractor
+from .feed import Sets
 from .resident import Resident, fits
 
 if TYPE_CHECKING:
@@ -37,78 +37,144 @@ VALIDATION_BATCH = 500  # of them at a time: a convolution's layers are large
 QUALITY_IMAGES = 2000  # drawn, and of each split, when images are measured during training
 
 
+@dataclass(frozen=True)
+class Held:
+    """A figure on held-out images, as a mean over them."""
+
+    value: float
+    unit: str = ""
+    higher_is_better: bool = False
+
+
 @dataclass
 class Epoch:
     """A complete epoch: the mean of each loss, the held-out figure, and what was drawn."""
 
     losses: dict[str, float]
-    validation: float | None
+    validation: Held | None
     quality: Quality | None = None
 
 
 class Session:
-    """A training in progress: the state, the data, and one step."""
+    """A training in progress: its model, its data, the stage it is in, and one step.
 
-    def __init__(self, model: Model, data: Dataset, settings: Settings) -> None:
-        check_fit(model, data)
-        self.model, self.data, self.settings = model, data, settings
+    The settings epochs, batch_size, lr and ema are those of the last stage; the stages before it
+    have what the model says.
+    """
+
+    def __init__(self, model: Model, data: Dataset | Sets, settings: Settings) -> None:
+        self.sets = {"train": data} if isinstance(data, Dataset) else dict(data)
+        self.model, self.data, self.settings = model, self.sets["train"], settings
+        self.stages = model.stages()
+        for stage in self.stages:
+            check_fit(model, stage, self.sets)
         self.gauge = None
         if settings.evaluate_every:  # fail before the training, not after it
-            extractor = find_extractor(data, settings.classifier)
-            self.gauge = Gauge(model, data, extractor, real=QUALITY_IMAGES, seed=settings.seed)
-        self.step_size = settings.batch_size * model.batches_per_step  # images
-        self.batches = len(data) // self.step_size  # an epoch
-        root = Generator(settings.seed)
-        optimizers = model.optimizers(settings.lr)
-        ema = optim.EMA(model.averaged(), settings.ema) if settings.ema else None
-        noise = model.noise(pictures.sheet_size(model), root.stream(PICTURES)).numpy()
-        self.state = State(model, optimizers, ema, Position(), noise)
-        steps = settings.epochs * self.batches
+            extractor = find_extractor(self.data, settings.classifier)
+            self.gauge = Gauge(model, self.data, extractor, real=QUALITY_IMAGES, seed=settings.seed)
+        self._root = Generator(settings.seed)
+        self._frozen = {k for k, p in model.named_parameters().items() if not p.requires_grad}
+        self.history: list[dict[str, Any]] = []  # what was logged since the start or the resume
+        self.read_every = 1 if model.backend.name == "numpy" else READ_EVERY
+        self.good = Arrays({}, metadata={})  # the newest state known to be finite
+        self._kept = 0.0  # when it was kept
+        self.enter(Position())
+
+    # ---- stages ----------------------------------------------------------------------------------
+
+    def enter(self, position: Position) -> None:
+        """Make ready for the stage of a position: what learns, its optimizers, average and plan."""
+        settings, last = self.settings, position.stage == len(self.stages) - 1
+        self.stage = stage = self.stages[position.stage]
+        self.epochs = settings.epochs if last else stage.epochs
+        size = settings.batch_size if last else stage.batch_size
+        entries = feed.length(stage.reads, self.sets)
+        size = min(size, entries // stage.batches_per_step)
+        self.step_size = size * stage.batches_per_step  # images
+        self.batches = entries // self.step_size  # an epoch
+        self._freeze()
+        optimizers = stage.optimizers(settings.lr if last else None)
+        self.decay = settings.ema if last else stage.ema
+        ema = optim.EMA(held(self.model, stage.averaged), self.decay) if self.decay else None
+        self.state = State(self.model, optimizers, ema, position)
+        steps = self.epochs * self.batches
         self.schedules = {
             name: optim.Schedule(o.lr, settings.schedule, steps, settings.warmup)
             for name, o in optimizers.items()
         }
-        self._root = root
         self._update: Callable[..., dict[str, Tensor]] = self._plain_update
         if settings.compiled:
             self._update = compile(self._plain_update)
-        self._range_checked = False
         self._rates: dict[str, float] = {}  # the learning rates that are set
-        self.history: list[dict[str, Any]] = []  # what was logged since the start or the resume
-        self._resident = Resident(model, data) if fits(model, data) else None
-        self.read_every = 1 if model.backend.name == "numpy" else READ_EVERY
-        self.good = Arrays({}, metadata={})  # the newest state known to be finite
-        self._kept = 0.0  # when it was kept
         self._unread: list[dict[str, Tensor]] = []  # losses of the steps since the last reading
+        kept = fits(self.model, self.data, stage.reads)
+        self._resident = Resident(self.model, self.data, stage.reads) if kept else None
+
+    def _freeze(self) -> None:
+        """Only what the stage learns is trained: all else is in eval mode and has no gradient."""
+        learns = self.stage.learns
+        for name, p in self.model.named_parameters().items():
+            p.requires_grad = name.split(".")[0] in learns and name not in self._frozen
+        self.train()
+
+    def train(self) -> None:
+        """Switch what the stage learns to training, and all else to evaluation."""
+        for path, module in self.model.named_modules().items():
+            module.training = path == "" or path.split(".")[0] in self.stage.learns
+
+    @property
+    def last(self) -> bool:
+        """Whether this is the last stage."""
+        return self.state.position.stage == len(self.stages) - 1
+
+    @property
+    def done(self) -> bool:
+        """Whether all epochs of all stages lie behind."""
+        return self.last and self.state.position.epoch >= self.epochs
+
+    def more(self) -> bool:
+        """Whether an epoch is left; enters the next stage where one has ended.
+
+        Its average becomes the weights, so that the next one builds on what will be drawn with. The
+        last stage keeps both: more epochs may follow.
+        """
+        while self.state.position.epoch >= self.epochs:
+            if self.last:
+                return False
+            if self.state.ema is not None:
+                self.state.ema.copy_to_model()
+            was = self.state.position
+            self.enter(Position(was.stage + 1, step=was.step, log_bytes=was.log_bytes))
+            self.keep()
+        return True
+
+    # ---- steps -----------------------------------------------------------------------------------
 
     def epoch_batches(self) -> Any:
         """The batches that this epoch still has."""
-        size, position = self.step_size, self.state.position
+        position = self.state.position
         where: dict[str, Any] = {
             "seed": self.settings.seed, "epoch": position.epoch, "start": position.batch
         }  # fmt: skip
         if self._resident is not None:
-            return self._resident.batches(size, **where)
-        return self.data.batches(size, value_range=self.model.value_range, **where)
+            return self._resident.batches(self.step_size, **where)
+        first = position.stage == 0
+        return feed.batches(self.stage, self.sets, self.step_size, first=first, **where)
 
     def step(self, batch: Batch) -> None:
         """One update; `read` returns its losses."""
         state, position = self.state, self.state.position
+        number = position.epoch * self.batches + position.batch  # of the stage
         for name, optimizer in state.optimizers.items():
-            lr = self.schedules[name].lr_at(position.step)
+            lr = self.schedules[name].lr_at(number)
             if lr != self._rates.get(name):  # setting it moves a number to the device
                 optimizer.lr = self._rates[name] = lr
         if state.ema is not None:
-            decay = min(self.settings.ema, (1 + position.step) / (10 + position.step))
+            decay = min(self.decay, (1 + number) / (10 + number))
             if decay != self._rates.get("ema"):
                 state.ema.set_decay(decay)
                 self._rates["ema"] = decay
-        images = self.model.place(batch.images)
-        if not self._range_checked:  # it reads values, which a compiled step cannot
-            self.model.check_images(images)
-            self._range_checked = True
-        labels = self.model.place(batch.labels) if self.model.conditional else None
-        self._unread.append(self._update(images, labels))
+        self._unread.append(self._update({k: self.model.place(v) for k, v in batch.items()}))
         position.step += 1
         position.batch = batch.position + 1
 
@@ -132,9 +198,9 @@ class Session:
         each = len(self._unread[0])
         return [numbers[i : i + each] for i in range(0, len(numbers), each)]
 
-    def _plain_update(self, images: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
-        """What is compiled: the model's own step, and the average of its weights."""
-        losses = self.model.train_step(images, labels, self.state.optimizers)
+    def _plain_update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is compiled: the stage's own step, and the average of its weights."""
+        losses = self.stage.step(batch, self.state.optimizers)
         if self.state.ema is not None:
             self.state.ema.update()
         return losses
@@ -145,25 +211,31 @@ class Session:
         return {k: v / max(position.batch, 1) for k, v in position.sums.items()}
 
     @no_grad()
-    def validation(self) -> float | None:
-        """The model's figure on held-out images, always the same ones with the same noise."""
-        test = self.data.test
-        if test is None:
+    def validation(self) -> Held | None:
+        """The stage's first figure on held-out images, always the same ones with the same noise."""
+        tests = feed.held_out(self.sets, self.stage.reads)
+        if tests is None or self.stage.figures is None:
             return None
-        chosen, rng = pictures.some(test, VALIDATION_IMAGES), self._root.stream("validation")
-        labels = test.labels if self.model.conditional else None
-        total, figure = 0.0, None
+        count = min(VALIDATION_IMAGES, feed.length(self.stage.reads, tests))
+        chosen = {source: feed.some(test, count) for source, test in tests.items()}
+        rng, parts = self._root.stream("validation"), []
         self.model.eval()
-        for start in range(0, len(chosen), VALIDATION_BATCH):
-            at = chosen[start : start + VALIDATION_BATCH]
-            x = self.model.place(scaled(test.images[at], self.model.value_range))
-            y = None if labels is None else self.model.place(labels[at])
-            figure = self.model.validate(x, y, rng)
-            if figure is None:
+        for start in range(0, count, VALIDATION_BATCH):
+            at = {
+                source: places[start : start + VALIDATION_BATCH]
+                for source, places in chosen.items()
+            }
+            batch = feed.batch_at(self.stage.reads, tests, at)
+            figures = self.stage.figures({k: self.model.place(v) for k, v in batch.items()}, rng)
+            if not figures:
                 break
-            total += figure * len(at)
-        self.model.train()
-        return None if figure is None else total / len(chosen)
+            figure = next(iter(figures.values()))
+            parts.append(figure.values.numpy().astype(np.float64))
+        self.train()
+        if not parts:
+            return None
+        mean = float(np.concatenate(parts).mean())
+        return Held(mean, figure.unit, figure.higher_is_better)
 
     def quality(self) -> Quality | None:
         """The measures of what the model draws, if they are due after the epoch just done.
@@ -180,21 +252,31 @@ class Session:
         """What the best epoch has least of: KID if it is measured, else the held-out figure."""
         if self.gauge is not None:
             return None if epoch.quality is None else epoch.quality["KID"].value
-        if epoch.validation is None:
+        held_out = epoch.validation
+        if held_out is None:
             return None
-        return -epoch.validation if self.model.higher_is_better else epoch.validation
+        return -held_out.value if held_out.higher_is_better else held_out.value
 
     # ---- the course of a training ----------------------------------------------------------------
 
     def begin(self) -> None:
         """Before the first step: the state of now is the last good one."""
         self.keep()
-        self.model.train()
+        self.train()
 
     def keep(self) -> Arrays:
         """A copy of the state, the last one known to be finite: what divergence goes back to."""
         self.good, self._kept = self.state.capture(), time.perf_counter()
         return self.good
+
+    def check(self, saved: Arrays) -> None:
+        """ValueError where a checkpoint does not fit; enters its stage."""
+        stage = saved.metadata["position"].get("stage", 0)
+        if stage >= len(self.stages):
+            raise ValueError(f"it is in stage {stage + 1}, of {len(self.stages)}")
+        if stage != self.state.position.stage:
+            self.enter(Position(stage))
+        self.state.check(saved)
 
     def go_back(self) -> None:
         """Restore the state that was kept last."""
@@ -208,8 +290,12 @@ class Session:
 
     def reads_now(self) -> bool:
         """Whether the losses are to be read after this step."""
-        position = self.state.position
-        return position.step % self.read_every == 0 or position.batch == self.batches
+        return self.state.position.step % self.read_every == 0 or self.at_epoch_end
+
+    @property
+    def at_epoch_end(self) -> bool:
+        """Whether all batches of the epoch are done."""
+        return self.state.position.batch == self.batches
 
     def end_epoch(self) -> Epoch:
         """Sum up the epoch that is complete, and move on to the next; Diverged if it went wrong."""
@@ -217,8 +303,8 @@ class Session:
         position = self.state.position
         with self.drawing_weights():
             epoch = Epoch(self.averages(), self.validation())
-        if epoch.validation is not None and not np.isfinite(epoch.validation):
-            raise diverged(self, {"held out": epoch.validation}, position.step)
+        if epoch.validation is not None and not np.isfinite(epoch.validation.value):
+            raise diverged(self, {"held out": epoch.validation.value}, position.step)
         position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
         return epoch
 
@@ -226,6 +312,8 @@ class Session:
         """After the last step: the model has the weights to draw with, in eval mode."""
         if self.state.ema is not None:
             self.state.ema.copy_to_model()
+        for name, p in self.model.named_parameters().items():
+            p.requires_grad = name not in self._frozen
         self.model.eval()
 
     def drawing_weights(self) -> Any:
@@ -233,40 +321,56 @@ class Session:
         return contextlib.nullcontext() if self.state.ema is None else self.state.ema.swapped()
 
 
-def check_fit(model: Model, data: Dataset) -> None:
-    if tuple(model.shape) != tuple(data.shape):
-        raise ValueError(
-            f"the model {model.name} is for images of shape {model.shape}, the data "
-            f"{data.name!r} has {data.shape}; build the model with data.shape, or load the data "
-            "with size= and channels="
-        )
+def check_fit(model: Model, stage: Stage, sets: Sets) -> None:
+    """Refuse data that lack what a stage reads, or have it in another form."""
+    for source in feed.sources(stage.reads):
+        if source not in sets:
+            raise ValueError(
+                f"{model.name} reads the data set {source!r}, and was given {', '.join(sets)}; "
+                "give fit all of them by name: {" + f'"train": ..., "{source}": ...' + "}"
+            )
+        data, form = sets[source], model.forms[source]
+        if tuple(form.shape) != tuple(data.shape):
+            raise ValueError(
+                f"the model {model.name} is for images of shape {form.shape}, the data "
+                f"{data.name!r} has {data.shape}; build the model with data.shape, or load the "
+                "data with size= and channels="
+            )
+    for column in stage.reads:
+        if column.kind == "label":
+            _check_labels(model, column, sets[column.source])
+        else:
+            sets[column.source].column(column.array)
+
+
+def _check_labels(model: Model, column: Column, data: Dataset) -> None:
     check_labels(type(model), data)
-    if model.conditional:
-        assert data.labels is not None
-        if data.test is not None and data.test.labels is None:
-            raise ValueError(
-                f"the held-out images of {data.name!r} have no labels, which {model.name} needs; "
-                "add them, or remove the held-out images"
-            )
-        top = int(data.labels.max())
-        if top >= model.classes:
-            raise ValueError(
-                f"{data.name!r} has labels up to {top}, the model {model.name} has "
-                f"{model.classes} classes; build it with classes={top + 1} or more"
-            )
+    assert data.labels is not None
+    if data.test is not None and data.test.labels is None:
+        raise ValueError(
+            f"the held-out images of {data.name!r} have no labels, which {model.name} needs; "
+            "add them, or remove the held-out images"
+        )
+    top = int(data.labels.max())
+    if top >= column.count:
+        raise ValueError(
+            f"{data.name!r} has labels up to {top}, the model {model.name} has "
+            f"{column.count} classes; build it with classes={top + 1} or more"
+        )
 
 
 def check_labels(kind: type[Model], data: Dataset) -> None:
-    """Refuse data without labels for a model that goes by them."""
-    if kind.conditional and data.labels is None:
+    """Refuse data without labels, or of one class, for a model that goes by them."""
+    draws = issubclass(kind, Draws)
+    instead = f", or train {kind.name.removeprefix('c')}" if draws else ""
+    if data.labels is None:
         raise ValueError(
-            f"{kind.name} is {'conditioned on' if kind.generates else 'trained with'} "
-            f"labels, and {data.name!r} has none; use a folder with a sub-folder for each class"
-            + (f", or train {kind.name.removeprefix('c')}" if kind.generates else "")
+            f"{kind.name} is {'conditioned on' if draws else 'trained with'} labels, and "
+            f"{data.name!r} has none; use a folder with a sub-folder for each class{instead}"
         )
-    if kind.conditional and data.classes is not None and len(data.classes) < 2:
+    if data.classes is not None and len(data.classes) < 2:
         raise ValueError(
             f"{kind.name} learns to tell classes apart, and {data.name!r} has only one: "
             f"{data.classes[0]!r}; use a folder with a sub-folder for each of several classes"
-            + (f", or train {kind.name.removeprefix('c')}" if kind.generates else "")
+            f"{instead}"
         )

@@ -1,0 +1,337 @@
+"""The contract: what a model says of itself to those who train it, and the roles it may play.
+
+A model is a Module that names its trainings, its stages; each reads some columns of some data sets
+and has a step. What else can be done with it are roles, asked for with isinstance:
+
+    Draws       images from noise, from what is given, or from both
+    Encodes     images as codes or tokens
+    Likely      how probable an image is
+    Describes   features and probabilities, which other models are measured with
+
+No one else knows a family of models: a new model needs no change outside its own file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from .. import nn
+from ..backend import Backend, use_backend
+from ..optim import Optimizer
+from ..random import Generator, resolve
+from ..tensor import Tensor
+from .prior import PICTURES
+
+Losses = dict[str, Tensor]
+KINDS = ("pixels", "levels", "label", "words")
+
+
+# ---- data: what a stage reads, and what a drawing is given ---------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """One entry of a batch.
+
+    Attributes:
+        name: its key in the batch.
+        kind: "pixels", float32 in `range`; "levels", integers from 0 to count - 1; "label", class
+            numbers; "words", numbers as they are stored.
+        source: which of the run's data sets it comes from.
+        field: which array of that: "image", "label" or a name of its table; "" for `name`.
+        range: what black and white become. Values are in it by construction; none are read to
+            check that.
+        count: of levels, or of classes.
+    """
+
+    name: str
+    kind: str = "pixels"
+    source: str = "train"
+    field: str = ""
+    range: tuple[float, float] = (0.0, 1.0)
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(
+                f"column {self.name!r}: kind {self.kind!r}, expected one of {', '.join(KINDS)}"
+            )
+        if self.kind == "levels" and not 2 <= self.count <= 256:
+            raise ValueError(f"column {self.name!r}: {self.count} levels, expected 2 to 256")
+
+    @property
+    def array(self) -> str:
+        """The name of the array in its data set."""
+        return self.field or self.name
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a data set offers: the shape (H, W, C) of an image, and how many classes and words."""
+
+    shape: tuple[int, int, int]
+    classes: int = 0
+    words: int = 0
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number for each held-out image, shape (B,); the first of a stage ranks its epochs.
+
+    `protocol` says how it was measured, for those who compare it with others.
+    """
+
+    values: Tensor
+    unit: str = ""
+    higher_is_better: bool = False
+    protocol: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a model; a model with several goes through them in turn.
+
+    Attributes:
+        name: a word for the log.
+        reads: the columns of a batch.
+        learns: attributes of the model that are trained. All others are frozen: in eval mode, with
+            no gradient; a checkpoint has them all the same.
+        step: (batch, optimizers) -> losses, 0-d tensors by name. Pure but for the updates and the
+            model's generators: it is compiled.
+        optimizers: (learning rate, or None for the model's own) -> optimizers by name.
+        figures: (batch, rng) -> Figure by name, of held-out images; without gradients.
+        epochs, batch_size: where the training is not told others.
+        batches_per_step: how many batches a step takes at once.
+        ema: decay of an average of the weights, 0 for none. When the next stage starts, the
+            average becomes the weights.
+        averages: the attributes that it is kept of; None for all that learn.
+    """
+
+    name: str
+    reads: tuple[Column, ...]
+    learns: tuple[str, ...]
+    step: Callable[[dict[str, Tensor], dict[str, Optimizer]], Losses]
+    optimizers: Callable[[float | None], dict[str, Optimizer]]
+    figures: Callable[[dict[str, Tensor], Generator], dict[str, Figure]] | None = None
+    epochs: int = 10
+    batch_size: int = 64
+    batches_per_step: int = 1
+    ema: float = 0.0
+    averages: tuple[str, ...] | None = None
+
+    @property
+    def averaged(self) -> tuple[str, ...]:
+        """The attributes that an average is kept of."""
+        return self.learns if self.averages is None else self.averages
+
+
+class Model(nn.Module):
+    """A method with its networks; a subclass makes these from the forms of its data sets.
+
+    Args:
+        forms: what each data set offers, by the name that columns know it by; "train" is the first.
+        options: an object of the class Options, a dataclass; None for all defaults.
+        rng: what its weights and its noise are drawn from.
+
+    Attributes:
+        shape, classes: of the data set "train".
+        value_range: of the images that it reads and draws.
+        init_rng, noise_rng, dropout_rng: separate streams, so that drawing pictures or more noise
+            never changes the initial weights.
+    """
+
+    name: ClassVar[str]
+    with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
+    unit: str = ""  # of the figure that ranks its epochs
+    Options: ClassVar[type]
+    options: Any
+    shape: tuple[int, int, int]
+    classes: int
+    value_range: tuple[float, float] = (0.0, 1.0)
+
+    def __init__(
+        self, forms: Mapping[str, Form], options: Any = None, rng: Generator | None = None
+    ) -> None:
+        self.forms = dict(forms)
+        self.options = type(self).Options() if options is None else options
+        self.shape, self.classes = forms["train"].shape, forms["train"].classes
+        root = resolve(rng)
+        self.init_rng = root.stream("initialisation")
+        self.noise_rng = root.stream("noise")
+        self.dropout_rng = root.stream("dropout")
+
+    # ---- what each model says of itself ----------------------------------------------------------
+
+    def stages(self) -> tuple[Stage, ...]:
+        """Its trainings, in turn."""
+        raise NotImplementedError(f"{type(self).__name__} does not define stages(self)")
+
+    def pictures(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """More pictures of the run folder, by name, from held-out images; (n, H, W, C) each."""
+        return {}
+
+    # ---- building it again -----------------------------------------------------------------------
+
+    def describe(self) -> dict[str, Any]:
+        """What is needed to build it again, without its weights; JSON-able."""
+        given: Any = self.options
+        options = dict(given if isinstance(given, Mapping) else asdict(given))
+        described = {
+            "name": self.name, "shape": list(self.shape), "classes": self.classes,
+            "options": {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()},
+        }  # fmt: skip
+        others = {
+            k: {**asdict(v), "shape": list(v.shape)} for k, v in self.forms.items() if k != "train"
+        }
+        return {**described, "forms": others} if others else described
+
+    @classmethod
+    def build_from(
+        cls, forms: Mapping[str, Form], options: dict[str, Any], rng: Generator
+    ) -> Model:
+        """A new model from the forms of its data and from options as `describe` gives them."""
+        return cls(forms, cls.Options(**options), rng)
+
+    # ---- where it is -----------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> Backend:
+        """Where the weights are: with the generator that they were drawn from."""
+        return self.init_rng.key.backend
+
+    def rng(self, seed: int) -> Generator:
+        """A new generator whose numbers are where the weights are."""
+        with use_backend(self.backend.name):
+            return Generator(seed)
+
+    def place(self, array: Any) -> Tensor:
+        """An array of the host as a tensor where the weights are."""
+        return Tensor(self.backend.adopt(array))
+
+
+# ---- roles: what a reader may do with a model ----------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What a drawing starts from: for each image an array of `shape`.
+
+    Attributes:
+        law: "normal", N(0, 1); "uniform" on `between`.
+        smooth: whether a walk from one to another means something: interpolation, sliders.
+    """
+
+    shape: tuple[int, ...]
+    law: str = "normal"
+    smooth: bool = True
+    between: tuple[float, float] = (0.0, 1.0)
+
+    def draw(self, n: int, rng: Generator) -> Tensor:
+        """(n, *shape), float32; entry i does not depend on n."""
+        if self.law == "normal":
+            return rng.normal((n, *self.shape))
+        low, high = self.between
+        uniform = rng.uniform((n, *self.shape))
+        return uniform if self.between == (0.0, 1.0) else (high - low) * uniform + low
+
+    def of_seed(self, n: int, seed: int) -> NDArray[Any]:
+        """The noise of pictures 0 to n - 1 of a seed, the same wherever they are drawn."""
+        with use_backend("numpy"):
+            array: NDArray[Any] = self.draw(n, Generator(seed).stream(PICTURES)).numpy().copy()
+        return array
+
+    @property
+    def reach(self) -> float:
+        """How far from 0 a number of it goes, but for rare ones."""
+        return 3.0 if self.law == "normal" else max(map(abs, self.between))
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """A drawing that has no settings."""
+
+
+class Draws(ABC):
+    """Draws images.
+
+    Attributes:
+        noise: what a drawing starts from; None where it is a function of what is given alone.
+        given: what else it takes: a label, an image.
+        Settings: a dataclass of what can be chosen at each drawing (steps, guidance).
+    """
+
+    noise: Noise | None = None
+    given: tuple[Column, ...] = ()
+    Settings: ClassVar[type] = NoSettings
+
+    @abstractmethod
+    def draw(self, noise: Tensor | None, *_: Any, **given: Any) -> Tensor:
+        """Images (n, H, W, C) in the model's value_range; no chance inside."""
+
+
+class Encodes(ABC):
+    """Finds the code of an image.
+
+    Attributes:
+        code: the noise that codes are like, where `draw` takes one; None for tokens.
+    """
+
+    code: Noise | None = None
+
+    @abstractmethod
+    def encode(self, image: Tensor, *_: Any, **given: Any) -> tuple[Tensor, Tensor] | Tensor:
+        """Mean and log-variance of the code, (n, *code.shape) each; or tokens (n, places)."""
+
+
+class Likely(ABC):
+    """Says how probable images are.
+
+    Attributes:
+        exact: whether log_p is a likelihood, not a lower bound of one.
+        density: of what, for people who compare; "" where what it was trained with is a loss that
+            is no probability.
+    """
+
+    exact: ClassVar[bool] = True
+    density: str = ""
+
+    @abstractmethod
+    def log_p(self, image: Tensor, rng: Generator, *_: Any, **given: Any) -> Tensor:
+        """log p(image) in nats, shape (n,).
+
+        A model that is not exact takes `samples`, too: 0 for a lower bound from one code an image,
+        k for the tighter one of importance sampling with k.
+        """
+
+
+class Describes(ABC):
+    """Says what images show; other models are measured by comparing their images so.
+
+    Attributes:
+        described: how many features.
+    """
+
+    described: int
+
+    @abstractmethod
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, described), and class probabilities (n, classes)."""
+
+
+def label_of(columns: tuple[Column, ...]) -> Column | None:
+    """The column of labels among some, or None."""
+    return next((c for c in columns if c.kind == "label"), None)
+
+
+def held(model: nn.Module, parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """The parameters, and then the buffers, of some attributes of a model, by path."""
+    everything: dict[str, Tensor] = {**model.named_parameters(), **model.named_buffers()}
+    return {path: x for path, x in everything.items() if path.split(".")[0] in parts}
