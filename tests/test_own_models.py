@@ -1,0 +1,342 @@
+"""Models of one's own, which nothing in tinygen/ knows: two stages, two data sets, a file."""
+
+import dataclasses
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import data, models, nn, ops, optim, train
+from tinygen.models import Column, Draws, Encodes, Figure, Form, Likely, Model, Noise, Stage
+from tinygen.train import loop
+from tinygen.train.loop import Session, Settings
+
+FILE = Path(__file__).parent.parent / "examples" / "code_mixture.py"
+SMALL = {"hidden": 8, "codes": 3, "components": 4, "first_epochs": 2}
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch):
+    """What a test registers is forgotten after it."""
+    from tinygen.models import registry
+
+    monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
+    monkeypatch.setattr(registry, "MODELS", models.MODELS)
+
+
+@pytest.fixture(scope="module")
+def strokes():
+    return data.load("strokes", n=60, size=8)
+
+
+def mixture(strokes, seed=0, **options):
+    kind = models.find(f"{FILE}:CodeMixture")
+    made = kind.Options(**{**SMALL, **options})
+    return kind({"train": Form(strokes.shape)}, made, tg.random.Generator(seed))
+
+
+def settings(**more):
+    given = {"epochs": 2, "batch_size": 20, "ema": 0.9, **more}
+    return Settings(**given)
+
+
+def weights(run):
+    return run.model.state_dict()
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def train_until(model, sets, stop, saved=None, **more):
+    """Train up to the update `stop` in all, from a saved state if there is one; the session."""
+    session = Session(model, sets, settings(**more))
+    if saved is not None:
+        session.check(saved)
+        session.state.restore(saved)
+    session.begin()
+    while session.state.position.step < stop and session.more():
+        with session.epoch_batches() as batches:
+            for batch in batches:
+                if session.state.position.step == stop:
+                    return session
+                session.step(batch)
+        session.read()
+        if session.at_epoch_end:
+            session.end_epoch()
+    return session
+
+
+# ---- two stages ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_two_stages_stopped_after_each_update_give_the_same_bits(strokes, compiled):
+    """Stage 1 has 2 epochs of 1 update (batch 64 of 60 images is 60), stage 2 has 2 of 3."""
+    whole = train_until(mixture(strokes), strokes, 99, compiled=compiled)
+    assert (whole.state.position.stage, whole.state.position.step) == (1, 8)
+    want = whole.state.capture()
+    for stop in range(1, 8) if not compiled else (1, 2, 5):
+        part = train_until(mixture(strokes), strokes, stop, compiled=compiled)
+        saved = part.state.capture()
+        assert saved.metadata["position"]["step"] == stop
+        again = train_until(mixture(strokes, seed=7), strokes, 99, saved, compiled=compiled)
+        found = again.state.capture()
+        assert equal(found, want), stop
+        assert found.metadata["generators"] == want.metadata["generators"]
+
+
+def test_a_stage_trains_its_own_parts_and_builds_on_the_average(strokes):
+    first = train_until(mixture(strokes), strokes, 2, compiled=False)
+    average = dict(first.state.ema.state_dict())
+    second = train_until(mixture(strokes), strokes, 5, compiled=False)
+    model = second.model
+    for name, value in model.state_dict().items():
+        if not name.startswith("mixture"):
+            assert np.array_equal(value, average[name]), name  # frozen as the average was
+    assert not any(p.requires_grad for p in model.encoder.parameters())
+    assert all(p.requires_grad for p in model.mixture.parameters())
+    assert not model.encoder.training
+    assert model.mixture.training
+    assert set(second.state.optimizers) == {"adam"}
+    second.end()
+    assert all(p.requires_grad for p in model.parameters())
+
+
+def test_two_epochs_and_two_more_are_four(strokes, tmp_path):
+    def fit(epochs, out, resume=False, seed=0):
+        return train.fit(
+            mixture(strokes, seed), strokes, epochs, out=out, batch_size=20, resume=resume,
+            progress=False, compiled=False,
+        )  # fmt: skip
+
+    whole = fit(4, tmp_path / "whole")
+    fit(2, tmp_path / "parts")
+    parts = fit(4, tmp_path / "parts", resume=True)
+    assert equal(weights(whole), weights(parts))
+    logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    assert [e["stage"] for e in whole.epochs] == ["codes"] * 2 + ["mixture"] * 4
+
+
+def test_a_run_of_an_own_model_opens_samples_and_is_measured(strokes, tmp_path):
+    run = train.fit(mixture(strokes), strokes, 2, out=tmp_path / "run", progress=False)
+    assert sorted(p.stem for p in (tmp_path / "run").glob("*.png") if p.stem != "losses") == [
+        "reconstructions", "samples",
+    ]  # fmt: skip
+    again = train.open_run(tmp_path / "run")
+    assert not again.interrupted
+    assert np.array_equal(again.sample(5, seed=2), run.sample(5, seed=2))
+    assert run.sample(3, seed=2).shape == (3, *strokes.shape)
+    figures = train.evaluate(again, strokes)
+    assert {(f.name, f.split) for f in figures} == {
+        ("NLL of the code", "test"), ("NLL of the code", "train"),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="means nothing"):
+        again.interpolate()
+    with pytest.raises(ValueError, match="no encoder"):
+        again.around(np.zeros(strokes.shape, np.uint8))
+
+
+def test_a_stopped_run_names_its_stage(strokes, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
+    out = tmp_path / "run"
+    step = Session.step
+
+    def fails(self, batch):
+        step(self, batch)
+        if self.state.position.step == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "step", fails)
+        with pytest.raises(KeyboardInterrupt):
+            train.fit(mixture(strokes), strokes, 2, out=out, batch_size=20, progress="lines")
+    assert "stage 2 of 2: mixture" in capsys.readouterr().out
+    cut = train.fit(mixture(strokes, 3), strokes, 2, out=out, batch_size=20, resume=True,
+                    progress=False)  # fmt: skip
+    whole = train.fit(mixture(strokes), strokes, 2, batch_size=20, progress=False)
+    assert equal(weights(cut), weights(whole))
+
+
+# ---- two data sets -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Nothing:
+    """No options."""
+
+
+class Translator(Model, Draws):
+    """Learns what images of one set look like in another, as pairs by chance: of no use."""
+
+    name, Options = "translator", Nothing
+    given = (Column("photo", source="train", field="image"),)
+
+    def __init__(self, forms, options=None, rng=None):
+        super().__init__(forms, options, rng)
+        n = self.shape[0] * self.shape[1]
+        self.net = nn.Sequential(
+            nn.Flatten(), nn.Dense(n, n, rng=self.init_rng), nn.Sigmoid(), nn.Reshape(*self.shape)
+        )
+
+    def stages(self):
+        drawing = Column("drawing", source="drawings", field="image")
+        adam = lambda lr: {"adam": optim.Adam(self.net.parameters(), lr=lr or 1e-3)}
+        figures = lambda batch, rng: {"error": Figure(self.error(batch), "squared")}
+        return (Stage("train", (*self.given, drawing), ("net",), self.step, adam, figures, 2, 16),)
+
+    def error(self, batch):
+        return ops.square(self.net(batch["photo"]) - batch["drawing"]).sum(axis=(1, 2, 3))
+
+    def step(self, batch, optimizers):
+        loss = self.error(batch).mean()
+        optimizers["adam"].zero_grad()
+        loss.backward()
+        optimizers["adam"].step()
+        return {"loss": loss.detach()}
+
+    def draw(self, noise, *, photo):
+        return self.net(photo)
+
+
+@pytest.fixture
+def pair(strokes):
+    rng = np.random.default_rng(0)
+    drawings = rng.integers(0, 256, (50, *strokes.shape), np.uint8)
+    test = data.Dataset("drawings", drawings[:10])
+    return {"train": strokes, "drawings": data.Dataset("drawings", drawings, test=test)}
+
+
+def translator(pair, seed=0):
+    forms = {name: Form(x.shape) for name, x in pair.items()}
+    return Translator(forms, rng=tg.random.Generator(seed))
+
+
+def test_two_data_sets_in_one_run(pair, tmp_path):
+    models.register(Translator)
+    whole = train.fit(translator(pair), pair, 3, out=tmp_path / "whole", progress=False)
+    assert whole.epochs[-1]["step"] == 9  # an epoch is the shorter set: 50 images in batches of 16
+    train.fit(translator(pair), pair, 2, out=tmp_path / "run", progress=False)
+    run = train.fit(translator(pair, 5), pair, 3, out=tmp_path / "run", resume=True, progress=False)
+    assert equal(weights(run), weights(whole))
+    assert (tmp_path / "run" / "samples.png").exists()  # of held-out photos
+    again = train.open_run(tmp_path / "run")
+    photo = np.zeros((2, *again.model.shape), np.float32)
+    assert again.sample(photo=photo).shape == photo.shape
+    with pytest.raises(ValueError, match=r"draws from what it is given alone.*sample\(image="):
+        again.codes(3)
+    other = {**pair, "drawings": data.Dataset("others", pair["drawings"].images[::-1])}
+    with pytest.raises(ValueError, match=r"was trained on 'drawings'.*the data given now differ"):
+        train.fit(translator(pair), other, 4, out=tmp_path / "run", resume=True, progress=False)
+
+
+def test_each_data_set_has_an_order_of_its_own(pair):
+    session = Session(translator(pair), pair, settings(ema=0.0, batch_size=16))
+    with session.epoch_batches() as batches:
+        seen = [b["drawing"] for b in batches]
+    assert len(seen) == 3
+    order = pair["drawings"].order(0, 0, "shuffle train drawings")[:16]
+    assert np.array_equal(seen[0], pair["drawings"].images[order] / np.float32(255))
+    assert not np.array_equal(order, pair["train"].order(0, 0)[:16])
+
+
+def test_data_that_lack_what_a_model_reads_are_refused(pair):
+    with pytest.raises(ValueError, match="reads the data set 'drawings', and was given train"):
+        train.fit(translator(pair), pair["train"], 1, progress=False)
+    small = data.Dataset("small", np.zeros((20, 4, 4, 1), np.uint8))
+    with pytest.raises(ValueError, match=r"images of shape \(8, 8, 1\), the data 'small'"):
+        train.fit(translator(pair), {**pair, "drawings": small}, 1, progress=False)
+    with pytest.raises(TypeError, match='several by name, of which one is "train"'):
+        train.fit(translator(pair), {"drawings": small}, 1, progress=False)
+
+
+# ---- columns, noise and names --------------------------------------------------------------------
+
+
+def test_columns_are_read_by_kind(strokes):
+    from tinygen.train import feed
+
+    at = np.array([3, 0])
+    levels = feed.values(Column("x", "levels", field="image", count=4), strokes, at)
+    assert levels.dtype == np.int64
+    assert np.array_equal(levels, strokes.images[at].astype(int) // 64)
+    pixels = feed.values(Column("x", field="image", range=(-1.0, 1.0)), strokes, at)
+    assert pixels.dtype == np.float32
+    assert (pixels.min(), pixels.max()) == (-1.0, 1.0)
+    assert np.array_equal(feed.values(Column("label", "label"), strokes, at), strokes.labels[at])
+    with pytest.raises(data.DataError, match="has no column 'weather'; it has image, label"):
+        feed.values(Column("weather", "words"), strokes, at)
+    with pytest.raises(ValueError, match="kind 'image', expected one of pixels"):
+        Column("x", "image")
+
+
+@pytest.mark.parametrize("law", ["normal", "uniform"])
+def test_noise_of_a_picture_depends_on_no_other(law):
+    noise = Noise((3, 2), law)
+    many, few = noise.of_seed(20, 4), noise.of_seed(2, 4)
+    assert many.shape == (20, 3, 2)
+    assert np.array_equal(many[:2], few)
+    if law == "uniform":
+        assert 0 <= many.min() < 0.1 < 0.9 < many.max() < 1
+        wide = Noise((3, 2), law, between=(-1.0, 1.0)).of_seed(20, 4)
+        assert np.array_equal(wide, 2 * many - 1)
+
+
+def test_a_model_of_a_file_is_found_and_registered(tmp_path):
+    kind = models.find(f"{FILE}:CodeMixture")
+    assert models.find(f"{FILE}:CodeMixture") is kind is models.find("code-mixture")
+    for name, why in (
+        ("nothing.py:X", "is no file"),
+        (f"{FILE}:Options", "no model called 'Options'"),
+        ("nothing", "no model is called 'nothing'.*my_file.py:MyModel"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            models.find(name)
+    broken = tmp_path / "broken.py"
+    broken.write_text("x = 1 / 0\n")
+    for _ in range(2):  # it is run again, not half there
+        with pytest.raises(ZeroDivisionError):
+            models.find(f"{broken}:X")
+    assert not any(name.startswith("tinygen_model_broken") for name in sys.modules)
+
+
+def test_names_are_taken_once():
+    class Other(Model):
+        name = "vae"
+
+    with pytest.raises(ValueError, match=r"called 'vae', which tinygen.models.vae.VAE is already"):
+        models.register(Other)
+    with pytest.raises(TypeError, match=r"expected a subclass of models\.Model"):
+        models.register(nn.Dense)
+
+
+def test_a_run_of_an_unknown_model_says_what_to_do(strokes, tmp_path):
+    train.fit(mixture(strokes), strokes, 1, out=tmp_path / "run", progress=False)
+    del models.MODELS["code-mixture"]
+    with pytest.raises(ValueError, match=r"'code-mixture'.* models.find\(.its_file.py:Class"):
+        train.open_run(tmp_path / "run")
+
+
+def test_the_roles_of_tinygens_models():
+    roles = {
+        name: {r.__name__ for r in (Draws, Encodes, Likely, models.Describes) if issubclass(k, r)}
+        for name, k in models.MODELS.items()
+    }
+    assert roles.pop("classifier") == {"Describes"}
+    for name, found in roles.items():
+        assert found == ({"Draws", "Encodes", "Likely"} if "vae" in name else {"Draws"}), name
+
+
+def test_stages_of_every_model_learn_all_its_weights(strokes):
+    for name, kind in models.MODELS.items():
+        size = (16, 16, 1)
+        model = kind.build_from({"train": Form(size, 10)}, {}, tg.random.Generator(0))
+        (stage,) = model.stages()
+        learnt = models.contract.held(model, stage.learns)
+        assert learnt.keys() == {*model.named_parameters(), *model.named_buffers()}, name
+        known = itertools.chain(stage.reads, getattr(model, "given", ()))
+        assert {c.source for c in known} == {"train"}
