@@ -1,0 +1,155 @@
+"""Each model of the zoo in miniature: trained, stopped after each update, compiled, drawn with,
+measured, exported. A new model needs no new loop: it is found by its name and used by its roles.
+"""
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import data, export, models, train
+from tinygen.export import verify as checking
+from tinygen.images import to_uint8
+from tinygen.models import Describes, Draws, Encodes, Form, Likely
+from tinygen.train import loop, pictures
+
+SMALL = {  # options that make a model small; another one has its own defaults
+    "vae": {"hidden": [10], "latent": 3},
+    "cvae": {"hidden": [10], "latent": 3},
+    "conv-vae": {"hidden": [10], "latent": 3, "width": 0.1},
+    "gan": {"hidden": [10, 12], "latent": 4},
+    "cgan": {"hidden": [10, 12], "latent": 4},
+    "dcgan": {"width": 0.02, "latent": 4},
+    "cdcgan": {"width": 0.02, "latent": 4},
+    "conv-gan": {"hidden": [10], "latent": 4, "width": 0.05},
+    "classifier": {"features": 5, "width": 0.2},
+}
+UPDATES = 4  # 2 epochs of 2
+
+
+@pytest.fixture(scope="module")
+def strokes():
+    return data.load("strokes", n=40, size=12)
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    monkeypatch.setattr(pictures, "save_losses", lambda folder: True)
+
+
+def build(name, strokes, seed=0):
+    forms = {"train": Form(strokes.shape, len(strokes.classes))}
+    return models.find(name).build_from(forms, SMALL.get(name, {}), tg.random.Generator(seed))
+
+
+def fit(name, strokes, out=None, seed=0, **more):
+    given = {"batch_size": 20, "progress": False, "compiled": False, "ema": 0.9, **more}
+    return train.fit(build(name, strokes, seed), strokes, 2, out=out, **given)
+
+
+def stop_after(patch, steps):
+    """Behave as if Ctrl-C had been pressed during that step."""
+    done, entered, stop = loop.Session.step, loop.Interrupt.__enter__, {}
+
+    def enter(self):
+        stop["flag"] = self
+        return entered(self)
+
+    def step(self, batch):
+        done(self, batch)
+        stop["flag"].asked = self.state.position.step == steps
+
+    patch.setattr(loop.Interrupt, "__enter__", enter)
+    patch.setattr(loop.Session, "step", step)
+
+
+def equal(a, b):
+    a, b = a.model.state_dict(), b.model.state_dict()
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_stopped_after_each_update_and_resumed_it_has_the_same_bits(
+    name, strokes, tmp_path, monkeypatch
+):
+    whole = fit(name, strokes)
+    assert whole.epochs[-1]["step"] == UPDATES
+    for steps in range(1, UPDATES):
+        out = tmp_path / str(steps)
+        with monkeypatch.context() as patch:
+            stop_after(patch, steps)
+            cut = fit(name, strokes, out)
+        assert cut.interrupted
+        assert train.open_run(out).interrupted
+        again = fit(name, strokes, out, seed=9, resume=True)
+        assert equal(again, whole), steps
+        assert equal(train.open_run(out), whole), steps
+
+
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_a_compiled_training_is_the_plain_one_but_for_rounding(name, strokes):
+    plain, planned = fit(name, strokes), fit(name, strokes, compiled=True)
+    for key, value in plain.model.state_dict().items():
+        found = planned.model.state_dict()[key]
+        np.testing.assert_allclose(found, value, rtol=1e-3, atol=1e-3, err_msg=key)
+
+
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_its_roles_are_kept(name, strokes, tmp_path):
+    """What a role promises: shapes, ranges, and no dependence on how many images there are."""
+    run = fit(name, strokes, tmp_path / "run")
+    model, x = run.model, strokes.images[:3] / np.float32(255)
+    low, high = model.value_range
+    images = model.place(low + x * (high - low))
+    given = {c.name: model.place(strokes.labels[:3]) for c in getattr(model, "given", ())}
+    with tg.no_grad():
+        if isinstance(model, Draws):
+            sample = run.sample(5, seed=1)
+            assert sample.shape == (5, *strokes.shape)
+            assert low <= sample.min() <= sample.max() <= high
+            np.testing.assert_allclose(run.sample(2, seed=1), sample[:2], atol=1e-5)
+            assert np.array_equal(train.open_run(tmp_path / "run").sample(5, seed=1), sample)
+            assert (tmp_path / "run" / "samples.png").exists()
+        else:
+            with pytest.raises(ValueError, match="draws none"):
+                run.sample(1)
+        if isinstance(model, Encodes) and model.code is not None:
+            mean, logvar = model.encode(images, **given)
+            assert mean.shape == logvar.shape == (3, *model.code.shape)
+            assert model.draw(mean, **given).shape == images.shape
+            assert (tmp_path / "run" / "reconstructions.png").exists()
+        if isinstance(model, Likely):
+            log_p = model.log_p(images, tg.random.Generator(0), **given)
+            assert log_p.shape == (3,)
+        if isinstance(model, Describes):
+            features, p = model.features(images)
+            assert (features.shape, p.shape) == ((3, model.described), (3, len(strokes.classes)))
+            np.testing.assert_allclose(p.numpy().sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_it_is_measured_where_it_has_a_figure(name, strokes):
+    run = fit(name, strokes)
+    if not train.has_figures(run.model):
+        with pytest.raises(ValueError, match="no likelihood"):
+            train.evaluate(run, strokes)
+        return
+    figures = train.evaluate(run, strokes, samples=3, nll_images=10)
+    assert {f.split for f in figures} == {"train", "test"}
+    assert all(np.isfinite([f.value, f.error]).all() and f.protocol for f in figures)
+
+
+@pytest.mark.parametrize("name", [k for k, v in models.MODELS.items() if issubclass(v, Draws)])
+def test_its_python_file_draws_the_same_pictures(name, strokes):
+    run = fit(name, strokes)
+    model = run.model
+    classes = strokes.classes if pictures.label_column(model) else ()
+    made = export.prepare(model, name, pictures.fingerprint(model), classes=classes)
+    asked = checking.question(made, 3)
+    labels = np.array(asked.labels) if made.classes else None
+    reference = to_uint8(pictures.draw(model, asked.codes, labels), made.value_range)
+    (row,) = checking.verify(made, reference, asked, ["python"])
+    assert row.ok, (row.failed, row.levels)
+
+
+def test_the_small_options_are_of_known_models():
+    assert SMALL.keys() <= models.MODELS.keys()
