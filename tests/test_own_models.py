@@ -141,6 +141,42 @@ def test_a_run_of_an_own_model_opens_samples_and_is_measured(strokes, tmp_path):
         again.around(np.zeros(strokes.shape, np.uint8))
 
 
+def test_parts_of_another_run_are_kept_and_their_stage_is_left_out(strokes, tmp_path):
+    how = {"batch_size": 20, "progress": False, "compiled": False}
+    first = train.fit(mixture(strokes), strokes, 1, out=tmp_path / "first", **how)
+    parts = dict.fromkeys(("encoder", "decoder"), tmp_path / "first")
+    whole = train.fit(mixture(strokes, 5), strokes, 3, parts=parts, out=tmp_path / "run", **how)
+    assert [e["stage"] for e in whole.epochs] == ["mixture"] * 3
+    for name, value in weights(whole).items():
+        assert np.array_equal(value, weights(first)[name]) != name.startswith("mixture"), name
+    train.fit(mixture(strokes, 5), strokes, 1, parts=parts, out=tmp_path / "cut", **how)
+    again = train.fit(mixture(strokes, 8), strokes, 3, out=tmp_path / "cut", resume=True, **how)
+    assert equal(weights(again), weights(whole))
+    configs = [train.RunFolder(tmp_path / name).read_config() for name in ("cut", "run")]
+    assert configs[0]["parts"] == configs[1]["parts"]
+    assert set(configs[0]["parts"]) == {"encoder", "decoder"}
+    other = dict.fromkeys(parts, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"was begun with encoder .* resume it without"):
+        train.fit(mixture(strokes), strokes, 3, parts=other, out=tmp_path / "cut", resume=True)
+
+
+def test_parts_that_do_not_fit_are_refused(strokes, tmp_path):
+    train.fit(mixture(strokes), strokes, 1, out=tmp_path / "run", progress=False)
+    gan = models.GAN(strokes.shape, hidden=(8,), latent=3, rng=tg.random.Generator(0))
+    for model, part, why in (
+        (mixture(strokes), "tokenizer", "has no part 'tokenizer' with weights; its parts: encoder"),
+        (mixture(strokes, codes=4), "encoder", r"mismatched: encoder\.3\.weight"),
+        (gan, "generator", r"a run of code-mixture, which has no generator\.0\.weight"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            train.fit(model, strokes, 1, parts={part: tmp_path / "run"}, progress=False)
+    every = dict.fromkeys(("encoder", "decoder", "mixture"), tmp_path / "run")
+    with pytest.raises(ValueError, match="nothing is left to train"):
+        train.fit(mixture(strokes), strokes, 1, parts=every, progress=False)
+    with pytest.raises(ValueError, match="holds no trained run"):
+        train.fit(mixture(strokes), strokes, 1, parts={"encoder": tmp_path}, progress=False)
+
+
 def test_a_stopped_run_names_its_stage(strokes, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     out = tmp_path / "run"

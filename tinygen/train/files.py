@@ -99,7 +99,8 @@ TRAINING = record(
 )  # fmt: skip
 CONFIG = record(
     {
-        "model": MODEL, "data": _source, "more_data?": keyed(_source), "training": TRAINING,
+        "model": MODEL, "data": _source, "more_data?": keyed(_source),
+        "parts?": keyed(text), "training": TRAINING,
         "classifier?": optional(text), "versions": keyed(text), "machine?": keyed(anything),
         "command?": listed(text),
     }

@@ -26,6 +26,7 @@ from .divergence import Diverged
 from .files import FORMAT
 from .folder import RunFolder
 from .hooks import HEADLINES, Checkpoints, Hook, Log, Measures, Pictures, Progress
+from .parts import Parts, adopt
 from .progress import Silent, choose, clock
 from .run import Run
 from .session import Session, check_fit, check_labels
@@ -136,6 +137,7 @@ def fit(
     compiled: bool = True,
     evaluate_every: int = 0,
     classifier: str | os.PathLike[str] | None = None,
+    parts: Parts | None = None,
     resume: bool = False,
     progress: bool | str = True,
 ) -> Run:
@@ -144,7 +146,9 @@ def fit(
     The same seed gives the same bits on one machine with the same NumPy and number of BLAS
     threads. Every epoch the run folder `out` (None: nothing is written) gets a checkpoint,
     samples.png and a line of the log; see RunFolder. Every `evaluate_every` epochs the measures of
-    2,000 drawn images are logged, and the checkpoint with the lowest KID is kept as the best. With
+    2,000 drawn images are logged, and the checkpoint with the lowest KID is kept as the best.
+    `parts` gives attributes of the model the weights that other runs have, {"encoder": "runs/a"};
+    stages that would learn nothing but these are left out. With
     `resume` the training in `out` goes on where its newest checkpoint left it, and ends with the
     same bits as if it had never stopped.
     Ctrl-C (or interrupting the kernel of a notebook), SIGTERM, SIGHUP and SIGXCPU end the current
@@ -193,16 +197,17 @@ def fit(
     )
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):
-        return _fit(model, sets, settings, folder, resume, choose(progress))
+        return _fit(model, sets, settings, parts or {}, folder, resume, choose(progress))
 
 
 def _fit(
-    model: Model, sets: Mapping[str, Dataset], settings: Settings, folder: RunFolder | None,
+    model: Model, sets: Mapping[str, Dataset], settings: Settings, parts: Parts,
+    folder: RunFolder | None,
     go_on: bool, show: Silent,
 ) -> Run:  # fmt: skip
     began = time.perf_counter()
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
-        session = Session(model, sets, settings)
+        session = Session(model, sets, settings, adopt(model, parts))
         hooks = _hooks(folder, show)
         if folder is not None:
             _enter(session, folder, go_on, stack, show)
@@ -247,7 +252,7 @@ def _enter(
     if go_on:
         for note in resuming.resume(session, folder, config):
             show.say(note)
-        folder.write_config(config)
+        folder.write_config({**config, "parts": session.parts} if session.parts else config)
 
 
 def _say_end(
@@ -281,6 +286,7 @@ def configuration(session: Session) -> dict[str, Any]:
         "model": model.describe(),
         "data": data.describe(),
         **({"more_data": more} if more else {}),
+        **({"parts": session.parts} if session.parts else {}),
         "training": asdict(settings),
         "classifier": sha256,
         "versions": {

@@ -83,6 +83,15 @@ def _other_classifier(run: Differing) -> str | None:
     )
 
 
+def _other_parts(run: Differing) -> str | None:
+    """They need not be given again: a checkpoint has them."""
+    was, now = run.was.get("parts", {}), run.session.parts
+    if now in ({}, was):
+        return None
+    had = ", ".join(f"{k} {v[:12]}" for k, v in was.items()) or "no part of another run"
+    return f"was begun with {had}; resume it without naming parts, which its checkpoint has"
+
+
 def _other_settings(run: Differing) -> str | None:
     kind = type(run.session.settings)
     free = {"classifier": run.was.get("classifier")}  # of both, as the run was
@@ -100,6 +109,7 @@ REFUSALS: tuple[Callable[[Differing], str | None], ...] = (
     _other_model,
     _other_data,
     _other_classifier,
+    _other_parts,
     _other_settings,
 )
 
@@ -129,8 +139,14 @@ def resume(session: Session, folder: RunFolder, now: Config) -> list[str]:
                 f"{folder.path} has trained weights but its checkpoints are gone, so it cannot be "
                 "continued; train into another folder"
             )
+        if was.get("parts", {}) != session.parts:
+            raise ValueError(
+                f"{folder.path} stopped before its first checkpoint, and was begun with parts of "
+                f"other runs: {', '.join(was['parts'])}; name them again (parts=...)"
+            )
         folder.cut_log(0)
         return notes
+    session.parts = dict(was.get("parts", {}))
     session.state.restore(saved)
     position = session.state.position
     if session.epochs < position.epoch:

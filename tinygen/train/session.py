@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from .divergence import diverged, refuse_weights
 from .evaluate import Gauge
 from .extractor import find_extractor
 from .feed import Sets
+from .parts import first_stage
 from .resident import Resident, fits
 
 if TYPE_CHECKING:
@@ -59,10 +60,14 @@ class Session:
     """A training in progress: its model, its data, the stage it is in, and one step.
 
     The settings epochs, batch_size, lr and ema are those of the last stage; the stages before it
-    have what the model says.
+    have what the model says. `parts` are the hashes of what came from other runs: stages that
+    learn nothing else are left out.
     """
 
-    def __init__(self, model: Model, data: Dataset | Sets, settings: Settings) -> None:
+    def __init__(
+        self, model: Model, data: Dataset | Sets, settings: Settings,
+        parts: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.sets = {"train": data} if isinstance(data, Dataset) else dict(data)
         self.model, self.data, self.settings = model, self.sets["train"], settings
         self.stages = model.stages()
@@ -78,7 +83,8 @@ class Session:
         self.read_every = 1 if model.backend.name == "numpy" else READ_EVERY
         self.good = Arrays({}, metadata={})  # the newest state known to be finite
         self._kept = 0.0  # when it was kept
-        self.enter(Position())
+        self.parts = dict(parts or {})
+        self.enter(Position(first_stage(self.stages, tuple(self.parts))))
 
     # ---- stages ----------------------------------------------------------------------------------
 
