@@ -15,7 +15,11 @@ from ..trace.record import Call, Storage, Value
 
 
 def fold_constants(calls: list[Call], backend: Backend) -> list[Call]:
-    """Without the calls that depend on nothing, such as full, and on such calls: computed now."""
+    """Without the calls that depend on nothing, such as arange, and on such calls: computed now.
+
+    What is computed from one number alone, as from full, is left to the loops that use it: there it
+    costs nothing, and has the rounding of their neighbours.
+    """
     changed = {v.storage for call in calls for v in call.mutated}
     known: set[Storage] = set()
     kept: list[Call] = []
@@ -31,7 +35,9 @@ def fold_constants(calls: list[Call], backend: Backend) -> list[Call]:
             out.storage.kind = "captured"
             out.storage.array = backend.xp.zeros(out.storage.nbytes, "uint8")
             _array(out, backend)[...] = result.data
-        known |= made
+            values = backend.to_host(result.data)
+            if values.size and (values != values.flat[0]).any():
+                known.add(out.storage)
     return kept
 
 
