@@ -354,7 +354,8 @@ def _js(asked: Question, path: Path) -> Drawn:
         raise Unavailable("node is not installed")
     module = path.with_suffix(".mjs")  # whatever the folders above say of .js files
     shutil.copy(path, module)
-    return _driven([node, "--input-type=module", "-e", _JAVASCRIPT, "--"], asked, module)
+    command = [node, "--input-type=module", "-e", _JAVASCRIPT, "--"]
+    return _driven(command, asked, module, "operations")
 
 
 def _html(asked: Question, path: Path) -> Drawn:
@@ -382,7 +383,7 @@ def _html(asked: Question, path: Path) -> Drawn:
         raise RuntimeError(str(error)) from None
     levels = np.array(answer["levels"], np.uint8).reshape(-1, *asked.made.shape)
     layers = [np.array(x) for x in answer["layers"]]
-    return Drawn(levels, layers, len(levels) / answer["seconds"], start)
+    return Drawn(levels, layers, len(levels) / answer["seconds"], start, "operations")
 
 
 def _c(asked: Question, path: Path) -> Drawn:
