@@ -6,11 +6,13 @@ import os
 
 import numpy as np
 import pytest
-from exported import small
+from exported import SMALL, small
+from exported import made as made_of
 
 import tinygen as tg
 from tinygen import export, models, nn, train
 from tinygen.export import spec
+from tinygen.images import to_uint8
 from tinygen.random import philox
 
 ALL = [k for k in models.MODELS if k != "classifier"]
@@ -42,6 +44,44 @@ def test_a_chain_draws_what_the_model_draws(name, shape):
         both = chain.encoder(chain.conditioned(want.reshape(4, -1), labels))
         np.testing.assert_allclose(both[:, : model.latent], mu.numpy(), atol=3e-6)
         np.testing.assert_allclose(both[:, model.latent :], logvar.numpy(), atol=3e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_graph_is_the_chain(name, precision):
+    chain = made_of(name, precision)
+    code, label = chain.test.code[None].astype(np.float64), np.array([chain.test.label])
+    packed = chain.graphs["decoder"]
+    inputs = [code, label][: len(packed.graph.inputs)]
+    image = packed(*inputs, floats="float64")
+    assert np.array_equal(to_uint8(image, chain.value_range)[0], chain.test.image)
+    assert image.shape == (1, *chain.shape)
+    assert sum(x.nbytes for x in packed.stored.values()) <= sum(
+        x.stored.nbytes for x in chain.decoder.layers
+    )
+    if "encoder" in chain.graphs:
+        low, high = chain.value_range
+        pixels = chain.test.image[None] / 255 * (high - low) + low
+        packed = chain.graphs["encoder"]
+        both = packed(*[pixels, label][: len(packed.graph.inputs)], floats="float64")
+        np.testing.assert_allclose(both[0, : chain.latent], chain.test.mean, rtol=1e-6, atol=1e-7)
+
+
+def test_recording_a_model_compiles_nothing_and_leaves_it_as_it_was():
+    model = small("conv-vae")
+    before = {k: v.copy() for k, v in model.state_dict().items()}
+    hits = sum(tg.backend.get("numpy").hits.values())
+    packed = export.graphs.encoding(model)
+    assert sum(tg.backend.get("numpy").hits.values()) == hits
+    assert all(np.array_equal(v, before[k]) for k, v in model.state_dict().items())
+    assert [op.name for op in packed.graph.ops].count("conv2d_nd") == 2
+
+
+def test_what_cannot_be_recorded_is_an_error_of_the_export():
+    model = small("gan", hidden=(5,))
+    model.generator = nn.Sequential(*model.generator, nn.Dropout(0.5, tg.random.Generator(0)))
+    with pytest.raises(export.ExportError, match=r"gan: export: .*py:\d+: dropout draws random"):
+        export.graphs.drawing(model)
 
 
 def test_codes_are_those_of_a_run():

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import graph_rows
 import numpy as np
 import pytest
 from exported import (
@@ -26,9 +27,8 @@ from exported import (
     windowed,
 )
 
-from tinygen.export import Artefact, js, prepare, render, spec, write
+from tinygen.export import Artefact, graphs, js, prepare, render, spec, write
 from tinygen.images import to_uint8
-from tinygen.tensor import Tensor
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
@@ -118,7 +118,7 @@ def test_every_window_of_a_transposed_convolution(tmp_path):
 
 
 @needs_node
-def test_each_layer_and_the_encoder(tmp_path):
+def test_each_operation_and_the_encoder(tmp_path):
     for kind in AUTOENCODERS:
         artefact = made(kind)
         label = 1 if artefact.classes else None
@@ -132,16 +132,19 @@ def test_each_layer_and_the_encoder(tmp_path):
             show({{ down: g.trace("decoder", z, label), up: g.trace("encoder", picture, label),
                    picture, ends: g.encode(picture, label) }});""",
         )
-        code = artefact.conditioned(artefact.codes(1, 9).astype(np.float64), label)
-        image = grey([found["picture"]], artefact).reshape(1, -1)
+        code = artefact.codes(1, 9).astype(np.float64)
+        image = grey([found["picture"]], artefact)
         low, high = artefact.value_range
-        seen = artefact.conditioned(image / 255 * (high - low) + low, label)
-        for part, x, given in (("decoder", code, "down"), ("encoder", seen, "up")):
-            expected = artefact.networks[part].trace(Tensor(x))
-            names = [layer.name for layer in artefact.networks[part].layers]
-            for layer, y, name in zip(found[given], expected, names, strict=True):
-                assert layer["name"] == name
-                assert np.abs(np.array(layer["values"]) - y.numpy().ravel()).max() < 1e-6
+        pixels = image / 255 * (high - low) + low
+        seen = artefact.conditioned(pixels.reshape(1, -1), label)
+        for part, x, given in (("decoder", code, "down"), ("encoder", pixels, "up")):
+            packed = artefact.graphs[part]
+            inputs = [x, np.array([label])][: len(packed.graph.inputs)]
+            expected = packed.trace(inputs, "float64")
+            for step, y, op in zip(found[given], expected, packed.graph.ops, strict=True):
+                assert step["name"] == op.name
+                assert tuple(step["shape"]) == y.shape[1:]
+                assert np.abs(np.array(step["values"]) - y.ravel()).max() < 1e-6
         ends = np.concatenate([found["ends"]["mean"], found["ends"]["logvar"]])
         assert np.abs(ends - artefact.encoder(seen)[0]).max() < 1e-6
 
@@ -242,7 +245,7 @@ def test_what_the_arithmetic_gives_is_tested_too(tmp_path):
     artefact = made("vae")
     zeros = base64.b64encode(bytes(16)).decode()
     assert "the code is off by" in edited(artefact, spec.encoded(artefact.test.code), zeros)
-    sigmoid, relu = '"activation":"sigmoid"', '"activation":"relu"'
+    sigmoid, relu = '"op":"sigmoid"', '"op":"relu"'
     assert "the picture is off by" in edited(artefact, sigmoid, relu)
     encoder = made("vae", "float32", "encoder")
     assert "the mean code is off by" in edited(encoder, spec.encoded(encoder.test.mean), zeros)
@@ -284,6 +287,35 @@ def test_sha256_is_that_of_others(tmp_path):
     for n, digits in zip(lengths, found, strict=True):
         data = bytes((i * n) & 255 for i in range(n))
         assert hashlib.sha256(data).hexdigest() == digits
+
+
+@needs_node
+def test_a_row_computes_what_its_operation_does(tmp_path):
+    kinds = {name: graph_rows.packed(name) for name in graph_rows.ALL}
+    text = base64.b64encode(b"".join(map(graphs.blob, kinds.values()))).decode()
+    parts = {name: graphs.described(packed) for name, packed in kinds.items()}
+    model = spec.as_json({"parts": parts, "sha256": spec.sha256(text)})
+    file, x = tmp_path / "rows.mjs", graph_rows.argument(1)
+    source = "".join((Path(js.RUNTIME) / name).read_text() for name in js.ROWS)
+    file.write_text(f"{source}\nexport {{ perform, unpack, POINTWISE, OTHERS }};")
+    found = node(
+        file,
+        f"""
+        const x = {json.dumps(x.ravel().tolist())};
+        const parts = g.unpack({model}, "{text}");
+        show({{
+          rows: [g.POINTWISE, g.OTHERS].flatMap(Object.keys),
+          made: Object.fromEntries(Object.entries(parts).map(([name, graph]) => {{
+            const {{ steps, result }} = g.perform(graph, [x]);
+            return [name, [...steps, result].map(({{ values }}) => Array.from(values))];
+          }})),
+        }});""",
+    )
+    assert {"repeat", *found["rows"]} == js.OPERATIONS == set(graph_rows.FUNCTIONS)
+    for name, packed in kinds.items():
+        expected = [*packed.trace([x], "float64"), packed(x, floats="float64")]
+        for values, array in zip(found["made"][name], expected, strict=True):
+            np.testing.assert_allclose(values, array.ravel(), 1e-9, 1e-9, err_msg=name)
 
 
 @needs_node

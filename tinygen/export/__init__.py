@@ -3,8 +3,10 @@
     made = prepare(run.model, title, hash)     # networks, noise, names, self-test
     render("python", made)                      # {".py": bytes}
 
-network.py has the layers that all forms share, weights.py how they are rounded, spec.py how they
-are written as text; the other modules hold a form each, and runtime/ the code that goes into files.
+graphs.py has the model's functions as graphs of operations, which the forms "python", "js" and
+"html" interpret; network.py has them as chains of layers, for the other forms. weights.py says how
+weights are rounded, spec.py how all is written as text; the other modules hold a form each, and
+runtime/ the code that goes into files.
 """
 
 from __future__ import annotations

@@ -14,12 +14,11 @@ import re
 import numpy as np
 
 from .artefact import Artefact
-from .js import RUNTIME, parts
+from .js import RUNTIME, parts, sources
 from .network import ExportError
 from .spec import as_json, sha256
 
 SAMPLES = 32  # small pictures
-_SCRIPT = ("generator.js", "words.js", "page.js")
 # For every browser: an old one does not understand the script before it, and runs none of it.
 _STARTED = 'if (!window.started) document.getElementById("old").removeAttribute("hidden");'
 _POLICY = (
@@ -45,7 +44,9 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     }  # fmt: skip
     model = as_json(page)
     style = _source("page.css")
-    script = '\n"use strict";\n' + "".join(map(_source, _SCRIPT))
+    script = '\n"use strict";\n' + "".join(
+        map(_source, (*sources(artefact), "words.js", "page.js"))
+    )
     pieces = {
         "policy": _POLICY.format(
             script=_hash(script), started=_hash(_STARTED), style=_hash(style)

@@ -14,11 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from ..version import __version__
+from . import graphs
 from .artefact import Artefact
 from .network import ExportError
-from .spec import as_json, carried, sha256
+from .spec import as_json, carried_graphs, sha256
 
 RUNTIME = Path(__file__).parent / "runtime"
+# The files of runtime/ with the operations that each has a row for. All models take the first, a
+# model with an operation of another takes that, too.
+ROWS = {
+    "generator.js": (
+        "add", "concat", "div", "leaky_relu", "matmul_nd", "mul", "one_hot", "relu", "reshape",
+        "sigmoid", "softplus", "sub", "tanh",
+    ),
+    "convolution.js": ("conv2d_dx", "conv2d_nd"),
+    "operations.js": (
+        "abs", "argmax", "broadcast_to", "cast", "clip", "cos", "cumsum", "equal", "erf", "exp",
+        "greater", "greater_equal", "less", "less_equal", "log", "log_softmax", "max", "maximum",
+        "mean", "min", "minimum", "not_equal", "repeat", "sin", "slice", "softmax", "sqrt", "sum",
+        "take", "transpose", "where",
+    ),
+}  # fmt: skip
+OPERATIONS = frozenset(name for names in ROWS.values() for name in names)
 
 _HEAD = """\
 // {name}: a trained image generator, made by tinygen {version}: {what}.
@@ -76,12 +93,13 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     """The module ".js", its types ".d.ts", and the classic script ".classic.js".
 
     Raises:
-        ExportError: images that are neither grey nor red, green and blue.
+        ExportError: images that are neither grey nor red, green and blue; an operation without a
+            row.
     """
     described, numbers = parts(artefact)
     # As the text between the backticks of a raw template: JSON needs neither of these letters.
     model = as_json(described).replace("`", "\\u0060").replace("$", "\\u0024")
-    code = (RUNTIME / "generator.js").read_text("utf-8")
+    code = "".join((RUNTIME / name).read_text("utf-8") for name in sources(artefact))
     code += _TAIL.format(model=model, sha256=sha256(model), weights=numbers)
     name = artefact.name
     module = _HEAD.format(
@@ -102,6 +120,12 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     }
 
 
+def sources(artefact: Artefact) -> list[str]:
+    """The files of runtime/ that the model needs."""
+    met = {op.name for part in artefact.graphs.values() for op in part.graph.every()}
+    return [file for file, names in ROWS.items() if file == "generator.js" or met & set(names)]
+
+
 def parts(artefact: Artefact) -> tuple[dict[str, Any], str]:
     """(description, weights in base64)."""
     if artefact.shape[2] not in (1, 3):
@@ -109,4 +133,6 @@ def parts(artefact: Artefact) -> tuple[dict[str, Any], str]:
             f"{artefact.model}: images of {artefact.shape[2]} channels; JavaScript shows 1 (grey) "
             "or 3 (colour). Export to python, c or onnx instead"
         )
-    return carried(artefact)
+    for part in artefact.graphs.values():
+        graphs.refuse(part, OPERATIONS, "js")
+    return carried_graphs(artefact)

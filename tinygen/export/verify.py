@@ -31,6 +31,7 @@ from ..images import to_uint8
 from ..io import load
 from ..plan import compile as compile_step
 from ..tensor import Tensor
+from ..trace.graph import at
 from . import FORMS, write
 from .artefact import Artefact
 from .network import ExportError
@@ -337,7 +338,13 @@ def _levels(path: Path, asked: Question) -> NDArray[np.uint8]:
 
 def _steps(path: Path, asked: Question, by: str = "layers") -> list[NDArray[Any]]:
     values = np.fromfile(path, "<f4")
-    ends = np.cumsum([x.size for x in _exact(asked)[by].values()])
+    chain, graph = asked.made.decoder, asked.made.graphs["decoder"].graph
+    assert chain is not None
+    shapes = {
+        "layers": [x.output for x in chain.layers],
+        "operations": [at(op.outs[0].shape, 1) for op in graph.ops],
+    }
+    ends = np.cumsum([math.prod(shape) for shape in shapes[by]])
     if len(values) != ends[-1]:
         raise RuntimeError(f"{len(values)} numbers in all {by}, expected {ends[-1]}")
     return np.split(values, ends[:-1])
@@ -354,7 +361,8 @@ def _js(asked: Question, path: Path) -> Drawn:
         raise Unavailable("node is not installed")
     module = path.with_suffix(".mjs")  # whatever the folders above say of .js files
     shutil.copy(path, module)
-    return _driven([node, "--input-type=module", "-e", _JAVASCRIPT, "--"], asked, module)
+    command = [node, "--input-type=module", "-e", _JAVASCRIPT, "--"]
+    return _driven(command, asked, module, "operations")
 
 
 def _html(asked: Question, path: Path) -> Drawn:
@@ -382,7 +390,7 @@ def _html(asked: Question, path: Path) -> Drawn:
         raise RuntimeError(str(error)) from None
     levels = np.array(answer["levels"], np.uint8).reshape(-1, *asked.made.shape)
     layers = [np.array(x) for x in answer["layers"]]
-    return Drawn(levels, layers, len(levels) / answer["seconds"], start)
+    return Drawn(levels, layers, len(levels) / answer["seconds"], start, "operations")
 
 
 def _c(asked: Question, path: Path) -> Drawn:

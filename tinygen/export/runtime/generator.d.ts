@@ -27,7 +27,7 @@ export interface Options {
 
 export interface Activation {
   name: string;
-  /** (features) or (height, width, channels). */
+  /** Sizes of the array, without the one for the picture. */
   shape: number[];
   values: Float64Array;
 }
@@ -50,13 +50,13 @@ export function encode(
   label?: Label | null,
 ): { mean: Float64Array; logvar: Float64Array };
 
-/** What each layer gives for a code. */
+/** What each operation gives for a code. */
 export function trace(
   part: "decoder",
   code: ArrayLike<number>,
   label?: Label | null,
 ): Activation[];
-/** What each layer gives for a picture. */
+/** What each operation gives for a picture. */
 export function trace(
   part: "encoder",
   image: { width: number; height: number; data: ArrayLike<number> },

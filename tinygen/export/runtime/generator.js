@@ -1,6 +1,6 @@
-// A trained model in plain JavaScript: random numbers, layers, pictures. No dependency; the same in
-// a browser and in node. `model` describes the networks, `base64` holds their weights; both are
-// checked.
+// A trained model in plain JavaScript: random numbers, graphs of operations, pictures. No
+// dependency; the same in a browser and in node. `model` describes the graphs, `base64` holds their
+// weights; both are checked.
 function generator(model, base64) {
   const [height, width, channels] = model.image;
   const [low, high] = model.range;
@@ -42,41 +42,34 @@ function generator(model, base64) {
 
   // The picture that a code stands for: { width, height, channels, data }, RGBA as in ImageData.
   function decode(code, label) {
-    return picture(trace("decoder", code, label).at(-1).values);
+    return picture(run("decoder", code, label).result.values);
   }
 
   // The code of a picture (as from `decode`; of a grey model its red is read): { mean, logvar }.
   function encode(image, label) {
-    const ends = trace("encoder", image, label).at(-1).values;
+    const ends = run("encoder", image, label).result.values;
     return { mean: ends.slice(0, model.latent), logvar: ends.slice(model.latent) };
   }
 
-  // What each layer gives: [{ name, shape, values }]. A decoder takes a code, an encoder a picture.
+  // What each operation gives: [{ name, shape, values }]. A decoder takes a code, an encoder a
+  // picture.
   function trace(part, input, label) {
-    const layers = parts[part];
-    if (!layers) {
+    return run(part, input, label).steps.map(({ name, shape, values }) => (
+      { name, shape: shape.slice(1), values: Float64Array.from(values) }));
+  }
+
+  function run(part, input, label) {
+    const graph = parts[part];
+    if (!graph) {
       throw new Error(`this file has no ${part}; it has: ${Object.keys(parts).join(", ")}`);
     }
     const x = part === "encoder" ? levels(input) : Float64Array.from(input);
     const size = part === "encoder" ? height * width * channels : model.latent;
     if (x.length !== size) throw new RangeError(`${part}: ${x.length} numbers; expected ${size}`);
-    let values = conditioned(x, label);
-    return layers.map((layer) => {
-      values = apply(layer, values);
-      return { name: layer.name, shape: layer.output, values };
-    });
-  }
-
-  // The input with its label beside it: zeros, and sqrt(length) where the label is.
-  function conditioned(x, label) {
-    if (!classes) {
-      if (label != null) throw new RangeError(`label is ${label}; this model has no labels`);
-      return x;
+    if (!classes && label != null) {
+      throw new RangeError(`label is ${label}; this model has no labels`);
     }
-    const both = new Float64Array(x.length + classes);
-    both.set(x);
-    both[x.length + known(label)] = Math.sqrt(x.length);
-    return both;
+    return perform(graph, classes ? [x, [known(label)]] : [x]);
   }
 
   // The number of a label. A text is the name of a class or, where none is called by a number, its
@@ -144,27 +137,118 @@ function generator(model, base64) {
   return { about: model.about, generate, codes, decode, encode, trace, selfTest };
 }
 
-// ---- layers: y = activation(linear map of x, plus bias) -----------------------------------------
+// ---- the graph: a list of operations on arrays { shape, values }, which are numbered --------------
 
-const ACTIVATIONS = {
-  "": (v) => v,
-  relu: (v) => Math.max(v, 0),
-  leaky_relu: (v, slope) => (v > 0 ? v : slope * v),
-  tanh: Math.tanh,
-  sigmoid: (v) => 1 / (1 + Math.exp(-v)),
-  softplus: (v) => Math.max(v, 0) + Math.log1p(Math.exp(-Math.abs(v))),
-  silu: (v) => v / (1 + Math.exp(-v)),
+// What each operation of a graph gives for its inputs, and the result; all of one picture.
+function perform({ inputs, constants, operations, outputs }, given) {
+  const known = [...inputs.map(({ shape }, i) => ({ shape: shape.map(sized), values: given[i] })),
+    ...constants];
+  execute(operations, known);
+  const steps = operations.map(({ op, outs }) => ({ name: op, ...known[outs[0]] }));
+  return { steps, result: known[outputs[0]] };
+}
+
+// A size [a, b] is a n + b for n pictures.
+function sized(size) {
+  return typeof size === "number" ? size : size[0] + size[1];
+}
+
+function execute(operations, known) {
+  for (const op of operations) {
+    const args = op.args.map((k) => (k === null ? null : known[k]));
+    const shape = op.shape.map(sized);
+    const made = op.body ? turns(op, args, known)
+      : [{ shape, values: computed(op, args, shape) }];
+    op.outs.forEach((k, i) => { known[k] = made[i]; });
+  }
+}
+
+const product = (sizes) => sizes.reduce((a, b) => a * b, 1);
+
+// How far apart the neighbours along each axis are.
+function steps(shape) {
+  return shape.map((_, axis) => product(shape.slice(axis + 1)));
+}
+
+// Where each element of a shape is in an array whose axes have the steps `along`.
+function places(shape, along, start = 0) {
+  const found = new Int32Array(product(shape));
+  found[0] = start;
+  for (let axis = shape.length - 1, filled = 1; axis >= 0; axis--) {
+    for (let i = filled; i < filled * shape[axis]; i++) found[i] = found[i - filled] + along[axis];
+    filled *= shape[axis];
+  }
+  return found;
+}
+
+// The numbers of x repeated to a shape, from the last axis on; of a constant they are kept.
+function spread(x, shape) {
+  const { shape: own, values, kept } = x, size = product(shape);
+  if (values.length === size) return values;
+  const name = shape.join();
+  if (kept?.has(name)) return kept.get(name);
+  const lead = shape.length - own.length, out = new Float64Array(size);
+  if (values.length === 1) out.fill(values[0]);
+  else if (own.every((n, axis) => n === shape[lead + axis])) {
+    for (let i = 0; i < size; i += values.length) out.set(values, i);
+  } else {
+    const along = steps(own).map((step, axis) => (own[axis] === 1 ? 0 : step));
+    places(shape, [...Array(lead).fill(0), ...along]).forEach((k, i) => { out[i] = values[k]; });
+  }
+  kept?.set(name, out);
+  return out;
+}
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+
+// Rows of operations, by name; convolution.js and operations.js have more.
+const POINTWISE = {
+  add: (x, y) => x + y, sub: (x, y) => x - y, mul: (x, y) => x * y, div: (x, y) => x / y, sigmoid,
+  tanh: Math.tanh, softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+  relu: (x) => Math.max(x, 0), leaky_relu: (x, { slope }) => (x > 0 ? x : slope * x),
 };
 
-function apply(layer, x) {
-  const { weight, bias, slope } = layer;
-  const y = new Float64Array(layer.output.reduce((a, b) => a * b));
-  for (let i = 0; i < y.length; i += bias.length) y.set(bias, i);
-  if (layer.kind === "dense") multiply(y, 0, bias.length, x, 0, x.length, weight, 0);
-  else convolve(layer, x, y);
-  const activation = ACTIVATIONS[layer.activation];
-  for (let i = 0; i < y.length; i++) y[i] = activation(y[i], slope);
-  return y;
+const OTHERS = {
+  reshape: (_, [x]) => x.values,
+  concat: ({ axis }, args, shape) => {
+    const out = new Float64Array(product(shape));
+    const ends = args.map((x) => product(x.shape.slice(axis)));
+    for (let k = 0, to = 0; to < out.length; k++) {
+      args.forEach(({ values }, i) => {
+        for (let j = k * ends[i]; j < (k + 1) * ends[i]; j++) out[to++] = values[j];
+      });
+    }
+    return out;
+  },
+  one_hot: ({ classes }, [labels]) => Float64Array.from(
+    { length: labels.values.length * classes },
+    (_, i) => +(labels.values[Math.floor(i / classes)] === i % classes)),
+  matmul_nd: (_, [x, y], shape) => {
+    const out = new Float64Array(product(shape)), lead = shape.slice(0, -2);
+    const [n, m] = y.shape.slice(-2), count = x.shape.at(-2);
+    const [first, second] = [x, y].map((v) => {
+      const own = [...Array(shape.length - v.shape.length).fill(1), ...v.shape.slice(0, -2)];
+      return places(lead, steps(own).map((step, a) => (own[a] === 1 ? 0 : step)));
+    });
+    first.forEach((i, k) => {
+      for (let row = 0; row < count; row++) {
+        multiply(out, (k * count + row) * m, m, x.values, (i * count + row) * n, n, y.values,
+          second[k] * n * m);
+      }
+    });
+    return out;
+  },
+};
+
+// The numbers that one operation gives.
+function computed(op, args, shape) {
+  if (op.op in OTHERS) return OTHERS[op.op](op, args, shape);
+  const f = POINTWISE[op.op], out = new Float64Array(product(shape));
+  const [x, y, z] = args.map((v) => spread(v, shape));
+  if (z) for (let i = 0; i < out.length; i++) out[i] = f(x[i], y[i], z[i]);
+  else if (y) for (let i = 0; i < out.length; i++) out[i] = f(x[i], y[i]);
+  else for (let i = 0; i < out.length; i++) out[i] = f(x[i], op);
+  return out;
 }
 
 // y[to + j] += sum_i x[from + i] w[at + i m + j], i < n, j < m: a row vector times a matrix. Eight
@@ -183,32 +267,6 @@ function multiply(y, to, m, x, from, n, w, at) {
   }
   for (; i < from + n; i++, at += m) {
     for (let j = to, k = at; j < end; j++, k++) y[j] += x[i] * w[k];
-  }
-}
-
-// A window of a x b pixels of the larger image belongs to each pixel of the smaller one. A
-// convolution sums the window up into the pixel, a transposed one spreads the pixel over it. Pixels
-// have their channels side by side; weights are (rows, columns, channels in, channels out).
-function convolve({ kind, input, output, kernel, stride, before, dilation, weight }, x, y) {
-  const forward = kind === "conv";
-  const [small, large] = forward ? [output, input] : [input, output];
-  const n = input[2], m = output[2];
-  for (let i = 0; i < small[0]; i++) {
-    for (let j = 0; j < small[1]; j++) {
-      const pixel = i * small[1] + j;
-      for (let a = 0; a < kernel[0]; a++) {
-        const row = i * stride[0] + a * dilation[0] - before[0];
-        if (row < 0 || row >= large[0]) continue; // zeros around the image
-        for (let b = 0; b < kernel[1]; b++) {
-          const column = j * stride[1] + b * dilation[1] - before[1];
-          if (column < 0 || column >= large[1]) continue;
-          const other = row * large[1] + column;
-          const to = forward ? pixel : other;
-          const from = forward ? other : pixel;
-          multiply(y, to * m, m, x, from * n, n, weight, (a * kernel[1] + b) * n * m);
-        }
-      }
-    }
   }
 }
 
@@ -329,35 +387,30 @@ function sha256(bytes) {
   return Array.from(hash, (x) => (x >>> 0).toString(16).padStart(8, "0")).join("");
 }
 
-// The layers of each part with their numbers: layer after layer the weight, for int8 the scale of
-// each output, and the bias. Little endian, as is every machine that runs JavaScript.
-function unpack({ parts, precision, sha256: digits }, base64) {
+// The graph of each part, its constants with their numbers: these come one after the other, those
+// of int8 with the scale of each output. Little endian, as is every machine that runs JavaScript.
+function unpack({ parts, sha256: digits }, base64) {
   check("weights", base64, digits);
   const bytes = bytesOf(base64);
-  let at = 0;
+  let from = 0;
   const take = (Type, count) => { // a copy, because numbers may not begin anywhere
-    const part = bytes.slice(at, (at += count * Type.BYTES_PER_ELEMENT));
+    const part = bytes.slice(from, (from += count * Type.BYTES_PER_ELEMENT));
     return new Type(part.buffer);
   };
-  const weights = (count, out) => {
-    if (precision === "float32") return take(Float32Array, count);
-    const stored = take(precision === "int8" ? Int8Array : Uint16Array, count);
-    const scale = precision === "int8" ? take(Float32Array, out) : null;
-    const values = new Float32Array(count);
-    for (let i = 0; i < count; i++) {
-      values[i] = scale ? stored[i] * scale[i % out] : half(stored[i]);
-    }
-    return values;
-  };
-  const size = (shape) => shape.reduce((a, b) => a * b);
-  const layer = (given) => {
-    const dense = given.kind === "dense";
-    const out = given.output.at(-1);
-    const count = dense ? size(given.input) * out : size(given.kernel) * given.input[2] * out;
-    return { ...given, weight: weights(count, out), bias: take(Float32Array, out) };
+  const types = { float32: Float32Array, float16: Uint16Array, int8: Int8Array, int32: Int32Array };
+  const constant = ({ shape, kind, value }) => {
+    if (!kind) return { shape, values: [value] };
+    const stored = take(types[kind], product(shape));
+    if (kind === "float16") return { shape, values: Float32Array.from(stored, half) };
+    if (kind !== "int8") return { shape, values: stored };
+    const scale = take(Float32Array, shape.at(-1));
+    return { shape, values: Float32Array.from(stored, (v, i) => v * scale[i % scale.length]) };
   };
   const read = {};
-  for (const [name, layers] of Object.entries(parts)) read[name] = layers.map(layer);
+  for (const [name, graph] of Object.entries(parts)) {
+    const constants = graph.constants.map((each) => ({ ...constant(each), kept: new Map() }));
+    read[name] = { ...graph, constants };
+  }
   return read;
 }
 
