@@ -21,7 +21,7 @@ from tinygen.trace.record import Call, Recorder, opened
 
 
 def recorded(function: Any, *args: Tensor) -> list[Call]:
-    watching = Recorder(True, backend.get("numpy"))
+    watching = Recorder(True, backend.get("numpy"), loops=True)
     watching.run(function, args, {}, list(args))
     return watching.recording.calls
 
@@ -111,7 +111,7 @@ def passes_none(g: graph.Graph) -> graph.Graph:
 
 
 def arguments(model: Any, n: int) -> tuple[Tensor, ...]:
-    z = model.noise(n, Generator(7))
+    z = model.codes(n, Generator(7))
     return (z, tg.tensor(np.arange(n) % 3)) if model.conditional else (z,)
 
 

@@ -149,8 +149,7 @@ def arguments(p: Primitive, args: tuple[Any, ...], static: dict[str, Any]) -> Ba
             f"{called(p.name)}: {len(args)} arguments, expected {p.required} ({', '.join(p.args)})"
         )
     unknown = [name for name in static if name not in p.defaults]
-    empty = inspect.Parameter.empty
-    lacking = [k for k, v in p.defaults.items() if v is empty and k not in static]
+    lacking = [k for k, v in p.defaults.items() if v is inspect.Parameter.empty and k not in static]
     if unknown:
         raise spelling.options(called(p.name), static, p.defaults)
     if lacking:
@@ -364,16 +363,6 @@ def nodes_of(who: str, inputs: Sequence[Any]) -> list[Node]:
                 "requires_grad=True before it is used"
             )
     return [x.node for x in inputs]
-
-
-def refuse_overflow(data: Any, dtype: np.dtype[Any]) -> None:
-    """Refuse numbers that an integer type does not hold: they would come out as others."""
-    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if data.size and not (low <= data.min() and data.max() <= high):
-        raise OverflowError(
-            f"tensor: values from {data.min()} to {data.max()} do not fit {dtype}, which holds "
-            f"integers from {low} to {high}; choose another dtype"
-        )
 
 
 # ---- what several operations refuse --------------------------------------------------------------

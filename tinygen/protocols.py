@@ -16,8 +16,8 @@ import numpy as np
 
 from . import ops
 from . import tensor as _tensor
-from .checks import refuse_overflow as refuse_overflow
 from .events import state
+from .ops.create import refuse_overflow as refuse_overflow
 from .tensor import Tensor
 
 # NumPy's names of operations that are called otherwise here.

@@ -198,9 +198,8 @@ class Tensor:
         """Zeros of the same shape, dtype and backend."""
         return ops.full_like(self, 0)
 
-    def new_zeros(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
-        """Zeros of another shape (and dtype) on the same backend."""
-        dtype = np.dtype(dtype or self.dtype)
+    def new_zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+        """Zeros of another shape and dtype on the same backend."""
         return ops.create.full(shape=shape, value=0, dtype=dtype, backend=self.backend.name)
 
     def ones_like(self) -> Tensor:

@@ -14,7 +14,6 @@ import numpy as np
 
 from .. import backend as backends
 from ..backend import XP, Array
-from ..checks import refuse_overflow
 from ..primitive import PRIMITIVES, primitive
 from ..tensor import Tensor, tensor
 from ..weak import SCALARS, Weak
@@ -55,6 +54,16 @@ def _plain(value: Any) -> Any:
 def _known(dtype: Any) -> Any:
     """The dtype of a name: looking one up takes as long as making a small array."""
     return np.dtype(dtype)
+
+
+def refuse_overflow(data: Any, dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that an integer type does not hold: they would come out as others."""
+    low, high = (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    if data.size and not (low <= data.min() and data.max() <= high):
+        raise OverflowError(
+            f"tensor: values from {data.min()} to {data.max()} do not fit {dtype}, which holds "
+            f"integers from {low} to {high}; choose another dtype"
+        )
 
 
 def _held(values: Any, dtype: np.dtype[Any]) -> None:
