@@ -375,7 +375,18 @@ def test_what_is_removed_while_it_trains_is_made_again(gone, strokes, tmp_path, 
 # ---- signals -------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def heard(name):
+    """The signal means what it means to a program of a terminal: nohup and `&` have it ignored."""
+    number = getattr(signal, name)
+    default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    before = signal.signal(number, default)
+    yield
+    signal.signal(number, before)
+
+
 @posix
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU"])
 def test_signals_save_and_resume_to_the_same_bits(name, strokes, tmp_path, monkeypatch, capsys):
     out, number = tmp_path / "run", getattr(signal, name)
@@ -439,6 +450,7 @@ def test_a_module_is_loaded_whole_before_ctrl_c(tmp_path, monkeypatch):
 
 
 @posix
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_elsewhere_ends_a_command_in_a_line(name, monkeypatch, capsys):
     number = getattr(signal, name)
