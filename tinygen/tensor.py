@@ -198,7 +198,7 @@ class Tensor:
         """Zeros of the same shape, dtype and backend."""
         return ops.full_like(self, 0)
 
-    def new_zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
+    def _zeros(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
         """Zeros of another shape and dtype on the same backend."""
         return ops.create.full(shape=shape, value=0, dtype=dtype, backend=self.backend.name)
 
