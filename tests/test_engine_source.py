@@ -309,7 +309,7 @@ def test_every_public_name_exists() -> None:
 # ---- what a reader may ask of a model ------------------------------------------------------------
 
 FAMILIES = {"VAE", "CVAE", "ConvVAE", "GAN", "CGAN", "DCGAN", "CDCGAN", "ConvGAN", "Adversarial",
-            "Classifier"}  # fmt: skip
+            "Classifier", "Variational"}  # fmt: skip
 
 
 def asks(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:

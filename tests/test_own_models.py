@@ -344,7 +344,7 @@ def test_names_are_taken_once():
     class Other(Model):
         name = "vae"
 
-    with pytest.raises(ValueError, match=r"called 'vae', which tinygen.models.vae.VAE is already"):
+    with pytest.raises(ValueError, match=r"called 'vae', which tinygen.models.zoo.VAE is already"):
         models.register(Other)
     with pytest.raises(TypeError, match=r"expected a subclass of models\.Model"):
         models.register(nn.Dense)

@@ -17,8 +17,8 @@ NumPy's numbers become Python's and lists become tuples, so that equal options a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -191,6 +191,21 @@ def as_json(options: Options) -> dict[str, Any]:
     """The options by name, as they are read back from a JSON file."""
     values = {f.name: getattr(options, f.name) for f in fields(options)}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def joined(*kinds: type[Options], shown: Mapping[str, str] | None = None, **defaults: Any) -> Any:
+    """One class of options from several that share none, with other defaults for some.
+
+    shown: of these the default in words, where it is None; see `option`.
+    """
+    made = []
+    for kind in kinds:
+        hints = get_type_hints(kind)
+        for f in _own_first(kind):
+            about = {**f.metadata, "shown": (shown or {}).get(f.name, f.metadata["shown"])}
+            default = defaults.get(f.name, f.default)
+            made.append((f.name, hints[f.name], field(default=default, metadata=about)))
+    return make_dataclass("Options", made, bases=kinds, frozen=True, kw_only=True)
 
 
 def defaults_on_processor(kind: type) -> dict[str, Any]:
