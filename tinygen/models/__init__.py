@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..sampling import Noise
 from . import adversarial
 from .adversarial import Adversarial
 from .base import ImageModel
@@ -15,7 +16,6 @@ from .contract import (
     Form,
     Likely,
     Model,
-    Noise,
     Stage,
 )
 from .registry import MODELS, find, register

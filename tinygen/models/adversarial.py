@@ -24,11 +24,11 @@ from ..graph import no_grad
 from ..optim import Optimizer
 from ..options import above, at_least, half_open, option
 from ..random import Generator
+from ..sampling import Noise, Prior
 from ..tensor import Tensor
 from .base import ImageModel
-from .contract import Draws, Noise
+from .contract import Draws
 from .networks import Players
-from .prior import Prior
 
 LossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge"]
 

@@ -14,8 +14,9 @@ from ..optim import Optimizer
 from ..options import OptionError
 from ..options import Options as BaseOptions
 from ..random import Generator, resolve
+from ..sampling import Noise
 from ..tensor import Tensor, as_tensor
-from .contract import Column, Form, Losses, Model, Noise, Stage
+from .contract import Column, Form, Losses, Model, Stage
 from .networks import Ends
 from .networks.dense import beside
 

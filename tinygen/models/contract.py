@@ -18,14 +18,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from numpy.typing import NDArray
-
 from .. import nn
 from ..backend import Backend, use_backend
 from ..optim import Optimizer
 from ..random import Generator, resolve
+from ..sampling import Noise
 from ..tensor import Tensor
-from .prior import PICTURES
 
 Losses = dict[str, Tensor]
 KINDS = ("pixels", "levels", "label", "words")
@@ -218,40 +216,6 @@ class Model(nn.Module):
 
 
 # ---- roles: what a reader may do with a model ----------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What a drawing starts from: for each image an array of `shape`.
-
-    Attributes:
-        law: "normal", N(0, 1); "uniform" on `between`.
-        smooth: whether a walk from one to another means something: interpolation, sliders.
-    """
-
-    shape: tuple[int, ...]
-    law: str = "normal"
-    smooth: bool = True
-    between: tuple[float, float] = (0.0, 1.0)
-
-    def draw(self, n: int, rng: Generator) -> Tensor:
-        """(n, *shape), float32; entry i does not depend on n."""
-        if self.law == "normal":
-            return rng.normal((n, *self.shape))
-        low, high = self.between
-        uniform = rng.uniform((n, *self.shape))
-        return uniform if self.between == (0.0, 1.0) else (high - low) * uniform + low
-
-    def of_seed(self, n: int, seed: int) -> NDArray[Any]:
-        """The noise of pictures 0 to n - 1 of a seed, the same wherever they are drawn."""
-        with use_backend("numpy"):
-            array: NDArray[Any] = self.draw(n, Generator(seed).stream(PICTURES)).numpy().copy()
-        return array
-
-    @property
-    def reach(self) -> float:
-        """How far from 0 a number of it goes, but for rare ones."""
-        return 3.0 if self.law == "normal" else max(map(abs, self.between))
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ from ..ops import concatenate, full_like, logsumexp, sigmoid, square
 from ..optim import Optimizer
 from ..options import above, at_least, option
 from ..random import Generator
+from ..sampling import Noise
 from ..tensor import Tensor
 from .base import ImageModel
-from .contract import Draws, Encodes, Figure, Likely, Noise
+from .contract import Draws, Encodes, Figure, Likely
 from .networks import Coder
 
 Likelihood = Literal["bernoulli", "gaussian", "mse"]
