@@ -33,7 +33,7 @@ import report
 
 import tinygen as tg
 from tinygen import metrics
-from tinygen.train.extractor import find_extractor
+from tinygen.runs.extractor import find_extractor
 
 sys.path.insert(0, str(report.PEERS))
 from epoch import timed

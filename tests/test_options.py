@@ -24,7 +24,7 @@ from tinygen.options import (
     joined,
     option,
 )
-from tinygen.train.checkpoint import build_model
+from tinygen.runs import build_model
 
 pytestmark = pytest.mark.quick
 SHAPE = (12, 12, 1)

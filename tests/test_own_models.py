@@ -294,7 +294,7 @@ def test_data_that_lack_what_a_model_reads_are_refused(pair):
 
 
 def test_columns_are_read_by_kind(strokes):
-    from tinygen.train import feed
+    from tinygen.models import feed
 
     at = np.array([3, 0])
     levels = feed.values(Column("x", "levels", field="image", count=4), strokes, at)

@@ -17,9 +17,9 @@ import tinygen as tg
 from tinygen import data, models, train
 from tinygen.data.dataset import scaled
 from tinygen.options import option
+from tinygen.runs import pictures
+from tinygen.runs.files import read
 from tinygen.tensor import Tensor
-from tinygen.train import pictures
-from tinygen.train.files import read
 
 OPTIONS = {
     "vae": {"hidden": (16,), "latent": 3},

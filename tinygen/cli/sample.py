@@ -12,7 +12,7 @@ from .. import train
 from ..data.files import printable
 from ..data.report import Report
 from ..options import Options, option
-from ..train import Run, pictures
+from ..runs import Run, pictures
 from ..train.settings import Drawing
 from .console import BEST, console
 from .options import Group, Typed, checked, function

@@ -22,8 +22,8 @@ from ..options import Option, Options, defaults_on_processor, option
 from ..program import command as typed_here
 from ..program import quoted
 from ..random import Generator
+from ..runs.folder import place_of
 from ..train import Settings
-from ..train.folder import place_of
 from .console import console, print_data
 from .options import Group, Typed, command, in_words, refuse_doubles
 

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from ..program import resume_command
-from .folder import RunFolder
+from ..runs import RunFolder
 from .hooks import draw, write_weights
 from .session import Session
 

@@ -23,9 +23,9 @@ from ..program import resume_command
 from ..random import Generator
 from ..sampling import latent
 from . import pictures
-from .checkpoint import stored_model, weights_of
 from .files import read
 from .folder import RunFolder, place_of
+from .stored import stored_model, weights_of
 
 
 def _digit(name: str) -> str:

@@ -15,9 +15,8 @@ from ..data.dataset import scaled
 from ..graph import no_grad
 from ..images import Picture, grid
 from ..io import write_bytes
-from ..models import Column, Describes, Draws, Encodes, Model
+from ..models import Column, Describes, Draws, Encodes, Model, feed
 from ..models.contract import label_of
-from . import feed
 from .folder import RunFolder
 
 COLUMNS = 10
