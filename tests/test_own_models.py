@@ -376,3 +376,90 @@ def test_stages_of_every_model_learn_all_its_weights(strokes):
         assert learnt.keys() == {*model.named_parameters(), *model.named_buffers()}, name
         known = itertools.chain(stage.reads, getattr(model, "given", ()))
         assert {c.source for c in known} == {"train"}
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+OWN = """
+import dataclasses
+from tinygen import nn, ops, optim
+from tinygen.models import Column, Draws, Model, Stage
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    lr: float = 1e-3
+
+class Sketch(Model, Draws):
+    name, Options = "sketch", Options
+    given = (Column("photo", field="image"),)
+
+    def __init__(self, forms, options=None, rng=None):
+        super().__init__(forms, options, rng)
+        conv = nn.Conv2d(1, 1, 3, padding="same", rng=self.init_rng)
+        self.net = nn.Sequential(conv, nn.Sigmoid())
+
+    def stages(self):
+        reads = (*self.given, Column("drawing", source="drawings", field="image"))
+        adam = lambda lr: {"adam": optim.Adam(self.net.parameters(), lr=lr or self.options.lr)}
+        return (Stage("train", reads, ("net",), self.step, adam, epochs=1, batch_size=20),)
+
+    def step(self, batch, optimizers):
+        loss = ops.square(self.net(batch["photo"]) - batch["drawing"]).mean()
+        optimizers["adam"].zero_grad()
+        loss.backward()
+        optimizers["adam"].step()
+        return {"loss": loss.detach()}
+
+    def draw(self, noise, *, photo):
+        return self.net(photo)
+"""
+
+
+def test_a_model_of_two_data_sets_from_the_command_line(tinygen, pair, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    np.save(tmp_path / "drawings.npy", pair["drawings"].images)
+    words = ("--n", 60, "--size", 8, "--lr", 0.01, "--no-compile")
+    both = (*words, "--more-data", "drawings=drawings.npy")
+    code, out, err = tinygen("train", "own.py:Sketch", *both, "--out", "run")
+    assert code == 0, err
+    assert "drawings" in out
+    assert "tinygen --model own.py:Sketch sample run" in out
+    config = train.RunFolder("run").read_config()
+    assert set(config["more_data"]) == {"drawings"}
+    again = ("train", "own.py:Sketch", "--out", "run", "--resume", "--epochs", 2)
+    code, out, err = tinygen(*again)
+    assert code == 0, err
+    (tmp_path / "drawings.npy").rename(tmp_path / "moved.npy")
+    more = ("--more-data", "drawings=moved.npy")
+    code, out, err = tinygen(*again[:-1], 3, *more)
+    assert code == 0, err
+    for wrong, why in (
+        (words, "reads the data set 'drawings', and was given train"),
+        ((*words, "--more-data", "moved.npy"), "expected NAME=DATA, each name once"),
+        ((*words, *more, *more), "expected NAME=DATA, each name once"),
+        ((*words, "--more-data", "train=moved.npy"), "is that of --data"),
+    ):
+        code, out, err = tinygen("train", "own.py:Sketch", *wrong)
+        assert (code, why in err) == (2, True), err
+
+
+def test_a_model_of_a_file_from_the_command_line(tinygen, tmp_path):
+    own = f"{FILE}:CodeMixture"
+    words = ("--n", 60, "--size", 8, "--hidden", 8, "--codes", 3, "--components", 4, "--epochs", 1)
+    code, out, err = tinygen("train", own, *words, "--first-epochs", 1, "--out", "a")
+    assert code == 0, err
+    assert f"tinygen --model {own} sample a" in out
+    parts = ("--part", "encoder=a", "--part", "decoder=a")
+    code, out, err = tinygen("train", own, *words, *parts, "--out", "b")
+    assert code == 0, err
+    assert [e["stage"] for e in train.open_run("b").epochs] == ["mixture"]
+    for command in (("sample", "b"), ("evaluate", "b", "--n", 0), ("info", "b")):
+        code, out, err = tinygen("--model", own, *command)
+        assert code == 0, err
+    del models.MODELS["code-mixture"]
+    code, out, err = tinygen("sample", "b")
+    assert code == 2
+    assert "tinygen --model its_file.py:Class" in err
+    assert "damaged" not in err
+    code, out, err = tinygen("--model", own, "sample", "b")
+    assert code == 0, err

@@ -100,7 +100,7 @@ class Option:
     """What a field of an Options class says of itself; see `option`."""
 
     name: str
-    kind: Any  # int, float, bool, str, Any, a Literal, or a tuple of numbers
+    kind: Any  # int, float, bool, str, Any, a Literal, or a tuple of numbers or texts
     optional: bool  # whether it may be None
     default: Any
     rule: Rule | None = None
@@ -125,7 +125,7 @@ class Option:
         elif get_origin(self.kind) is tuple:
             number, *more = get_args(self.kind)
             count = "one or more" if more == [...] else ("no", "one", "two", "three")[1 + len(more)]
-            noun = "integers" if number is int else "numbers"
+            noun = {int: "integers", str: "texts"}.get(number, "numbers")
             text = f"{count} {noun}" + (f", each {words}" if words else "")
         elif self.kind is int:
             text = "an integer" + (f", {words}" if words else "")
@@ -148,7 +148,9 @@ class Option:
         number, *more = get_args(self.kind)
         if more == [...] and isinstance(value, Integral):
             value = (value,)
-        kept = tuple(self._number(number, v) for v in value)
+        if number is str and not all(isinstance(v, str) for v in value):
+            raise TypeError
+        kept = tuple(v if number is str else self._number(number, v) for v in value)
         if not kept or (more != [...] and len(kept) != 1 + len(more)):
             raise ValueError
         return kept
@@ -244,6 +246,6 @@ def _described(f: Any, hint: Any) -> Option:
     if get_origin(kind) is not Literal and not {*numbers} <= {int, float, bool, str, Any}:
         raise TypeError(
             f"option {f.name}: {kind} is no type of an option; expected int, float, bool, str, "
-            "a Literal, a tuple of numbers, or one of these and None"
+            "a Literal, a tuple of numbers or texts, or one of these and None"
         )
     return Option(f.name, kind, NoneType in kinds, f.default, **f.metadata)

@@ -18,12 +18,12 @@ from .contract import (
     Model,
     Stage,
 )
-from .registry import MODELS, find, register
+from .registry import MODELS, find, register, typed
 from .vae import Variational
 from .zoo import CDCGAN, CGAN, CVAE, DCGAN, GAN, VAE, ConvGAN, ConvVAE
 
 __all__ = [
     "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "Classifier",
     "Column", "ConvGAN", "ConvVAE", "Describes", "Draws", "Encodes", "Figure", "Form", "ImageModel",
-    "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find", "register",
+    "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find", "register", "typed",
 ]  # fmt: skip
