@@ -11,6 +11,8 @@ import pytest
 import tinygen as tg
 from tinygen import data, models, nn, ops, optim, train
 from tinygen.models import Column, Draws, Encodes, Figure, Form, Likely, Model, Noise, Stage
+from tinygen.options import Options, at_least, option
+from tinygen.runs import pictures
 from tinygen.train import Settings, loop
 from tinygen.train.loop import Session
 
@@ -288,6 +290,56 @@ def test_data_that_lack_what_a_model_reads_are_refused(pair):
         train.fit(translator(pair), {**pair, "drawings": small}, 1, progress=False)
     with pytest.raises(TypeError, match='several by name, of which one is "train"'):
         train.fit(translator(pair), {"drawings": small}, 1, progress=False)
+
+
+# ---- settings of a drawing -----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Brightness(Options):
+    steps: int = option(2, at_least(1), "Halvings of the brightness.")
+    inverted: bool = option(False, help="White on black, or black on white.")
+
+
+class Dimmed(models.VAE):
+    name, Settings = "dimmed", Brightness
+
+    def draw(self, noise, *, label=None, steps, inverted):
+        x = self.generate(noise) * 0.5**steps
+        return 1.0 - x if inverted else x
+
+
+def test_a_drawing_has_settings(strokes, tinygen, tmp_path):
+    models.register(Dimmed)
+    model = Dimmed(strokes.shape, hidden=(6,), latent=3, rng=tg.random.Generator(0))
+    run = train.fit(model, strokes, 1, out=tmp_path / "run", progress=False)
+    usual = run.sample(3)
+    assert np.array_equal(run.sample(3, steps=2), usual)
+    assert np.array_equal(run.sample(3, steps=1), 2 * usual)
+    assert np.array_equal(run.sample(3, inverted=True), 1 - usual)
+    walks = [run.interpolate(1, 2, settings={"steps": k}) for k in (1, 3)]
+    assert np.array_equal(walks[0], 4 * walks[1])
+    code, _, err = tinygen("sample", "run", "--set", "steps=1", "--set", "inverted=true")
+    assert code == 0, err
+    drawn = run.picture(run.sample(64, steps=1, inverted=True))
+    drawn.save(tmp_path / "want.png", pictures.note(model, 0))
+    assert (tmp_path / "samples.png").read_bytes() == (tmp_path / "want.png").read_bytes()
+    for words, why in (
+        (
+            "step=1",
+            "Dimmed has no setting step of a drawing; it has steps (2 by default), inverted",
+        ),
+        ("steps=many", "steps 'many', expected an integer, 1 or more"),
+        ("steps=0", "steps is 0, expected an integer, 1 or more"),
+        ("inverted=so", "inverted 'so', expected true or false"),
+        ("steps", "--set 'steps', expected NAME=VALUE"),
+    ):
+        code, _, err = tinygen("sample", "run", "--set", words)
+        assert (code, why in err) == (2, True), err
+    with pytest.raises(ValueError, match="no setting step "):
+        run.sample(3, step=4)
+    with pytest.raises(ValueError, match="steps is 0, expected"):
+        run.sample(3, steps=0)
 
 
 # ---- columns, noise and names --------------------------------------------------------------------

@@ -215,6 +215,20 @@ def named(option: str, texts: Iterable[str], what: str) -> dict[str, str]:
     return found
 
 
+def read_text(option: Option, text: str) -> Any:
+    """The value of an option from its text; ValueError where it is none."""
+    if get_origin(option.kind) is tuple:
+        return _read(option, text)
+    words = {"true": True, "false": False}
+    try:
+        if option.kind is bool:
+            return words[text.lower()]
+        return option.kind(text) if option.kind in (int, float) else text
+    except (KeyError, ValueError):
+        expected = "true or false" if option.kind is bool else option.expected
+        raise ValueError(f"{option.name} {text!r}, expected {expected}") from None
+
+
 def _refuse_others(
     name: str, group: Group, met: Mapping[str, tuple[Option, Sequence[str]]]
 ) -> None:

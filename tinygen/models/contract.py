@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 from .. import nn
@@ -229,7 +229,8 @@ class Draws(ABC):
     Attributes:
         noise: what a drawing starts from; None where it is a function of what is given alone.
         given: what else it takes: a label, an image.
-        Settings: a dataclass of what can be chosen at each drawing (steps, guidance).
+        Settings: a dataclass of what can be chosen at each drawing (steps, guidance), each with a
+            default; `draw` gets all of them by name.
     """
 
     noise: Noise | None = None
@@ -239,6 +240,24 @@ class Draws(ABC):
     @abstractmethod
     def draw(self, noise: Tensor | None, *_: Any, **given: Any) -> Tensor:
         """Images (n, H, W, C) in the model's value_range; no chance inside."""
+
+
+def chosen(model: Draws, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a drawing, those not given by their defaults.
+
+    Raises:
+        ValueError: a setting that the model does not have, or a value that it does not allow.
+    """
+    kind = type(model).Settings
+    known = {f.name: f.default for f in fields(kind)}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        has = ", ".join(f"{k} ({v} by default)" for k, v in known.items()) or "none"
+        raise ValueError(
+            f"{type(model).__name__} has no setting {', '.join(unknown)} of a drawing; it has {has}"
+        )
+    made = kind(**given)
+    return {name: getattr(made, name) for name in known}
 
 
 class Encodes(ABC):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -236,7 +236,7 @@ class Run:
         Image i of a seed does not depend on n. A conditional model draws `labels` (one for all, or
         one an image), class names or numbers; a number is the class of that name, if there is one.
         None gives rows of ten of each label. `more` is what else it takes by name: images in its
-        range (n, H, W, C), and the settings of a drawing.
+        range (n, H, W, C), and settings of a drawing (see the model's class Settings).
         """
         model = self._draws()
         given = {c.name: np.asarray(more.pop(c.name)) for c in model.given if c.name in more}
@@ -246,8 +246,9 @@ class Run:
         return pictures.draw(self.model, z, self._labels(n, labels), given, **more)
 
     def interpolate(
-        self, rows: int = 8, steps: int = 10, labels: Label | None = None, seed: int = 0
-    ) -> NDArray[Any]:
+        self, rows: int = 8, steps: int = 10, labels: Label | None = None, seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
         """rows x steps images: in each row the code turns from one random code to another.
 
         Codes of a normal prior turn along the great circle between them (slerp), so that those in
@@ -259,11 +260,12 @@ class Run:
             chosen: Any = np.repeat(np.arange(rows) % column.count, steps)
         else:
             chosen = self._labels(rows * steps, labels)
-        return pictures.draw(self.model, codes, chosen)
+        return pictures.draw(self.model, codes, chosen, **(settings or {}))
 
     def traverse(
-        self, dimensions: int = 10, steps: int = 10, labels: Label | None = None, seed: int = 0
-    ) -> NDArray[Any]:
+        self, dimensions: int = 10, steps: int = 10, labels: Label | None = None, seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
         """dimensions x steps images: in row k only entry k of the code changes, from -3 to 3.
 
         (From -1 to 1 for a uniform prior.) A conditional model draws label 0 where None is given.
@@ -274,7 +276,7 @@ class Run:
             chosen: Any = np.zeros(len(codes), np.int64)
         else:
             chosen = self._labels(len(codes), labels)
-        return pictures.draw(self.model, codes, chosen)
+        return pictures.draw(self.model, codes, chosen, **(settings or {}))
 
     def around(
         self,
@@ -283,6 +285,7 @@ class Run:
         spread: float = 1.0,
         labels: Label | None = None,
         seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> NDArray[Any]:
         """n images whose codes lie around that of an image uint8 (H, W, C); the first is its own.
 
@@ -307,7 +310,7 @@ class Run:
         x = model.place(scaled(image[None], model.value_range))
         mu, logvar = model.encode(x, **{k: model.place(v) for k, v in given.items()})
         codes = latent.around(mu.numpy(), logvar.numpy(), self.codes(n, seed), spread)
-        return pictures.draw(model, codes, labels_n)
+        return pictures.draw(model, codes, labels_n, **(settings or {}))
 
     def picture(self, images: NDArray[Any], columns: int | None = None) -> Picture:
         """Images of this run as one picture, in the range of its model."""
