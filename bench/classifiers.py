@@ -21,7 +21,7 @@ import tinygen as tg
 from tinygen import models, train
 from tinygen.data import Dataset, load
 from tinygen.data.dataset import scaled
-from tinygen.train.files import FORMAT
+from tinygen.runs.files import FORMAT
 
 VERSION = 1
 FOLDER = Path(__file__).resolve().parent.parent / "tinygen" / "metrics"

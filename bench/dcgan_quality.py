@@ -2,7 +2,7 @@
 
     python bench/dcgan_quality.py --data FOLDER --out FOLDER --seeds 0,1,2 [--python-torch PATH]
 
-Both train the network of TensorFlow's DCGAN tutorial as tinygen/models/dcgan.py has it: Glorot's
+Both train the network of TensorFlow's DCGAN tutorial as models/networks/pyramid.py has it: Glorot's
 uniform first weights, non-saturating losses, R1 on a quarter of each batch, Adam, an average of the
 generator that warms up and draws. The settings are plain numbers that both are given; the random
 numbers of the two are different, so compare over several seeds. `--batch-size 256 --lr 1e-4
@@ -33,7 +33,7 @@ import report
 
 import tinygen as tg
 from tinygen import metrics
-from tinygen.train.extractor import find_extractor
+from tinygen.runs.extractor import find_extractor
 
 sys.path.insert(0, str(report.PEERS))
 from epoch import timed

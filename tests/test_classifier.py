@@ -10,8 +10,8 @@ import pytest
 import tinygen as tg
 from tinygen import data, metrics, models, train
 from tinygen.data.dataset import scaled
-from tinygen.train import extractor
-from tinygen.train.extractor import INCLUDED, ClassifierExtractor, find_extractor
+from tinygen.runs import extractor, files, pictures
+from tinygen.runs.extractor import INCLUDED, ClassifierExtractor, find_extractor
 
 FOLDER = Path(metrics.__file__).parent
 
@@ -113,7 +113,7 @@ def test_a_run_has_mistakes_instead_of_samples(trained, strokes):
 
 def test_the_best_epoch_has_the_highest_accuracy(trained):
     accuracies = [e["validation"] for e in trained.epochs]
-    best = train.files.read(trained.folder.checkpoints / "best.safetensors", "checkpoint")
+    best = files.read(trained.folder.checkpoints / "best.safetensors", "checkpoint")
     assert best.metadata["position"]["epoch"] == 1 + int(np.argmax(accuracies))
 
 
@@ -130,7 +130,7 @@ def test_it_is_resumed_to_the_same_bits(strokes, tmp_path):
 def test_mistakes_come_first(trained, strokes):
     x = tg.tensor(scaled(strokes.test.images, (0.0, 1.0)))
     p = trained.model.features(x)[1].numpy()[np.arange(100), strokes.test.labels]
-    picture = train.pictures.mistakes(trained.model, strokes.test, n=1)
+    picture = pictures.mistakes(trained.model, strokes.test, n=1)
     expected = tg.images.grid(strokes.test.images[[p.argmin()]])
     assert np.array_equal(picture.array, expected.array)
 

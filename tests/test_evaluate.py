@@ -8,8 +8,9 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, metrics, models, train
+from tinygen.runs import pictures
+from tinygen.runs.files import read
 from tinygen.train import hooks, session
-from tinygen.train.files import read
 
 N, SIZE = 300, 10
 DATA = ["--n", N, "--size", SIZE, "--no-compile"]
@@ -54,7 +55,7 @@ def test_quality_is_what_metrics_measure_says_of_the_drawn_images(strokes, judge
     measured = train.Gauge(model, strokes, extractor, seed=3).measure()
     assert (measured.count, measured.reference, measured.training) == (100, 100, N)
     codes = model.codes(100, tg.random.Generator(3).stream("evaluation", 2)).numpy()
-    images = tg.images.to_uint8(train.pictures.draw(model, codes))
+    images = tg.images.to_uint8(pictures.draw(model, codes))
     by_hand = metrics.measure(extractor, strokes.images, strokes.test.images, images, seed=3)
     assert measured == by_hand
     assert measured.extractor_sha256 == extractor.sha256
@@ -238,7 +239,7 @@ def test_figures_are_kept_for_each_set_of_weights(tinygen, judge, tmp_path):
     assert "importance-sampled NLL" in told
     folder = train.RunFolder(tmp_path / "run")
     last, best = (
-        train.pictures.fingerprint(train.open_run(folder.path, best=which).model)
+        pictures.fingerprint(train.open_run(folder.path, best=which).model)
         for which in (False, True)
     )
     assert tinygen("evaluate", "run", *fast, "--best")[0] == 0

@@ -10,7 +10,8 @@ from tinygen import data, export, models, train
 from tinygen.export import verify as checking
 from tinygen.images import to_uint8
 from tinygen.models import Describes, Draws, Encodes, Form, Likely
-from tinygen.train import loop, pictures
+from tinygen.runs import pictures
+from tinygen.train import loop
 
 SMALL = {  # options that make a model small; another one has its own defaults
     "vae": {"hidden": [10], "latent": 3},

@@ -14,6 +14,7 @@ from tinygen import export, models, nn, train
 from tinygen.export import spec
 from tinygen.images import to_uint8
 from tinygen.random import philox
+from tinygen.runs import pictures
 
 ALL = [k for k in models.MODELS if k != "classifier"]
 
@@ -34,7 +35,7 @@ def test_a_chain_draws_what_the_model_draws(name, shape):
     chain = export.prepare(model, "run", "", part=part)
     labels = np.array([2, 0, 1, 1])
     z = chain.codes(4, seed=7)
-    want = train.pictures.draw(model, z, labels if model.conditional else None)
+    want = pictures.draw(model, z, labels if model.conditional else None)
     got = chain.decoder(chain.conditioned(z, labels))
     assert got.dtype == np.float32
     np.testing.assert_allclose(got.reshape(want.shape), want, atol=2e-6)

@@ -19,7 +19,7 @@ import pytest
 import tinygen as tg
 from tinygen import data, models, train
 from tinygen.export import FORMS
-from tinygen.train import RunFolder, pictures
+from tinygen.runs import RunFolder, pictures
 
 TINY = ["--n", "30", "--size", "8", "--batch-size", "15", "--hidden", "8", "--no-compile"]
 
@@ -220,7 +220,8 @@ KILLED = """
     import os, random, signal, sys, time
     import tinygen as tg
     from tinygen import data, models, train
-    from tinygen.train import loop, pictures
+    from tinygen.runs import pictures
+    from tinygen.train import loop
     loop.CHECKPOINT_EVERY = 0.0  # after every step
     pictures.save_losses = lambda folder: True
     out, seed = sys.argv[1], int(sys.argv[2])

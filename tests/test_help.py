@@ -17,6 +17,7 @@ from tinygen.cli.train import Place, groups_of, options_by_name
 from tinygen.data import load, pictures
 from tinygen.data.options import Source
 from tinygen.options import Options, described, option
+from tinygen.runs.drawing import Drawing
 
 pytestmark = pytest.mark.quick
 ROOT = Path(__file__).parent.parent
@@ -131,7 +132,7 @@ def test_other_commands_show_and_name_their_flags(tinygen):
         "error: --spread -1.0, expected 0 or more\n"
     )
     assert "error: --nll-images -1, expected" in tinygen("evaluate", "x", "--nll-images", -1)[2]
-    for name, kinds in (("sample", (train.settings.Drawing, Target)), ("evaluate", (Measuring,))):
+    for name, kinds in (("sample", (Drawing, Target)), ("evaluate", (Measuring,))):
         text = " ".join(tinygen(name, "--help")[1].split())
         for kind in kinds:
             assert all(flags(each)[0] in text for each in described(kind))

@@ -25,6 +25,7 @@ import typer
 import tinygen as tg
 from tinygen import data, io, models, train
 from tinygen.cli import app
+from tinygen.runs import pictures
 
 COUNT = 500
 SECONDS = 60  # no command takes so long
@@ -42,7 +43,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             model, strokes, 2, out=folder / name, batch_size=20, compiled=False, progress=False
         )
     run = train.open_run(folder / "cvae")
-    weights = train.pictures.fingerprint(run.model)
+    weights = pictures.fingerprint(run.model)
     figures = train.evaluate(run, strokes, samples=2, nll_images=4)
     quality = {
         "measures": [{"name": "FID", "value": 1.0, "floor": 0.5}], "protocol": "by hand"
@@ -266,7 +267,7 @@ def test_mutants_of_the_log(here: Path, capsys: Any) -> None:
             code, err = run(capsys, "info", "cvae")
             assert code == 0, (i, err, changed[at])
         if i % 50 == 0:
-            train.pictures.save_losses(folder)
+            pictures.save_losses(folder)
 
 
 @pytest.mark.slow

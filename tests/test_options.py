@@ -21,9 +21,10 @@ from tinygen.options import (
     defaults_on_processor,
     described,
     half_open,
+    joined,
     option,
 )
-from tinygen.train.checkpoint import build_model
+from tinygen.runs import build_model
 
 pytestmark = pytest.mark.quick
 SHAPE = (12, 12, 1)
@@ -172,3 +173,19 @@ def test_choices_are_those_of_the_functions_that_take_them():
     for kind in get_args(models.vae.Likelihood):
         x = tg.random.Generator(0).uniform((2, 3))
         losses.vae(x, x, x[:, :1], x[:, :1], likelihood=kind)
+
+
+def test_options_of_two_classes_are_joined():
+    @dataclass(frozen=True, kw_only=True)
+    class Paper(Options):
+        grain: float | None = option(None, at_least(0), "Roughness.", shown="smooth")
+
+    Both = joined(Brush, Paper, width=2.0, shown={"grain": "rough"})
+    both = Both(grain=1, strokes=2)
+    assert (both.width, both.grain) == (2.0, 1)
+    assert isinstance(both, Brush)
+    assert [o.name for o in described(Both)] == [f.name for f in (*fields(Brush), *fields(Paper))]
+    assert described(Both)[-1].shown == "rough"
+    assert described(Paper)[-1].shown == "smooth"
+    with pytest.raises(OptionError, match="width is -1"):
+        Both(width=-1, strokes=2)

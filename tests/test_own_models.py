@@ -11,6 +11,8 @@ import pytest
 import tinygen as tg
 from tinygen import data, models, nn, ops, optim, train
 from tinygen.models import Column, Draws, Encodes, Figure, Form, Likely, Model, Noise, Stage
+from tinygen.options import Options, at_least, option
+from tinygen.runs import pictures
 from tinygen.train import Settings, loop
 from tinygen.train.loop import Session
 
@@ -290,11 +292,61 @@ def test_data_that_lack_what_a_model_reads_are_refused(pair):
         train.fit(translator(pair), {"drawings": small}, 1, progress=False)
 
 
+# ---- settings of a drawing -----------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Brightness(Options):
+    steps: int = option(2, at_least(1), "Halvings of the brightness.")
+    inverted: bool = option(False, help="White on black, or black on white.")
+
+
+class Dimmed(models.VAE):
+    name, Settings = "dimmed", Brightness
+
+    def draw(self, noise, *, label=None, steps, inverted):
+        x = self.generate(noise) * 0.5**steps
+        return 1.0 - x if inverted else x
+
+
+def test_a_drawing_has_settings(strokes, tinygen, tmp_path):
+    models.register(Dimmed)
+    model = Dimmed(strokes.shape, hidden=(6,), latent=3, rng=tg.random.Generator(0))
+    run = train.fit(model, strokes, 1, out=tmp_path / "run", progress=False)
+    usual = run.sample(3)
+    assert np.array_equal(run.sample(3, steps=2), usual)
+    assert np.array_equal(run.sample(3, steps=1), 2 * usual)
+    assert np.array_equal(run.sample(3, inverted=True), 1 - usual)
+    walks = [run.interpolate(1, 2, settings={"steps": k}) for k in (1, 3)]
+    assert np.array_equal(walks[0], 4 * walks[1])
+    code, _, err = tinygen("sample", "run", "--set", "steps=1", "--set", "inverted=true")
+    assert code == 0, err
+    drawn = run.picture(run.sample(64, steps=1, inverted=True))
+    drawn.save(tmp_path / "want.png", pictures.note(model, 0))
+    assert (tmp_path / "samples.png").read_bytes() == (tmp_path / "want.png").read_bytes()
+    for words, why in (
+        (
+            "step=1",
+            "Dimmed has no setting step of a drawing; it has steps (2 by default), inverted",
+        ),
+        ("steps=many", "steps 'many', expected an integer, 1 or more"),
+        ("steps=0", "steps is 0, expected an integer, 1 or more"),
+        ("inverted=so", "inverted 'so', expected true or false"),
+        ("steps", "--set 'steps', expected NAME=VALUE"),
+    ):
+        code, _, err = tinygen("sample", "run", "--set", words)
+        assert (code, why in err) == (2, True), err
+    with pytest.raises(ValueError, match="no setting step "):
+        run.sample(3, step=4)
+    with pytest.raises(ValueError, match="steps is 0, expected"):
+        run.sample(3, steps=0)
+
+
 # ---- columns, noise and names --------------------------------------------------------------------
 
 
 def test_columns_are_read_by_kind(strokes):
-    from tinygen.train import feed
+    from tinygen.models import feed
 
     at = np.array([3, 0])
     levels = feed.values(Column("x", "levels", field="image", count=4), strokes, at)
@@ -344,7 +396,7 @@ def test_names_are_taken_once():
     class Other(Model):
         name = "vae"
 
-    with pytest.raises(ValueError, match=r"called 'vae', which tinygen.models.vae.VAE is already"):
+    with pytest.raises(ValueError, match=r"called 'vae', which tinygen.models.zoo.VAE is already"):
         models.register(Other)
     with pytest.raises(TypeError, match=r"expected a subclass of models\.Model"):
         models.register(nn.Dense)
@@ -376,3 +428,90 @@ def test_stages_of_every_model_learn_all_its_weights(strokes):
         assert learnt.keys() == {*model.named_parameters(), *model.named_buffers()}, name
         known = itertools.chain(stage.reads, getattr(model, "given", ()))
         assert {c.source for c in known} == {"train"}
+
+
+# ---- the command line ----------------------------------------------------------------------------
+
+OWN = """
+import dataclasses
+from tinygen import nn, ops, optim
+from tinygen.models import Column, Draws, Model, Stage
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    lr: float = 1e-3
+
+class Sketch(Model, Draws):
+    name, Options = "sketch", Options
+    given = (Column("photo", field="image"),)
+
+    def __init__(self, forms, options=None, rng=None):
+        super().__init__(forms, options, rng)
+        conv = nn.Conv2d(1, 1, 3, padding="same", rng=self.init_rng)
+        self.net = nn.Sequential(conv, nn.Sigmoid())
+
+    def stages(self):
+        reads = (*self.given, Column("drawing", source="drawings", field="image"))
+        adam = lambda lr: {"adam": optim.Adam(self.net.parameters(), lr=lr or self.options.lr)}
+        return (Stage("train", reads, ("net",), self.step, adam, epochs=1, batch_size=20),)
+
+    def step(self, batch, optimizers):
+        loss = ops.square(self.net(batch["photo"]) - batch["drawing"]).mean()
+        optimizers["adam"].zero_grad()
+        loss.backward()
+        optimizers["adam"].step()
+        return {"loss": loss.detach()}
+
+    def draw(self, noise, *, photo):
+        return self.net(photo)
+"""
+
+
+def test_a_model_of_two_data_sets_from_the_command_line(tinygen, pair, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    np.save(tmp_path / "drawings.npy", pair["drawings"].images)
+    words = ("--n", 60, "--size", 8, "--lr", 0.01, "--no-compile")
+    both = (*words, "--more-data", "drawings=drawings.npy")
+    code, out, err = tinygen("train", "own.py:Sketch", *both, "--out", "run")
+    assert code == 0, err
+    assert "drawings" in out
+    assert "tinygen --model own.py:Sketch sample run" in out
+    config = train.RunFolder("run").read_config()
+    assert set(config["more_data"]) == {"drawings"}
+    again = ("train", "own.py:Sketch", "--out", "run", "--resume", "--epochs", 2)
+    code, out, err = tinygen(*again)
+    assert code == 0, err
+    (tmp_path / "drawings.npy").rename(tmp_path / "moved.npy")
+    more = ("--more-data", "drawings=moved.npy")
+    code, out, err = tinygen(*again[:-1], 3, *more)
+    assert code == 0, err
+    for wrong, why in (
+        (words, "reads the data set 'drawings', and was given train"),
+        ((*words, "--more-data", "moved.npy"), "expected NAME=DATA, each name once"),
+        ((*words, *more, *more), "expected NAME=DATA, each name once"),
+        ((*words, "--more-data", "train=moved.npy"), "is that of --data"),
+    ):
+        code, out, err = tinygen("train", "own.py:Sketch", *wrong)
+        assert (code, why in err) == (2, True), err
+
+
+def test_a_model_of_a_file_from_the_command_line(tinygen, tmp_path):
+    own = f"{FILE}:CodeMixture"
+    words = ("--n", 60, "--size", 8, "--hidden", 8, "--codes", 3, "--components", 4, "--epochs", 1)
+    code, out, err = tinygen("train", own, *words, "--first-epochs", 1, "--out", "a")
+    assert code == 0, err
+    assert f"tinygen --model {own} sample a" in out
+    parts = ("--part", "encoder=a", "--part", "decoder=a")
+    code, out, err = tinygen("train", own, *words, *parts, "--out", "b")
+    assert code == 0, err
+    assert [e["stage"] for e in train.open_run("b").epochs] == ["mixture"]
+    for command in (("sample", "b"), ("evaluate", "b", "--n", 0), ("info", "b")):
+        code, out, err = tinygen("--model", own, *command)
+        assert code == 0, err
+    del models.MODELS["code-mixture"]
+    code, out, err = tinygen("sample", "b")
+    assert code == 2
+    assert "tinygen --model its_file.py:Class" in err
+    assert "damaged" not in err
+    code, out, err = tinygen("--model", own, "sample", "b")
+    assert code == 0, err

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from strategies import AVAILABLE
 
-from tinygen.train.extractor import included
+from tinygen.runs.extractor import included
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -17,9 +17,9 @@ import tinygen as tg
 from tinygen import data, models, train
 from tinygen.data.dataset import scaled
 from tinygen.options import option
+from tinygen.runs import pictures
+from tinygen.runs.files import read
 from tinygen.tensor import Tensor
-from tinygen.train import pictures
-from tinygen.train.files import read
 
 OPTIONS = {
     "vae": {"hidden": (16,), "latent": 3},
@@ -663,11 +663,11 @@ def test_interpolation_ends_at_the_codes_and_keeps_their_length(strokes):
     images = run.interpolate(rows=1, steps=5, seed=3)
     np.testing.assert_allclose(images[0], pictures.draw(run.model, codes[:1])[0], atol=1e-5)
     np.testing.assert_allclose(images[-1], pictures.draw(run.model, codes[1:])[0], atol=1e-5)
-    from tinygen.train.run import _between
+    from tinygen.sampling.latent import between
 
     a, b = (c / np.linalg.norm(c) for c in codes.astype(np.float64))
-    assert np.linalg.norm(_between(a, b, 0.5, straight=False)) == pytest.approx(1)
-    assert np.linalg.norm(_between(a, b, 0.5, straight=True)) < 0.99
+    assert np.linalg.norm(between(a, b, 0.5, straight=False)) == pytest.approx(1)
+    assert np.linalg.norm(between(a, b, 0.5, straight=True)) < 0.99
 
 
 def test_traversal_changes_one_entry_a_row(strokes):

@@ -17,8 +17,8 @@ NumPy's numbers become Python's and lists become tuples, so that equal options a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -100,7 +100,7 @@ class Option:
     """What a field of an Options class says of itself; see `option`."""
 
     name: str
-    kind: Any  # int, float, bool, str, Any, a Literal, or a tuple of numbers
+    kind: Any  # int, float, bool, str, Any, a Literal, or a tuple of numbers or texts
     optional: bool  # whether it may be None
     default: Any
     rule: Rule | None = None
@@ -125,7 +125,7 @@ class Option:
         elif get_origin(self.kind) is tuple:
             number, *more = get_args(self.kind)
             count = "one or more" if more == [...] else ("no", "one", "two", "three")[1 + len(more)]
-            noun = "integers" if number is int else "numbers"
+            noun = {int: "integers", str: "texts"}.get(number, "numbers")
             text = f"{count} {noun}" + (f", each {words}" if words else "")
         elif self.kind is int:
             text = "an integer" + (f", {words}" if words else "")
@@ -148,7 +148,9 @@ class Option:
         number, *more = get_args(self.kind)
         if more == [...] and isinstance(value, Integral):
             value = (value,)
-        kept = tuple(self._number(number, v) for v in value)
+        if number is str and not all(isinstance(v, str) for v in value):
+            raise TypeError
+        kept = tuple(v if number is str else self._number(number, v) for v in value)
         if not kept or (more != [...] and len(kept) != 1 + len(more)):
             raise ValueError
         return kept
@@ -193,6 +195,21 @@ def as_json(options: Options) -> dict[str, Any]:
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
+def joined(*kinds: type[Options], shown: Mapping[str, str] | None = None, **defaults: Any) -> Any:
+    """One class of options from several that share none, with other defaults for some.
+
+    shown: of these the default in words, where it is None; see `option`.
+    """
+    made = []
+    for kind in kinds:
+        hints = get_type_hints(kind)
+        for f in _own_first(kind):
+            about = {**f.metadata, "shown": (shown or {}).get(f.name, f.metadata["shown"])}
+            default = defaults.get(f.name, f.default)
+            made.append((f.name, hints[f.name], field(default=default, metadata=about)))
+    return make_dataclass("Options", made, bases=kinds, frozen=True, kw_only=True)
+
+
 def defaults_on_processor(kind: type) -> dict[str, Any]:
     """The defaults of a class of options that are others where there is no GPU."""
     found = ((each.name, each.on_processor) for each in described(kind))
@@ -229,6 +246,6 @@ def _described(f: Any, hint: Any) -> Option:
     if get_origin(kind) is not Literal and not {*numbers} <= {int, float, bool, str, Any}:
         raise TypeError(
             f"option {f.name}: {kind} is no type of an option; expected int, float, bool, str, "
-            "a Literal, a tuple of numbers, or one of these and None"
+            "a Literal, a tuple of numbers or texts, or one of these and None"
         )
     return Option(f.name, kind, NoneType in kinds, f.default, **f.metadata)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from .. import models
 from .. import train as training
 from ..backend import DeviceError
 from ..data.files import printable
@@ -90,5 +91,13 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A model of your own that a run is of, as in my_file.py:MyModel; its file is run.",
+            metavar="FILE:CLASS",
+        ),
+    ] = None,
 ) -> None:
-    pass
+    for name in model or ():
+        models.find(name)

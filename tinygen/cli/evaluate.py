@@ -16,7 +16,7 @@ from ..data import Dataset
 from ..metrics import Quality
 from ..options import SEED, Options, at_least, option
 from ..output import stdout
-from ..train import pictures
+from ..runs import pictures
 from .console import BEST, console, print_data
 from .options import Group, Typed, checked, function
 

@@ -12,7 +12,7 @@ import typer
 
 from .. import export, train
 from ..export import Artefact
-from ..train import pictures
+from ..runs import pictures
 from .console import BestOption, RunArgument, console
 
 Form = StrEnum("Form", list(export.FORMS))  # type: ignore[misc]

@@ -16,8 +16,8 @@ from ..backend import show_config
 from ..data.labels import numbers_of
 from ..options import as_json
 from ..program import resume_command
-from ..train import pictures
-from ..train.folder import place_of
+from ..runs import pictures
+from ..runs.folder import place_of
 from .console import console
 
 

@@ -27,16 +27,19 @@ class Group:
         title: of the panel.
         kind: the class.
         defaults: in words, for options whose default is another in this command.
+        without: options that another class of the command has in their place.
     """
 
     title: str
     kind: type[Options]
     defaults: Mapping[str, str] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
 
     @property
     def options(self) -> list[Option]:
         """Those that the command line has."""
-        return [each for each in described(self.kind) if each.flags != ""]
+        every = described(self.kind)
+        return [each for each in every if each.flags != "" and each.name not in self.without]
 
 
 def flags(option: Option) -> list[str]:
@@ -79,7 +82,7 @@ def function(
 
     def call(**given: Any) -> None:
         typed: Typed = {group.kind: {} for group in groups}
-        given = {k: v for k, v in given.items() if v is not None}
+        given = {k: v for k, v in given.items() if v is not None and v != []}
         _refuse_others(name, groups[0], {k: v for k, v in others.items() if k in given})
         for word, value in given.items():
             kind, option = owner[word]
@@ -125,6 +128,8 @@ def _parameter(
     option: Option, *, panel: str | None = None, help: str = "", hidden: bool = False
 ) -> inspect.Parameter:
     written = str if get_origin(option.kind) is tuple else option.kind
+    if get_args(option.kind)[:1] == (str,) and written is str:  # a text each time it is typed
+        written = list[str]
     about: Any
     if _is_argument(option):
         about = typer.Argument(help=help, metavar=option.flags, show_default=False)
@@ -188,6 +193,8 @@ def _read(option: Option, value: Any) -> Any:
     if get_origin(option.kind) is not tuple:
         return value
     number, *more = get_args(option.kind)
+    if number is str:
+        return tuple(value)
     try:
         numbers = tuple(number(text) for text in value.split(","))
         if more != [...] and len(numbers) != 1 + len(more):
@@ -195,6 +202,31 @@ def _read(option: Option, value: Any) -> Any:
     except ValueError:
         raise ValueError(f"{flags(option)[0]} {value!r}, expected {option.form}") from None
     return numbers
+
+
+def named(option: str, texts: Iterable[str], what: str) -> dict[str, str]:
+    """{name: text} of texts name=text, each typed with the option; ValueError for others."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value) or name in found:
+            raise ValueError(f"{option} {text!r}, expected {what}")
+        found[name] = value
+    return found
+
+
+def read_text(option: Option, text: str) -> Any:
+    """The value of an option from its text; ValueError where it is none."""
+    if get_origin(option.kind) is tuple:
+        return _read(option, text)
+    words = {"true": True, "false": False}
+    try:
+        if option.kind is bool:
+            return words[text.lower()]
+        return option.kind(text) if option.kind in (int, float) else text
+    except (KeyError, ValueError):
+        expected = "true or false" if option.kind is bool else option.expected
+        raise ValueError(f"{option.name} {text!r}, expected {expected}") from None
 
 
 def _refuse_others(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from .. import train
 from ..data.files import printable
 from ..data.report import Report
-from ..options import Options, option
-from ..train import Run, pictures
-from ..train.settings import Drawing
+from ..models import Draws, Model
+from ..models.contract import chosen
+from ..options import Options, described, option
+from ..runs import Run, pictures
+from ..runs.drawing import Drawing
 from .console import BEST, console
-from .options import Group, Typed, checked, function
+from .options import Group, Typed, checked, function, named, read_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +47,29 @@ def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
     """The images that were asked for, and in how many columns they are shown."""
     n, label, seed = drawing.n, drawing.label, drawing.seed
     rows, columns = max(1, n // 10), min(n, 10)
+    settings = settings_of(run.model, drawing.set or ())
     if drawing.interpolate:
-        return run.interpolate(rows, columns, label, seed), columns
+        return run.interpolate(rows, columns, label, seed, settings), columns
     if drawing.traverse:
-        return run.traverse(rows, columns, label, seed), columns
+        return run.traverse(rows, columns, label, seed, settings), columns
     if drawing.around is not None:
         height, width, channels = run.model.shape
         how = run.data.get("options", {})
         read_as = (how.get("paper"), how.get("value_range"))
         image = load_image(Path(drawing.around), (height, width), channels, *read_as)
-        return run.around(image, n, drawing.spread, label, seed), None
+        return run.around(image, n, drawing.spread, label, seed, settings), None
     by_class = pictures.label_column(run.model) is not None and label is None
-    return run.sample(n, label, seed), pictures.COLUMNS if by_class else None
+    return run.sample(n, label, seed, **settings), pictures.COLUMNS if by_class else None
+
+
+def settings_of(model: Model, texts: Sequence[str]) -> dict[str, Any]:
+    """Settings of a drawing from texts NAME=VALUE; ValueError for those the model does not have."""
+    given = named("--set", texts, "NAME=VALUE, each name once")
+    if not isinstance(model, Draws):
+        return {}
+    kinds = {each.name: each for each in described(type(model).Settings)}
+    read = {k: read_text(kinds[k], v) if k in kinds else v for k, v in given.items()}
+    return {k: v for k, v in chosen(model, read).items() if k in given}
 
 
 HELP = """Draw new images with a trained model and write them as one picture.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,10 +22,10 @@ from ..options import Option, Options, defaults_on_processor, option
 from ..program import command as typed_here
 from ..program import quoted
 from ..random import Generator
+from ..runs.folder import place_of
 from ..train import Settings
-from ..train.folder import place_of
 from .console import console, print_data
-from .options import Group, Typed, command, in_words, refuse_doubles
+from .options import Group, Typed, command, in_words, named, refuse_doubles
 
 LARGE = 1 << 16  # pixels: of smaller images any model fits
 
@@ -52,6 +52,20 @@ class Place(Options):
         "and 7 bits after the point; weights stay float32.",
         metavar="NAME",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Together(Options):
+    """What else a model of several data sets or stages takes."""
+
+    more_data: tuple[str, ...] | None = option(
+        None, help="Another data set that the model reads, by the name it has there: all of "
+        "it, read as --data is. Once for each.", metavar="NAME=DATA",
+    )  # fmt: skip
+    part: tuple[str, ...] | None = option(
+        None, help="A part of the model that comes trained from another run; stages that would "
+        "learn nothing else are left out. Once for each.", metavar="NAME=RUN",
+    )  # fmt: skip
 
 
 # ---- a command a model ---------------------------------------------------------------------------
@@ -98,9 +112,14 @@ def groups_of(kind: type[Model]) -> list[Group]:
         defaults["lr"] = own["lr"]
     words = {k: in_words(own.get(k, v)) for k, v in defaults.items()}
     return [
-        Group(f"Options of {kind.name}", kind.Options),
+        Group(f"Options of {kind.name}", kind.Options, without=("lr",)),  # that of Settings
         Group("Training", Settings, words),
         Group("Data", Source),
+        *(
+            []
+            if issubclass(kind, ImageModel)
+            else [Group("Several data sets and stages", Together)]
+        ),
         Group("Run", Place),
     ]
 
@@ -142,43 +161,56 @@ class Job:
     precision: str
     out: Path | None
     resume: bool = False
+    more: dict[str, dict[str, Any]] = field(default_factory=dict)  # for data.load, by name
+    parts: dict[str, str] = field(default_factory=dict)  # runs that they come from
 
-    def build(self, shape: tuple[int, int, int], classes: int | None) -> Model:
+    def load(self) -> dict[str, Dataset]:
+        """The data sets, by name."""
+        sources = {"train": self.source, **self.more}
+        return {name: load(**source) for name, source in sources.items()}
+
+    def build(self, forms: dict[str, Form]) -> Model:
         """The model with new weights."""
         rng = Generator(self.settings.get("seed", Settings.seed))
         if self.resume:  # the options come from a file
-            stored = {"name": self.kind.name, "shape": shape, "classes": classes}
-            return train.build_model({**stored, "options": self.options}, rng)
-        return self.kind.build_from({"train": Form(shape, classes or 0)}, self.options, rng)
+            stored = {"name": self.kind.name, "options": self.options}
+            more = {k: asdict(v) for k, v in forms.items() if k != "train"}
+            return train.build_model({**stored, **asdict(forms["train"]), "forms": more}, rng)
+        return self.kind.build_from(forms, self.options, rng)
 
 
 def run(kind: type[Model], typed: Typed) -> None:
     """Train a model as the command line says."""
     job = resumed_job(kind, typed) if typed[Place].get("resume") else new_job(kind, typed)
     get_backend(job.backend)  # fail before any file is read or written if the device is missing
-    dataset = load(job.source.pop("source"), **job.source)
-    screen = console()
-    print_data(screen, dataset)
+    sets, screen = job.load(), console()
+    for each in sets.values():
+        print_data(screen, each)
+    dataset = sets["train"]
     out = job.out or _new_folder(kind.name, dataset)
     if issubclass(kind, ImageModel) and kind.conditional:
         train.loop.check_labels(kind, dataset)
-    classes = len(dataset.classes) if dataset.classes is not None else None
-    _check_room(job, dataset, classes)
+    forms = {name: Form(x.shape, len(x.classes or ())) for name, x in sets.items()}
+    _check_room(job, forms)
     with use_backend(job.backend, job.precision):
-        network = job.build(dataset.shape, classes)
+        network = job.build(forms)
         weights = sum(p.size for p in network.parameters())
         screen.print(f"model  {kind.name}, {weights:,} parameters; run folder {out}", markup=False)
-        result = train.fit(network, dataset, out=out, resume=job.resume, **job.settings)
+        result = train.fit(
+            network, sets, out=out, resume=job.resume, parts=job.parts, **job.settings
+        )
     if result.interrupted:
         raise typer.Exit(128 + result.signal)
+    name = models.typed(kind)
+    own = [] if kind.name == name else ["--model", name]
     if not isinstance(network, models.Draws):
         screen.print(f"\nmistakes  {out / 'mistakes.png'}", markup=False)
-        screen.print(f"next      {typed_here('evaluate', out)}", markup=False)
-        measure = typed_here("evaluate", "RUN", "--classifier", out)
+        screen.print(f"next      {typed_here(*own, 'evaluate', out)}", markup=False)
+        measure = typed_here(*own, "evaluate", "RUN", "--classifier", out)
         screen.print(f"          {measure}", markup=False)
         return
     screen.print(f"\nsamples  {out / 'samples.png'}", markup=False)
-    draw = typed_here("sample", out, "--n", 64, "--out", "grid.png")
+    draw = typed_here(*own, "sample", out, "--n", 64, "--out", "grid.png")
     screen.print(f"next     {draw}", markup=False)
 
 
@@ -188,9 +220,11 @@ def new_job(kind: type[Model], typed: Typed) -> Job:
     options = typed[kind.Options]
     if place.backend != "cupy":
         options = {**defaults_on_processor(kind.Options), **options}
+    source, (more, parts) = _source(typed[Source]), _together(typed)
     return Job(
-        kind, options, typed[Settings], _source(typed[Source]), place.backend, place.precision,
+        kind, options, typed[Settings], source, place.backend, place.precision,
         None if place.out is None else Path(place.out),
+        more={k: {**source, "source": v, "n": None} for k, v in more.items()}, parts=parts,
     )  # fmt: skip
 
 
@@ -211,10 +245,21 @@ def resumed_job(kind: type[Model], typed: Typed) -> Job:
     if config["data"]["source"] is not None:
         source = _same_source(out, typed[Source], config["data"])
     backend, precision = _same_place(out, config, place)
+    (moved, parts), more = _together(typed), config.get("more_data", {})
     return Job(
         kind, {**stored["options"], **typed[kind.Options]}, {**settings, **typed[Settings]},
-        source, backend, precision, out, resume=True,
+        source, backend, precision, out, resume=True, parts=parts,
+        more={k: {**v["options"], "source": moved.get(k, v["source"])} for k, v in more.items()},
     )  # fmt: skip
+
+
+def _together(typed: Typed) -> tuple[dict[str, str], dict[str, str]]:
+    """The other data sets by name, and the runs that parts come from."""
+    given = typed.get(Together, {})
+    more = named("--more-data", given.get("more_data", ()), "NAME=DATA, each name once")
+    if "train" in more:
+        raise ValueError("--more-data train=...: the data set 'train' is that of --data")
+    return more, named("--part", given.get("part", ()), "NAME=RUN, each name once")
 
 
 def _source(typed: dict[str, Any]) -> dict[str, Any]:
@@ -254,17 +299,16 @@ def _same_place(out: Path, config: dict[str, Any], typed: dict[str, Any]) -> tup
     return backend, typed.get("precision", same)
 
 
-def _check_room(job: Job, data: Dataset, classes: int | None) -> None:
+def _check_room(job: Job, forms: dict[str, Form]) -> None:
     """Refuse a model of images so large that its training does not fit in memory.
 
     The weights of large images are estimated by those of small ones: they grow with the pixels.
     """
-    height, width, channels = data.shape
+    height, width, _ = forms["train"].shape
     if height * width <= LARGE:
         return
     few, many = (
-        sum(p.size for p in job.build((side, side, channels), classes).parameters())
-        for side in (32, 64)
+        sum(p.size for p in job.build(_sized(forms, side)).parameters()) for side in (32, 64)
     )
     weights = few + (many - few) * (height * width - 32**2) // (64**2 - 32**2)
     check_room(
@@ -272,6 +316,11 @@ def _check_room(job: Job, data: Dataset, classes: int | None) -> None:
         16 * weights,  # float32 values, their gradients and two averages of these
         "give a smaller size, for example --size 64",
     )
+
+
+def _sized(forms: dict[str, Form], side: int) -> dict[str, Form]:
+    """The forms of images of another size."""
+    return {k: replace(v, shape=(side, side, v.shape[2])) for k, v in forms.items()}
 
 
 def _new_folder(model: str, data: Dataset) -> Path:

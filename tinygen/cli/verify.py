@@ -15,7 +15,7 @@ from .. import metrics, train
 from ..export import Artefact
 from ..export import verify as checking
 from ..images import to_uint8
-from ..train import pictures
+from ..runs import pictures
 from .console import BestOption, RunArgument, console
 from .export import PrecisionOption, Stored, artefact_of
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..data.labels import numbers_of
 from ..images import to_uint8
 from ..models import Draws, Encodes, ImageModel, Model
-from ..models.prior import PICTURES, codes_of_seed
+from ..sampling.noise import PICTURES, codes_of_seed
 from ..version import __version__
 from .graphs import Packed, drawing, encoding
 from .network import ExportError, Network, chain, joined

@@ -1,12 +1,11 @@
-"""Generative models, and a classifier to measure them, each in a file that defines its method."""
+"""Generative models, and a classifier to measure them: a method a file, and the models by name."""
 
 from __future__ import annotations
 
+from ..sampling import Noise
 from . import adversarial
 from .adversarial import Adversarial
 from .base import ImageModel
-from .cdcgan import CDCGAN
-from .cgan import CGAN
 from .classifier import Classifier
 from .contract import (
     Column,
@@ -17,22 +16,14 @@ from .contract import (
     Form,
     Likely,
     Model,
-    Noise,
     Stage,
 )
-from .conv_gan import ConvGAN
-from .conv_vae import ConvVAE
-from .cvae import CVAE
-from .dcgan import DCGAN
-from .gan import GAN
-from .registry import MODELS, find, register
-from .vae import VAE
-
-for _kind in (VAE, CVAE, ConvVAE, GAN, CGAN, DCGAN, CDCGAN, ConvGAN, Classifier):
-    register(_kind)
+from .registry import MODELS, find, register, typed
+from .vae import Variational
+from .zoo import CDCGAN, CGAN, CVAE, DCGAN, GAN, VAE, ConvGAN, ConvVAE
 
 __all__ = [
     "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "Classifier",
     "Column", "ConvGAN", "ConvVAE", "Describes", "Draws", "Encodes", "Figure", "Form", "ImageModel",
-    "Likely", "Model", "Noise", "Stage", "adversarial", "find", "register",
+    "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find", "register", "typed",
 ]  # fmt: skip

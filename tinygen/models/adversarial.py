@@ -6,29 +6,35 @@ real". D learns to tell, G learns to be taken for real:
     min_G max_D  E log D(x) + E log(1 - D(G(z))).
 
 In the usual non-saturating form G maximises log D(G(z)) instead, which has a slope where D is sure.
-The networks have a file each: gan.py, dcgan.py and conv_gan.py, with labels cgan.py and cdcgan.py.
+Both players may be told a label y (Mirza and Osindero, 2014, arXiv 1411.1784): the generator draws
+from (z, y), and the discriminator judges whether x is a real image of y, so an image of another
+class is as bad as an ugly one:
+
+    min_G max_D  E log D(x, y) + E log(1 - D(G(z, y), y)).
 """
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from .. import losses, nn, optim
 from ..graph import no_grad
 from ..optim import Optimizer
 from ..options import above, at_least, half_open, option
+from ..random import Generator
+from ..sampling import Noise, Prior
 from ..tensor import Tensor
 from .base import ImageModel
-from .contract import Draws, Noise
-from .prior import Prior
+from .contract import Draws
+from .networks import Players
 
 LossName = Literal["minimax", "non_saturating", "least_squares", "wasserstein", "hinge"]
 
 
 class Adversarial(ImageModel, Draws):
-    """A generator and a discriminator at play; a subclass makes both, as modules of these names.
+    """A generator and a discriminator at play, whatever the `networks` are.
 
     `r1` is a penalty on D's slope at real images, which keeps the game in balance (Mescheder et
     al., 2018); it is estimated on a quarter of each batch. `gradient_penalty` holds D's slope near
@@ -43,8 +49,6 @@ class Adversarial(ImageModel, Draws):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(ImageModel.Options):
-        pace: ClassVar[float] = 1.0  # the discriminator's learning rate over the generator's
-
         latent: int = option(100, at_least(1), "Length of the latent code.")
         prior: Prior = option("normal", help="Distribution of the noise.")
         loss: LossName = option(
@@ -89,24 +93,20 @@ class Adversarial(ImageModel, Draws):
     averages = ("generator",)  # the discriminator draws nothing
     epochs = 30
     batch_size = 64
-    options: Options
-    generator: nn.Module
-    discriminator: nn.Module
+    networks: ClassVar[type[Players]]
+    pace: ClassVar[float] = 1.0  # the discriminator's learning rate over the generator's
+    options: Any
 
     def build(self) -> None:
-        """What all adversarial models have; a subclass adds the networks."""
         options = self.options
         self.adversary = losses.gan(options.loss)
         self.latent = options.latent
         self.noise = Noise((options.latent,), options.prior, between=(-1.0, 1.0))
         self.batches_per_step = options.critic_steps
-
-    def critic(self, *layers: nn.Module) -> nn.Sequential:
-        """Layers of a discriminator one after the other, spectrally normalised if it is to be."""
-        if self.options.spectral_norm:
-            kinds, rng = (nn.Dense, nn.Conv2d), self.init_rng
-            layers = tuple(nn.SpectralNorm(x, rng) if isinstance(x, kinds) else x for x in layers)
-        return nn.Sequential(*layers)
+        self.generator = self.networks.generator(self.ends, options)
+        self.discriminator = self.networks.discriminator(self.ends, options)
+        if options.spectral_norm:
+            bound(self.discriminator, self.init_rng)
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
         """One optimizer for each player: they share no state."""
@@ -118,7 +118,7 @@ class Adversarial(ImageModel, Draws):
                 return optim.SGD(part.parameters(), lr=lr)
             return optim.Adam(part.parameters(), lr=lr, betas=options.betas)
 
-        d_lr = options.pace * lr if options.d_lr is None else options.d_lr
+        d_lr = self.pace * lr if options.d_lr is None else options.d_lr
         players = {"discriminator": (self.discriminator, d_lr), "generator": (self.generator, lr)}
         return {name: new(part, rate) for name, (part, rate) in players.items()}
 
@@ -136,7 +136,8 @@ class Adversarial(ImageModel, Draws):
 
     def judge(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The discriminator's logits (B, 1) for images (B, H, W, C)."""
-        logits: Tensor = self.discriminator(x)
+        more = (self.one_hot(x, labels),) if self.conditional else ()
+        logits: Tensor = self.discriminator(x, *more)
         return logits
 
     def penalty(self, x: Tensor, fake: Tensor, labels: Tensor | None) -> Tensor | float:
@@ -188,3 +189,13 @@ class Adversarial(ImageModel, Draws):
             "d_loss": d_loss.detach(), "g_loss": g_loss.detach(),
             "d_real": real_logits.detach().mean(), "d_fake": fake_logits.detach().mean(),
         }  # fmt: skip
+
+
+def bound(network: nn.Module, rng: Generator) -> None:
+    """Divide the weights of the chains in a network by their largest singular values."""
+    for module in list(network.named_modules().values()):
+        if isinstance(module, nn.Sequential):
+            module.layers = [
+                nn.SpectralNorm(x, rng) if isinstance(x, (nn.Dense, nn.Conv2d)) else x
+                for x in module.layers
+            ]

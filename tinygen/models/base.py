@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from .. import nn, spelling
-from ..nn.init import Initialiser
-from ..ops import concatenate, one_hot
+from ..ops import one_hot
 from ..optim import Optimizer
 from ..options import OptionError
 from ..options import Options as BaseOptions
 from ..random import Generator, resolve
+from ..sampling import Noise
 from ..tensor import Tensor, as_tensor
-from .contract import Column, Form, Losses, Model, Noise, Stage
-
-Shape = tuple[int, int, int]  # height, width, channels of one image
+from .contract import Column, Form, Losses, Model, Stage
+from .networks import Ends
+from .networks.dense import beside
 
 
 class ImageModel(Model):
@@ -95,6 +94,9 @@ class ImageModel(Model):
         """help(model) and editors show the options with their defaults."""
         super().__init_subclass__(**more)
         cls.__signature__ = _signature(cls.Options)  # type: ignore[attr-defined]
+        if "Options" in vars(cls):
+            cls.Options.__qualname__ = f"{cls.__qualname__}.Options"
+            cls.Options.__module__ = cls.__module__
 
     @classmethod
     def _chosen(cls, options: BaseOptions | None, given: dict[str, Any]) -> BaseOptions:
@@ -120,6 +122,12 @@ class ImageModel(Model):
     def pixels(self) -> int:
         """How many numbers an image has."""
         return math.prod(self.shape)
+
+    @property
+    def ends(self) -> Ends:
+        """What its networks are between."""
+        latent, rngs = self.latent, (self.init_rng, self.dropout_rng)
+        return Ends(self.name, self.shape, latent, self.classes, *rngs)
 
     # ---- what each model defines -------------------------------------------------------------
 
@@ -209,14 +217,8 @@ class ImageModel(Model):
         return x
 
     def condition(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        """x (B, n) with the one-hot label beside it (B, n + classes), or x for no condition.
-
-        The label's 1 is written as sqrt(n), which makes it as long as n numbers of size 1: a lone
-        1 beside hundreds of pixels would be overlooked for long.
-        """
-        if not self.conditional:
-            return x
-        return concatenate([x, self.one_hot(x, labels) * math.sqrt(x.shape[1])], axis=1)
+        """x (B, n) with the one-hot label beside it (B, n + classes), or x for no condition."""
+        return beside(x, self.one_hot(x, labels)) if self.conditional else x
 
     def one_hot(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """The labels as rows of zeros and a 1, one for each entry of x: (B, classes)."""
@@ -229,30 +231,6 @@ class ImageModel(Model):
                 f"each of {x.shape[0]}"
             )
         return one_hot(labels, self.classes, x.dtype.name)
-
-
-def mlp(
-    sizes: Sequence[int],
-    activation: type[nn.Module] | nn.Module,
-    rng: Generator,
-    *,
-    dropout: float = 0.0,
-    dropout_rng: Generator | None = None,
-    init: str | Initialiser = "glorot",
-) -> list[nn.Module]:
-    """Dense layers of the given widths, each followed by the activation (and dropout)."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in itertools.pairwise(sizes):
-        layers.append(nn.Dense(n_in, n_out, init=init, rng=rng))
-        layers.append(activation if isinstance(activation, nn.Module) else activation())
-        if dropout:
-            layers.append(nn.Dropout(dropout, rng=dropout_rng))
-    return layers
-
-
-def channels(width: float, *full: int) -> tuple[int, ...]:
-    """The channels of a network whose width is scaled, at least 1 each."""
-    return tuple(max(1, round(n * width)) for n in full)
 
 
 def _signature(kind: type[BaseOptions]) -> inspect.Signature:

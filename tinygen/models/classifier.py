@@ -18,8 +18,9 @@ from ..optim import Optimizer
 from ..options import above, at_least, half_open, option
 from ..random import Generator
 from ..tensor import Tensor
-from .base import ImageModel, channels
+from .base import ImageModel
 from .contract import Describes, Figure
+from .networks.convolutions import describer
 
 
 class Classifier(ImageModel, Describes):
@@ -49,25 +50,10 @@ class Classifier(ImageModel, Describes):
     def build(self) -> None:
         features, dropout = self.options.features, self.options.dropout
         self.described = features
-        first, second = channels(self.options.width, 16, 32)
-        init, masks = self.init_rng, self.dropout_rng
-        height, across, depth = self.shape
-        pixels = -(-height // 4) * -(-across // 4)  # "same" pooling rounds up, twice
-        self.body = nn.Sequential(
-            nn.Conv2d(depth, first, 5, padding="same", init="he", rng=init),
-            nn.ReLU(),
-            nn.AvgPool2d(2, padding="same"),
-            nn.Conv2d(first, second, 5, padding="same", init="he", rng=init),
-            nn.ReLU(),
-            nn.AvgPool2d(2, padding="same"),
-            nn.Flatten(),
-            nn.Dropout(dropout, rng=masks),
-            nn.Dense(pixels * second, features, init="he", rng=init),
-            nn.ReLU(),
-        )
+        self.body = describer(self.ends, features, self.options.width, dropout)
         self.head = nn.Sequential(
-            nn.Dropout(dropout, rng=masks),
-            nn.Dense(features, self.classes, rng=init),
+            nn.Dropout(dropout, rng=self.dropout_rng),
+            nn.Dense(features, self.classes, rng=self.init_rng),
         )
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:

@@ -15,17 +15,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
-
-from numpy.typing import NDArray
 
 from .. import nn
 from ..backend import Backend, use_backend
 from ..optim import Optimizer
 from ..random import Generator, resolve
+from ..sampling import Noise
 from ..tensor import Tensor
-from .prior import PICTURES
 
 Losses = dict[str, Tensor]
 KINDS = ("pixels", "levels", "label", "words")
@@ -221,40 +219,6 @@ class Model(nn.Module):
 
 
 @dataclass(frozen=True)
-class Noise:
-    """What a drawing starts from: for each image an array of `shape`.
-
-    Attributes:
-        law: "normal", N(0, 1); "uniform" on `between`.
-        smooth: whether a walk from one to another means something: interpolation, sliders.
-    """
-
-    shape: tuple[int, ...]
-    law: str = "normal"
-    smooth: bool = True
-    between: tuple[float, float] = (0.0, 1.0)
-
-    def draw(self, n: int, rng: Generator) -> Tensor:
-        """(n, *shape), float32; entry i does not depend on n."""
-        if self.law == "normal":
-            return rng.normal((n, *self.shape))
-        low, high = self.between
-        uniform = rng.uniform((n, *self.shape))
-        return uniform if self.between == (0.0, 1.0) else (high - low) * uniform + low
-
-    def of_seed(self, n: int, seed: int) -> NDArray[Any]:
-        """The noise of pictures 0 to n - 1 of a seed, the same wherever they are drawn."""
-        with use_backend("numpy"):
-            array: NDArray[Any] = self.draw(n, Generator(seed).stream(PICTURES)).numpy().copy()
-        return array
-
-    @property
-    def reach(self) -> float:
-        """How far from 0 a number of it goes, but for rare ones."""
-        return 3.0 if self.law == "normal" else max(map(abs, self.between))
-
-
-@dataclass(frozen=True)
 class NoSettings:
     """A drawing that has no settings."""
 
@@ -265,7 +229,8 @@ class Draws(ABC):
     Attributes:
         noise: what a drawing starts from; None where it is a function of what is given alone.
         given: what else it takes: a label, an image.
-        Settings: a dataclass of what can be chosen at each drawing (steps, guidance).
+        Settings: a dataclass of what can be chosen at each drawing (steps, guidance), each with a
+            default; `draw` gets all of them by name.
     """
 
     noise: Noise | None = None
@@ -275,6 +240,24 @@ class Draws(ABC):
     @abstractmethod
     def draw(self, noise: Tensor | None, *_: Any, **given: Any) -> Tensor:
         """Images (n, H, W, C) in the model's value_range; no chance inside."""
+
+
+def chosen(model: Draws, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a drawing, those not given by their defaults.
+
+    Raises:
+        ValueError: a setting that the model does not have, or a value that it does not allow.
+    """
+    kind = type(model).Settings
+    known = {f.name: f.default for f in fields(kind)}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        has = ", ".join(f"{k} ({v} by default)" for k, v in known.items()) or "none"
+        raise ValueError(
+            f"{type(model).__name__} has no setting {', '.join(unknown)} of a drawing; it has {has}"
+        )
+    made = kind(**given)
+    return {name: getattr(made, name) for name in known}
 
 
 class Encodes(ABC):

@@ -12,6 +12,7 @@ from typing import TypeVar
 from .contract import Model
 
 MODELS: dict[str, type[Model]] = {}
+_FILES: dict[str, Path] = {}  # of models of one's own, as they were named, by module
 Kind = TypeVar("Kind", bound=type[Model])
 
 
@@ -35,6 +36,12 @@ def register(kind: Kind) -> Kind:
         )
     MODELS[kind.name] = kind
     return kind
+
+
+def typed(kind: type[Model]) -> str:
+    """How a model is named on the command line: by its name, or by its file and class."""
+    file = _FILES.get(kind.__module__)
+    return kind.name if file is None else f"{file}:{kind.__qualname__}"
 
 
 def find(name: str) -> type[Model]:
@@ -71,6 +78,7 @@ def _module(path: Path) -> ModuleType:
         raise ValueError(f"{path} is no file; expected one with a model, as in my_file.py:MyModel")
     where = path.resolve()
     name = f"tinygen_model_{where.stem}_{hashlib.sha256(str(where).encode()).hexdigest()[:8]}"
+    _FILES[name] = path
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, where)
         assert spec is not None

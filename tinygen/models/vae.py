@@ -7,14 +7,18 @@ A decoder turns a code into a distribution over images, p(x|z). Both are trained
 
 a lower bound of log p(x) for beta = 1. New images come from codes of the prior N(0, I); the encoder
 plays no part in drawing them.
+
+Given a label y (Sohn, Lee and Yan, 2015), the encoder sees (x, y) and the decoder (z, y), so that
+the code holds what the label does not say (slant, thickness), and the label chooses what is drawn:
+
+    ELBO = E_q(z|x,y) [log p(x|z,y)] - beta KL(q(z|x,y) || N(0, I)).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +29,19 @@ from ..ops import concatenate, full_like, logsumexp, sigmoid, square
 from ..optim import Optimizer
 from ..options import above, at_least, option
 from ..random import Generator
+from ..sampling import Noise
 from ..tensor import Tensor
-from .base import ImageModel, mlp
-from .contract import Draws, Encodes, Figure, Likely, Noise
+from .base import ImageModel
+from .contract import Draws, Encodes, Figure, Likely
+from .networks import Coder
 
 Likelihood = Literal["bernoulli", "gaussian", "mse"]
 
 
-class VAE(ImageModel, Draws, Encodes, Likely):
-    """Dense VAE: pixels-hidden-(mu, logvar), latent-hidden-pixels, ReLU between.
+class Variational(ImageModel, Draws, Encodes, Likely):
+    """An encoder to (mu, logvar) and a decoder, whatever the `networks` are.
 
-    `hidden` are the encoder's widths, the decoder mirrors them. The output is a logit a pixel; its
-    sigmoid is the drawn image. `likelihood` is
+    The decoder's output is a logit a pixel; its sigmoid is the drawn image. `likelihood` is
 
     - "bernoulli": log p = x log y + (1-x) log(1-y), for images in [0, 1];
     - "gaussian": N(y, sigma^2) with a fixed `sigma`;
@@ -46,10 +51,6 @@ class VAE(ImageModel, Draws, Encodes, Likely):
 
     @dataclass(frozen=True, kw_only=True)
     class Options(ImageModel.Options):
-        hidden: tuple[int, ...] = option(
-            (400,), at_least(1), "Widths of the encoder's hidden layers; the decoder mirrors them.",
-            form="widths separated by commas: 512,256", metavar="N,N,...",
-        )  # fmt: skip
         latent: int = option(20, at_least(1), "Length of the latent code.")
         beta: float = option(
             1.0, at_least(0), "Weight of the KL term (alpha, where the loss is mse)."
@@ -60,12 +61,10 @@ class VAE(ImageModel, Draws, Encodes, Likely):
         sigma: float = option(0.1, above(0), "Width of the gaussian likelihood.")
         lr: float = option(1e-3, above(0), "Learning rate of Adam.", flags="")
 
-    name = "vae"
+    networks: ClassVar[type[Coder]]
     exact = False
     parts = ("encoder", "to_mu", "to_logvar", "decoder")
-    with_labels = "cvae"
-
-    options: Options
+    options: Any
 
     def build(self) -> None:
         options, init = self.options, self.init_rng
@@ -77,22 +76,10 @@ class VAE(ImageModel, Draws, Encodes, Likely):
             "(cross-entropy; not comparable with binarised MNIST)",
             "gaussian": f"pixels in [0, 1] under a Gaussian with sigma {options.sigma:g}",
         }.get(options.likelihood, "")
-        self.encoder = self.new_encoder(options.hidden)
-        self.to_mu = nn.Dense(options.hidden[-1], options.latent, rng=init)
-        self.to_logvar = nn.Dense(options.hidden[-1], options.latent, rng=init)
-        self.decoder = self.new_decoder(options.hidden)
-
-    def new_encoder(self, sizes: Sequence[int]) -> nn.Sequential:
-        """From flat images (and labels) to the last hidden layer."""
-        return nn.Sequential(*mlp((self.pixels + self.classes, *sizes), nn.ReLU, self.init_rng))
-
-    def new_decoder(self, sizes: Sequence[int]) -> nn.Sequential:
-        """From codes (and labels) to logits (B, H, W, C)."""
-        return nn.Sequential(
-            *mlp((self.latent + self.classes, *reversed(sizes)), nn.ReLU, self.init_rng),
-            nn.Dense(sizes[0], self.pixels, rng=self.init_rng),
-            nn.Reshape(*self.shape),
-        )
+        self.encoder, features = self.networks.encoder(self.ends, options)
+        self.to_mu = nn.Dense(features, options.latent, rng=init)
+        self.to_logvar = nn.Dense(features, options.latent, rng=init)
+        self.decoder = self.networks.decoder(self.ends, options)
 
     def optimizers(self, lr: float | None = None) -> dict[str, Optimizer]:
         return {"vae": optim.Adam(self.parameters(), lr=self.options.lr if lr is None else lr)}

@@ -1,11 +1,18 @@
-"""Training: the loop, checkpoints, the run folder, pictures, evaluation."""
+"""Training: the loop, its stages, checkpoints; with what finished runs offer, see runs/."""
 
-from .checkpoint import build_model
-from .evaluate import Figure, Gauge, evaluate, has_figures
-from .extractor import ClassifierExtractor, find_extractor
-from .folder import RunFolder
+from ..runs import (
+    ClassifierExtractor,
+    Figure,
+    Gauge,
+    Run,
+    RunFolder,
+    build_model,
+    evaluate,
+    find_extractor,
+    has_figures,
+    open_run,
+)
 from .loop import Diverged, fit
-from .run import Run, open_run
 from .settings import Settings
 
 __all__ = [

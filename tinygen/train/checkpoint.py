@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from .. import models
-from ..data.source import NAMES
-from ..io import Arrays, save
-from ..models import Form, Model
+from ..io import Arrays
+from ..models import Model
 from ..optim import EMA, Optimizer
-from ..random import Generator, at_most
+from ..runs.files import FORMAT, non_finite
+from ..runs.stored import under
 from ..version import __version__
-from .files import FORMAT, non_finite
 
 
 @dataclass
@@ -81,81 +73,13 @@ class State:
 
     def restore(self, saved: Arrays) -> None:
         """Put a captured state back, in place."""
-        self.model.load_state_dict(_under(saved, "model/"))
+        self.model.load_state_dict(under(saved, "model/"))
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(_under(saved, f"optimizer/{name}/"))
+            optimizer.load_state_dict(under(saved, f"optimizer/{name}/"))
         if self.ema is not None:
-            self.ema.load_state_dict(_under(saved, "ema/"))
+            self.ema.load_state_dict(under(saved, "ema/"))
         for name, generator in self.model.named_generators().items():
             generator.load_state_dict(saved.metadata["generators"][name])
         values = saved.metadata["position"]
         known = {f.name: values[f.name] for f in fields(Position) if f.name in values}
         self.position = Position(**{**known, "sums": dict(values["sums"])})
-
-
-def _under(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-
-def weights_of(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The weights of a checkpoint to draw with: the average where there is one."""
-    return {**_under(saved, "model/"), **_under(saved, "ema/")}
-
-
-def build_model(description: Mapping[str, Any], rng: Generator, most: float = math.inf) -> Model:
-    """The model that `Model.describe` described, with new weights; ValueError where it cannot be.
-
-    most: how many numbers its weights may have: a damaged description takes no memory.
-    """
-    name = description["name"]
-    if name not in models.MODELS:
-        raise ValueError(
-            f"the stored model is called {name!r:.60}, which is not known here; known models: "
-            f"{', '.join(models.MODELS)}. If it is a model of your own, import its file first, or "
-            'call models.find("its_file.py:Class")'
-        )
-    forms = {
-        "train": Form(tuple(description["shape"]), description["classes"] or 0),
-        **{k: Form(**{**v, "shape": tuple(v["shape"])}) for k, v in more_forms(description)},
-    }
-    try:
-        with at_most(most):
-            model = models.MODELS[name].build_from(forms, dict(description["options"]), rng)
-    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
-        # an option that this version does not have, a size too large
-        raise ValueError(f"the stored model {name} cannot be built: {error}") from None
-    return model
-
-
-def more_forms(description: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The forms of the data sets beside the first."""
-    return list(description.get("forms", {}).items())
-
-
-def stored_model(path: Path, saved: Arrays, rng: Generator) -> Model:
-    """The model of a model file that was read, with its weights."""
-    try:
-        most = sum(array.size for array in saved.values())
-        model = build_model(saved.metadata["model"], rng, most)
-        model.load_state_dict({k: v.astype(np.float32) for k, v in saved.items()})
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-    return model
-
-
-def save_model(path: Path, model: Model, more: Mapping[str, Any]) -> None:
-    """Write the weights for use (not for training on), with what is needed to build the model."""
-    metadata = {
-        "format": FORMAT,
-        "kind": "model",
-        "tinygen": __version__,
-        "model": model.describe(),
-        "value_range": list(model.value_range),
-        **more,
-    }
-    save(path, model.state_dict(), metadata)
-
-
-def without_paths(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A description of data for a file that is given away: config.json alone knows the path."""
-    return {**data, "source": data["source"] if data["source"] in NAMES else None}

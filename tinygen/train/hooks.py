@@ -10,9 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..metrics import Quality, collapsed
-from . import pictures
-from .checkpoint import save_model, without_paths
-from .folder import RunFolder
+from ..runs import RunFolder, pictures
+from ..runs.stored import save_model, without_paths
 from .progress import Silent
 from .session import Epoch, Session
 

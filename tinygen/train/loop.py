@@ -16,19 +16,18 @@ import numpy as np
 from ..backend import use_backend
 from ..data import Dataset
 from ..data.files import printable
-from ..models import Model
+from ..models import Model, feed
 from ..nn import BatchNorm
+from ..runs import Run, RunFolder
+from ..runs.files import FORMAT
 from ..signals import Interrupt
 from ..version import __version__
-from . import divergence, feed
+from . import divergence
 from . import resume as resuming
 from .divergence import Diverged
-from .files import FORMAT
-from .folder import RunFolder
 from .hooks import HEADLINES, Checkpoints, Hook, Log, Measures, Pictures, Progress
 from .parts import Parts, adopt
 from .progress import Silent, choose, clock
-from .run import Run
 from .session import Session, check_fit, check_labels
 from .settings import Schedule, Settings
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from ..models import Model, Stage
 from ..models.contract import held
-from .files import read
-from .folder import RunFolder
+from ..runs import RunFolder
+from ..runs.files import read
 
 Parts = Mapping[str, str | os.PathLike[str]]  # attribute of the model -> the folder of a run
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
+from ..models import typed
 from ..program import resume_command
-from .folder import RunFolder
+from ..runs import RunFolder
 from .hooks import draw, write_weights
 from .session import Session
 
@@ -184,7 +185,8 @@ def resume(session: Session, folder: RunFolder, now: Config) -> list[str]:
 def command(session: Session, folder: RunFolder) -> str:
     """What to type to go on with the run."""
     backend = session.model.backend
-    return resume_command(session.model.name, folder.path, backend.name, backend.precision)
+    name = typed(type(session.model))
+    return resume_command(name, folder.path, backend.name, backend.precision)
 
 
 def go_on(session: Session, folder: RunFolder) -> str:

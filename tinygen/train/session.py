@@ -15,17 +15,15 @@ from ..data import Batch, Dataset
 from ..graph import no_grad
 from ..io import Arrays
 from ..metrics import Quality
-from ..models import Column, Draws, Model, Stage
+from ..models import Column, Draws, Model, Stage, feed
 from ..models.contract import held
+from ..models.feed import Sets
 from ..plan import compile
 from ..random import Generator
+from ..runs import Gauge, find_extractor
 from ..tensor import Tensor
-from . import feed
 from .checkpoint import Position, State
 from .divergence import diverged, refuse_weights
-from .evaluate import Gauge
-from .extractor import find_extractor
-from .feed import Sets
 from .parts import first_stage
 from .resident import Resident, fits
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..data import Batch, Dataset
 from ..data.dataset import Batches, scaled
-from ..models import Column, Stage
 from ..random import Generator
+from .contract import Column, Stage
 
 PREFETCH = 2  # batches that a thread prepares ahead
 Sets = Mapping[str, Dataset]  # the data of a run, by the name that columns know it by

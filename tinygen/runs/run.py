@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ from ..models import Draws, Encodes, Model, Noise
 from ..models.contract import label_of
 from ..program import resume_command
 from ..random import Generator
+from ..sampling import latent
 from . import pictures
-from .checkpoint import stored_model, weights_of
 from .files import read
 from .folder import RunFolder, place_of
+from .stored import stored_model, weights_of
 
 
 def _digit(name: str) -> str:
@@ -235,7 +236,7 @@ class Run:
         Image i of a seed does not depend on n. A conditional model draws `labels` (one for all, or
         one an image), class names or numbers; a number is the class of that name, if there is one.
         None gives rows of ten of each label. `more` is what else it takes by name: images in its
-        range (n, H, W, C), and the settings of a drawing.
+        range (n, H, W, C), and settings of a drawing (see the model's class Settings).
         """
         model = self._draws()
         given = {c.name: np.asarray(more.pop(c.name)) for c in model.given if c.name in more}
@@ -245,46 +246,37 @@ class Run:
         return pictures.draw(self.model, z, self._labels(n, labels), given, **more)
 
     def interpolate(
-        self, rows: int = 8, steps: int = 10, labels: Label | None = None, seed: int = 0
-    ) -> NDArray[Any]:
+        self, rows: int = 8, steps: int = 10, labels: Label | None = None, seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
         """rows x steps images: in each row the code turns from one random code to another.
 
         Codes of a normal prior turn along the great circle between them (slerp), so that those in
         between are as long as codes of the prior; codes of a uniform prior go straight.
         """
-        noise, latent = self._walk()
-        ends = self.codes(2 * rows, seed).astype(np.float64)
-        straight = noise.law == "uniform"
-        line = [
-            _between(ends[2 * r], ends[2 * r + 1], t, straight)
-            for r in range(rows)
-            for t in np.linspace(0, 1, steps)
-        ]
-        codes = np.array(line, np.float32).reshape(rows * steps, latent)
+        codes = latent.walk(self._walk()[0], rows, steps, seed)
         column = pictures.label_column(self.model)
         if column is not None and labels is None:
             chosen: Any = np.repeat(np.arange(rows) % column.count, steps)
         else:
             chosen = self._labels(rows * steps, labels)
-        return pictures.draw(self.model, codes, chosen)
+        return pictures.draw(self.model, codes, chosen, **(settings or {}))
 
     def traverse(
-        self, dimensions: int = 10, steps: int = 10, labels: Label | None = None, seed: int = 0
-    ) -> NDArray[Any]:
+        self, dimensions: int = 10, steps: int = 10, labels: Label | None = None, seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
         """dimensions x steps images: in row k only entry k of the code changes, from -3 to 3.
 
         (From -1 to 1 for a uniform prior.) A conditional model draws label 0 where None is given.
         """
-        noise, latent = self._walk()
-        rows, reach = min(dimensions, latent), noise.reach
-        codes = np.repeat(self.codes(1, seed), rows * steps, axis=0)
-        for k in range(rows):
-            codes[k * steps : (k + 1) * steps, k] = np.linspace(-reach, reach, steps)
+        noise, length = self._walk()
+        codes = latent.traverse(noise, min(dimensions, length), steps, seed)
         if pictures.label_column(self.model) is not None and labels is None:
             chosen: Any = np.zeros(len(codes), np.int64)
         else:
             chosen = self._labels(len(codes), labels)
-        return pictures.draw(self.model, codes, chosen)
+        return pictures.draw(self.model, codes, chosen, **(settings or {}))
 
     def around(
         self,
@@ -293,6 +285,7 @@ class Run:
         spread: float = 1.0,
         labels: Label | None = None,
         seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
     ) -> NDArray[Any]:
         """n images whose codes lie around that of an image uint8 (H, W, C); the first is its own.
 
@@ -316,10 +309,8 @@ class Run:
         given = {} if column is None or labels_n is None else {column.name: labels_n[:1]}
         x = model.place(scaled(image[None], model.value_range))
         mu, logvar = model.encode(x, **{k: model.place(v) for k, v in given.items()})
-        eps = self.codes(n, seed)
-        eps[:1] = 0
-        codes = mu.numpy() + spread * np.exp(0.5 * logvar.numpy()) * eps
-        return pictures.draw(model, codes.astype(np.float32), labels_n)
+        codes = latent.around(mu.numpy(), logvar.numpy(), self.codes(n, seed), spread)
+        return pictures.draw(model, codes, labels_n, **(settings or {}))
 
     def picture(self, images: NDArray[Any], columns: int | None = None) -> Picture:
         """Images of this run as one picture, in the range of its model."""
@@ -329,15 +320,6 @@ class Run:
     def samples(self) -> Picture:
         """A sheet of 100 samples, which a notebook shows."""
         return self.picture(self.sample(pictures.sheet_size(self.model)), pictures.COLUMNS)
-
-
-def _between(a: NDArray[Any], b: NDArray[Any], t: float, straight: bool) -> NDArray[Any]:
-    """The point t of the way from a to b, along the great circle or straight."""
-    cosine = float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
-    angle = float(np.arccos(np.clip(cosine, -1, 1)))
-    if straight or np.sin(angle) < 1e-6:
-        return (1 - t) * a + t * b
-    return (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)  # type: ignore[no-any-return]
 
 
 def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:

@@ -21,8 +21,8 @@ from ..data.dataset import scaled
 from ..io import read_bytes
 from ..models import Describes, Model
 from ..random import Generator
-from .checkpoint import stored_model
 from .files import read
+from .stored import stored_model
 
 # data set: its fingerprint, the file in tinygen/metrics, the file's SHA-256; bench/classifiers.py
 # writes the files

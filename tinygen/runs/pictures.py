@@ -15,9 +15,8 @@ from ..data.dataset import scaled
 from ..graph import no_grad
 from ..images import Picture, grid
 from ..io import write_bytes
-from ..models import Column, Describes, Draws, Encodes, Model
-from ..models.contract import label_of
-from . import feed
+from ..models import Column, Describes, Draws, Encodes, Model, feed
+from ..models.contract import chosen, label_of
 from .folder import RunFolder
 
 COLUMNS = 10
@@ -52,6 +51,7 @@ def draw(
     other columns that it takes.  settings: those of the model's class Settings.
     """
     assert isinstance(model, Draws)
+    settings = chosen(model, settings)
     column, inputs = label_column(model), dict(given or {})
     if column is not None and labels is not None:
         inputs[column.name] = labels
@@ -141,7 +141,7 @@ def reconstructions(model: Model, data: Dataset, n: int = 50) -> Picture:
     x = scaled(data.images[at], model.value_range)
     given = {c.name: model.place(feed.values(c, data, at)) for c in model.given}
     code = model.encode(model.place(x), **given)[0]
-    made = model.draw(code, **given).numpy()
+    made = model.draw(code, **given, **chosen(model, {})).numpy()
     columns = min(COLUMNS, n)
     pairs = [
         half for i in range(0, n, columns) for half in (x[i : i + columns], made[i : i + columns])
