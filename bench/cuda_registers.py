@@ -24,9 +24,12 @@ from pathlib import Path
 
 import report
 
+import tinygen.losses  # noqa: F401  (declares the fused ones)
 import tinygen_kernels
+from tinygen.backend import programs
 from tinygen_kernels.cuda import epilogue, matmul
 from tinygen_kernels.cuda.runtime import GeneratedSource, Source
+from tinygen_kernels.pointwise import ON_GPU
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 120)
 _KERNEL = re.compile(r"Compiling entry function '(\w+)' for 'sm_(\d+)a?'")
@@ -57,7 +60,7 @@ def families() -> dict[str, tuple[Source, tuple[str, ...]]]:
         if hasattr(family, "INSTANCES"):
             found[name] = (family.SOURCE, family.INSTANCES)
         else:  # generated, a source a kernel: as one text
-            pairs = family.instances()
+            pairs = family.instances(programs[name]() for name in ON_GPU)
             code = "\n".join(source.code for source, _ in pairs)
             source = GeneratedSource(f"{name}.cuh", code=code)
             found[name] = (source, tuple(kernel for _, kernel in pairs))

@@ -6,8 +6,13 @@ shape or meaning. `kernel.bind(...)` takes the same arguments and `out=`, and re
 run, for a plan. This package imports nothing from tinygen.
 
 `TABLES[backend][operation] = "module:function"`; tinygen imports a module when its operation is
-first called.
+first called. The function of an operation in `MADE` makes the kernel, from the operation's name and
+a function of its options that gives its program (pointwise.py): `function(name, program)`.
 """
+
+from collections.abc import Iterable
+
+from . import pointwise
 
 _CPU = {
     "matmul": "matmul_nd",
@@ -18,7 +23,6 @@ _CPU = {
     "softmax": "softmax log_softmax logsumexp",
     "normalise": "normalise normalise_dx",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
-    "activations": "exp log tanh erf sigmoid softplus relu leaky_relu silu gelu",
     "random": (
         "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
     ),
@@ -35,23 +39,23 @@ _CUDA = {
     "random": (
         "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
     ),
-    "activations": (
-        "exp log tanh erf sigmoid softplus relu leaky_relu silu gelu "
-        "bce_logits_terms gaussian_kl_terms gaussian_nll_terms gaussian_sample"
-    ),
 }
 
 
-def _table(place: str, families: dict[str, str]) -> dict[str, str]:
-    return {
+MADE = frozenset((*pointwise.ON_CPU, *pointwise.ON_GPU))
+
+
+def _table(place: str, families: dict[str, str], alone: Iterable[str]) -> dict[str, str]:
+    named = {
         operation: f"tinygen_kernels.{place}.{module}:{operation}"
         for module, operations in families.items()
         for operation in operations.split()
     }
+    return named | dict.fromkeys(alone, f"tinygen_kernels.{place}.activations:made")
 
 
 TABLES = {
-    "numpy": _table("cpu", _CPU),
-    "cupy": _table("cuda", _CUDA),
-    "emulated": _table("cuda", _CUDA),
+    "numpy": _table("cpu", _CPU, pointwise.ON_CPU),
+    "cupy": _table("cuda", _CUDA, pointwise.ON_GPU),
+    "emulated": _table("cuda", _CUDA, pointwise.ON_GPU),
 }

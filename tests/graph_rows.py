@@ -6,10 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from op_table import ROWS
+from strategies import Domain
 
 import tinygen as tg
 from tinygen import ops
 from tinygen.export.graphs import Packed, pack
+from tinygen.fused import Fused
+from tinygen.primitive import PRIMITIVES
 from tinygen.random import Generator
 from tinygen.tensor import Tensor
 from tinygen.trace.graph import record
@@ -90,6 +94,31 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "transpose": lambda x: x.transpose(0, 2, 1) * 2.0,
     "where": lambda x: ops.where(x > 0.0, x, ROW) + ops.where(x > 0.5, 1.0, 0.0),
 }  # fmt: skip
+# Pointwise operations of which no graph has a call (the canonical pass writes them by others), or
+# which no form has a row for.
+REWRITTEN = {"cast_discrete", "identity", "neg", "square"}
+WITHOUT = {"guarded_div", "guarded_mul", "isfinite", "power_n", "power_xy", "sign"}
+
+
+def from_the_table() -> dict[str, Callable[[Tensor], Any]]:
+    """For each other pointwise operation its row in op_table.py, on numbers of its domains."""
+    found = {}
+    for row in ROWS:
+        operation = PRIMITIVES.get(row.name)
+        if operation is None or isinstance(operation, Fused):
+            continue
+        if not operation.traits.pointwise or operation.traits.draws:
+            continue
+        if row.name not in {*FUNCTIONS, *REWRITTEN, *WITHOUT}:
+            found[row.name] = lambda x, row=row: row.call(*(_within(x, d) for d in row.domains))
+    return found
+
+
+def _within(x: Tensor, domain: Domain) -> Tensor:
+    return domain.low + (domain.high - domain.low) * x.sigmoid()
+
+
+FUNCTIONS |= from_the_table()
 MORE: dict[str, Callable[[Tensor], Any]] = {
     "groups": lambda x: ops.conv2d(images(x), GROUPED, groups=2, padding=((0, 1), (2, 0))),
     "groups back": lambda x: ops.conv_transpose2d(

@@ -10,15 +10,18 @@ import pytest
 pytest.importorskip("numba")
 import tinygen as tg
 from tinygen import backend, ops
-from tinygen_kernels.cpu import activations, elementwise
+from tinygen_kernels import pointwise
+from tinygen_kernels.cpu import elementwise
 
 XP = backend.get("numpy").xp
-NAMES = [
-    "exp", "log", "tanh", "erf", "sigmoid", "softplus", "relu", "leaky_relu", "silu", "gelu",
-]  # fmt: skip
-WIDE = ["erf", "relu", "leaky_relu", "gelu"]
+NAMES = list(pointwise.ON_CPU)
+WIDE = [name for name, row in pointwise.ON_CPU.items() if row.wide]
 BITS = ["relu", "leaky_relu"]  # no more than a selection and a product
 SHAPES = [(256,), (1, 300), (7, 11, 13), (100_003,)]
+
+
+def kernel(name: str) -> Any:
+    return backend.load_kernel(backend.get("numpy"), name)
 
 
 def values(shape: tuple[int, ...], dtype: Any = np.float32) -> Any:
@@ -39,7 +42,7 @@ def reference(name: str, x: Any, **static: Any) -> Any:
 
 
 def bound(name: str, x: Any, workers: int, **options: Any) -> Any:
-    call = getattr(activations, name).bind(x, **options)
+    call = kernel(name).bind(x, **options)
     assert call is not NotImplemented
     call.rows[:, 2] = workers
     call()
@@ -87,7 +90,7 @@ def test_leaky_relu_takes_its_slope() -> None:
 def test_float64(name: str) -> None:
     x = values((1000,), np.float64)
     if name not in WIDE:
-        assert getattr(activations, name).bind(x) is NotImplemented
+        assert kernel(name).bind(x) is NotImplemented
         return
     want = reference(name, x)
     np.testing.assert_allclose(bound(name, x, 1), want, rtol=1e-14, atol=1e-14)
@@ -97,10 +100,7 @@ def test_float64(name: str) -> None:
 def test_the_same_bits_as_in_a_plan(name: str) -> None:
     """A plan runs the loop on rows and columns of its own choosing."""
     x = values((30, 70))
-    program = {"silu": activations.SILU, "gelu": activations.GELU}.get(name)
-    if program is None:
-        static = (("slope", 0.01),) if name == "leaky_relu" else ()
-        program = ((name, (("in", 0),), static),)
+    program = backend.programs[name]()
     out = np.empty_like(x)
     made = elementwise.fused(program, (len(program) - 1,), [x], [out])
     elementwise.elementwise_call(made, *x.shape)()
@@ -109,7 +109,7 @@ def test_the_same_bits_as_in_a_plan(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_cannot_be_served_is_declined(name: str) -> None:
-    bind = getattr(activations, name).bind
+    bind = kernel(name).bind
     x = np.ones((32, 32), np.float32)
     for other in (x[:, ::2], x.T[1:], x[:0], np.ones((32, 32), np.int64)):
         assert bind(other) is NotImplemented
@@ -120,11 +120,11 @@ def test_what_cannot_be_served_is_declined(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_numpy_does_what_is_small(name: str) -> None:
-    kernel = backend.load_kernel(backend.get("numpy"), name)
-    assert kernel is getattr(activations, name)
+    eager_from = kernel(name).eager_from
+    assert eager_from == pointwise.ON_CPU[name].alone
     hits = backend.get("numpy").hits
     before = hits[name]
-    for size, taken in ((kernel.eager_from - 1, 0), (kernel.eager_from, 1)):
+    for size, taken in ((eager_from - 1, 0), (eager_from, 1)):
         getattr(ops, name)(tg.tensor(np.ones(size, np.float32)))
         assert hits[name] - before == taken
 

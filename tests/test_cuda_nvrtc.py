@@ -12,6 +12,7 @@ import pytest
 
 from tinygen_kernels.cuda import elementwise, epilogue
 from tinygen_kernels.cuda.runtime import GeneratedSource, Source
+from tinygen_kernels.pointwise import ROWS
 
 pytestmark = pytest.mark.slow
 PATH = Path(__file__).parents[1] / "bench" / "cuda_registers.py"
@@ -100,10 +101,11 @@ def test_generated_ends_of_products_compile(kernel: str, nvrtc: Any) -> None:
 
 
 def test_every_operation_of_a_loop_compiles(nvrtc: Any) -> None:
-    names = [n for n in elementwise.EXPRESSIONS if n not in ("where", "leaky_relu")]
-    lines = tuple((n, (X, Y), ()) for n in names)
+    options = {"leaky_relu": (("slope", 0.2),), "clip": (("high", None), ("low", 0.1))}
+    names = [n for n in ROWS if n != "where"]
+    lines = tuple((n, (X, Y), options.get(n, ())) for n in names)
     stored = tuple(range(len(lines)))
-    outs = tuple("bool" if n in elementwise.COMPARISONS else "float32" for n in names)
+    outs = tuple("bool" if ROWS[n].truth else "float32" for n in names)
     types = ("float32", "float32", *outs)
     loop = elementwise.source_of(lines, stored, ("full", "value"), types, False, "")
     compiled(nvrtc, loop, (elementwise.name_of(loop),))

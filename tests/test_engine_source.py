@@ -230,7 +230,7 @@ FLOORS = (
     "backend io",
     "graph images",
     "tensor",
-    "outputs weak",
+    "lines outputs weak",
     "checks",
     "primitive",
     "differentiate",

@@ -6,11 +6,13 @@ import functools
 from collections.abc import Callable
 from typing import Any, overload
 
+from . import backend as backends
 from . import checks
 from .callsite import user_line
 from .differentiate import grad
 from .events import newest, state
 from .graph import Node, recording
+from .lines import of_body
 from .outputs import Call
 from .primitive import PRIMITIVES, Primitive
 from .tensor import Tensor, as_tensor
@@ -34,6 +36,7 @@ class Fused(Primitive):
         self.body = body
         self.whole = whole
         self.reference = _on_arrays(body)
+        backends.programs[self.name] = of_body(self)  # which kernels are made of
 
     def __call__(self, *args: Any, **static: Any) -> Tensor:
         if len(args) > self._arity:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, overload
 
 from . import backend as backends
-from . import checks, events
+from . import checks, events, lines
 from .backend import Backend, quiet
 from .callsite import user_line
 from .events import clock, newest, state
@@ -117,9 +117,9 @@ class Primitive:
         self._ruled = 0  # when the rules were given: a node made before may have kept too little
         before = PRIMITIVES.get(self.name)
         checks.declaration(self, before)
+        backends.declared(self.name, lines.one_line(self))
         if before is not None:
             before.name += " (replaced)"  # no kernel that is given for the new one serves it
-            backends.forget_kernels(self.name)
             revised[0] = next(clock)
         PRIMITIVES[self.name] = self
 

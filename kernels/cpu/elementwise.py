@@ -1,7 +1,7 @@
 """Fused elementwise kernels: a chain of operations as one generated loop.
 
-A program is a tuple of lines (operation, operands, static); an operand is ("in", i), ("line", j) or
-a number. `fused` turns it into readable Numba source, a function on a block of rows and columns,
+`fused` turns a program, lines of ../pointwise.py, into readable Numba source, a function on a block
+of rows and columns,
 
     void block(r0, r1, c0, c1, args)
 
@@ -19,6 +19,8 @@ import sys
 import types
 from typing import Any
 
+from ..pointwise import DRAWN, ROWS, SERVED, value
+from . import maths
 from .philox import SPARE
 from .runtime import (
     Call,
@@ -33,40 +35,6 @@ from .runtime import (
     workers_for,
 )  # fmt: skip
 
-_AT_LEAST = "({0} if {0} > {low} or {0} != {0} else {low})"
-# An operation in terms of its operands; K makes a number of the arrays' type.
-EXPRESSIONS = {
-    "add": "{0} + {1}",
-    "sub": "{0} - {1}",
-    "mul": "{0} * {1}",
-    "div": "{0} / {1}",
-    "neg": "-{0}",
-    "abs": "abs({0})",
-    "square": "{0} * {0}",
-    "sign": "sign({0})",
-    "sqrt": "sqrt({0})",
-    "exp": "exp({0})",
-    "log": "log({0})",
-    "erf": "erf({0})",
-    "tanh": "tanh({0})",
-    "sigmoid": "sigmoid({0})",
-    "softplus": "softplus({0})",
-    "relu": "({0} if {0} > ZERO or {0} != {0} else ZERO)",
-    "leaky_relu": "({0} if {0} > ZERO else {slope} * {0})",
-    "where": "({1} if {0} else {2})",
-    "clip": "({high} if " + _AT_LEAST + " > {high} else " + _AT_LEAST + ")",
-    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
-    "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
-    "guarded_mul": "(ZERO if {0} == ZERO else {0} * {1})",
-    "guarded_div": "(ZERO if {0} == ZERO else {0} / {1})",
-    "equal": "{0} == {1}",
-    "not_equal": "{0} != {1}",
-    "less": "{0} < {1}",
-    "less_equal": "{0} <= {1}",
-    "greater": "{0} > {1}",
-    "greater_equal": "{0} >= {1}",
-}
-SERVED = frozenset((*EXPRESSIONS, "dropout"))
 CHUNK = 1024  # columns whose random words are drawn at a time
 _POINTER = {"float32": "float32_pointer", "float64": "float64_pointer", "bool": "uint8_pointer"}
 
@@ -171,13 +139,13 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
     draws = 0
     for j, (name, operands, static) in enumerate(program):
         options = dict(static)
-        if name == "dropout":
+        if name == DRAWN:
             text = _dropout(draws, operands, options, names, head, rows)
             draws += 1
         else:
             terms = [_operand(v, names) for v in operands]
-            constants = {k: _constant(v, k) for k, v in options.items()}
-            text = EXPRESSIONS[name].format(*terms, **constants)
+            constants = {k: _constant(value(k, v)) for k, v in options.items()}
+            text = ROWS[name].cpu.format(*terms, **constants)
         lines.append(f"t{j} = {text}  # {name}")
         names["line", j] = f"t{j}"
     number = next(t for t in types if t.startswith("float"))
@@ -207,8 +175,6 @@ def _module(number: str, head: list[str], rows: list[str], each: list[str], draw
         '"""Made by tinygen_kernels.cpu.elementwise."""',
         "import numpy as np",
         "from numba import carray",
-        f"from tinygen_kernels.cpu.maths import {'wide' if number == 'float64' else 'narrow'}_exp "
-        "as exp",
         *_imports(number),
         "from tinygen_kernels.cpu.philox import fill_words",
         "from tinygen_kernels.cpu.runtime import (",
@@ -235,8 +201,9 @@ def _module(number: str, head: list[str], rows: list[str], each: list[str], draw
 
 
 def _imports(number: str) -> list[str]:
+    """The functions of maths.py, and the square root: what a text may call."""
     kind = "wide" if number == "float64" else "narrow"
-    names = ["erf", "log", "sigmoid", "sign", "softplus", "tanh"]
+    names = sorted(n.removeprefix("narrow_") for n in vars(maths) if n.startswith("narrow_"))
     lines = [f"from tinygen_kernels.cpu.maths import {kind}_{n} as {n}" for n in names]
     return [*lines, "from numpy import sqrt"]
 
@@ -247,10 +214,8 @@ def _operand(v: Any, names: dict[Any, str]) -> str:
     return _constant(v) if not isinstance(v, bool) else repr(v)
 
 
-def _constant(v: Any, name: str = "") -> str:
-    """A number as text; None is the open side of a clip."""
-    if v is None:
-        v = -math.inf if name == "low" else math.inf
+def _constant(v: Any) -> str:
+    """A number as text."""
     return f"K({float(v)!r})" if math.isfinite(v) else f"K({'-' * (v < 0)}np.{abs(float(v))!r})"
 
 

@@ -1,12 +1,11 @@
 """Fused elementwise kernels: a chain of operations as one generated loop.
 
-A program is a tuple of lines (operation, operands, static); an operand is ("in", i), ("line", j) or
-a number. `fused` turns it into readable CUDA C++, one kernel in which a thread takes four
-neighbouring elements of the flat index (four.cuh says why), and `elementwise_call` launches it:
-memory is read once and written once, whatever the length of the chain. Inputs are full (one value
-an element), a row (one a column, as a bias), a column (one a row) or a single value; which of them
-is written into the source. A dropout draws its words where they are used, one block of Philox for
-four elements.
+`fused` turns a program, lines of ../pointwise.py, into readable CUDA C++, one kernel in which a
+thread takes four neighbouring elements of the flat index (four.cuh says why), and
+`elementwise_call` launches it: memory is read once and written once, whatever the length of the
+chain. Inputs are full (one value an element), a row (one a column, as a bias), a column (one a row)
+or a single value; which of them is written into the source. A dropout draws its words where they
+are used, one block of Philox for four elements.
 
 An output may lie in the memory of an input of its size: a thread reads its four elements before it
 writes them.
@@ -20,44 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from ..pointwise import DRAWN, ROWS, SERVED, Program
+from ..pointwise import value as value_of
 from .random import limit_of
 from .runtime import Call, GeneratedSource, Launch, blocks, ctype, strides_of_a_grid
 
-# An operation in terms of its operands, a function of CUDA C++ or of maths.cuh.
-EXPRESSIONS = {
-    "add": "{0} + {1}",
-    "sub": "{0} - {1}",
-    "mul": "{0} * {1}",
-    "div": "{0} / {1}",
-    "neg": "-{0}",
-    "abs": "fabs({0})",
-    "square": "{0} * {0}",
-    "sign": "sign({0})",
-    "sqrt": "sqrt({0})",
-    "exp": "exp({0})",
-    "log": "log({0})",
-    "erf": "erf({0})",
-    "tanh": "tanh({0})",
-    "sigmoid": "sigmoid({0})",
-    "softplus": "softplus({0})",
-    "relu": "relu({0})",
-    "leaky_relu": "leaky_relu({0}, {slope})",
-    "where": "{0} ? {1} : {2}",
-    "maximum": "maximum({0}, {1})",
-    "minimum": "minimum({0}, {1})",
-    "guarded_mul": "{0} == {zero} ? {zero} : {0} * {1}",
-    "guarded_div": "{0} == {zero} ? {zero} : {0} / {1}",
-    "equal": "{0} == {1}",
-    "not_equal": "{0} != {1}",
-    "less": "{0} < {1}",
-    "less_equal": "{0} <= {1}",
-    "greater": "{0} > {1}",
-    "greater_equal": "{0} >= {1}",
-}
-COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-SERVED = frozenset((*EXPRESSIONS, "clip", "dropout"))
 TYPES = ("float32", "float64", "bool")
-Program = tuple[Any, ...]
 
 
 class Fused:
@@ -208,22 +175,17 @@ def line_of(
     name, operands, static = program[j]
     terms = [_operand(v, names, number) for v in operands]
     options = dict(static)
-    kind = "bool" if name in COMPARISONS else ctype(number)
     words = ""
-    if name == "dropout":
+    if name == DRAWN:
         x, key, base = terms
         words = f"{base} + {options['offset'] % 2**64}ull, {key}"
         keep = _number(1.0 - options["p"], number)
         limit = f"{limit_of(options['p'])}u"
         value = f"({word} >> 8) >= {limit} ? {x} / {keep} : {_number(0, number)}"
-    elif name == "clip":
-        value = terms[0]
-        for function, end in (("maximum", options.get("low")), ("minimum", options.get("high"))):
-            if end is not None:
-                value = f"{function}({value}, {_number(end, number)})"
     else:
-        constants = {k: _number(v, number) for k, v in options.items()}
-        value = EXPRESSIONS[name].format(*terms, **constants, zero=_number(0, number))
+        constants = {k: _number(value_of(k, v), number) for k, v in options.items()}
+        value = ROWS[name].cuda.format(*terms, **constants, zero=_number(0, number))
+    kind = "bool" if name in ROWS and ROWS[name].truth else ctype(number)
     return words, f"{kind} t{j} = {value};  // {name}"
 
 

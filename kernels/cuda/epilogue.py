@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ..pointwise import Program
 from . import matmul
-from .elementwise import Program, kind_of, line_of
+from .elementwise import kind_of, line_of
 from .runtime import GeneratedSource, ctype, device_of
 
 _TEXT = """\

@@ -128,6 +128,7 @@ class Backend:
 BACKENDS = ("numpy", "cupy", "emulated")
 _MODULES = {name: f"tinygen.backend.{name}" for name in BACKENDS}
 _loaded: dict[str, Backend] = {}
+programs: dict[str, Callable[..., Any]] = {}  # of each operation (lines.py): kernels are made of it
 _by_type: dict[type, Backend] = {}
 
 
@@ -175,6 +176,8 @@ def _lazy_kernel(backend: Backend, operation: str, target: str) -> Callable[...,
     def load() -> Callable[..., Any]:
         module, function = target.split(":")
         kernel: Callable[..., Any] = getattr(import_whole(module), function)
+        if operation in importlib.import_module("tinygen_kernels").MADE:
+            kernel = kernel(operation, programs[operation])
         backend.kernels[operation] = kernel
         return kernel
 
@@ -192,12 +195,23 @@ def load_kernel(backend: Backend, operation: str) -> Callable[..., Any] | None:
     return found if load is None else load()
 
 
-def forget_kernels(operation: str) -> None:
-    """Drop the kernels that were given by hand for an operation that is declared anew."""
-    tables = importlib.import_module("tinygen_kernels").TABLES
+def declared(operation: str, program: Callable[..., Any]) -> None:
+    """Remember the program of an operation, a function of its options.
+
+    If it was declared before, the kernels that were given for that one by hand, or made, are
+    dropped.
+    """
+    again = operation in programs
+    programs[operation] = program
+    if not again or not _loaded:
+        return
+    kernels = importlib.import_module("tinygen_kernels")
     for backend in _loaded.values():
-        if operation not in tables[backend.name]:
+        target = kernels.TABLES[backend.name].get(operation)
+        if target is None:
             backend.kernels.pop(operation, None)
+        elif operation in kernels.MADE and operation in backend.kernels:
+            backend.kernels[operation] = _lazy_kernel(backend, operation, target)
         backend.hits.pop(operation, None)
 
 

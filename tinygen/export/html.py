@@ -14,8 +14,9 @@ import re
 import numpy as np
 
 from .artefact import Artefact
-from .js import RUNTIME, parts, sources
+from .js import parts, sources
 from .network import ExportError
+from .rows import RUNTIME
 from .spec import as_json, sha256
 
 SAMPLES = 32  # small pictures

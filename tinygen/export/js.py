@@ -10,31 +10,19 @@ object, tinygen.digits.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ..version import __version__
 from . import graphs
 from .artefact import Artefact
 from .network import ExportError
+from .rows import RUNTIME, rows_of
 from .spec import as_json, carried_graphs, sha256
 
-RUNTIME = Path(__file__).parent / "runtime"
 # The files of runtime/ with the operations that each has a row for. All models take the first, a
 # model with an operation of another takes that, too.
-ROWS = {
-    "generator.js": (
-        "add", "concat", "div", "leaky_relu", "matmul_nd", "mul", "one_hot", "relu", "reshape",
-        "sigmoid", "softplus", "sub", "tanh",
-    ),
-    "convolution.js": ("conv2d_dx", "conv2d_nd"),
-    "operations.js": (
-        "abs", "argmax", "broadcast_to", "cast", "clip", "cos", "cumsum", "equal", "erf", "exp",
-        "greater", "greater_equal", "less", "less_equal", "log", "log_softmax", "max", "maximum",
-        "mean", "min", "minimum", "not_equal", "repeat", "sin", "slice", "softmax", "sqrt", "sum",
-        "take", "transpose", "where",
-    ),
-}  # fmt: skip
+ROWS = {file: rows_of(file) for file in ("generator.js", "convolution.js", "operations.js")}
+ROWS["operations.js"] |= {"repeat"}
 OPERATIONS = frozenset(name for names in ROWS.values() for name in names)
 
 _HEAD = """\
@@ -123,7 +111,7 @@ def render(artefact: Artefact) -> dict[str, bytes]:
 def sources(artefact: Artefact) -> list[str]:
     """The files of runtime/ that the model needs."""
     met = {op.name for part in artefact.graphs.values() for op in part.graph.every()}
-    return [file for file, names in ROWS.items() if file == "generator.js" or met & set(names)]
+    return [file for file, names in ROWS.items() if file == "generator.js" or met & names]
 
 
 def parts(artefact: Artefact) -> tuple[dict[str, Any], str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..backend import Backend, numba_compiles
+from ..lines import line
 from ..signals import import_whole
 from ..trace.record import Call, Storage, Value
 
@@ -64,9 +65,7 @@ class Fusion:
         lines: list[Any] = []
         for i, call in enumerate(self.members):
             operands = tuple(place[position(v)] if isinstance(v, Value) else v for v in call.args)
-            defaults = {k: v for k, v in call.primitive.defaults.items() if k not in call.static}
-            static = tuple(sorted({**defaults, **call.static}.items()))
-            lines.append((call.primitive.name, operands, static))
+            lines.append(line(call.primitive, operands, call.static))
             place[position(call.outs[0])] = ("line", i)
         stored = tuple(place[position(v)][1] for v in self.outputs)
         return tuple(lines), stored

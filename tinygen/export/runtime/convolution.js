@@ -39,4 +39,7 @@ function grouped(y, to, m, x, from, n, w, at, each) {
   }
 }
 
-Object.assign(OTHERS, { conv2d_nd: convolve, conv2d_dx: convolve });
+Object.assign(OTHERS, {
+  conv2d_nd: convolve,
+  conv2d_dx: convolve,
+});

@@ -203,9 +203,15 @@ const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 
 // Rows of operations, by name; convolution.js and operations.js have more.
 const POINTWISE = {
-  add: (x, y) => x + y, sub: (x, y) => x - y, mul: (x, y) => x * y, div: (x, y) => x / y, sigmoid,
-  tanh: Math.tanh, softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
-  relu: (x) => Math.max(x, 0), leaky_relu: (x, { slope }) => (x > 0 ? x : slope * x),
+  add: (x, y) => x + y,
+  sub: (x, y) => x - y,
+  mul: (x, y) => x * y,
+  div: (x, y) => x / y,
+  sigmoid,
+  tanh: Math.tanh,
+  softplus: (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))),
+  relu: (x) => Math.max(x, 0),
+  leaky_relu: (x, { slope }) => (x > 0 ? x : slope * x),
 };
 
 const OTHERS = {

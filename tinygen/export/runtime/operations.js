@@ -24,19 +24,32 @@ function erf(x) {
 }
 
 Object.assign(POINTWISE, {
-  maximum: (x, y) => Math.max(x, y), minimum: (x, y) => Math.min(x, y), abs: Math.abs,
-  sqrt: Math.sqrt, exp: Math.exp, log: Math.log, sin: Math.sin, cos: Math.cos, erf,
+  maximum: (x, y) => Math.max(x, y),
+  minimum: (x, y) => Math.min(x, y),
+  abs: Math.abs,
+  sqrt: Math.sqrt,
+  exp: Math.exp,
+  log: Math.log,
+  sin: Math.sin,
+  cos: Math.cos,
+  erf,
   clip: (x, { low, high }) => Math.min(Math.max(x, low ?? -Infinity), high ?? Infinity),
-  where: (condition, x, y) => (condition ? x : y), equal: (x, y) => +(x === y),
-  not_equal: (x, y) => +(x !== y), less: (x, y) => +(x < y), less_equal: (x, y) => +(x <= y),
-  greater: (x, y) => +(x > y), greater_equal: (x, y) => +(x >= y), broadcast_to: (x) => x,
+  where: (condition, x, y) => (condition ? x : y),
+  equal: (x, y) => +(x === y),
+  not_equal: (x, y) => +(x !== y),
+  less: (x, y) => +(x < y),
+  less_equal: (x, y) => +(x <= y),
+  greater: (x, y) => +(x > y),
+  greater_equal: (x, y) => +(x >= y),
+  broadcast_to: (x) => x,
   cast: (x, { dtype }) => (dtype.startsWith("int") ? Math.trunc(x)
     : dtype === "bool" ? +(x !== 0) : x),
 });
 
 const total = (row) => row.reduce((a, b) => a + b, 0);
 const REDUCED = {
-  sum: total, mean: (row) => total(row) / row.length,
+  sum: total,
+  mean: (row) => total(row) / row.length,
   max: (row) => row.reduce((a, b) => Math.max(a, b)),
   min: (row) => row.reduce((a, b) => Math.min(a, b)),
   argmax: (row) => row.indexOf(row.reduce((a, b) => Math.max(a, b))),
