@@ -45,7 +45,8 @@ def Table(names: str) -> Any:  # noqa: N802
     missing or unknown.
     """
     fields = names.split()
-    base: Any = collections.namedtuple("Table", fields)  # noqa: PYI024: compiled code can read it
+    # Of the kinds of named tuple this is the one that can be made from a list of names.
+    base: Any = collections.namedtuple("Table", fields)
 
     class Named(base):  # type: ignore[misc]
         __slots__ = ()
