@@ -56,6 +56,7 @@ EXPRESSIONS = {
 }
 COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
 SERVED = frozenset((*EXPRESSIONS, "clip", "dropout"))
+SPREADS = False  # inputs are full, rows, columns or single values
 TYPES = ("float32", "float64", "bool")
 Program = tuple[Any, ...]
 
