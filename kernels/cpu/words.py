@@ -26,6 +26,8 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .vectors import VECTOR_BYTES
+
 WORD = ir.IntType(64)
 FASTMATH = frozenset({"contract"})  # a product and a sum may share a rounding; NaN stays NaN
 
@@ -266,7 +268,7 @@ def _control_word(b: Any, name: str, slot: Any) -> None:
 
 @intrinsic
 def wide_vectors(typing: Any) -> Any:
-    """In a function compiled on its own: use the widest vectors that the processor has.
+    """In a function compiled on its own: use the widest vectors that there are.
 
     LLVM stops at 256 bits on processors of the Skylake family, whose clock slows down when 512 are
     first used; products use them anyway. Functions of maths take up to 40 % less time.
@@ -274,7 +276,8 @@ def wide_vectors(typing: Any) -> Any:
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
         attributes = b.function.attributes
-        set.add(attributes, '"prefer-vector-width"="512"')  # its own `add` knows none with values
+        width = f'"prefer-vector-width"="{8 * VECTOR_BYTES}"'
+        set.add(attributes, width)  # its own `add` knows none with values
         attributes.add("noinline")  # or it would be its caller's
         return context.get_dummy_value()
 

@@ -159,6 +159,7 @@ def _fill_kernels(backend: Backend) -> None:
         ) from error
     if backend.name == "numpy" and not numba_compiles():
         return  # references only
+    importlib.import_module("tinygen_kernels.vectors").asked()  # or says what is wrong with it
     for operation, target in tables[backend.name].items():
         backend.kernels[operation] = _lazy_kernel(backend, operation, target)
 
