@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tracemalloc
 from typing import Any
 
@@ -17,6 +18,7 @@ from tinygen import losses, models, nn, optim
 from tinygen.backend import get
 from tinygen.ops.conv import Window, multiply_adds
 from tinygen.plan import fuse
+from tinygen.plan.roofline import ROUNDS, times
 from tinygen.primitive import PRIMITIVES
 from tinygen.random import Generator
 
@@ -295,6 +297,21 @@ def test_a_plan_prints():
         compile(source, "the loops", "exec")
         assert "# leaky_relu" in source
         assert "# matmul_nd+add+tanh, " in source
+
+
+def test_calls_are_timed_in_their_place_and_leave_the_state_as_it_was():
+    game = Game()
+    step = tg.compile(game.step)
+    step(batch(0, (8, 36), -1.0))
+    before = [p.numpy().copy() for p in game.d.parameters()]
+    start = time.perf_counter()
+    seconds = times(step.plan)
+    whole = time.perf_counter() - start
+    assert len(seconds) == len(step.plan.calls)
+    assert min(seconds) >= 0
+    assert 0 < ROUNDS * sum(seconds) < whole  # the rounds are runs of the plan
+    for p, values in zip(game.d.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.numpy(), values)
 
 
 def test_no_share_of_a_limit_is_above_all_of_it():

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -100,6 +101,16 @@ class Backend:
     def sequence(self, calls: list[Any]) -> list[Callable[[], None]]:
         """Bound calls (each with `kernel`, or None, and `reference`) as functions to run."""
         return [c.reference if c.kernel is None else c.kernel for c in calls]
+
+    def timed(self, calls: list[Any]) -> list[float]:
+        """Run bound calls one after the other; the seconds that each takes."""
+        seconds = []
+        for call in calls:
+            start = time.perf_counter()
+            call.run()
+            self.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return seconds
 
     def set_precision(self, precision: str) -> None:
         """Round the operands of float32 products; see use_backend."""
