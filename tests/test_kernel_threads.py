@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("numba")
 import numba
 
-from tinygen_kernels.cpu import kept, optim, reduce, runtime
+from tinygen_kernels.cpu import kept, optim, reduce, runtime, vectors
 
 ROWS, COLS = 600, 1000
 
@@ -161,6 +161,26 @@ def test_one_thread_computes_the_same(filled: tuple[Path, str]) -> None:
     if cores > 1:
         several = process(TINYGEN_CACHE=str(home), NUMBA_NUM_THREADS=str(cores))
         assert (several[0], several[2]) == (digest, cores)
+
+
+@pytest.mark.parametrize("bits", ["256", "128"])
+def test_narrower_vectors_compute_the_same_from_a_folder_of_their_own(
+    filled: tuple[Path, str], bits: str
+) -> None:
+    home, digest = filled
+    found, _, _, folder = process(TINYGEN_CACHE=str(home), TINYGEN_VECTOR_BITS=bits)
+    assert found == digest
+    if int(bits) < 8 * vectors.VECTOR_BYTES:
+        assert Path(folder).name != kept.cache_folder().name
+
+
+def test_no_other_vectors() -> None:
+    script = "import tinygen as tg; tg.ones(3)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"TINYGEN_VECTOR_BITS": "512"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "ValueError: TINYGEN_VECTOR_BITS is '512'; expected 256 or 128" in done.stderr
 
 
 def test_a_cache_that_cannot_be_written_does_no_harm(

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tracemalloc
 from typing import Any
 
@@ -17,6 +18,7 @@ from tinygen import losses, models, nn, optim
 from tinygen.backend import get
 from tinygen.ops.conv import Window, multiply_adds
 from tinygen.plan import fuse
+from tinygen.plan.roofline import ROUNDS, times
 from tinygen.primitive import PRIMITIVES
 from tinygen.random import Generator
 
@@ -295,6 +297,21 @@ def test_a_plan_prints():
         compile(source, "the loops", "exec")
         assert "# leaky_relu" in source
         assert "# matmul_nd+add+tanh, " in source
+
+
+def test_calls_are_timed_in_their_place_and_leave_the_state_as_it_was():
+    game = Game()
+    step = tg.compile(game.step)
+    step(batch(0, (8, 36), -1.0))
+    before = [p.numpy().copy() for p in game.d.parameters()]
+    start = time.perf_counter()
+    seconds = times(step.plan)
+    whole = time.perf_counter() - start
+    assert len(seconds) == len(step.plan.calls)
+    assert min(seconds) >= 0
+    assert 0 < ROUNDS * sum(seconds) < whole  # the rounds are runs of the plan
+    for p, values in zip(game.d.parameters(), before, strict=True):
+        np.testing.assert_array_equal(p.numpy(), values)
 
 
 def test_no_share_of_a_limit_is_above_all_of_it():
@@ -586,3 +603,50 @@ def test_groups_go_over_rows_of_their_own_whatever_reshapes_follow(function: Any
 
     for found, expected in zip(tg.compile(step)(x, w, b, c), step(x, w, b, c), strict=True):
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=2e-5, atol=1e-5)
+
+
+SPREADS = {
+    "a number for each image and group": ((3, 5, 2, 4), (3, 1, 2, 1)),
+    "a row for each image": ((3, 5, 2, 4), (3, 1, 1, 4)),
+    "rows for each image and group": ((3, 5, 2, 4), (3, 1, 2, 4)),
+    "a number for each pixel": ((3, 5, 2, 4), (5, 1, 1)),
+    "a row for each group": ((3, 5, 2, 4), (2, 4)),
+    "images, and rows of pixels": ((2, 3, 4, 5, 6), (2, 1, 4, 1, 6)),
+    "one column": ((3, 5, 2, 1), (3, 1, 2, 1)),
+}
+
+
+@pytest.mark.parametrize(("shape", "small"), SPREADS.values(), ids=SPREADS)
+def test_arguments_that_repeat_over_axes_in_the_middle_are_fused(shape: Any, small: Any) -> None:
+    rng = Generator(0)
+    x, a, b = rng.normal(shape), rng.normal(small), rng.normal((*small[:-1], 2 * small[-1]))
+    half = small[-1]
+
+    def step(x: Any, a: Any, b: Any) -> Any:  # b gives parts of rows: neither is contiguous
+        y = tg.relu(tg.tanh(x) * a + b[..., :half])
+        return tg.where(a > 0.5, y, b[..., half:])
+
+    compiled = tg.compile(step)
+    found = compiled(x, a, b)
+    np.testing.assert_allclose(found.numpy(), step(x, a, b).numpy(), rtol=2e-6, atol=1e-6)
+    if fuse.available(get("numpy")):
+        left = [call.name for call in compiled.plan.calls if "+" not in call.name]
+        assert left == ["greater"]  # of another shape, and read as a column of bits
+
+
+def test_arguments_that_take_turns_too_often_stay_calls() -> None:
+    x, a = batch(0, (2, 3, 2, 3, 4)), batch(1, (1, 3, 1, 3, 4))
+    compiled = tg.compile(lambda x, a: tg.relu(x * a))
+    np.testing.assert_array_equal(compiled(x, a).numpy(), tg.relu(x * a).numpy())
+    assert compiled.plan.calls[0].name == "mul"
+
+
+@pytest.mark.parametrize("product", [False, True])
+def test_a_vector_may_be_the_rows_and_the_columns_of_a_square(product: bool) -> None:
+    x, v = batch(0, (4, 4)), batch(1, (4,))
+
+    def step(x: Any, v: Any) -> Any:
+        return tg.relu((x @ x if product else x) * v) + v.reshape(4, 1)
+
+    found = tg.compile(step)(x, v)
+    np.testing.assert_allclose(found.numpy(), step(x, v).numpy(), rtol=1e-6, atol=1e-6)

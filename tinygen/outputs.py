@@ -60,8 +60,7 @@ class Cotangents(tuple[Tensor | None, ...]):
         """With zeros in place of None."""
         one = next(g for g in self if g is not None)
         return tuple(
-            one._zeros(*like) if g is None else g
-            for g, like in zip(self, call.likes, strict=True)
+            one._zeros(*like) if g is None else g for g, like in zip(self, call.likes, strict=True)
         )
 
 

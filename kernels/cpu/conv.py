@@ -50,7 +50,8 @@ from .runtime import (
     word,
     workspace,
 )
-from .tile import ROWS, ROWS_4, SHORT, VECTOR_BYTES, tile_of_pieces
+from .tile import ROWS, ROWS_4, SHORT, tile_of_pieces
+from .vectors import VECTOR_BYTES
 from .windows import Walk, gather
 
 FEW = 4  # output channels up to which dot products take less time than a tile

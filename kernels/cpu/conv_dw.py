@@ -43,7 +43,8 @@ from .runtime import (
     threads,
     word,
 )
-from .tile import ROWS, VECTOR_BYTES
+from .tile import ROWS
+from .vectors import VECTOR_BYTES
 from .windows import Walk, correlate
 
 # The table of arguments. The sides a and b of the product, x and y: where it is, then the step to

@@ -7,7 +7,8 @@ of rows and columns,
 
 which runs alone on all cores (`elementwise_call`), or on each block of a matrix product while the
 block is in a core's cache. Inputs are full (one value an element), a row (one a column, as a bias),
-a column (one a row) or a single value; which of them is written into the source.
+a column (one a row), a single value, or `spread` over rows by five numbers in the table, as rows or
+as a value a row; which of them is written into the source.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import linecache
 import math
 import sys
 import types
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ..pointwise import DRAWN, ROWS, SERVED, value
@@ -35,7 +38,9 @@ from .runtime import (
     workers_for,
 )  # fmt: skip
 
+SPREADS = True  # inputs may be spread over rows as words.row_start has it
 CHUNK = 1024  # columns whose random words are drawn at a time
+_SPREAD = ("a value a row", "rows")
 _POINTER = {"float32": "float32_pointer", "float64": "float64_pointer", "bool": "uint8_pointer"}
 
 
@@ -50,13 +55,18 @@ class Fused:
 
 
 def fused(
-    program: tuple[Any, ...], outputs: tuple[int, ...], inputs: list[Any], outs: list[Any]
-) -> Any:
-    """The program as a function on blocks of `outs`; NotImplemented if it cannot be served."""
+    program: tuple[Any, ...], outputs: tuple[int, ...], inputs: list[Any], outs: list[Any],
+    spreads: Mapping[int, tuple[int, ...]] = MappingProxyType({}),
+) -> Any:  # fmt: skip
+    """The program as a function on blocks of `outs`; NotImplemented if it cannot be served.
+
+    spreads: by number, inputs that are no matrix: outer, far, inner, cycle, near as `row_start`
+        takes them, and whether there is a number for each column, else one for the row.
+    """
     shape = outs[0].shape
     kinds = []
-    for a in inputs:
-        kind = _kind(a, shape)
+    for i, a in enumerate(inputs):
+        kind = _SPREAD[spreads[i][5]] if i in spreads else _kind(a, shape)
         if kind is None:
             return NotImplemented
         kinds.append(kind)
@@ -71,7 +81,7 @@ def fused(
     alias = tuple(places.index(address_of(o)) if address_of(o) in places else -1 for o in outs)
     types = tuple(a.dtype.name for a in (*inputs, *outs))
     block, source = _compiled(program, outputs, tuple(kinds), alias, types)
-    args = table_of([*shape, *inputs, *outs])
+    args = table_of([*shape, *inputs, *outs, *(n for i in sorted(spreads) for n in spreads[i][:5])])
     return Fused(block, source, args, (inputs, outs))
 
 
@@ -111,6 +121,7 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
     rows: list[str] = []  # for each row
     loads, lines, stores = [], [], []  # for each element
     names: dict[Any, str] = {}
+    spreads = 2 + len(types)  # where the table has the next one's numbers
     for i, (kind, t) in enumerate(zip(kinds, types, strict=False)):
         at = f"word(args, {2 + i})"
         if kind == "counter":
@@ -121,10 +132,14 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
             head.append(f"x{i} = {pointer}({at})[0]{compare}")
         elif kind == "column":
             rows.append(f"x{i} = {pointer}({at})[r]{compare}")
+        elif kind == _SPREAD[0]:
+            rows.append(f"x{i} = {pointer}({at})[row_start(args, {spreads}, r)]{compare}")
         else:
-            start = "c" if kind == "row" else "r * columns + c"
+            start = {"row": "c", "full": "r * columns + c"}.get(kind)
+            start = start or f"row_start(args, {spreads}, r) + c"
             rows.append(f"a{i} = carray({pointer}({at} + {size[t]} * ({start})), n)")
             loads.append(f"x{i} = a{i}[j]{compare}")
+        spreads += 5 * (kind in _SPREAD)
         names["in", i] = f"x{i}"
     count = len(kinds)
     for k, (j, t) in enumerate(zip(outputs, types[count:], strict=True)):
@@ -178,7 +193,8 @@ def _module(number: str, head: list[str], rows: list[str], each: list[str], draw
         *_imports(number),
         "from tinygen_kernels.cpu.philox import fill_words",
         "from tinygen_kernels.cpu.runtime import (",
-        "    float32_pointer, float64_pointer, uint8_pointer, uint64_pointer, wide_vectors, word,",
+        "    float32_pointer, float64_pointer, row_start, uint8_pointer, uint64_pointer,",
+        "    wide_vectors, word,",
         ")",
         "",
         f"K = np.{number}",

@@ -25,16 +25,17 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from .. import cache
+from .vectors import FEATURES, VECTOR_BYTES
 
 
 @functools.cache
 def _sources() -> str:
-    """A name for this state of the kernels' sources, of the compiler and of the processor."""
+    """A name for this state of the kernels' sources, of the compiler and of the vectors."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
-    cpu = numba.core.codegen.get_host_cpu_features()
-    for part in (numba.__version__, llvmlite.__version__, np.__version__, platform.machine(), cpu):
+    versions = (numba.__version__, llvmlite.__version__, np.__version__)
+    for part in (*versions, platform.machine(), FEATURES, VECTOR_BYTES):
         digest.update(str(part).encode())
     return digest.hexdigest()[:16]
 

@@ -39,7 +39,8 @@ from ..binding import kernel
 from .panels import GROUP_BYTES, cost, panels_of, tiling
 from .product import MORE_K, MORE_LANES, MORE_ROWS, PART, T, product
 from .runtime import Call, address_of, lines, threads, workspace
-from .tile import ROWS, ROWS_4, VECTOR_BYTES, WIDE
+from .tile import ROWS, ROWS_4, WIDE
+from .vectors import VECTOR_BYTES
 
 NEVER = 1 << 62  # an operation on its own is np.matmul's: binding takes longer than it can gain
 KC = 1024  # how much of k is packed at a time

@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from .runtime import Call, doubles, floats, inline, native, number, wide_vectors, word, workers_for
+from .runtime import (
+    Call,
+    Table,
+    array,
+    both,
+    doubles,
+    inline,
+    number,
+    wide_vectors,
+    word,
+    workers_for,
+)
 
 TOGETHER = 64  # rows that are added without float64
 
@@ -34,13 +45,17 @@ def row_sums(rows, p, width, sums, fast):  # type: ignore[no-untyped-def]
             sums[c] += fast[c]
 
 
-# Table: n p width strips divisor x out wide narrow
+MIDDLE = Table("x out n p width strips divisor wide narrow")
 
 
-@inline
-def _samples(worker, workers, args, x, out, wide, narrow):  # type: ignore[no-untyped-def]
-    n, p, width, strips = word(args, 0), word(args, 1), word(args, 2), word(args, 3)
-    divisor = number(args, 4)
+@both
+def _samples(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    """A strip of a sample is a piece of work; `wide` and `narrow` are each worker's scratch."""
+    n, p, width = word(args, MIDDLE.n), word(args, MIDDLE.p), word(args, MIDDLE.width)
+    strips, divisor = word(args, MIDDLE.strips), number(args, MIDDLE.divisor)
+    x, out = array(kind, args, MIDDLE.x, n * p * width), array(kind, args, MIDDLE.out, n * width)
+    wide = doubles(args, MIDDLE.wide, workers * width)
+    narrow = array(kind, args, MIDDLE.narrow, workers * width)
     for piece in range(n * strips * worker // workers, n * strips * (worker + 1) // workers):
         i = piece // strips
         c0 = width * (piece - i * strips) // strips
@@ -50,24 +65,6 @@ def _samples(worker, workers, args, x, out, wide, narrow):  # type: ignore[no-un
         to = out[i * width + c0 :][:count]
         for c in range(count):
             to[c] = sums[c] / divisor
-
-
-@native
-def _samples32(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, p, width = word(args, 0), word(args, 1), word(args, 2)
-    _samples(
-        worker, workers, args, floats(args, 5, n * p * width), floats(args, 6, n * width),
-        doubles(args, 7, workers * width), floats(args, 8, workers * width),
-    )  # fmt: skip
-
-
-@native
-def _samples64(worker, workers, args):  # type: ignore[no-untyped-def]
-    n, p, width = word(args, 0), word(args, 1), word(args, 2)
-    _samples(
-        worker, workers, args, doubles(args, 5, n * p * width), doubles(args, 6, n * width),
-        doubles(args, 7, workers * width), doubles(args, 8, workers * width),
-    )  # fmt: skip
 
 
 def parts(shape: tuple[int, ...], gone: Any) -> list[int]:
@@ -92,7 +89,8 @@ def middle(x: Any, axes: tuple[int, ...], out: Any, divide: bool) -> Any:
     workers = workers_for(x.size)
     strips = 1 if n >= workers else min(width, workers)
     workers = min(workers, n * strips)
-    scratch = np.empty(workers * width), np.empty(workers * width, x.dtype)
-    args = (n, p, width, strips, float(p if divide else 1), x, out, *scratch)
-    function = _samples32 if x.dtype == np.float32 else _samples64
-    return Call(function, args, out=out, workers=workers)
+    table = MIDDLE.fill(
+        x=x, out=out, n=n, p=p, width=width, strips=strips, divisor=float(p if divide else 1),
+        wide=np.empty(workers * width), narrow=np.empty(workers * width, x.dtype),
+    )  # fmt: skip
+    return Call(_samples[x.dtype], table, out=out, workers=workers)

@@ -30,13 +30,14 @@ import numpy as np
 
 from ..binding import kernel
 from .middle import TOGETHER, parts, row_sums
-from .reduce import SUM, _run
+from .reduce import SUM, fold_all
 from .runtime import (
     Call,
+    Table,
+    array,
+    both,
     doubles,
-    floats,
     inline,
-    native,
     number,
     wide_vectors,
     word,
@@ -45,11 +46,14 @@ from .runtime import (
 
 BLOCKS = 64  # of samples, whose gradients of weight and bias are added apart
 
-# Table: n p g k strips samples eps x weight bias-or-g y-or-dx wide narrow | partial dweight dbias
-# `samples` is how many a block has. `wide` and `narrow` are each worker's scratch.
-N, P, G, K, STRIPS, SAMPLES, EPS, X, WEIGHT, BIAS, Y, WIDE, NARROW, PARTIAL, DW, DB = range(16)
-COTANGENT = BIAS
-WIDE_ROWS, NARROW_ROWS = 3, 6  # of g k numbers each: float64, and of the type of x
+WIDE_ROWS, NARROW_ROWS = 3, 6  # of a worker's scratch: float64, and of the type of x
+
+# `strips` share the groups of a sample; `wide` and `narrow` are each worker's scratch. The first
+# words are the same in both tables. Back, a block has `samples` samples, and a row of `partial`
+# for its sum of dweight and one for its sum of dbias.
+_COMMON = "n p g k strips eps x weight wide narrow"
+FORWARD = Table(f"{_COMMON} bias y")
+BACKWARD = Table(f"{_COMMON} above dx samples partial dweight dbias")
 
 
 # ---- short arrays: indices from 0, which vector code needs ---------------------------------------
@@ -89,7 +93,7 @@ def _means(rows, p, width, k, sums, fast, mean):  # type: ignore[no-untyped-def]
     """mean = that of the channel's group in a sample of p rows."""
     row_sums(rows, p, width, sums, fast)
     for c in range(0, mean.size, k):
-        _fill(mean[c : c + k], _run(SUM, sums[c : c + k]) / (p * k))
+        _fill(mean[c : c + k], fold_all(SUM, sums[c : c + k]) / (p * k))
 
 
 @inline
@@ -157,80 +161,110 @@ def _turned(rows, above, out, p, width, mean, by_g, by_d, plus):  # type: ignore
             to[c] = g[c] * by_g[c] + ((row[c] - mean[c]) * by_d[c] + plus[c])
 
 
-@inline
-def _share(array, rows, worker, width, count):  # type: ignore[no-untyped-def]
-    """A worker's scratch: so many rows of `count` numbers."""
-    own = array[worker * rows * width :]
-    return own[: rows * count].reshape(rows, count)
+# ---- a worker's share ----------------------------------------------------------------------------
 
 
 @inline
-def _forward(worker, workers, args, x, weight, bias, y, wide, narrow):  # type: ignore[no-untyped-def]
-    p, g, k, strips = word(args, P), word(args, G), word(args, K), word(args, STRIPS)
-    width, eps = g * k, number(args, EPS)
-    pieces = word(args, N) * strips
-    for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
+def _sizes(args):  # type: ignore[no-untyped-def]
+    """n, p, g, k and the strips."""
+    n, p, g, k = (
+        word(args, FORWARD.n), word(args, FORWARD.p), word(args, FORWARD.g), word(args, FORWARD.k)
+    )  # fmt: skip
+    return n, p, g, k, word(args, FORWARD.strips)
+
+
+@inline
+def _scratch(worker, workers, args, kind, width, count):  # type: ignore[no-untyped-def]
+    """A worker's rows of `count` numbers: of float64, and of the type of x."""
+    wide = doubles(args, FORWARD.wide, workers * WIDE_ROWS * width)
+    narrow = array(kind, args, FORWARD.narrow, workers * NARROW_ROWS * width)
+    sums, own = wide[worker * WIDE_ROWS * width :], narrow[worker * NARROW_ROWS * width :]
+    sums, own = sums[: WIDE_ROWS * count], own[: NARROW_ROWS * count]
+    return sums.reshape(WIDE_ROWS, count), own.reshape(NARROW_ROWS, count)
+
+
+@both
+def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    """A strip of a sample is a piece of work."""
+    n, p, g, k, strips = _sizes(args)
+    width, eps = g * k, number(args, FORWARD.eps)
+    x, y = array(kind, args, FORWARD.x, n * p * width), array(kind, args, FORWARD.y, n * p * width)
+    weight, bias = array(kind, args, FORWARD.weight, width), array(kind, args, FORWARD.bias, width)
+    for piece in range(n * strips * worker // workers, n * strips * (worker + 1) // workers):
         i = piece // strips
         strip = piece - i * strips
         c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
-        sums = _share(wide, WIDE_ROWS, worker, width, c1 - c0)[0]
-        own = _share(narrow, NARROW_ROWS, worker, width, c1 - c0)
-        mean, scale, fast = own[0], own[1], own[2]
+        wide, own = _scratch(worker, workers, args, kind, width, c1 - c0)
+        sums, mean, scale, fast = wide[0], own[0], own[1], own[2]
         rows, out = x[i * p * width + c0 :], y[i * p * width + c0 :]
         _means(rows, p, width, k, sums, fast, mean)
         _squares(rows, p, width, sums, fast, mean)
         for c in range(0, c1 - c0, k):
-            r = 1.0 / math.sqrt(_run(SUM, sums[c : c + k]) / (p * k) + eps)
+            r = 1.0 / math.sqrt(fold_all(SUM, sums[c : c + k]) / (p * k) + eps)
             _times(weight[c0 + c : c0 + c + k], r, scale[c : c + k])
         _scaled(rows, out, p, width, mean, scale, bias[c0:c1])
 
 
 @inline
-def _backward(worker, workers, args, x, weight, above, dx, wide, narrow, partial):  # type: ignore[no-untyped-def]
-    n, p, g, k, strips = (
-        word(args, N), word(args, P), word(args, G), word(args, K), word(args, STRIPS),
-    )  # fmt: skip
-    width, eps, samples = g * k, number(args, EPS), word(args, SAMPLES)
-    pieces = (n + samples - 1) // samples * strips
+def _factors(c, k, size, eps, weight, sums, own, dweight, dbias):  # type: ignore[no-untyped-def]
+    """What a group of `size` numbers, from channel c on, adds to dweight and dbias; its factors."""
+    w, d2 = weight[c : c + k], sums[2][c : c + k]
+    g_sums, d_sums = sums[0][c : c + k], sums[1][c : c + k]
+    by_g, by_d, plus = own[3][c : c + k], own[4][c : c + k], own[5][c : c + k]
+    r = 1.0 / math.sqrt(fold_all(SUM, d2) / size + eps)
+    _add(g_sums, 1.0, dbias[c : c + k])
+    _add(d_sums, r, dweight[c : c + k])
+    _by(g_sums, w, d2)
+    h = fold_all(SUM, d2) / size
+    _by(d_sums, w, d2)
+    hd = fold_all(SUM, d2) / size
+    _times(w, r, by_g)
+    _fill(by_d, -hd * r * r * r)
+    _fill(plus, -h * r)
+
+
+@both
+def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    """A strip of a block of samples is a piece of work."""
+    n, p, g, k, strips = _sizes(args)
+    width, eps, samples = g * k, number(args, BACKWARD.eps), word(args, BACKWARD.samples)
+    x, above, dx = (
+        array(kind, args, BACKWARD.x, n * p * width),
+        array(kind, args, BACKWARD.above, n * p * width),
+        array(kind, args, BACKWARD.dx, n * p * width),
+    )
+    blocks, weight = (n + samples - 1) // samples, array(kind, args, BACKWARD.weight, width)
+    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
+    pieces = blocks * strips
     for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
         block = piece // strips
         strip = piece - block * strips
         c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
-        sums = _share(wide, WIDE_ROWS, worker, width, c1 - c0)
-        own = _share(narrow, NARROW_ROWS, worker, width, c1 - c0)
-        mean, by_g, by_d, plus = own[2], own[3], own[4], own[5]
+        sums, own = _scratch(worker, workers, args, kind, width, c1 - c0)
         dweight = partial[2 * block * width + c0 : 2 * block * width + c1]
         dbias = partial[(2 * block + 1) * width + c0 : (2 * block + 1) * width + c1]
-        for c in range(c1 - c0):
-            dweight[c] = 0.0
-            dbias[c] = 0.0
+        _fill(dweight, 0.0)
+        _fill(dbias, 0.0)
         for i in range(block * samples, min((block + 1) * samples, n)):
             start = i * p * width + c0
-            rows, cotangent = x[start:], above[start:]
+            rows, cotangent, mean = x[start:], above[start:], own[2]
             _means(rows, p, width, k, sums[2], own[0], mean)
             _squares(rows, p, width, sums[2], own[0], mean)
             _products(rows, cotangent, p, width, sums, own[0], own[1], mean)
             for c in range(0, c1 - c0, k):
-                w, d2 = weight[c0 + c : c0 + c + k], sums[2][c : c + k]
-                g_sums, d_sums = sums[0][c : c + k], sums[1][c : c + k]
-                r = 1.0 / math.sqrt(_run(SUM, d2) / (p * k) + eps)
-                _add(g_sums, 1.0, dbias[c : c + k])
-                _add(d_sums, r, dweight[c : c + k])
-                _by(g_sums, w, d2)
-                h = _run(SUM, d2) / (p * k)
-                _by(d_sums, w, d2)
-                hd = _run(SUM, d2) / (p * k)
-                _times(w, r, by_g[c : c + k])
-                _fill(by_d[c : c + k], -hd * r * r * r)
-                _fill(plus[c : c + k], -h * r)
-            _turned(rows, cotangent, dx[start:], p, width, mean, by_g, by_d, plus)
+                _factors(c, k, p * k, eps, weight[c0:c1], sums, own, dweight, dbias)
+            _turned(rows, cotangent, dx[start:], p, width, mean, own[3], own[4], own[5])
 
 
-@inline
-def _end(worker, workers, args, partial, dweight, dbias):  # type: ignore[no-untyped-def]
+@both
+def _end(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """The blocks' gradients of weight and bias, added in order."""
-    width = word(args, G) * word(args, K)
-    blocks = (word(args, N) + word(args, SAMPLES) - 1) // word(args, SAMPLES)
+    n, _, g, k, _ = _sizes(args)
+    width, samples = g * k, word(args, BACKWARD.samples)
+    blocks = (n + samples - 1) // samples
+    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
+    dweight = array(kind, args, BACKWARD.dweight, width)
+    dbias = array(kind, args, BACKWARD.dbias, width)
     for c in range(width):
         a, b = 0.0, 0.0
         for block in range(blocks):
@@ -238,75 +272,6 @@ def _end(worker, workers, args, partial, dweight, dbias):  # type: ignore[no-unt
             b += partial[(2 * block + 1) * width + c]
         dweight[c] = a
         dbias[c] = b
-
-
-# ---- 32 and 64 bits ------------------------------------------------------------------------------
-
-
-@inline
-def _sizes(args):  # type: ignore[no-untyped-def]
-    """Elements of x, of weight, of the partial gradients."""
-    width = word(args, G) * word(args, K)
-    blocks = (word(args, N) + word(args, SAMPLES) - 1) // word(args, SAMPLES)
-    return word(args, N) * word(args, P) * width, width, 2 * blocks * width
-
-
-@native
-def _forward32(worker, workers, args):  # type: ignore[no-untyped-def]
-    a, b, _ = _sizes(args)
-    wide = doubles(args, WIDE, workers * WIDE_ROWS * b)
-    narrow = floats(args, NARROW, workers * NARROW_ROWS * b)
-    _forward(
-        worker, workers, args, floats(args, X, a), floats(args, WEIGHT, b), floats(args, BIAS, b),
-        floats(args, Y, a), wide, narrow,
-    )  # fmt: skip
-
-
-@native
-def _forward64(worker, workers, args):  # type: ignore[no-untyped-def]
-    a, b, _ = _sizes(args)
-    wide = doubles(args, WIDE, workers * WIDE_ROWS * b)
-    narrow = doubles(args, NARROW, workers * NARROW_ROWS * b)
-    _forward(
-        worker, workers, args, doubles(args, X, a), doubles(args, WEIGHT, b),
-        doubles(args, BIAS, b), doubles(args, Y, a), wide, narrow,
-    )  # fmt: skip
-
-
-@native
-def _backward32(worker, workers, args):  # type: ignore[no-untyped-def]
-    a, b, c = _sizes(args)
-    wide = doubles(args, WIDE, workers * WIDE_ROWS * b)
-    narrow = floats(args, NARROW, workers * NARROW_ROWS * b)
-    _backward(
-        worker, workers, args, floats(args, X, a), floats(args, WEIGHT, b),
-        floats(args, COTANGENT, a), floats(args, Y, a), wide, narrow, doubles(args, PARTIAL, c),
-    )  # fmt: skip
-
-
-@native
-def _backward64(worker, workers, args):  # type: ignore[no-untyped-def]
-    a, b, c = _sizes(args)
-    wide = doubles(args, WIDE, workers * WIDE_ROWS * b)
-    narrow = doubles(args, NARROW, workers * NARROW_ROWS * b)
-    _backward(
-        worker, workers, args, doubles(args, X, a), doubles(args, WEIGHT, b),
-        doubles(args, COTANGENT, a), doubles(args, Y, a), wide, narrow, doubles(args, PARTIAL, c),
-    )  # fmt: skip
-
-
-@native
-def _end32(worker, workers, args):  # type: ignore[no-untyped-def]
-    _, b, c = _sizes(args)
-    partial = doubles(args, PARTIAL, c)
-    _end(worker, workers, args, partial, floats(args, DW, b), floats(args, DB, b))
-
-
-@native
-def _end64(worker, workers, args):  # type: ignore[no-untyped-def]
-    _, b, c = _sizes(args)
-    partial = doubles(args, PARTIAL, c)
-    _end(worker, workers, args, partial, doubles(args, DW, b), doubles(args, DB, b))
 
 
 # ---- the operations ------------------------------------------------------------------------------
@@ -334,17 +299,19 @@ def _split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> list[int
     return sizes if weight.size == width == channels else None
 
 
-def _table(x: Any, sizes: list[int], eps: float) -> tuple[list[Any], list[Any], int]:
-    """The first entries of the table, the scratch, and the number of workers."""
-    n, _, g, k = sizes
+def _common(x: Any, weight: Any, sizes: list[int], eps: float) -> tuple[dict[str, Any], int]:
+    """What both tables have, and the number of workers."""
+    n, p, g, k = sizes
     workers = workers_for(x.size)
     strips = min(g, 1 if n >= workers else workers)
     workers = min(workers, n * strips)
-    scratch = [
-        np.empty(workers * WIDE_ROWS * g * k),
-        np.empty(workers * NARROW_ROWS * g * k, x.dtype),
-    ]
-    return [*sizes, strips, -(-n // BLOCKS), float(eps)], scratch, workers
+    wide = np.empty(workers * WIDE_ROWS * g * k)
+    narrow = np.empty(workers * NARROW_ROWS * g * k, x.dtype)
+    words = {
+        "n": n, "p": p, "g": g, "k": k, "strips": strips, "eps": float(eps), "x": x,
+        "weight": weight, "wide": wide, "narrow": narrow,
+    }  # fmt: skip
+    return words, workers
 
 
 def _fits(out: Any, like: Any) -> bool:
@@ -359,9 +326,8 @@ def normalise(
     y = np.empty(x.shape, x.dtype) if out is None else out
     if sizes is None or bias.shape != weight.shape or not _fits(y, x):
         return NotImplemented
-    head, scratch, workers = _table(x, sizes, eps)
-    function = _forward32 if x.dtype == np.float32 else _forward64
-    return Call(function, (*head, x, weight, bias, y, *scratch), out=y, workers=workers)
+    common, workers = _common(x, weight, sizes, eps)
+    return Call(_forward[x.dtype], FORWARD.fill(**common, bias=bias, y=y), out=y, workers=workers)
 
 
 @kernel
@@ -376,10 +342,12 @@ def normalise_dx(
     outs = tuple(np.empty(a.shape, a.dtype) for a in like) if out is None else out
     if sizes is None or not all(map(_fits, outs, like)):
         return NotImplemented
-    head, scratch, workers = _table(x, sizes, eps)
-    partial = np.empty(2 * -(-sizes[0] // head[5]) * weight.size)
-    single = x.dtype == np.float32
-    args = (*head, x, weight, y, outs[0], *scratch, partial, *outs[1:])
-    then = [(_end32 if single else _end64, 1)]
-    function = _backward32 if single else _backward64
-    return Call(function, args, out=outs, workers=workers, then=then)
+    common, workers = _common(x, weight, sizes, eps)
+    samples = -(-sizes[0] // BLOCKS)
+    blocks = -(-sizes[0] // samples)
+    table = BACKWARD.fill(
+        **common, above=y, dx=outs[0], samples=samples, dweight=outs[1], dbias=outs[2],
+        partial=np.empty(2 * blocks * weight.size),
+    )  # fmt: skip
+    then = [(_end[x.dtype], 1)]
+    return Call(_backward[x.dtype], table, out=outs, workers=workers, then=then)

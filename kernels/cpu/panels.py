@@ -17,7 +17,6 @@ from .runtime import inline, pointer_of
 from .tile import (
     ROWS,
     ROWS_4,
-    VECTOR_BYTES,
     WIDE,
     WORD,
     load,
@@ -25,6 +24,7 @@ from .tile import (
     store,
     vector_type,
 )
+from .vectors import VECTOR_BYTES
 
 GROUP_BYTES = 384 * 1024  # of panels that are packed at a time, to stay in the core's cache
 

@@ -13,19 +13,18 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from .emit import Loop, constant
 from .runtime import Call, float32_pointer, native, threads, word
+from .vectors import VECTOR_BYTES
 
 CHAINS = 24
 
 
 def lanes() -> int:
-    """How many float32 numbers a vector of this processor holds."""
-    features = get_host_cpu_features()
-    return 16 if "+avx512f" in features else 8 if "+avx2" in features else 4
+    """How many float32 numbers a vector holds."""
+    return VECTOR_BYTES // 4
 
 
 @intrinsic

@@ -15,7 +15,8 @@ from .runtime import (
     size_of,
     word,
 )
-from .tile import ROWS, ROWS_4, TURN, VECTOR_BYTES, tile
+from .tile import ROWS, ROWS_4, TURN, tile
+from .vectors import VECTOR_BYTES
 
 FINISHED = 32 * 1024  # elements of C that wait for their epilogue in the cache
 

@@ -165,8 +165,6 @@ def fold_all(op, x):  # type: ignore[no-untyped-def]
     return s
 
 
-_run = fold_all  # its name elsewhere
-
 # ---- rows ----------------------------------------------------------------------------------------
 
 ROW_TABLE = Table("x out rows n blocks op divisor partial single")

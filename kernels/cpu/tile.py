@@ -29,15 +29,13 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 
 from .emit import Loop, chosen, constant
+from .vectors import VECTOR_BYTES
 from .words import WORD, inline
 
 _BYTE, _INDEX = ir.IntType(8), ir.IntType(32)
-_FEATURES = get_host_cpu_features()
-VECTOR_BYTES = 64 if "+avx512f" in _FEATURES else 32 if "+avx2" in _FEATURES else 16
 WIDE = VECTOR_BYTES == 64  # and then there are 32 registers, else 16
 ROWS = 8 if WIDE else 4  # of a tile of one, two or three vectors
 ROWS_4 = 6 if WIDE else 3  # of a tile of four vectors

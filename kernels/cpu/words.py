@@ -26,6 +26,8 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .vectors import VECTOR_BYTES
+
 WORD = ir.IntType(64)
 FASTMATH = frozenset({"contract"})  # a product and a sum may share a rounding; NaN stays NaN
 
@@ -45,7 +47,8 @@ def Table(names: str) -> Any:  # noqa: N802
     missing or unknown.
     """
     fields = names.split()
-    base: Any = collections.namedtuple("Table", fields)  # noqa: PYI024: compiled code can read it
+    # Of the kinds of named tuple this is the one that can be made from a list of names.
+    base: Any = collections.namedtuple("Table", fields)
 
     class Named(base):  # type: ignore[misc]
         __slots__ = ()
@@ -137,6 +140,19 @@ def first(n, worker, workers):  # type: ignore[no-untyped-def]
     """Where a worker's share of n elements starts, in whole lines of 64 bytes of float32."""
     lines = (n + 15) // 16
     return min(lines * worker // workers * 16, n)
+
+
+@inline
+def row_start(args, i, r):  # type: ignore[no-untyped-def]
+    """Where row r of an input begins that is spread over rows: its numbers are entries i to i + 4.
+
+    At r // outer * far + r // inner % cycle * near: (n, 1, g, 1) over the rows of (n, p, g, k) has
+    outer = p g, far = g, inner = 1, cycle = g, near = 1.
+    """
+    outer, far, inner, cycle, near = (
+        word(args, i), word(args, i + 1), word(args, i + 2), word(args, i + 3), word(args, i + 4)
+    )  # fmt: skip
+    return r // outer * far + r // inner % cycle * near
 
 
 # ---- writing -------------------------------------------------------------------------------------
@@ -252,7 +268,7 @@ def _control_word(b: Any, name: str, slot: Any) -> None:
 
 @intrinsic
 def wide_vectors(typing: Any) -> Any:
-    """In a function compiled on its own: use the widest vectors that the processor has.
+    """In a function compiled on its own: use the widest vectors that there are.
 
     LLVM stops at 256 bits on processors of the Skylake family, whose clock slows down when 512 are
     first used; products use them anyway. Functions of maths take up to 40 % less time.
@@ -260,7 +276,8 @@ def wide_vectors(typing: Any) -> Any:
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
         attributes = b.function.attributes
-        set.add(attributes, '"prefer-vector-width"="512"')  # its own `add` knows none with values
+        width = f'"prefer-vector-width"="{8 * VECTOR_BYTES}"'
+        set.add(attributes, width)  # its own `add` knows none with values
         attributes.add("noinline")  # or it would be its caller's
         return context.get_dummy_value()
 

@@ -24,6 +24,7 @@ from ..pointwise import value as value_of
 from .random import limit_of
 from .runtime import Call, GeneratedSource, Launch, blocks, ctype, strides_of_a_grid
 
+SPREADS = False  # inputs are full, rows, columns or single values
 TYPES = ("float32", "float64", "bool")
 
 

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -101,6 +102,16 @@ class Backend:
         """Bound calls (each with `kernel`, or None, and `reference`) as functions to run."""
         return [c.reference if c.kernel is None else c.kernel for c in calls]
 
+    def timed(self, calls: list[Any]) -> list[float]:
+        """Run bound calls one after the other; the seconds that each takes."""
+        seconds = []
+        for call in calls:
+            start = time.perf_counter()
+            call.run()
+            self.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
     def set_precision(self, precision: str) -> None:
         """Round the operands of float32 products; see use_backend."""
         raise DeviceError(
@@ -160,6 +171,7 @@ def _fill_kernels(backend: Backend) -> None:
         ) from error
     if backend.name == "numpy" and not numba_compiles():
         return  # references only
+    importlib.import_module("tinygen_kernels.vectors").asked()  # or says what is wrong with it
     for operation, target in tables[backend.name].items():
         backend.kernels[operation] = _lazy_kernel(backend, operation, target)
 

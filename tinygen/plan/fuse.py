@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..backend import Backend, numba_compiles
 from ..lines import line
@@ -61,23 +61,31 @@ class Fusion:
 
     def program(self) -> tuple[Any, tuple[int, ...]]:
         """The members as lines of the generator, and which lines are stored."""
-        place = {position(v): ("in", i) for i, v in enumerate(self.inputs)}
+        place: dict[Any, Any] = {key: ("in", i) for i, key in enumerate(_inputs(self.members))}
         lines: list[Any] = []
         for i, call in enumerate(self.members):
-            operands = tuple(place[position(v)] if isinstance(v, Value) else v for v in call.args)
+            out = call.outs[0]
+            operands = tuple(place[_read(v, out)] if isinstance(v, Value) else v for v in call.args)
             lines.append(line(call.primitive, operands, call.static))
-            place[position(call.outs[0])] = ("line", i)
-        stored = tuple(place[position(v)][1] for v in self.outputs)
+            place[_read(out, out)] = ("line", i)
+        stored = tuple(place[_read(v, v)][1] for v in self.outputs)
         return tuple(lines), stored
 
     def loop(self, arrays: list[Any], outs: list[Any], backend: Backend) -> Any:
         """The generated loop on its memory."""
         shape = self._shape()
-        inputs = [_as_grid(a, shape) for a in arrays]
+        inputs, spreads = [], {}
+        for i, (a, (_, spread)) in enumerate(zip(arrays, _inputs(self.members), strict=True)):
+            if spread in PLAIN:
+                inputs.append(_as_grid(a, shape))
+            else:
+                inputs.append(a)
+                spreads[i] = tuple(spread)
         flat = [a.reshape(shape) for a in outs[: len(self.outputs)]]
         program, stored = self.program()
         loops = import_whole(backend.loops)
-        made = loops.fused(program, stored, inputs, flat)
+        how = {"spreads": spreads} if spreads else {}
+        made = loops.fused(program, stored, inputs, flat, **how)
         if made is NotImplemented:
             raise RuntimeError(f"compile: no loop for {self}: {program}")
         self.source = made.source
@@ -123,21 +131,73 @@ def _as_grid(array: Any, shape: tuple[int, int]) -> Any:
     return array.reshape(-1, array.shape[-1]) if array.ndim > 2 else array
 
 
+# ---- how an argument is spread over the result ---------------------------------------------------
+
+
+class Spread(NamedTuple):
+    """Where in an input the numbers for row r of the result begin:
+
+        r // outer * far + r // inner % cycle * near
+
+    Of (n, 1, g, 1) over (n, p, g, k), outer = p g, far = g, inner = 1, cycle = g, near = 1.
+    """
+
+    outer: int
+    far: int
+    inner: int
+    cycle: int
+    near: int
+    wide: bool  # whether there is a number for each column, else one for the row
+
+
+ROW, COLUMN = Spread(1, 0, 1, 1, 0, True), Spread(1, 1, 1, 1, 0, False)
+PLAIN = (None, ROW, COLUMN)  # what generated loops of all backends take
+
+
+def _spread(v: Value, out: Value) -> Spread | None:
+    """How a value of more than one element, smaller than the result, is spread over its rows.
+
+    None where that takes more than the numbers above: more than two runs of axes with steps.
+    """
+    item, lead = v.dtype.itemsize, len(out.shape) - len(v.shape)
+    apart = [0 if n == 1 else t // item for n, t in zip(v.shape, v.strides, strict=True)]
+    steps = [0] * lead + apart
+    runs: list[tuple[int, int]] = []  # neighbouring axes of rows as one: how many, how far apart
+    for n, step in zip(out.shape[:-1], steps[:-1], strict=True):
+        if runs and n != 1 and runs[-1][1] == n * step:
+            runs[-1] = (runs[-1][0] * n, step)
+        elif n != 1:
+            runs.append((n, step))
+    moving = [i for i, (_, step) in enumerate(runs) if step]
+    first, last = (moving[0], moving[-1]) if moving else (0, 0)
+    if steps[-1] not in (0, 1) or len(moving) > 2 or (len(moving) == 2 and first):
+        return None
+    outer, far, inner, cycle, near = 1, 0, 1, 1, 0
+    below = [math.prod(n for n, _ in runs[i + 1 :]) for i in range(len(runs))]
+    if moving and first == 0:
+        outer, far = below[0], runs[0][1]
+    if moving and last > 0:
+        inner, (cycle, near) = below[last], runs[last]
+    return Spread(outer, far, inner, cycle, near, steps[-1] == 1)
+
+
+def _read(v: Value, out: Value) -> tuple[Any, Spread | None]:
+    """What says that two arguments are the same input: their elements, and for which of the result
+    each is. A vector of a square result may be its rows and its columns."""
+    return position(v), None if v.size in (1, out.size) else _spread(v, out)
+
+
 # ---- which calls may be members ------------------------------------------------------------------
 
 
-def _fits(v: Any, out: Value) -> bool:
-    """Whether an argument is a number, one element, or spread over rows or columns of the out."""
+def _fits(v: Any, out: Value, spreads: bool) -> bool:
+    """Whether an argument is a number, one element, or spread over the out as loops take it."""
     if not isinstance(v, Value) or v.size == 1:
         return True
-    if not v.contiguous:
-        return False
     if v.size == out.size:
-        return True
-    rows, columns = grid(out)
-    if v.shape[-1] == columns and v.size == columns:
-        return True
-    return v.size == rows and v.shape == (*out.shape[:-1], 1)
+        return v.contiguous
+    spread = _spread(v, out)
+    return spread is not None and (spreads or spread in PLAIN)
 
 
 def _narrowed(v: Any) -> Any:
@@ -148,7 +208,7 @@ def _narrowed(v: Any) -> Any:
     return replace(v, shape=shape)
 
 
-def _is_member(call: Call) -> bool:
+def _is_member(call: Call, spreads: bool) -> bool:
     out = call.outs[0]
     if not out.size or not out.contiguous or out.offset:
         return False
@@ -158,7 +218,7 @@ def _is_member(call: Call) -> bool:
     kinds = {v.dtype.name for v in (*arrays, out)} - {"bool"}
     if len(kinds) != 1 or not kinds <= {"float32", "float64"}:
         return False
-    return all(_fits(v, out) for v in arrays)
+    return all(_fits(v, out, spreads) for v in arrays)
 
 
 # ---- grouping ------------------------------------------------------------------------------------
@@ -201,15 +261,15 @@ def _flat(v: Value, size: int) -> bool:
 
 def fuse(calls: list[Call], needed: set[Storage], backend: Backend) -> list[Call]:
     """The calls with every group of elementwise ones as a single call."""
-    served = import_whole(backend.loops).SERVED  # what loops have an expression for
+    loops = import_whole(backend.loops)
     groups: list[_Group] = []
     of: dict[Storage, _Group] = {}  # which group makes a storage
     home: dict[int, _Group] = {}
     for i, call in enumerate(calls):
-        if not call.primitive.traits.pointwise or call.primitive.name not in served:
+        if not call.primitive.traits.pointwise or call.primitive.name not in loops.SERVED:
             continue
         call.args = [_narrowed(v) for v in call.args]
-        if not _is_member(call):
+        if not _is_member(call, loops.SPREADS):
             continue
         out = call.outs[0]
         dtype = next(
@@ -278,18 +338,19 @@ def _with_groups(
                 if m.outs[0].storage in needed
                 or not readers.get(m.outs[0].storage, set()) <= set(group.places)
             ]
-            inputs = _inputs(members)
+            inputs = list(_inputs(members).values())
             fusion = Fusion(members, inputs, outputs, group.shape)
             line = members[-1].line
             out.append(Call(call.primitive, list(inputs), {}, list(outputs), line, fusion))
     return out
 
 
-def _inputs(members: list[Call]) -> list[Value]:
+def _inputs(members: list[Call]) -> dict[Any, Value]:
+    """What members read and none makes, by what tells them apart."""
     made = {position(m.outs[0]) for m in members}
     found: dict[Any, Value] = {}
     for m in members:
         for v in m.args:
             if isinstance(v, Value) and position(v) not in made:
-                found.setdefault(position(v), v)
-    return list(found.values())
+                found.setdefault(_read(v, m.outs[0]), v)
+    return found

@@ -25,13 +25,12 @@ class Limits(NamedTuple):
     cached: int  # bytes that one call may read and write without waiting for memory
 
 
-def _best(run: Callable[[], object], wait: Callable[[], object] = lambda: None) -> float:
-    """The shortest time of a call until it has finished, in seconds."""
+def _best(run: Callable[[], object]) -> float:
+    """The shortest time of a call, in seconds."""
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
         run()
-        wait()
         times.append(time.perf_counter() - start)
     return min(times)
 
@@ -62,11 +61,14 @@ def _copying(size: int) -> float:
 
 
 def times(plan: Plan) -> list[float]:
-    """Seconds that each call takes alone, with its memory at hand. The state is put back after."""
+    """Seconds that each call takes in its place, with what the others leave in the caches.
+
+    Of the fastest of several runs of the whole plan. The state is put back after.
+    """
     before = {s: array.copy() for s, (array, _) in written(plan).items()}
     try:
         with np.errstate(all="ignore"):
-            return [_best(bound.run, plan._backend.synchronize) for bound in plan.bound]
+            return min((plan._backend.timed(plan.bound) for _ in range(ROUNDS)), key=sum)
     finally:
         for storage, (array, _) in written(plan).items():
             array[...] = before[storage]

@@ -66,8 +66,8 @@ def table(plan: Plan) -> str:
         "'.' runs on NumPy, '*' also allocates"
     )
     lines.append(
-        f"{sum(seconds) * 1e3:.2f} ms in calls timed alone; {total * 1e3:.2f} ms at the limits of "
-        f"this machine, {peak:.0f} GFLOP/s and {best.gbytes:.1f} GB/s from memory"
+        f"{sum(seconds) * 1e3:.2f} ms in calls, timed in their place; {total * 1e3:.2f} ms at the "
+        f"limits of this machine, {peak:.0f} GFLOP/s and {best.gbytes:.1f} GB/s from memory"
     )
     return "\n".join(lines)
 
