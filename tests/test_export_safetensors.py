@@ -86,7 +86,7 @@ def test_weights_are_stored_as_they_are(precision: str, tmp_path: Path) -> None:
             np.testing.assert_array_equal(reference[f"{name}.weight"], layer.stored.values)
             np.testing.assert_array_equal(reference[f"{name}.bias"], layer.bias)
             assert (f"{name}.scale" in found) == (precision == "int8")
-    assert found.metadata == spec.description(artefact)
+    assert found.metadata == spec.layers(artefact)
     assert path.stat().st_size < artefact.nbytes + 8000
 
 
@@ -118,7 +118,7 @@ def test_hostile_text_stays_text() -> None:
     assert blocks(card)[0] == blocks(plain)[0].replace("cvae_test", hostile().name)
     length = int.from_bytes(files[".safetensors"][:8], "little")
     header = json.loads(files[".safetensors"][8 : 8 + length])
-    assert json.loads(header["__metadata__"]["tinygen"]) == spec.description(hostile())
+    assert json.loads(header["__metadata__"]["tinygen"]) == spec.layers(hostile())
 
 
 def test_the_same_bytes_twice() -> None:

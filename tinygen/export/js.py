@@ -17,7 +17,7 @@ from ..version import __version__
 from . import graphs
 from .artefact import Artefact
 from .network import ExportError
-from .spec import as_json, carried_graphs, sha256
+from .spec import as_json, carried, sha256
 
 RUNTIME = Path(__file__).parent / "runtime"
 # The files of runtime/ with the operations that each has a row for. All models take the first, a
@@ -31,8 +31,8 @@ ROWS = {
     "operations.js": (
         "abs", "argmax", "broadcast_to", "cast", "clip", "cos", "cumsum", "equal", "erf", "exp",
         "greater", "greater_equal", "less", "less_equal", "log", "log_softmax", "max", "maximum",
-        "mean", "min", "minimum", "not_equal", "repeat", "sin", "slice", "softmax", "sqrt", "sum",
-        "take", "transpose", "where",
+        "mean", "min", "minimum", "not_equal", "put", "repeat", "sin", "slice", "softmax", "sqrt",
+        "sum", "take", "transpose", "where",
     ),
 }  # fmt: skip
 OPERATIONS = frozenset(name for names in ROWS.values() for name in names)
@@ -135,4 +135,4 @@ def parts(artefact: Artefact) -> tuple[dict[str, Any], str]:
         )
     for part in artefact.graphs.values():
         graphs.refuse(part, OPERATIONS, "js")
-    return carried_graphs(artefact)
+    return carried(artefact)

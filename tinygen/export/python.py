@@ -16,7 +16,7 @@ OPERATIONS = frozenset((
     "abs", "add", "argmax", "broadcast_to", "cast", "clip", "concat", "conv2d_dx", "conv2d_nd",
     "cos", "cumsum", "div", "equal", "erf", "exp", "greater", "greater_equal", "leaky_relu",
     "less", "less_equal", "log", "log_softmax", "matmul_nd", "max", "maximum", "mean", "min",
-    "minimum", "mul", "not_equal", "one_hot", "relu", "repeat", "reshape", "sigmoid", "sin",
+    "minimum", "mul", "not_equal", "one_hot", "put", "relu", "repeat", "reshape", "sigmoid", "sin",
     "slice", "softmax", "softplus", "sqrt", "sub", "sum", "take", "tanh", "transpose", "where",
 ))  # fmt: skip
 WIDTH = 96  # characters of base64 in a line: 72 bytes
@@ -30,7 +30,7 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     for part in artefact.graphs.values():
         graphs.refuse(part, OPERATIONS, "python")
     source = Path(__file__).with_name("runtime").joinpath("generator.py").read_text("utf-8")
-    described, text = spec.carried_graphs(artefact)
+    described, text = spec.carried(artefact)
     # In a raw string \" does not end it, and JSON writes every quote of a text so.
     rows = ",\n".join(f'"{key}": {spec.as_json(value)}' for key, value in described.items())
     model = f"{{\n{rows}\n}}"

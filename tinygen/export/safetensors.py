@@ -47,7 +47,7 @@ def render(artefact: Artefact, *, file: str | None = None) -> dict[str, bytes]:
             if layer.stored.scale is not None:
                 arrays[f"{part}.{k}.scale"] = layer.stored.scale
     return {
-        ".safetensors": to_bytes(arrays, spec.description(artefact)),
+        ".safetensors": to_bytes(arrays, spec.layers(artefact)),
         ".md": card(artefact, file or f"{artefact.name}.safetensors").encode(),
     }
 
