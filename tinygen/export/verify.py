@@ -443,13 +443,17 @@ def _onnx(asked: Question, path: Path) -> Drawn:
     (values,) = opened.run(["image"], inputs())
     rate = len(values) / (time.perf_counter() - began)
 
-    model = onnx.load(path)  # once more, with every layer's value as an output
-    assert asked.made.decoder is not None
-    names = [f"decoder.{k}" for k in range(len(asked.made.decoder.layers))]
+    model = onnx.load(path)  # once more, with every operation's value as an output
+    made = {name for node in model.graph.node for name in node.output}
+    names = [f"decoder.{k}" for k in range(len(asked.made.graphs["decoder"].graph.ops))]
+    names = [name if name in made else f"{name}.planes" for name in names]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    layers = session(model.SerializeToString()).run(names, inputs(1))
-    trace = [x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x in layers]  # NCHW to NHWC
-    return Drawn(asked.pixels(values), trace, rate, start)
+    found = session(model.SerializeToString()).run(names, inputs(1))
+    trace = [
+        x.transpose(0, 2, 3, 1) if name.endswith(".planes") else x
+        for name, x in zip(names, found, strict=True)
+    ]
+    return Drawn(asked.pixels(values), trace, rate, start, "operations")
 
 
 def _safetensors(asked: Question, path: Path) -> Drawn:
