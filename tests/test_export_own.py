@@ -21,7 +21,7 @@ from tinygen.tensor import Tensor
 from tinygen.train import pictures
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "code_mixture.py"
-FORMS = ("python", "js", "html", "onnx")
+FORMS = ("python", "js", "html", "onnx", "safetensors")
 
 
 @dataclass(frozen=True)

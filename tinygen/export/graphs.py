@@ -15,7 +15,7 @@ float32 scale for each entry of the last axis where the kind is int8.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -246,10 +246,33 @@ def _ordered(op: Op, kernel: NDArray[Any], back: bool = False) -> NDArray[Any]:
 # ---- a graph as data -----------------------------------------------------------------------------
 
 
-def described(packed: Packed) -> dict[str, Any]:
-    """The graph as JSON, see above."""
+def named(packed: Packed, part: str) -> dict[Var, str]:
+    """A name for each constant array: of product k "part.k.weight", of the sum after it
+    "part.k.bias", of others "part.constant.k"."""
+    names: dict[Var, str] = {}
+    made: dict[Var, int] = {}  # by result of a product: which it is
+    for op in packed.graph.every():
+        x, y = (*op.args, None, None)[:2]
+        if x is None or y is None or y.const is None:
+            continue
+        if op.name in PRODUCTS:
+            number = made[op.outs[0]] = len(made)
+            names.setdefault(y, f"{part}.{number}.weight")
+        elif op.name == "add" and x in made and y.shape:
+            names.setdefault(y, f"{part}.{made[x]}.bias")
+    arrays = [v for v in _numbers(packed.graph) if v.const is not None and v.shape]
+    others = [v for v in arrays if v not in names]
+    names |= {v: f"{part}.constant.{k}" for k, v in enumerate(others)}
+    return {v: names[v] for v in arrays}
+
+
+def described(packed: Packed, names: Mapping[Var, str] | None = None) -> dict[str, Any]:
+    """The graph as JSON, see above; `names` of constants are their "name"."""
     graph, number = packed.graph, _numbers(packed.graph)
     constants = [_constant(packed, v) for v in number if v.const is not None]
+    for v, about in zip((v for v in number if v.const is not None), constants, strict=True):
+        if names and v in names:
+            about["name"] = names[v]
     return {
         "inputs": [{"name": v.name, "shape": _sizes(v.shape)} for v in graph.inputs],
         "constants": constants,
@@ -264,12 +287,18 @@ def blob(packed: Packed) -> bytes:
     for v in _numbers(packed.graph):
         if v.const is None or not v.shape:
             continue
-        values, scale = packed.stored.get(v, (v.const, None))
-        kind = _kind(values)
-        parts.append(values.astype(np.dtype(kind).newbyteorder("<")).tobytes())
+        values, scale = held(packed, v)
+        parts.append(values.tobytes())
         if scale is not None:
             parts.append(scale.astype("<f4").tobytes())
     return b"".join(parts)
+
+
+def held(packed: Packed, v: Var) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """A constant array as a file holds it, little endian, and of int8 its scale."""
+    values, scale = packed.stored.get(v, (v.const, None))
+    assert values is not None
+    return values.astype(np.dtype(_kind(values)).newbyteorder("<")), scale
 
 
 def refuse(packed: Packed, known: Collection[str], form: str) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 
 from . import graphs
 from .artefact import Artefact, stream_words
-from .network import Layer
 
 
 def carried(artefact: Artefact) -> tuple[dict[str, Any], str]:
@@ -52,28 +51,6 @@ def description(artefact: Artefact) -> dict[str, Any]:
             "mean": None if test.mean is None else encoded(test.mean),
         },
     }  # fmt: skip
-
-
-def layers(artefact: Artefact) -> dict[str, Any]:
-    """The description with its parts as layers."""
-    parts = {k: [_layer(x) for x in part.layers] for k, part in artefact.networks.items()}
-    return {**description(artefact), "parts": parts}
-
-
-def _layer(layer: Layer) -> dict[str, Any]:
-    """kind, name, input, output, activation, slope; of convolutions kernel, stride, before (zeros
-    above and to the left, or what is cut there of a transposed one), dilation."""
-    out: dict[str, Any] = {
-        "kind": layer.kind, "name": layer.name, "input": list(layer.input),
-        "output": list(layer.output), "activation": layer.activation, "slope": layer.slope,
-    }  # fmt: skip
-    if layer.kind != "dense":
-        window = layer.window
-        out |= {
-            "kernel": list(layer.weight.shape[:2]), "stride": list(window.stride),
-            "before": [before for before, _ in window.padding], "dilation": list(window.dilation),
-        }  # fmt: skip
-    return out
 
 
 def encoded(array: Any) -> str:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,13 @@ from numpy.typing import NDArray
 from ..backend import DeviceError, use_backend
 from ..backend import get as get_backend
 from ..images import to_uint8
-from ..io import load
 from ..plan import compile as compile_step
 from ..tensor import Tensor
 from ..trace.graph import at
 from . import FORMS, write
 from .artefact import Artefact
 from .network import ExportError
-from .weights import Stored
+from .safetensors import loader
 
 ALLOWED = {"float32": 1, "float16": 3, "int8": 255}  # grey levels; of int8 its cost is measured
 Steps = dict[str, NDArray[Any]]
@@ -457,15 +456,19 @@ def _onnx(asked: Question, path: Path) -> Drawn:
 
 
 def _safetensors(asked: Question, path: Path) -> Drawn:
-    network = asked.made.decoder
-    assert network is not None
+    """By the NumPy code of the model card."""
+    if importlib.util.find_spec("safetensors") is None:
+        raise Unavailable("safetensors is not installed: pip install safetensors")
     began = time.perf_counter()
-    held, layers = load(path), []
-    for i, layer in enumerate(network.layers):
-        name = f"decoder.{i}"
-        stored = Stored(held[f"{name}.weight"], held.get(f"{name}.scale"))
-        layers.append(replace(layer, weight=stored.array(), bias=held[f"{name}.bias"]))
-    read = replace(network, layers=tuple(layers))
-    trace = [x.numpy() for x in read.trace(Tensor(asked.chained(1)))]
+    names: dict[str, Any] = {}
+    try:
+        exec(loader("load_numpy.py", str(path), asked.made), names)
+    except AssertionError as error:
+        raise RuntimeError(str(error)) from None
+    code, *labels = asked.inputs(1)
+    trace = names["trace"]("decoder", code, *labels)[:-1]
     start = time.perf_counter() - began
-    return Drawn(asked.pixels(read(asked.chained())), trace, None, start)
+    return Drawn(
+        asked.pixels(names["forward"]("decoder", *asked.inputs())), trace, None, start,
+        "operations",
+    )  # fmt: skip
