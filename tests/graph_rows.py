@@ -78,6 +78,10 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "mul": lambda x: x * COLUMN * -1.0,
     "not_equal": lambda x: ops.not_equal(x.argmax(axis=-1), 2),
     "one_hot": lambda x: x.argmax(axis=-1).one_hot(classes=5),
+    "put": lambda x: (
+        tg.put(x, x[:, 0] * 2.0, 1, axis=1)
+        + tg.put(tg.put(x, x[:, :, 0], 3, axis=-1), 1.5, 0, axis=2)
+    ),
     "relu": lambda x: x.relu(),
     "repeat": lambda x: tg.repeat(3, _turn, (x, x.sum(axis=1)))[0],
     "reshape": lambda x: x.reshape(-1, 6, 2) * 2.0,

@@ -1,9 +1,12 @@
 """What is exported: a model as a chain of layers, rounded, with its noise and its self-test."""
 
+import base64
+import contextlib
 import json
 import math
 import os
 
+import graph_rows
 import numpy as np
 import pytest
 from exported import SMALL, small
@@ -264,15 +267,38 @@ def test_the_description_is_json_that_leaves_no_tag_and_says_how_to_read_the_wei
     assert not set(text) & set("<>&")
     found = json.loads(text)
     assert found["about"]["title"] == found["about"]["data"] == found["classes"][0] == hostile
-    blob, at = spec.weights(chain), 0
-    for layer, told in zip(chain.decoder.layers, found["parts"]["decoder"], strict=True):
-        size = math.prod(told["input"]) * math.prod(told["output"])
-        values = np.frombuffer(blob, "i1", size, at).reshape(layer.weight.shape)
-        scale, bias = np.frombuffer(blob, "<f4", 2 * told["output"][0], at + size).reshape(2, -1)
-        assert np.array_equal(values * scale, layer.weight)
-        assert np.array_equal(bias, layer.bias)
-        at += size + 8 * told["output"][0]
+    described, weights = spec.carried(chain)
+    blob, at, held = base64.b64decode(weights), 0, []
+    for told in described["parts"]["decoder"]["constants"]:
+        size = math.prod(told["shape"])
+        if "value" in told:
+            continue
+        kind = {"int8": "i1", "float32": "<f4"}[told["kind"]]
+        values = np.frombuffer(blob, kind, size, at)
+        at += values.nbytes
+        if told["kind"] == "int8":
+            scale = np.frombuffer(blob, "<f4", told["shape"][-1], at)
+            values, at = values.reshape(told["shape"]) * scale, at + scale.nbytes
+        held.append(values)
+    layers = [array for x in chain.decoder.layers for array in (x.weight, x.bias)]
+    assert all(np.array_equal(a, b) for a, b in zip(held, layers, strict=True))
     assert at == len(blob) == chain.nbytes
+
+
+# ---- a graph on a backend ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("name", graph_rows.ALL)
+def test_a_graph_runs_by_the_operations_of_tinygen(name, kernels):
+    packed, x = graph_rows.packed(name), graph_rows.argument()
+    expected = [*packed.trace([x]), packed(x)]
+    with tg.backend.use_backend("numpy") as backend:
+        run = packed.on(backend)
+        with contextlib.nullcontext() if kernels else backend.without_kernels():
+            found = run(tg.tensor(x))
+        for theirs, ours in zip(found, expected, strict=True):
+            np.testing.assert_allclose(theirs.numpy(), ours, rtol=2e-5, atol=2e-5)
 
 
 # ---- bad input -----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import graph_rows
 import numpy as np
 import onnx
 import onnxruntime
@@ -16,8 +17,8 @@ from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, labels, made
 from onnx.reference import ReferenceEvaluator
 
 from tinygen.export import Artefact, ExportError, render, spec, write
+from tinygen.export import onnx as onnx_form
 from tinygen.images import to_uint8
-from tinygen.tensor import Tensor
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -95,21 +96,55 @@ def test_an_encoder_alone_is_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "odd"])
-def test_values_have_the_names_of_the_layers(kind: str) -> None:
-    """As tools that compare layers need them: images NCHW, the others as they are."""
+def test_values_have_the_names_of_the_operations(kind: str) -> None:
+    """As tools that compare them need it; those that lie as NCHW are called planes."""
     artefact = made(kind)
-    assert artefact.decoder is not None
     model = onnx.load_from_string(render("onnx", artefact)[".onnx"])
     z = artefact.codes(2, 0)
-    expected = artefact.decoder.trace(Tensor(z))
+    expected = artefact.graphs["decoder"].trace([z])
+    found = {name for node in model.graph.node for name in node.output}
     names = [f"decoder.{k}" for k in range(len(expected))]
+    names = [name if name in found else f"{name}.planes" for name in names]
+    assert [name for name in names if name.endswith("planes")]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    for value, theirs in zip(session.run(names, {"code": z}), expected, strict=True):
-        nhwc = value.transpose(0, 2, 3, 1) if value.ndim == 4 else value
-        np.testing.assert_allclose(nhwc.reshape(2, -1), theirs.numpy().reshape(2, -1), **CLOSE)
+    for name, value, theirs in zip(names, session.run(names, {"code": z}), expected, strict=True):
+        nhwc = value.transpose(0, 2, 3, 1) if name.endswith("planes") else value
+        np.testing.assert_allclose(nhwc, theirs, **CLOSE)
+
+
+def rows_as_a_model(name: str, lower: bool) -> bytes:
+    """The file of a function of graph_rows, whose result may be of any shape and dtype."""
+    packed, file = graph_rows.packed(name), onnx_form.File()
+    x = onnx_form.whole("rows", file, packed, lower, {"x": (3, 4)})
+    out = packed.graph.outputs[0]
+    shape = [k if isinstance(k, int) else None for k in out.shape]
+    file.named("y", file.add("Identity", x))
+    file.ends["outputs"].append(file.about("y", out.dtype, shape))
+    return file.model(made("vae"), "rows")
+
+
+@pytest.mark.parametrize("name", graph_rows.ALL)
+def test_a_row_computes_what_its_operation_does(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    packed = graph_rows.packed(name)
+    for lower in (False, True) if "conv2d_dx" in {op.name for op in packed.graph.ops} else (False,):
+        blob = rows_as_a_model(name, lower)
+        onnx.checker.check_model(onnx.load_from_string(blob), full_check=True)
+        for n in (1, 3):
+            x = graph_rows.argument(n)
+            for (y,) in run(blob, {"x": x}):
+                expected = packed(x)
+                assert (y.shape, y.dtype) == (expected.shape, expected.dtype)
+                np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-5)
+    assert capfd.readouterr().err == ""
+
+
+def test_every_row_of_the_form_is_tried() -> None:
+    assert set(graph_rows.FUNCTIONS) == onnx_form.OPERATIONS
 
 
 def test_batch_is_symbolic_and_versions_are_old() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import graph_rows
 import numpy as np
 import pytest
 import safetensors.numpy
 from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, labels, made, windowed
 
 from tinygen.export import Artefact, render, spec, write
+from tinygen.export import safetensors as form
 from tinygen.io import load
+from tinygen.trace.passes import PRODUCTS
 
 
 def blocks(card: str) -> list[str]:
@@ -79,14 +83,20 @@ def test_weights_are_stored_as_they_are(precision: str, tmp_path: Path) -> None:
     assert write("safetensors", artefact, path) == [path, tmp_path / "cvae.md"]
     found, reference = load(path), safetensors.numpy.load_file(path)
     assert sorted(found) == sorted(reference)
-    for part, network in artefact.networks.items():
-        for k, layer in enumerate(network.layers):
-            name = f"{part}.{k}"
+    for part, packed in artefact.graphs.items():
+        products = [op for op in packed.graph.ops if op.name in PRODUCTS]
+        for k, op in enumerate(products):
+            name, stored = f"{part}.{k}", packed.stored[op.args[1]]
             assert found[f"{name}.weight"].dtype == precision
-            np.testing.assert_array_equal(reference[f"{name}.weight"], layer.stored.values)
-            np.testing.assert_array_equal(reference[f"{name}.bias"], layer.bias)
+            np.testing.assert_array_equal(reference[f"{name}.weight"], stored.values)
+            assert found[f"{name}.bias"].shape == op.outs[0].shape[-1:]
             assert (f"{name}.scale" in found) == (precision == "int8")
+    parts = found.metadata.pop("parts")
     assert found.metadata == spec.description(artefact)
+    names = {
+        about["name"] for part in parts.values() for about in part["constants"] if "name" in about
+    }
+    assert names == {name for name in found if not name.endswith("scale")}
     assert path.stat().st_size < artefact.nbytes + 8000
 
 
@@ -118,8 +128,52 @@ def test_hostile_text_stays_text() -> None:
     assert blocks(card)[0] == blocks(plain)[0].replace("cvae_test", hostile().name)
     length = int.from_bytes(files[".safetensors"][:8], "little")
     header = json.loads(files[".safetensors"][8 : 8 + length])
-    assert json.loads(header["__metadata__"]["tinygen"]) == spec.description(hostile())
+    said = json.loads(header["__metadata__"]["tinygen"])
+    assert list(said.pop("parts")) == list(hostile().graphs)
+    assert said == spec.description(hostile())
 
 
 def test_the_same_bytes_twice() -> None:
     assert render("safetensors", made("vae")) == render("safetensors", made("vae"))
+
+
+# ---- a row an operation --------------------------------------------------------------------------
+
+
+def rows_of(name: str, path: Path) -> dict[str, Any]:
+    """What a loader leaves that reads a file whose parts are the functions of graph_rows."""
+    parts = {kind: graph_rows.packed(kind) for kind in graph_rows.ALL}
+    artefact = dataclasses.replace(made("gan"), graphs=parts)
+    path.write_bytes(render("safetensors", artefact)[".safetensors"])
+    names: dict[str, Any] = {}
+    exec(form.loader(name, str(path), artefact), names)
+    return names
+
+
+def test_each_row_of_the_code_for_numpy(tmp_path: Path) -> None:
+    names, x = rows_of("load_numpy.py", tmp_path / "rows.safetensors"), graph_rows.argument()
+    assert {"repeat", *names["ROWS"]} == form.OPERATIONS
+    for kind in graph_rows.ALL:
+        packed = graph_rows.packed(kind)
+        ours = [*packed.trace([x]), packed(x)]
+        for found, array in zip(names["trace"](kind, x), ours, strict=True):
+            assert found.shape == array.shape, kind
+            np.testing.assert_allclose(found, array, 2e-5, 2e-5, err_msg=kind)
+
+
+def test_each_row_of_the_code_for_torch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    names, x = rows_of("load_torch.py", tmp_path / "rows.safetensors"), graph_rows.argument()
+    assert {"repeat", *names["ROWS"]} == form.OPERATIONS
+    for kind in graph_rows.ALL:
+        found, array = names["forward"](kind, torch.tensor(x)), graph_rows.packed(kind)(x)
+        assert found.shape == array.shape, kind
+        np.testing.assert_allclose(found.numpy(), array, 2e-5, 2e-5, err_msg=kind)
+
+
+def test_a_card_has_the_rows_of_its_model_only() -> None:
+    for kind, without in (("vae", "convolve"), ("dcgan", "softmax")):
+        for code in blocks(render("safetensors", made(kind))[".md"].decode()):
+            assert without not in code
+            assert "# for" not in code
+            assert len(code.splitlines()) < 130

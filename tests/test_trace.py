@@ -204,6 +204,7 @@ CASES: dict[str, tuple[Any, str]] = {
     "places from the end": (
         lambda x: x.take(PLACES, axis=1), "take counts from the end"
     ),
+    "a place from the end": (lambda x: tg.put(x, 1.0, -1, axis=1), "put counts from the end"),
     "large integers": (
         lambda x: x.astype("int64") + Tensor(np.array(2**31)), "a constant of int64 beyond"
     ),

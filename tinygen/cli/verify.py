@@ -109,12 +109,11 @@ def kid_cost(
 def _decoded(
     artefact: Artefact, z: NDArray[Any], labels: NDArray[Any] | None
 ) -> NDArray[np.float32]:
-    assert artefact.decoder is not None
     parts = []
     for i in range(0, len(z), 250):
         some = None if labels is None else labels[i : i + 250]
-        parts.append(artefact.decoder(artefact.conditioned(z[i : i + 250], some)))
-    return np.concatenate(parts).reshape(-1, *artefact.shape)
+        parts.append(artefact.draw(z[i : i + 250], some))
+    return np.concatenate(parts)
 
 
 def _print_rows(

@@ -1,10 +1,10 @@
 """A trained generator as one file that its receiver can run, in a form of their choice.
 
-    made = prepare(run.model, title, hash)     # networks, noise, names, self-test
+    made = prepare(run.model, title, hash)     # graphs, noise, names, self-test
     render("python", made)                      # {".py": bytes}
 
-graphs.py has the model's functions as graphs of operations, which the forms "python", "js" and
-"html" interpret; network.py has them as chains of layers, for the other forms. weights.py says how
+graphs.py has the model's functions as graphs of operations, which the forms interpret or map;
+network.py has them as chains of layers, for the form "c". weights.py says how
 weights are rounded, spec.py how all is written as text; the other modules hold a form each, and
 runtime/ the code that goes into files.
 """

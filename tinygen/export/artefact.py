@@ -22,12 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backend import use_backend
 from ..data.labels import numbers_of
 from ..images import to_uint8
 from ..models import Draws, Encodes, ImageModel, Model
-from ..sampling.noise import PICTURES, codes_of_seed
+from ..models.contract import label_of
+from ..sampling.noise import PICTURES, Prior, codes_of_seed
+from ..tensor import Tensor
 from ..version import __version__
-from .graphs import Packed, drawing, encoding
+from .graphs import Packed, blob, drawing, encoding, law_of
 from .network import ExportError, Network, chain, joined
 
 FORMAT = 1  # of the exported files
@@ -64,9 +67,10 @@ class Artefact:
         shape: (H, W, C) of an image. latent: length of a code. prior: "normal" or "uniform".
         value_range: of the decoder's output and the encoder's input.
         classes: names of the labels (any text), empty without labels.
-        decoder, encoder: the networks, or None for a part left out. The encoder gives the mean and
-            the log-variance of the code in a row.
-        graphs: the same parts by name as graphs of operations.
+        decoder, encoder: the parts as chains of layers, or None for a part left out, or that is no
+            chain. The encoder gives the mean and the log-variance of the code in a row.
+        graphs: the parts that it has, by name, as graphs of operations.
+        unchained: why the parts are no chains of layers; "" where they are.
         precision: of the weights: "float32", "float16" or "int8".
         licence: terms of the weights and of the data they come from.
         about: how it was trained, for people: name -> text or number.
@@ -89,6 +93,7 @@ class Artefact:
     licence: str
     about: dict[str, Any]
     test: SelfTest
+    unchained: str = ""
 
     @property
     def pixels(self) -> int:
@@ -96,15 +101,16 @@ class Artefact:
 
     @property
     def networks(self) -> dict[str, Network]:
-        """The parts that it has, by name."""
+        """The parts as chains of layers, by name; ExportError where one is none."""
+        if self.unchained:
+            raise ExportError(self.unchained)
         both = {"decoder": self.decoder, "encoder": self.encoder}
         return {name: x for name, x in both.items() if x is not None}
 
     @property
     def nbytes(self) -> int:
         """Bytes of the weights and biases as stored."""
-        layers = [x for part in self.networks.values() for x in part.layers]
-        return sum(x.stored.nbytes + x.bias.nbytes for x in layers)
+        return sum(len(blob(part)) for part in self.graphs.values())
 
     def conditioned(self, x: NDArray[Any], labels: NDArray[Any] | int | None) -> NDArray[Any]:
         """Inputs (n, k) with the label beside them, (n, k + classes); as they are without."""
@@ -129,6 +135,24 @@ class Artefact:
         """n codes (n, latent) of a seed, as every form draws them."""
         return codes_of_seed(self.prior, n, self.latent, seed)
 
+    def arguments(
+        self, x: NDArray[Any], labels: NDArray[Any] | int | None = None
+    ) -> tuple[NDArray[Any], ...]:
+        """What a part takes: codes or images, and labels (n,) where the model has classes."""
+        if not self.classes:
+            return (x,)
+        return x, np.broadcast_to(0 if labels is None else labels, len(x)).astype(np.int64)
+
+    def draw(
+        self, codes: NDArray[Any], labels: NDArray[Any] | int | None = None
+    ) -> NDArray[np.float32]:
+        """Images (n, H, W, C) of codes (n, latent) in the model's range, as a file draws them."""
+        with use_backend("numpy") as backend:
+            run = self.graphs["decoder"].on(backend)
+            inputs = [Tensor(x) for x in self.arguments(codes, labels)]
+            images: NDArray[np.float32] = run(*inputs)[-1].numpy()
+        return images
+
     def describe(self) -> dict[str, Any]:
         """What a file says of itself, JSON-able."""
         return {
@@ -136,7 +160,7 @@ class Artefact:
             "model": self.model, "weights": self.weights, "image": list(self.shape),
             "latent": self.latent, "prior": self.prior, "classes": list(self.classes),
             "precision": self.precision,
-            **{k: [str(x) for x in part.layers] for k, part in self.networks.items()},
+            **{k: part.lines() for k, part in self.graphs.items()},
             "licence of the code": "MIT", "licence of weights and data": self.licence,
             **self.about,
         }  # fmt: skip
@@ -193,43 +217,58 @@ def prepare(
         raise ExportError(f"{model.name} draws no images; export a generator, a VAE or a GAN")
     if part != "decoder" and not isinstance(model, Encodes):
         raise ExportError(f"{model.name} has no encoder; only VAEs do (export the decoder instead)")
-    if not isinstance(model, ImageModel):
-        raise ExportError(f"{model.name}: unknown how it draws; expected a VAE or a GAN")
-    main, final = model.network()
-    inputs = (model.latent + model.classes,)
-    decoder = chain(model, [main], inputs, precision, activation=final)
-    if math.prod(decoder.output) != model.pixels:
-        raise ExportError(f"{model.name}: gives {decoder.output}, expected images {model.shape}")
-    graphs = {} if part == "encoder" else {"decoder": drawing(model, precision)}
-    encoder = None
+    label = label_of(model.given)
+    count = 0 if label is None else model.classes
+    names = tuple(classes or map(str, range(count))) if count else ()
+    if len(names) != count:
+        raise ValueError(f"{len(names)} names of classes, expected {count}")
+    graphs = {"decoder": drawing(model, precision)}
     if part != "decoder":
         graphs["encoder"] = encoding(model, precision)
-        coder: Any = model
-        hidden = chain(model, [coder.encoder], (model.pixels + model.classes,), precision)
-        ends = [chain(model, [m], hidden.output, precision) for m in (coder.to_mu, coder.to_logvar)]
-        encoder = joined(hidden, *ends)
-    names = tuple(classes or map(str, range(model.classes))) if model.classes else ()
-    if len(names) != model.classes:
-        raise ValueError(f"{len(names)} names of classes, expected {model.classes}")
+    chains, unchained = _chains(model, part, precision)
     assert model.noise is not None
-    law = model.noise.law
-    test = _self_test(decoder, encoder, model)
+    latent, law = math.prod(model.noise.shape), law_of(model.noise)
+    test = _self_test(graphs, latent, law, model.value_range, bool(count))
+    if part == "encoder":
+        del graphs["decoder"]
     return Artefact(
-        title, identifier(title), model.name, weights, model.shape, model.latent, law,
-        model.value_range, names, None if part == "encoder" else decoder, encoder, graphs,
-        precision, licence, dict(about or {}), test,
+        title, identifier(title), model.name, weights, model.shape, latent, law, model.value_range,
+        names, chains.get("decoder"), chains.get("encoder"), graphs, precision, licence,
+        dict(about or {}), test, unchained,
     )  # fmt: skip
 
 
-def _self_test(decoder: Network, encoder: Network | None, model: ImageModel) -> SelfTest:
+def _chains(model: Any, part: str, precision: str) -> tuple[dict[str, Network], str]:
+    """The parts as chains of layers, or why they are none."""
+    if not isinstance(model, ImageModel):
+        return {}, f"{model.name}: this form writes chains of layers, and it says of none"
+    made = {}
+    try:
+        if part != "encoder":
+            main, final = model.network()
+            inputs = (model.latent + model.classes,)
+            made["decoder"] = chain(model, [main], inputs, precision, activation=final)
+        if part != "decoder":
+            coder: Any = model
+            hidden = chain(model, [coder.encoder], (model.pixels + model.classes,), precision)
+            ends = (
+                chain(model, [m], hidden.output, precision) for m in (coder.to_mu, coder.to_logvar)
+            )
+            made["encoder"] = joined(hidden, *ends)
+    except (ExportError, NotImplementedError) as error:
+        return {}, str(error)
+    return made, ""
+
+
+def _self_test(
+    graphs: Mapping[str, Packed], latent: int, law: Prior, span: tuple[float, float], labelled: bool
+) -> SelfTest:
     """Code 0 of seed 0 with label 0, what it draws, and the mean code of that; in float64."""
-    assert model.noise is not None
-    code = model.noise.of_seed(1, seed=0)
-    flat = decoder(conditioned(code.astype(np.float64), 0, model.classes)).reshape(1, -1)
-    image = to_uint8(flat, model.value_range)
+    code, labels = codes_of_seed(law, 1, latent, 0), [np.zeros(1, np.int64)] * labelled
+    image = to_uint8(graphs["decoder"](code, *labels, floats="float64"), span)
     mean = None
-    if encoder is not None:
-        low, high = model.value_range
-        x = conditioned(image / 255 * (high - low) + low, 0, model.classes)
-        mean = encoder(x)[0, : model.latent].astype(np.float32)
-    return SelfTest(0, 0, code[0], image.reshape(model.shape), mean)
+    if "encoder" in graphs:
+        low, high = span
+        both = graphs["encoder"](image / 255 * (high - low) + low, *labels, floats="float64")
+        mean = both[0, :latent].astype(np.float32)
+    return SelfTest(0, 0, code[0], image[0], mean)

@@ -14,20 +14,26 @@ float32 scale for each entry of the last axis where the kind is int8.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backend import use_backend
+from ..backend import Backend, use_backend
+from ..graph import no_grad
 from ..models import Model
+from ..models.contract import Noise, label_of
+from ..models.prior import Prior, codes
 from ..ops import concatenate
 from ..ops.conv import Window
+from ..primitive import PRIMITIVES
 from ..tensor import Tensor
-from ..trace.graph import Affine, Graph, Op, Refused, Var, evaluate, record
+from ..trace.graph import Affine, Graph, Op, Refused, Var, at, batch, evaluate, part, record
 from ..trace.passes import PRODUCTS, simplify
+from ..trace.repeat import repeat
 from .network import ExportError
 from .weights import Stored, store
 
@@ -56,21 +62,106 @@ class Packed:
         """The result for arguments of a batch."""
         return evaluate(self.graph, inputs, floats)[self.graph.outputs[0]]
 
+    def lines(self) -> list[str]:
+        """The products with weights, for people: kind, sizes of the weight and of the result."""
+        out = []
+        for op in self.graph.every():
+            weight = op.args[1] if op.name in PRODUCTS else None
+            if weight is not None and weight.const is not None:
+                sizes = (" x ".join(map(str, v.shape)) for v in (weight, op.outs[0]))
+                out.append(f"{op.name} {' -> '.join(sizes)}")
+        return out
+
+    def on(self, backend: Backend) -> Callable[..., list[Tensor]]:
+        """A function of tensors on a backend: what each operation gives there, then the results.
+
+        It can be compiled.
+        """
+        arrays = {v for op in self.graph.every() for v in op.args if v is not None}
+        constants = {
+            v: v.const.item() if not v.shape
+            else Tensor(backend.asarray(np.array(v.const, v.dtype, order="C")))
+            for v in (*arrays, *self.graph.outputs) if v.const is not None
+        }  # fmt: skip
+
+        @no_grad()
+        def run(*inputs: Tensor) -> list[Tensor]:
+            n = batch(self.graph, inputs)
+            known: dict[Var, Any] = {
+                **constants,
+                **dict(zip(self.graph.inputs, inputs, strict=True)),
+            }
+            _do(self.graph.ops, known, n)
+            each = [op.outs[0] for op in self.graph.ops]
+            return [known[v] for v in (*each, *self.graph.outputs)]
+
+        return run
+
+
+def _do(ops: Sequence[Op], known: dict[Var, Any], n: int) -> None:
+    """Add what the operations give for a batch of n to the known arrays."""
+    for op in ops:
+        args: list[Any] = [None if v is None else known[v] for v in op.args]
+        static = {k: at(x, n) for k, x in op.static.items()}
+        if op.body is not None:
+            state = repeat(static["n"], _body(op.body, known, n), args)
+            known.update(zip(op.outs, state, strict=True))
+        elif op.name == "slice":
+            known[op.outs[0]] = args[0][tuple(part(*p) for p in static["parts"])]
+        elif op.name == "cast":
+            known[op.outs[0]] = args[0].astype(static["dtype"])
+        else:
+            known[op.outs[0]] = PRIMITIVES[op.name](*args, **static)
+
+
+def _body(body: Graph, known: dict[Var, Any], n: int) -> Callable[..., tuple[Tensor, ...]]:
+    def turn(*state: Tensor) -> tuple[Tensor, ...]:
+        inside = {**known, **dict(zip(body.inputs, state, strict=True))}
+        _do(body.ops, inside, n)
+        return tuple(inside[v] for v in body.outputs)
+
+    return turn
+
 
 # ---- from a model --------------------------------------------------------------------------------
 
 
 def drawing(model: Any, precision: str = "float32") -> Packed:
-    """images (n, H, W, C) from codes (n, latent) and, of a conditional model, labels (n,)."""
+    """images (n, H, W, C) from codes (n, latent) and, of a conditional model, labels (n,).
+
+    A code is the noise of an image in a row; of a uniform law it is from [-1, 1), as files draw it.
+    """
+    law, label = model.noise, label_of(model.given)
+    if law is None:
+        raise ExportError(f"{model.name} draws from no noise; a file draws what a seed says")
+    others = [column.name for column in model.given if column is not label]
+    if others:
+        raise ExportError(
+            f"{model.name} draws from {', '.join(others)}; a file draws from a seed and a label"
+        )
+    names = () if label is None else (label.name,)
 
     def make(n: int) -> tuple[Tensor, ...]:
-        return (model.noise.draw(n, model.rng(0)), *_labels(model, n))
+        with use_backend(model.backend.name):
+            code = codes(law_of(law), n, math.prod(law.shape), model.rng(0))
+        return (code, *_labels(model, n))
 
-    def draw(noise: Tensor, *labels: Tensor) -> Tensor:
-        result: Tensor = model.draw(noise, **dict(zip(("label",), labels, strict=False)))
+    def draw(code: Tensor, *labels: Tensor) -> Tensor:
+        noise = code
+        if law.law == "uniform" and law.between != (-1.0, 1.0):
+            (low, high), noise = law.between, (code + 1.0) * 0.5  # exact: 24 bits
+            noise = noise if law.between == (0.0, 1.0) else (high - low) * noise + low
+        if len(law.shape) != 1:
+            noise = noise.reshape(-1, *law.shape)
+        result: Tensor = model.draw(noise, **dict(zip(names, labels, strict=True)))
         return result
 
-    return _packed(model, draw, make, ("code", "label"), precision)
+    packed = _packed(model, draw, make, ("code", "label"), precision)
+    shape = packed.graph.outputs[0].shape
+    if shape != (Affine(1, 0), *model.shape):
+        found = ", ".join(map(str, shape))
+        raise ExportError(f"{model.name}: gives ({found}), expected images {model.shape}")
+    return packed
 
 
 def encoding(model: Any, precision: str = "float32") -> Packed:
@@ -84,13 +175,21 @@ def encoding(model: Any, precision: str = "float32") -> Packed:
     def encode(*given: Tensor) -> Tensor:
         return concatenate(model.encode(*given), axis=1)
 
+    if model.code is None:
+        raise ExportError(f"{model.name}: its encoder gives tokens; files have the mean of a code")
     with use_backend(model.backend.name) as backend, backend.without_kernels():
         model.encode(*make(2))  # it looks once at the range of its images
     return _packed(model, encode, make, ("image", "label"), precision)
 
 
+def law_of(noise: Noise) -> Prior:
+    """The law that a file draws codes by."""
+    return "uniform" if noise.law == "uniform" else "normal"
+
+
 def _labels(model: Any, n: int) -> tuple[Tensor, ...]:
-    return (model.place(np.arange(n) % model.classes),) if model.conditional else ()
+    labelled = label_of(model.given) is not None
+    return (model.place(np.arange(n) % model.classes),) if labelled else ()
 
 
 def _packed(model: Model, f: Any, make: Any, names: Sequence[str], precision: str) -> Packed:
@@ -147,10 +246,33 @@ def _ordered(op: Op, kernel: NDArray[Any], back: bool = False) -> NDArray[Any]:
 # ---- a graph as data -----------------------------------------------------------------------------
 
 
-def described(packed: Packed) -> dict[str, Any]:
-    """The graph as JSON, see above."""
+def named(packed: Packed, part: str) -> dict[Var, str]:
+    """A name for each constant array: of product k "part.k.weight", of the sum after it
+    "part.k.bias", of others "part.constant.k"."""
+    names: dict[Var, str] = {}
+    made: dict[Var, int] = {}  # by result of a product: which it is
+    for op in packed.graph.every():
+        x, y = (*op.args, None, None)[:2]
+        if x is None or y is None or y.const is None:
+            continue
+        if op.name in PRODUCTS:
+            number = made[op.outs[0]] = len(made)
+            names.setdefault(y, f"{part}.{number}.weight")
+        elif op.name == "add" and x in made and y.shape:
+            names.setdefault(y, f"{part}.{made[x]}.bias")
+    arrays = [v for v in _numbers(packed.graph) if v.const is not None and v.shape]
+    others = [v for v in arrays if v not in names]
+    names |= {v: f"{part}.constant.{k}" for k, v in enumerate(others)}
+    return {v: names[v] for v in arrays}
+
+
+def described(packed: Packed, names: Mapping[Var, str] | None = None) -> dict[str, Any]:
+    """The graph as JSON, see above; `names` of constants are their "name"."""
     graph, number = packed.graph, _numbers(packed.graph)
     constants = [_constant(packed, v) for v in number if v.const is not None]
+    for v, about in zip((v for v in number if v.const is not None), constants, strict=True):
+        if names and v in names:
+            about["name"] = names[v]
     return {
         "inputs": [{"name": v.name, "shape": _sizes(v.shape)} for v in graph.inputs],
         "constants": constants,
@@ -165,12 +287,18 @@ def blob(packed: Packed) -> bytes:
     for v in _numbers(packed.graph):
         if v.const is None or not v.shape:
             continue
-        values, scale = packed.stored.get(v, (v.const, None))
-        kind = _kind(values)
-        parts.append(values.astype(np.dtype(kind).newbyteorder("<")).tobytes())
+        values, scale = held(packed, v)
+        parts.append(values.tobytes())
         if scale is not None:
             parts.append(scale.astype("<f4").tobytes())
     return b"".join(parts)
+
+
+def held(packed: Packed, v: Var) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """A constant array as a file holds it, little endian, and of int8 its scale."""
+    values, scale = packed.stored.get(v, (v.const, None))
+    assert values is not None
+    return values.astype(np.dtype(_kind(values)).newbyteorder("<")), scale
 
 
 def refuse(packed: Packed, known: Collection[str], form: str) -> None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 import re
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..trace.passes import PRODUCTS
 from .artefact import Artefact
 from .js import parts, sources
 from .network import ExportError
@@ -34,7 +36,7 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     Raises:
         ExportError: a part without a decoder; images that are neither grey nor red, green and blue.
     """
-    if artefact.decoder is None:
+    if "decoder" not in artefact.graphs:
         raise ExportError(
             "the page draws pictures, which takes the decoder; export the part decoder or both"
         )
@@ -60,23 +62,37 @@ def render(artefact: Artefact) -> dict[str, bytes]:
 
 
 def order(artefact: Artefact) -> list[int]:
-    """The entries of a code by how strongly the first layer reacts to them, the strongest first:
-    by the length of their row of weights."""
-    assert artefact.decoder is not None
-    first = artefact.decoder.layers[0]
-    if math.prod(first.input) != first.weight.shape[-2]:  # an entry for each pixel
-        return list(range(artefact.latent))
-    rows = np.square(first.weight.astype(np.float64)).sum(axis=(*range(first.weight.ndim - 2), -1))
+    """The entries of a code by how strongly the first product reacts to them, the strongest first:
+    by the length of their row of weights. As they are, where not each has a row there."""
+    rows = _first_weights(artefact)
     return [int(k) for k in np.argsort(-rows[: artefact.latent], kind="stable")]
+
+
+def _first_weights(artefact: Artefact) -> NDArray[Any]:
+    """For each entry of the code the sum of the squares of its weights; zeros if it has none."""
+    packed = artefact.graphs["decoder"]
+    codes = {packed.graph.inputs[0]}  # the code, alone or with more numbers after it
+    for op in packed.graph.ops:
+        read, out = op.args[0], op.outs[0]
+        if read not in codes:
+            continue
+        if op.name in PRODUCTS and op.args[1] in packed.stored:
+            weight = packed.stored[op.args[1]].array().astype(np.float64)
+            if read.shape[1:] in ((weight.shape[-2],), (1, 1, weight.shape[-2])):
+                rows: NDArray[Any] = np.square(weight).sum(axis=(*range(weight.ndim - 2), -1))
+                return rows
+        elif op.name == "concat" or (op.name == "reshape" and out.shape[0] == read.shape[0]):
+            codes.add(out)
+            continue
+        break
+    return np.zeros(artefact.latent)
 
 
 def clearest(artefact: Artefact) -> int:
     """Which of the samples of seed 0, label 0, to begin with: the one with the fewest doubtful
     pixels, sum v (1 - v), for its drawing, the lesser of sum v and sum 1 - v (v from 0 to 1)."""
-    assert artefact.decoder is not None
-    codes = artefact.codes(SAMPLES, seed=0)
     low, high = artefact.value_range
-    x = artefact.decoder(artefact.conditioned(codes, 0)).reshape(SAMPLES, -1)
+    x = artefact.draw(artefact.codes(SAMPLES, seed=0)).reshape(SAMPLES, -1)
     v = ((x - low) / (high - low)).clip(0, 1).astype(np.float64)
     drawing = np.minimum(v.sum(axis=1), (1 - v).sum(axis=1))
     return int(np.argmin((v * (1 - v)).sum(axis=1) / np.maximum(drawing, 1e-9)))

@@ -17,7 +17,7 @@ from . import graphs
 from .artefact import Artefact
 from .network import ExportError
 from .rows import RUNTIME, rows_of
-from .spec import as_json, carried_graphs, sha256
+from .spec import as_json, carried, sha256
 
 # The files of runtime/ with the operations that each has a row for. All models take the first, a
 # model with an operation of another takes that, too.
@@ -123,4 +123,4 @@ def parts(artefact: Artefact) -> tuple[dict[str, Any], str]:
         )
     for part in artefact.graphs.values():
         graphs.refuse(part, OPERATIONS, "js")
-    return carried_graphs(artefact)
+    return carried(artefact)

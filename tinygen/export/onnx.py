@@ -6,26 +6,31 @@
               -> mean (n, latent), logvar (n, latent) float32
 
 The batch n is symbolic, the noise an input, so that the same code gives the same image everywhere.
-ONNX convolves images NCHW: weights are laid out for that here, and a transpose is left at the edge
-only. The value "decoder.3" is the output of the decoder's layer 3.
+Each operation of the graph is a node or a few, `repeat` is Loop. The value "decoder.3" is what
+operation 3 of the decoder gives; where it is "decoder.3.planes", it lies as NCHW: ONNX convolves
+images so, and what follows a convolution stays so as long as it can.
 
 Opset 13 and IR version 7 are those of ONNX 1.8 of 2020, which engines years old read; what came
-later to the operators used here are types and options that these networks do not need.
+later to the operators used here are types and options that these graphs do not need.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ops.conv import Window
+from ..trace.graph import Affine, Op, Var
 from ..version import __version__
-from . import spec
+from . import graphs, spec
 from .artefact import Artefact
-from .network import ExportError, Layer, Network, Shape
+from .graphs import Packed
+from .network import ExportError
 
 if TYPE_CHECKING:
     import onnx
@@ -33,10 +38,17 @@ if TYPE_CHECKING:
 OPSET = 13
 IR_VERSION = 7
 BATCH = "n"
+FIRST = np.iinfo(np.int64).min  # an end of a slice that runs backwards over the first element
+# Operations of elements, or of rows of the last axes, that ONNX has with the same meaning.
 OPERATORS = {
-    "relu": "Relu", "leaky_relu": "LeakyRelu", "tanh": "Tanh", "sigmoid": "Sigmoid",
-    "softplus": "Softplus",
+    "abs": "Abs", "add": "Add", "cos": "Cos", "div": "Div", "equal": "Equal", "erf": "Erf",
+    "exp": "Exp", "greater": "Greater", "greater_equal": "GreaterOrEqual", "less": "Less",
+    "less_equal": "LessOrEqual", "log": "Log", "maximum": "Max", "minimum": "Min", "mul": "Mul",
+    "relu": "Relu", "sigmoid": "Sigmoid", "sin": "Sin", "softplus": "Softplus", "sqrt": "Sqrt",
+    "sub": "Sub", "tanh": "Tanh", "where": "Where",
 }  # fmt: skip
+POINTWISE = frozenset((*OPERATORS, "cast", "clip", "leaky_relu", "not_equal"))
+REDUCED = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin"}
 
 
 def render(artefact: Artefact, lower_conv_transpose: bool = False) -> dict[str, bytes]:
@@ -44,63 +56,76 @@ def render(artefact: Artefact, lower_conv_transpose: bool = False) -> dict[str, 
 
     lower_conv_transpose: write transposed convolutions as convolutions, for engines without them.
 
-    Raises ExportError where the `onnx` library is missing.
+    Raises ExportError where the `onnx` library is missing, and for an operation without a row.
     """
     files: dict[str, bytes] = {}
-    for part, network in artefact.networks.items():
+    for part, packed in artefact.graphs.items():
+        graphs.refuse(packed, ROWS, "onnx")
         suffix = ".onnx" if not files else f".{part}.onnx"
-        graph = Graph(lower_conv_transpose)
+        file = File()
         build = decoder if part == "decoder" else encoder
-        files[suffix] = build(graph, artefact, network)
+        files[suffix] = build(file, artefact, packed, lower_conv_transpose)
     return files
 
 
-def decoder(graph: Graph, artefact: Artefact, network: Network) -> bytes:
+def decoder(file: File, artefact: Artefact, packed: Packed, lower: bool) -> bytes:
     """The file of a decoder."""
-    x = graph.input("code", np.float32, (artefact.latent,))
-    x = graph.conditioned(x, artefact.latent, artefact.classes)
-    x = graph.chain("decoder", network, x)
-    graph.output("image", graph.shaped(x, network.output, artefact.shape), artefact.shape)
+    sizes = {"code": (artefact.latent,), "label": ()}
+    x = whole("decoder", file, packed, lower, sizes)
+    file.output("image", file.add("Identity", x), artefact.shape)
     low, high = artefact.value_range
     step = 255 / (high - low)
-    levels = graph.add("Mul", "image", graph.constant("step", np.float32(step)))
+    levels = file.add("Mul", "image", file.constant("step", np.float32(step)))
     if low:
-        levels = graph.add("Add", levels, graph.constant("black", np.float32(-low * step)))
-    ends = (graph.constant(k, np.float32(v)) for k, v in (("least", 0), ("most", 255)))
-    levels = graph.add("Clip", graph.add("Round", levels), *ends)
-    levels = graph.add("Cast", levels, to=graph.code(np.uint8))
-    graph.output("pixels", levels, artefact.shape, np.uint8)
-    return graph.model(artefact, "code -> image (in the model's range) and pixels (0 to 255)")
+        levels = file.add("Add", levels, file.constant("black", np.float32(-low * step)))
+    ends = (file.constant(k, np.float32(v)) for k, v in (("least", 0), ("most", 255)))
+    levels = file.add("Clip", file.add("Round", levels), *ends)
+    levels = file.add("Cast", levels, to=file.code(np.uint8))
+    file.output("pixels", levels, artefact.shape, np.uint8)
+    return file.model(artefact, "code -> image (in the model's range) and pixels (0 to 255)")
 
 
-def encoder(graph: Graph, artefact: Artefact, network: Network) -> bytes:
+def encoder(file: File, artefact: Artefact, packed: Packed, lower: bool) -> bytes:
     """The file of an encoder."""
-    x = graph.input("image", np.float32, artefact.shape)
-    x = graph.reshape(x, (artefact.pixels,))
-    x = graph.conditioned(x, artefact.pixels, artefact.classes)
-    x = graph.chain("encoder", network, x)
+    x = whole("encoder", file, packed, lower, {"image": artefact.shape, "label": ()})
     latent = artefact.latent
     for name, first in (("mean", 0), ("logvar", latent)):
-        graph.output(name, graph.slice(x, {1: (first, first + latent)}), (latent,))
-    return graph.model(artefact, "image (in the model's range) -> mean and logvar of its code")
+        file.output(name, file.slice(x, {1: (first, first + latent)}), (latent,))
+    return file.model(artefact, "image (in the model's range) -> mean and logvar of its code")
 
 
-class Graph:
+def whole(
+    part: str, file: File, packed: Packed, lower: bool, sizes: dict[str, tuple[int, ...]]
+) -> str:
+    """The result of a graph, whose arguments are made inputs."""
+    graph = packed.graph
+    rows = Rows(file, packed, lower)
+    for v in graph.inputs:
+        rows.names[v] = file.input(v.name, np.dtype(v.dtype), sizes[v.name])
+    for op in graph.every():  # what is made of stored weights is made once, not in each turn
+        if op.name == "matmul_nd" and op.args[1] in packed.stored:
+            rows.name(op.args[1])
+    for k, op in enumerate(graph.ops):
+        rows.do(op, f"{part}.{k}")
+    return rows.name(graph.outputs[0])
+
+
+class File:
     """An ONNX graph in the making; values are known by their names."""
 
-    def __init__(self, lower: bool) -> None:
+    def __init__(self) -> None:
         try:
             import onnx
         except ImportError:
             raise ExportError(
                 'the form "onnx" is written by the onnx library: pip install "tinygen[onnx]"'
             ) from None
-        self.onnx, self.lower = onnx, lower
-        self.nodes: list[onnx.NodeProto] = []
+        self.onnx = onnx
+        self.nodes: list[onnx.NodeProto] = []  # of the graph, or of the body of a loop
+        self.first: list[onnx.NodeProto] = []  # before those
+        self.count = 0
         self.constants: dict[str, onnx.TensorProto] = {}
         self.ends: dict[str, list[onnx.ValueInfoProto]] = {"inputs": [], "outputs": []}
-
-    # ---- nodes and values --------------------------------------------------------------------
 
     def code(self, dtype: Any) -> int:
         """ONNX's number of a NumPy dtype."""
@@ -108,13 +133,21 @@ class Graph:
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """A node with one output, and the name of that."""
-        name = f"{operator}_{len(self.nodes)}"
-        node = self.onnx.helper.make_node(operator, list(inputs), [name], name=name, **attributes)
-        self.nodes.append(node)
+        (name,) = self.several(operator, 1, *inputs, **attributes)
         return name
 
-    def named(self, name: str) -> str:
-        """The output of the last node, under another name."""
+    def several(self, operator: str, outs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """A node with some outputs, and their names."""
+        name = f"{operator}_{self.count}"
+        self.count += 1
+        made = [name, *(f"{name}.{k}" for k in range(1, outs))]
+        node = self.onnx.helper.make_node(operator, list(inputs), made, name=name, **attributes)
+        self.nodes.append(node)
+        return made
+
+    def named(self, name: str, x: str) -> str:
+        """Call x, which the last node gave, by another name."""
+        assert x == self.nodes[-1].output[0]
         self.nodes[-1].output[0] = name
         return name
 
@@ -124,40 +157,49 @@ class Graph:
         self.constants[name] = self.onnx.numpy_helper.from_array(value, name)
         return name
 
-    def input(self, name: str, dtype: Any, shape: Shape) -> str:
+    def integers(self, *values: int) -> str:
+        """A list of integers."""
+        name = f"[{','.join(map(str, values))}]"
+        return self.constant(name, np.array(values, np.int64))
+
+    def input(self, name: str, dtype: Any, shape: tuple[int, ...]) -> str:
         """An input (n, *shape)."""
-        self._end("inputs", name, dtype, shape)
+        self.ends["inputs"].append(self.about(name, dtype, (BATCH, *shape)))
         return name
 
-    def output(self, name: str, x: str, shape: Shape, dtype: Any = np.float32) -> None:
+    def output(self, name: str, x: str, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
         """Make x, which the last node gave, an output."""
-        assert x == self.nodes[-1].output[0]
-        self.named(name)
-        self._end("outputs", name, dtype, shape)
+        self.named(name, x)
+        self.ends["outputs"].append(self.about(name, dtype, (BATCH, *shape)))
 
-    def _end(self, which: str, name: str, dtype: Any, shape: Shape) -> None:
-        value = self.onnx.helper.make_tensor_value_info(name, self.code(dtype), [BATCH, *shape])
-        self.ends[which].append(value)
+    def about(self, name: str, dtype: Any, shape: Sequence[Any]) -> onnx.ValueInfoProto:
+        """What ONNX is told of an input or output; a size that is None may be any."""
+        made: onnx.ValueInfoProto = self.onnx.helper.make_tensor_value_info(
+            name, self.code(dtype), list(shape)
+        )
+        return made
 
-    def reshape(self, x: str, shape: Shape) -> str:
-        """(n, *shape), n as it is (that is what 0 means)."""
-        name = "shape_" + "x".join(map(str, shape))
-        return self.add("Reshape", x, self.constant(name, np.array([0, *shape])))
+    def batch(self) -> str:
+        """A list of one size, n; it is found before all else, so that loops know it, too."""
+        if not self.first:
+            outside, self.nodes = self.nodes, self.first
+            shape = self.add("Shape", self.ends["inputs"][0].name)
+            self.add("Slice", shape, self.integers(0), self.integers(1))
+            self.nodes = outside
+        name: str = self.first[-1].output[0]
+        return name
 
     def slice(self, x: str, cuts: dict[int, tuple[int, int]]) -> str:
         """x from start to end, by axis."""
-        columns = zip(*((start, end, axis) for axis, (start, end) in cuts.items()), strict=True)
-        arrays = [np.array(column) for column in columns]
-        name = f"slice_{len(self.nodes)}"
-        return self.add(
-            "Slice", x, *(self.constant(f"{name}.{k}", v) for k, v in enumerate(arrays))
-        )
+        starts, ends = zip(*cuts.values(), strict=True)
+        lists = (self.integers(*values) for values in (starts, ends, tuple(cuts)))
+        return self.add("Slice", x, *lists)
 
     def model(self, artefact: Artefact, doc: str) -> bytes:
         """The bytes of the file."""
         helper = self.onnx.helper
         graph = helper.make_graph(
-            self.nodes, artefact.name, self.ends["inputs"], self.ends["outputs"],
+            self.first + self.nodes, artefact.name, self.ends["inputs"], self.ends["outputs"],
             list(self.constants.values()),
         )  # fmt: skip
         model = helper.make_model(
@@ -170,141 +212,243 @@ class Graph:
         blob: bytes = model.SerializeToString(deterministic=True)
         return blob
 
-    # ---- the networks ------------------------------------------------------------------------
 
-    def conditioned(self, x: str, size: int, classes: tuple[str, ...]) -> str:
-        """x (n, size) with the one-hot label beside it, its 1 written as sqrt(size)."""
-        if not classes:
-            return x
-        label = self.input("label", np.int64, ())
-        # Gather takes a label below 0 from the end, and refuses one that is too large.
-        count = self.constant("classes", np.int64(len(classes)))
-        below = self.add("Less", label, self.constant("zero", np.int64(0)))
-        label = self.add("Where", below, count, label)
-        hot = self.constant("labels", np.eye(len(classes), dtype=np.float32) * math.sqrt(size))
-        return self.add("Concat", x, self.add("Gather", hot, label), axis=1)
+class Rows:
+    """A row for each operation: the nodes that compute it.
 
-    def chain(self, part: str, network: Network, x: str) -> str:
-        """The output of the network, an image NCHW of the last layer's shape or (n, size).
+    Attributes:
+        names: of arrays, by their place in the graph.
+        planes: of images that lie as NCHW, and perhaps only so.
+    """
 
-        x: (n, size), images in the order NHWC.
-        """
-        layers = network.layers
-        image: Shape | None = None  # of x, where it is one: (H, W, C), though it lies as NCHW
-        for k, (layer, after) in enumerate(itertools.zip_longest(layers, layers[1:])):
-            name = f"{part}.{k}"
-            if layer.kind != "dense":
-                x = self.image(x, image, layer.input)
-                x = self.convolution(name, layer, x)
-                image = layer.output
+    def __init__(self, file: File, packed: Packed, lower: bool) -> None:
+        self.file, self.packed, self.lower = file, packed, lower
+        self.names: dict[Var, str] = {}
+        self.planes: dict[Var, str] = {}
+
+    def do(self, op: Op, name: str = "") -> None:
+        """Add the nodes of an operation; what it gives is called by a name."""
+        out = op.outs[0]
+        if op.name in ("repeat", "conv2d_nd", "conv2d_dx"):
+            ROWS[op.name](self, op)
+        elif self.stays(op):
+            args = [self.beside(v) for v in op.args]
+            self.planes[out] = ROWS[op.name](self, op, *args)
+        else:
+            args = ["" if v is None else self.name(v) for v in op.args]
+            self.names[out] = ROWS[op.name](self, op, *args)
+        if name and out in self.names:
+            self.names[out] = self.file.named(name, self.names[out])
+        elif name:
+            self.planes[out] = self.file.named(f"{name}.planes", self.planes[out])
+
+    def stays(self, op: Op) -> bool:
+        """Whether an operation of elements can be done on images as they lie, NCHW."""
+        arrays = [v for v in op.args if v is not None and v.const is None]
+        shape, constants = op.outs[0].shape, [v for v in op.args if v and v.const is not None]
+        return (
+            op.name in POINTWISE
+            and all(v in self.planes and v.shape == shape for v in arrays)
+            and all(v.shape in ((), shape[-1:]) for v in constants)
+        )
+
+    def beside(self, v: Var | None) -> str:
+        """The name of an array beside images NCHW: a constant of the channels is (C, 1, 1)."""
+        if v is None:
+            return ""
+        if v.const is None:
+            return self.planes[v]
+        if not v.shape:
+            return self.name(v)
+        if v not in self.planes:
+            array = np.asarray(v.const, v.dtype).reshape(-1, 1, 1)
+            self.planes[v] = self.constant(array)
+        return self.planes[v]
+
+    def name(self, v: Var) -> str:
+        """The name of an array as it is in the graph."""
+        if v not in self.names:
+            if v in self.packed.stored:
+                self.names[v] = self.weight(*self.packed.stored[v])
+            elif v.const is not None:
+                self.names[v] = self.constant(np.asarray(v.const, v.dtype))
             else:
-                to = after.input if after and after.kind != "dense" else None
-                x = self.dense(name, layer, x, image, to)
-                image = to
-            if layer.activation == "silu":
-                x = self.add("Mul", x, self.add("Sigmoid", x))
-            elif layer.activation:
-                slope = {"alpha": layer.slope} if layer.activation == "leaky_relu" else {}
-                x = self.add(OPERATORS[layer.activation], x, **slope)
-            if layer.kind == "dense" and image:
-                x = self.reshape(x, (image[2], *image[:2]))
-            x = self.named(name)
-        return x
+                self.names[v] = self.file.add("Transpose", self.planes[v], perm=[0, 2, 3, 1])
+        return self.names[v]
 
-    def image(self, x: str, image: Shape | None, wanted: Shape) -> str:
-        """x as images NCHW of the wanted (H, W, C)."""
-        if image == wanted:
-            return x
-        if image:
-            x = self.add("Transpose", x, perm=[0, 2, 3, 1])
-        return self.add("Transpose", self.reshape(x, wanted), perm=[0, 3, 1, 2])
+    def constant(self, array: NDArray[Any]) -> str:
+        """An array under a name of its own."""
+        return self.file.constant(f"constant_{len(self.file.constants)}", array)
 
-    def shaped(self, x: str, shape: Shape, wanted: Shape) -> str:
-        """What `chain` gave as images NHWC."""
-        if len(shape) == 3:
-            x = self.add("Transpose", x, perm=[0, 2, 3, 1])
-        return x if shape == wanted else self.reshape(x, wanted)
-
-    def weight(self, name: str, values: NDArray[Any], scale: NDArray[Any] | None) -> str:
+    def weight(self, values: NDArray[Any], scale: NDArray[Any] | None) -> str:
         """A weight in float32; engines compute it from what is stored once, as they load."""
-        x = self.constant(f"{name}.weight", values)
+        x = self.constant(values)
         if values.dtype != np.float32:
-            x = self.add("Cast", x, to=self.code(np.float32))
-        return x if scale is None else self.add("Mul", x, self.constant(f"{name}.scale", scale))
+            x = self.file.add("Cast", x, to=self.file.code(np.float32))
+        return x if scale is None else self.file.add("Mul", x, self.constant(scale))
 
-    def dense(self, name: str, layer: Layer, x: str, image: Shape | None, to: Shape | None) -> str:
-        """x W + b, of rows or an image; its output in rows, or in the order of the image `to`."""
-        values, scale, bias = layer.stored.values, layer.stored.scale, layer.bias
-        if image:
-            x, values = self.reshape(x, layer.input), values[planes(image)]
-        if to:
-            order = planes(to)
-            values, bias = values[:, order], bias[order]
-            scale = None if scale is None else scale[order]
-        return self.add("Gemm", x, self.weight(name, values, scale), self.bias(name, bias))
+    # ---- sizes -------------------------------------------------------------------------------
 
-    def bias(self, name: str, bias: NDArray[Any]) -> str:
-        return self.constant(f"{name}.bias", bias.astype(np.float32))
+    def size(self, size: int | Affine) -> str:
+        """A list of one size, which is known when the file runs."""
+        if not isinstance(size, Affine):
+            return self.file.integers(size)
+        x = self.file.batch()
+        if size.a != 1:
+            x = self.file.add("Mul", x, self.file.integers(size.a))
+        return self.file.add("Add", x, self.file.integers(size.b)) if size.b else x
 
-    def convolution(self, name: str, layer: Layer, x: str) -> str:
-        """Either kind, of images NCHW."""
-        window, (values, scale) = layer.window, layer.stored
+    def sizes(self, shape: Sequence[int | Affine]) -> str:
+        """A list of sizes."""
+        known = [k for k in shape if not isinstance(k, Affine)]
+        if len(known) == len(shape):
+            return self.file.integers(*known)
+        return self.file.add("Concat", *map(self.size, shape), axis=0)
+
+    def reshaped(self, x: str, shape: Sequence[int | Affine]) -> str:
+        """x in another shape, of which one size follows from the others."""
+        unknown = [k for k in shape if isinstance(k, Affine)]
+        if len(unknown) == 1 and 0 not in shape:
+            shape = [-1 if isinstance(k, Affine) else k for k in shape]
+        return self.file.add("Reshape", x, self.sizes(shape))
+
+    # ---- images ------------------------------------------------------------------------------
+
+    def image(self, v: Var) -> str:
+        """Images NCHW."""
+        if v not in self.planes:
+            self.planes[v] = self.file.add("Transpose", self.name(v), perm=[0, 3, 1, 2])
+        return self.planes[v]
+
+    def convolve(self, op: Op) -> None:
+        """Either convolution, of images NCHW."""
+        x, kernel = op.args
+        assert x is not None
+        if kernel not in self.packed.stored:
+            raise ExportError(f"{op.line}: the form onnx convolves with constant kernels only")
+        window: Window = op.static["window"]
         (top, bottom), (left, right) = window.padding
+        values, scale = self.packed.stored[kernel]
         sizes = {
-            "kernel_shape": layer.weight.shape[:2], "strides": window.stride,
+            "kernel_shape": values.shape[:2], "strides": window.stride,
             "dilations": window.dilation, "pads": [top, left, bottom, right],
+            "group": window.groups,
         }  # fmt: skip
-        if layer.kind == "conv":
-            return self.conv(name, x, values, scale, layer.bias, **sizes)
-        if self.lower:
-            return self.lowered(name, layer, x)
-        whole = [
-            (n - 1) * s + d * (k - 1) + 1 - sum(p)
-            for n, k, s, p, d in zip(layer.input[:2], values.shape[:2], *window[:3], strict=True)
-        ]
-        more = [n - m for n, m in zip(layer.output[:2], whole, strict=True)]
-        weight = values.transpose(2, 3, 0, 1)  # (C, O, KH, KW)
-        scale = None if scale is None else scale.reshape(1, -1, 1, 1)
-        both = (self.weight(name, weight, scale), self.bias(name, layer.bias))
-        return self.add("ConvTranspose", x, *both, **sizes, output_padding=more)
+        out, image = op.outs[0], self.image(x)
+        if op.name == "conv2d_nd":
+            self.planes[out] = self.conv(image, values, scale, **sizes)
+        elif self.lower:
+            self.planes[out] = self.lowered(op, image, values, scale)
+        else:
+            self.planes[out] = self.transposed(op, image, values, scale, sizes)
 
-    def conv(
-        self, name: str, x: str, values: NDArray[Any], scale: NDArray[Any] | None,
-        bias: NDArray[Any], **sizes: Any,
-    ) -> str:  # fmt: skip
+    def conv(self, x: str, values: NDArray[Any], scale: NDArray[Any] | None, **sizes: Any) -> str:
         """A convolution with a kernel (KH, KW, C, O)."""
         scale = None if scale is None else scale.reshape(-1, 1, 1, 1)
-        weight = self.weight(name, values.transpose(3, 2, 0, 1), scale)
-        return self.add("Conv", x, weight, self.bias(name, bias), **sizes)
+        return self.file.add("Conv", x, self.weight(values.transpose(3, 2, 0, 1), scale), **sizes)
 
-    def lowered(self, name: str, layer: Layer, x: str) -> str:
+    def transposed(
+        self, op: Op, x: str, values: NDArray[Any], scale: NDArray[Any] | None,
+        sizes: dict[str, Any],
+    ) -> str:  # fmt: skip
+        """A transposed convolution. Groups are written out as zeros: few engines have them here."""
+        window: Window = op.static["window"]
+        before, after = _extent(op)
+        reached = [
+            (n - 1) * s + d * (k - 1) + 1 - sum(p)
+            for n, k, s, p, d in zip(before, values.shape[:2], *window[:3], strict=True)
+        ]
+        more = [n - m for n, m in zip(after, reached, strict=True)]
+        weight = _ungrouped(values, window.groups).transpose(2, 3, 0, 1)
+        scale = None if scale is None else scale.reshape(1, -1, 1, 1)
+        sizes = {**sizes, "group": 1, "output_padding": more}
+        return self.file.add("ConvTranspose", x, self.weight(weight, scale), **sizes)
+
+    def lowered(self, op: Op, x: str, values: NDArray[Any], scale: NDArray[Any] | None) -> str:
         """A transposed convolution of stride (S, T) as a convolution to S T times the channels.
 
         Of the rows, y[S q + p] = sum_a x[q + o] w[a] over the taps with p + PT - a DH = S o: for
         each p a convolution with some of the taps. Those of all (p, r) side by side are one, its
         kernel 0 where one has no tap; then the channels become the pixels of a block of S x T.
         """
-        stride, (height, width, channels) = layer.window.stride, layer.output
-        rows, columns = phases(layer, 0), phases(layer, 1)
-        values, scale = layer.stored.values, layer.stored.scale
+        window: Window = op.static["window"]
+        before, (height, width) = _extent(op)
+        values, stride = _ungrouped(values, window.groups), window.stride
+        channels = values.shape[3]
+        rows, columns = (
+            phases(before[a], (height, width)[a], values.shape[a], window, a) for a in (0, 1)
+        )
         shape = (rows.size, columns.size)
         kernel = np.zeros((*shape, values.shape[2], *stride, channels), values.dtype)
         for (a, p, t), (b, r, u) in itertools.product(rows.taps, columns.taps):
             kernel[t, u, :, p, r] = values[a, b]
         repeats = math.prod(stride)
         x = self.conv(
-            name, x, kernel.reshape(*kernel.shape[:3], -1),
-            None if scale is None else np.tile(scale, repeats), np.tile(layer.bias, repeats),
-            kernel_shape=shape, pads=[rows.pads[0], columns.pads[0], rows.pads[1], columns.pads[1]],
+            x, kernel.reshape(*kernel.shape[:3], -1),
+            None if scale is None else np.tile(scale, repeats), kernel_shape=shape,
+            pads=[rows.pads[0], columns.pads[0], rows.pads[1], columns.pads[1]],
         )  # fmt: skip
         made = (rows.blocks * stride[0], columns.blocks * stride[1])
         if stride[0] == stride[1] > 1:
-            x = self.add("DepthToSpace", x, blocksize=stride[0])
+            x = self.file.add("DepthToSpace", x, blocksize=stride[0])
         elif repeats > 1:
-            x = self.reshape(x, (*stride, channels, rows.blocks, columns.blocks))
-            x = self.add("Transpose", x, perm=[0, 3, 4, 1, 5, 2])
-            x = self.reshape(x, (channels, *made))
-        return x if made == (height, width) else self.slice(x, {2: (0, height), 3: (0, width)})
+            x = self.reshaped(x, (Affine(1, 0), *stride, channels, rows.blocks, columns.blocks))
+            x = self.file.add("Transpose", x, perm=[0, 3, 4, 1, 5, 2])
+            x = self.reshaped(x, (Affine(1, 0), channels, *made))
+        if made == (height, width):
+            return x
+        return self.file.slice(x, {2: (0, height), 3: (0, width)})
+
+    # ---- loops -------------------------------------------------------------------------------
+
+    def loop(self, op: Op) -> None:
+        """A loop: its body is a graph that may read whatever was known before it."""
+        body, file, helper = op.body, self.file, self.file.onnx.helper
+        assert body is not None
+        state = [self.name(v) for v in op.args if v is not None]
+        inner = Rows(file, self.packed, self.lower)
+        inner.names, inner.planes = dict(self.names), dict(self.planes)
+        name = f"Loop_{file.count}"
+        heads = [f"{name}.in.{k}" for k in range(len(body.inputs))]
+        inner.names.update(zip(body.inputs, heads, strict=True))
+        outside, file.nodes = file.nodes, []
+        for each in body.ops:
+            inner.do(each)
+        ends = [file.add("Identity", inner.name(v)) for v in body.outputs]
+        going = file.add("Identity", f"{name}.go")
+        nodes, file.nodes = file.nodes, outside
+
+        def about(named: str, v: Var) -> Any:
+            return file.about(
+                named, v.dtype, [None if isinstance(k, Affine) else k for k in v.shape]
+            )
+
+        graph = helper.make_graph(
+            nodes, f"{name}.body",
+            [about(heads[0], body.inputs[0]), file.about(f"{name}.go", bool, ()),
+             *map(about, heads[1:], body.inputs[1:])],
+            [file.about(going, bool, ()), *map(about, ends, body.outputs)],
+        )  # fmt: skip
+        turns = file.constant(f"{name}.turns", np.int64(op.static["n"]))
+        always = file.constant("true", np.array(True))
+        made = file.several("Loop", len(op.outs), turns, always, *state, body=graph)
+        self.names.update(zip(op.outs, made, strict=True))
+
+
+def _extent(op: Op) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width of the images before and after."""
+    x: Any = op.args[0]
+    return x.shape[1:3], op.outs[0].shape[1:3]  # type: ignore[return-value]
+
+
+def _ungrouped(values: NDArray[Any], groups: int) -> NDArray[Any]:
+    """A kernel in which each output sees the inputs of all groups, those of others through 0."""
+    inputs, outputs = values.shape[2], values.shape[3] // groups
+    out = np.zeros((*values.shape[:2], inputs * groups, values.shape[3]), values.dtype)
+    for g in range(groups):
+        part = slice(g * outputs, (g + 1) * outputs)
+        out[:, :, g * inputs : (g + 1) * inputs, part] = values[..., part]
+    return out
 
 
 class Phases(NamedTuple):
@@ -321,10 +465,9 @@ class Phases(NamedTuple):
     blocks: int
 
 
-def phases(layer: Layer, axis: int) -> Phases:
-    """See Phases: from p + before - a D = S o for a tap's offset o = t - pads[0]."""
-    n, m, k = layer.input[axis], layer.output[axis], layer.weight.shape[axis]
-    window = layer.window
+def phases(n: int, m: int, k: int, window: Window, axis: int) -> Phases:
+    """From n inputs to m outputs by k taps: p + before - a D = S o for a tap's offset
+    o = t - pads[0]; see Phases."""
     stride, before, dilation = window.stride[axis], window.padding[axis][0], window.dilation[axis]
     reached = [(a, p, p + before - a * dilation) for a in range(k) for p in range(stride)]
     offsets = [(a, p, o // stride) for a, p, o in reached if o % stride == 0]
@@ -336,9 +479,121 @@ def phases(layer: Layer, axis: int) -> Phases:
     return Phases(taps, last - first + 1, (-first, blocks - n + last), blocks)
 
 
-def planes(shape: Shape) -> NDArray[Any]:
-    """Places in an image (H, W, C) of the numbers of (C, H, W), in a row."""
-    return np.arange(math.prod(shape)).reshape(shape).transpose(2, 0, 1).ravel()
+# ---- a row an operation --------------------------------------------------------------------------
+
+
+def _clip(rows: Rows, op: Op, x: str) -> str:
+    ends = (op.static.get(k) for k in ("low", "high"))
+    kind = np.dtype(op.outs[0].dtype)
+    return rows.file.add(
+        "Clip", x, *("" if v is None else rows.constant(np.array(v, kind)) for v in ends)
+    )
+
+
+def _sum(rows: Rows, op: Op, x: str) -> str:
+    axes = rows.file.integers(*_axes(op))
+    return rows.file.add("ReduceSum", x, axes, keepdims=int(op.static["keepdims"]))
+
+
+def _reduced(rows: Rows, op: Op, x: str) -> str:
+    return rows.file.add(REDUCED[op.name], x, axes=_axes(op), keepdims=int(op.static["keepdims"]))
+
+
+def _axes(op: Op) -> list[int]:
+    x, axis = op.args[0], op.static["axis"]
+    assert x is not None
+    return list(range(len(x.shape))) if axis is None else list(axis)
+
+
+def _argmax(rows: Rows, op: Op, x: str) -> str:
+    axis = op.static["axis"]
+    if axis is None:
+        x = rows.file.add("Reshape", x, rows.file.integers(-1))
+    x = rows.file.add("ArgMax", x, axis=axis or 0, keepdims=0)
+    return rows.reshaped(x, op.outs[0].shape) if op.static["keepdims"] else x
+
+
+def _cumsum(rows: Rows, op: Op, x: str) -> str:
+    return rows.file.add("CumSum", x, rows.constant(np.array(op.static["axis"], np.int64)))
+
+
+def _softmax(rows: Rows, op: Op, x: str) -> str:
+    """Over one axis, or by its formula over several."""
+    axes, file = _axes(op), rows.file
+    log = op.name == "log_softmax"
+    if len(axes) == 1:
+        return file.add("LogSoftmax" if log else "Softmax", x, axis=axes[0])
+    x = file.add("Sub", x, file.add("ReduceMax", x, axes=axes, keepdims=1))
+    powers = file.add("Exp", x)
+    total = file.add("ReduceSum", powers, file.integers(*axes), keepdims=1)
+    return file.add("Sub", x, file.add("Log", total)) if log else file.add("Div", powers, total)
+
+
+def _broadcast(rows: Rows, op: Op, x: str) -> str:
+    """A size that x has already is left as 1."""
+    v, shape = op.args[0], op.outs[0].shape
+    assert v is not None
+    own = (1,) * (len(shape) - len(v.shape)) + v.shape
+    sizes = [1 if a == b else b for a, b in zip(own, shape, strict=True)]
+    return rows.file.add("Expand", x, rows.sizes(sizes))
+
+
+def _slice(rows: Rows, op: Op, x: str) -> str:
+    v, file = op.args[0], rows.file
+    assert v is not None
+    parts = op.static["parts"]
+    cut = [a for a, part in enumerate(parts) if part != (0, v.shape[a], 1)]
+    if not cut:
+        return file.add("Identity", x)
+    starts, stops, steps = zip(*(parts[a] for a in cut), strict=True)
+    stops = tuple(
+        FIRST if step < 0 and not isinstance(stop, Affine) and stop < 0 else stop
+        for stop, step in zip(stops, steps, strict=True)
+    )
+    ends = (rows.sizes(starts), rows.sizes(stops), file.integers(*cut), file.integers(*steps))
+    return file.add("Slice", x, *ends)
+
+
+def _put(rows: Rows, op: Op, x: str, value: str, i: str) -> str:
+    """Chosen at the places along the axis that are i."""
+    axis, out, file = op.static["axis"], op.outs[0], rows.file
+    count: Any = out.shape[axis]
+    if op.args[1] is not None and op.args[1].shape:
+        value = file.add("Unsqueeze", value, file.integers(axis))
+    places = np.arange(count).reshape(-1, *(1,) * (len(out.shape) - axis - 1))
+    here = file.add("Equal", rows.constant(places), i)
+    return file.add("Where", here, value, x)
+
+
+def _one_hot(rows: Rows, op: Op, x: str) -> str:
+    """Gather takes a label below 0 from the end, and refuses one that is too large."""
+    classes, file = op.static["classes"], rows.file
+    count = file.constant(f"classes_{classes}", np.int64(classes))
+    below = file.add("Less", x, file.constant("zero", np.int64(0)))
+    hot = file.constant(f"labels_{classes}", np.eye(classes, dtype=op.outs[0].dtype))
+    return file.add("Gather", hot, file.add("Where", below, count, x), axis=0)
+
+
+Row = Callable[..., Any]
+ROWS: dict[str, Row] = {
+    **{
+        name: lambda rows, op, *args: rows.file.add(OPERATORS[op.name], *args)
+        for name in OPERATORS
+    },
+    "argmax": _argmax, "broadcast_to": _broadcast, "clip": _clip, "cumsum": _cumsum, "put": _put,
+    "cast": lambda rows, op, x: rows.file.add("Cast", x, to=rows.file.code(op.outs[0].dtype)),
+    "concat": lambda rows, op, *args: rows.file.add("Concat", *args, axis=op.static["axis"]),
+    "conv2d_dx": Rows.convolve, "conv2d_nd": Rows.convolve, "repeat": Rows.loop,
+    "leaky_relu": lambda rows, op, x: rows.file.add("LeakyRelu", x, alpha=op.static["slope"]),
+    "log_softmax": _softmax, "softmax": _softmax, "max": _reduced, "mean": _reduced,
+    "matmul_nd": lambda rows, op, *args: rows.file.add("MatMul", *args), "min": _reduced,
+    "not_equal": lambda rows, op, *args: rows.file.add("Not", rows.file.add("Equal", *args)),
+    "one_hot": _one_hot, "reshape": lambda rows, op, x: rows.reshaped(x, op.outs[0].shape),
+    "slice": _slice, "sum": _sum,
+    "take": lambda rows, op, *args: rows.file.add("Gather", *args, axis=op.static["axis"]),
+    "transpose": lambda rows, op, x: rows.file.add("Transpose", x, perm=op.static["axes"]),
+}  # fmt: skip
+OPERATIONS = frozenset(ROWS)
 
 
 def metadata(artefact: Artefact) -> dict[str, str]:

@@ -23,7 +23,7 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     for part in artefact.graphs.values():
         graphs.refuse(part, OPERATIONS, "python")
     source = (RUNTIME / "generator.py").read_text("utf-8")
-    described, text = spec.carried_graphs(artefact)
+    described, text = spec.carried(artefact)
     # In a raw string \" does not end it, and JSON writes every quote of a text so.
     rows = ",\n".join(f'"{key}": {spec.as_json(value)}' for key, value in described.items())
     model = f"{{\n{rows}\n}}"

@@ -1,11 +1,13 @@
 """The form "safetensors": the weights as they are used, with a model card that shows how.
 
-    decoder.0.weight   (in, out) of a dense layer, (KH, KW, in, out) of both convolutions
-    decoder.0.scale    (out,), of int8: the weight is weight * scale
-    decoder.0.bias     (out,)
+    decoder.0.weight    of product 0: (in, out), or (KH, KW, in / groups, out) of both convolutions
+    decoder.0.scale     (out,), of int8: the weight is weight * scale
+    decoder.0.bias      (out,)
+    decoder.constant.0  another constant
 
-The file's metadata is what spec.py describes. The card is Markdown that begins with the lines that
-model collections read; its code is runtime/load_numpy.py and runtime/load_torch.py.
+The file's metadata is what spec.py and graphs.py describe, with the names of constants. The card is
+Markdown that begins with the lines that model collections read; its code is runtime/load_numpy.py
+and runtime/load_torch.py.
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from ..io import to_bytes
-from . import spec
+from ..trace.graph import Op
+from . import graphs, spec
 from .artefact import Artefact
-from .network import Layer
+from .graphs import Packed
+from .python import OPERATIONS
 
 # Names that model collections know a licence by.
 LICENCES = (
@@ -30,6 +34,7 @@ LICENCES = (
     "unlicense",
 )  # fmt: skip
 PRIORS = {"normal": "standard normal", "uniform": "uniform from -1 to 1"}
+KINDS = {"matmul_nd": "dense", "conv2d_nd": "conv", "conv2d_dx": "conv_transpose"}
 # What means something in the midst of a line; an underscore within a word does not.
 MARKUP = re.compile(r"[\\`*{}\[\]<>#|&~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 
@@ -39,15 +44,19 @@ def render(artefact: Artefact, *, file: str | None = None) -> dict[str, bytes]:
 
     file: what the card calls the file of the weights, by default as the artefact is called.
     """
-    arrays = {}
-    for part, network in artefact.networks.items():
-        for k, layer in enumerate(network.layers):
-            arrays[f"{part}.{k}.weight"] = layer.stored.values
-            arrays[f"{part}.{k}.bias"] = layer.bias.astype("<f4")
-            if layer.stored.scale is not None:
-                arrays[f"{part}.{k}.scale"] = layer.stored.scale
+    arrays, parts = {}, {}
+    for part, packed in artefact.graphs.items():
+        graphs.refuse(packed, OPERATIONS, "safetensors")
+        names = graphs.named(packed, part)
+        parts[part] = graphs.described(packed, names)
+        for v, name in names.items():
+            values, scale = graphs.held(packed, v)
+            arrays[name] = values
+            if scale is not None:
+                arrays[name.replace(".weight", ".scale")] = scale
+    described = {**spec.description(artefact), "parts": parts}
     return {
-        ".safetensors": to_bytes(arrays, spec.description(artefact)),
+        ".safetensors": to_bytes(arrays, described),
         ".md": card(artefact, file or f"{artefact.name}.safetensors").encode(),
     }
 
@@ -58,17 +67,18 @@ def card(artefact: Artefact, file: str) -> str:
     colour = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
     labels = ", ".join(f"{k}: {plain(name)}" for k, name in enumerate(artefact.classes))
     architecture = [
-        (f"{part}.{k}", layer.kind, shape(layer.input), shape(layer.output), layer.activation,
-         window(layer), f"{layer.weight.size + layer.bias.size:,}")
-        for part, network in artefact.networks.items() for k, layer in enumerate(network.layers)
-    ]  # fmt: skip
-    parameters = sum(network.parameters for network in artefact.networks.values())
+        row for part, packed in artefact.graphs.items() for row in products(packed, part)
+    ]
+    parameters = sum(
+        math.prod(v.const.shape) for packed in artefact.graphs.values()
+        for v in graphs.named(packed, "") if v.const is not None
+    )  # fmt: skip
     facts = [
         ("architecture", artefact.model), ("hash of the weights", artefact.weights),
         ("image", f"{height} x {width}, {colour}, values from {artefact.value_range[0]:g} to "
                   f"{artefact.value_range[1]:g}"),
         ("code", f"{artefact.latent} numbers, {PRIORS[artefact.prior]}"),
-        ("parts", " and ".join(artefact.networks)), ("precision", artefact.precision),
+        ("parts", " and ".join(artefact.graphs)), ("precision", artefact.precision),
         ("made by", artefact.describe()["made by"]),
         *((key, text(value)) for key, value in artefact.about.items()),
     ]  # fmt: skip
@@ -84,7 +94,7 @@ def card(artefact: Artefact, file: str) -> str:
         f"{parameters:,} parameters. Batch normalisation and spectral normalisation are part of "
         "the weights; images are (n, height, width, channels).",
         table(
-            ("layer", "kind", "input", "output", "activation", "window", "parameters"),
+            ("layer", "kind", "input", "output", "then", "window", "parameters"),
             (tuple(map(plain, row)) for row in architecture),
         ),
         "## Use and limits",
@@ -100,9 +110,9 @@ def card(artefact: Artefact, file: str) -> str:
         "picture of the self-test in the file's metadata and compares. `pip install safetensors` "
         "and NumPy or PyTorch are all they need.",
         "In NumPy:",
-        code("load_numpy.py", file),
+        code("load_numpy.py", file, artefact),
         "In PyTorch:",
-        code("load_torch.py", file),
+        code("load_torch.py", file, artefact),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -125,11 +135,29 @@ def code_span(text: str) -> str:
     return f"`{text.replace('`', ' ')}`"
 
 
-def code(name: str, file: str) -> str:
+def code(name: str, file: str, artefact: Artefact) -> str:
     """A file of runtime/ as a block of code that reads the weights from `file`."""
+    return f"```python\n{loader(name, file, artefact)}```"
+
+
+def loader(name: str, file: str, artefact: Artefact) -> str:
+    """A file of runtime/ with what the operations of the model take.
+
+    Its rows, and what is between `# for` the names of operations and `# end`, are left out where
+    the model has none of these.
+    """
     source = Path(__file__).with_name("runtime").joinpath(name).read_text("utf-8")
-    source = source.replace('"model.safetensors"', json.dumps(file))
-    return f"```python\n{source}```"
+    met = {op.name for packed in artefact.graphs.values() for op in packed.graph.every()}
+    source = re.sub(
+        r"(?ms)^# for ([\w ]+)\n(.*?)^# end\n",
+        lambda found: found[2] if met.intersection(found[1].split()) else "", source,
+    )  # fmt: skip
+    source = re.sub(
+        r'(?m)^    "(\w+)": lambda op, shape.*\n', lambda row: row[0] * (row[1] in met), source
+    )
+    if "math." not in source:
+        source = source.replace("import math\n", "")
+    return source.replace('"model.safetensors"', json.dumps(file))
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -137,17 +165,35 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def shape(sizes: tuple[int, ...]) -> str:
+def shape(sizes: Iterable[Any]) -> str:
     return " x ".join(map(str, sizes))
 
 
-def window(layer: Layer) -> str:
+def products(packed: Packed, part: str) -> list[tuple[str, ...]]:
+    """A row for each product with weights: what it is, sizes, what is done until the next one."""
+    names = graphs.named(packed, part)
+    rows: list[tuple[str, str, str, str, list[str], str, str]] = []
+    for op in packed.graph.every():
+        x, weight = (*op.args, None)[:2]
+        if x is not None and op.name in KINDS and weight in packed.stored:
+            count = math.prod(packed.stored[weight].values.shape)
+            before, after = (shape(v.shape[1:]) for v in (x, op.outs[0]))
+            name = names[weight].removesuffix(".weight")
+            kind = KINDS[op.name]
+            rows.append((name, kind, before, after, [], window(op, packed), f"{count:,}"))
+        elif rows and op.name not in ("add", "reshape", *rows[-1][4]):
+            rows[-1][4].append(op.name)
+    return [(*row[:4], ", ".join(row[4]), *row[5:]) for row in rows]
+
+
+def window(op: Op, packed: Packed) -> str:
     """Kernel, stride and dilation, where they say something."""
-    if layer.kind == "dense":
+    kernel = op.args[1]
+    if "window" not in op.static or kernel is None:
         return ""
-    said = [shape(layer.weight.shape[:2])]
+    said = [shape(packed.stored[kernel].values.shape[:2])]
     for name in ("stride", "dilation"):
-        value = getattr(layer.window, name)
+        value = getattr(op.static["window"], name)
         if math.prod(value) > 1:
             said.append(f"{name} {shape(value)}")
     return ", ".join(said)

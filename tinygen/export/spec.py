@@ -1,7 +1,6 @@
 """A model as text: the description and the weights that the Python file and the page carry.
 
-The description is JSON. The weights are bytes in base64: layer after layer, part after part, the
-values, for int8 the scale of each output (float32), and the bias (float32), all little endian.
+The description is JSON. The weights are bytes in base64: those of graphs.blob, part after part.
 A file holds the SHA-256 of the text of the description, and this the one of the text of the
 weights: both are checked when they are read.
 """
@@ -17,32 +16,14 @@ import numpy as np
 
 from . import graphs
 from .artefact import Artefact, stream_words
-from .network import Layer
-
-
-def weights(artefact: Artefact) -> bytes:
-    """The weights of all parts, in the order in which the description lists the layers."""
-    parts: list[bytes] = []
-    for network in artefact.networks.values():
-        for layer in network.layers:
-            parts.append(layer.stored.values.tobytes())
-            if layer.stored.scale is not None:
-                parts.append(layer.stored.scale.astype("<f4").tobytes())
-            parts.append(layer.bias.astype("<f4").tobytes())
-    return b"".join(parts)
-
-
-def carried_graphs(artefact: Artefact) -> tuple[dict[str, Any], str]:
-    """As `carried`, with graphs of operations for parts: see graphs.py."""
-    text = base64.b64encode(b"".join(map(graphs.blob, artefact.graphs.values()))).decode()
-    parts = {name: graphs.described(part) for name, part in artefact.graphs.items()}
-    return {**description(artefact), "parts": parts, "sha256": sha256(text)}, text
 
 
 def carried(artefact: Artefact) -> tuple[dict[str, Any], str]:
-    """(the description with the "sha256" of the text of the weights, that text)."""
-    text = base64.b64encode(weights(artefact)).decode()
-    return {**description(artefact), "sha256": sha256(text)}, text
+    """(the description with its parts, see graphs.py, and the "sha256" of the text of the weights,
+    that text)."""
+    text = base64.b64encode(b"".join(map(graphs.blob, artefact.graphs.values()))).decode()
+    parts = {name: graphs.described(part) for name, part in artefact.graphs.items()}
+    return {**description(artefact), "parts": parts, "sha256": sha256(text)}, text
 
 
 def sha256(text: str) -> str:
@@ -55,7 +36,7 @@ def description(artefact: Artefact) -> dict[str, Any]:
 
     Keys: about (artefact.describe()), image (H, W, C), latent, prior, range, classes, counted
     (whether a text may be a class's place), precision, stream (two words, see
-    artefact.stream_words), parts (name -> layers), test.
+    artefact.stream_words), test.
     """
     test = artefact.test
     return {
@@ -64,29 +45,12 @@ def description(artefact: Artefact) -> dict[str, Any]:
         "classes": list(artefact.classes), "counted": artefact.counted,
         "precision": artefact.precision,
         "stream": list(stream_words()),
-        "parts": {k: [_layer(x) for x in part.layers] for k, part in artefact.networks.items()},
         "test": {
             "seed": test.seed, "label": test.label, "code": encoded(test.code),
             "image": encoded(test.image),
             "mean": None if test.mean is None else encoded(test.mean),
         },
     }  # fmt: skip
-
-
-def _layer(layer: Layer) -> dict[str, Any]:
-    """kind, name, input, output, activation, slope; of convolutions kernel, stride, before (zeros
-    above and to the left, or what is cut there of a transposed one), dilation."""
-    out: dict[str, Any] = {
-        "kind": layer.kind, "name": layer.name, "input": list(layer.input),
-        "output": list(layer.output), "activation": layer.activation, "slope": layer.slope,
-    }  # fmt: skip
-    if layer.kind != "dense":
-        window = layer.window
-        out |= {
-            "kernel": list(layer.weight.shape[:2]), "stride": list(window.stride),
-            "before": [before for before, _ in window.padding], "dilation": list(window.dilation),
-        }  # fmt: skip
-    return out
 
 
 def encoded(array: Any) -> str:

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,13 @@ from numpy.typing import NDArray
 from ..backend import DeviceError, use_backend
 from ..backend import get as get_backend
 from ..images import to_uint8
-from ..io import load
 from ..plan import compile as compile_step
 from ..tensor import Tensor
 from ..trace.graph import at
 from . import FORMS, write
 from .artefact import Artefact
 from .network import ExportError
-from .weights import Stored
+from .safetensors import loader
 
 ALLOWED = {"float32": 1, "float16": 3, "int8": 255}  # grey levels; of int8 its cost is measured
 Steps = dict[str, NDArray[Any]]
@@ -106,8 +105,12 @@ class Question:
     labels: tuple[int, ...]
     codes: NDArray[np.float32]
 
-    def inputs(self, n: int | None = None) -> NDArray[np.float32]:
-        """The decoder's inputs (n, k) for the first n seeds, or for all."""
+    def inputs(self, n: int | None = None) -> tuple[NDArray[Any], ...]:
+        """What is drawn from, for the first n seeds, or for all."""
+        return self.made.arguments(self.codes[:n], np.array(self.labels[:n]))
+
+    def chained(self, n: int | None = None) -> NDArray[np.float32]:
+        """The same as inputs (n, k) of a chain."""
         return self.made.conditioned(self.codes[:n], np.array(self.labels[:n]))
 
     def pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -146,16 +149,14 @@ def verify(
 
 
 def _exact(asked: Question) -> dict[str, Steps]:
-    """The steps of the first image in float64: layers by their names, operations by theirs."""
+    """The steps of the first image in float64: operations by their names, layers by theirs."""
     chain, graph = asked.made.decoder, asked.made.graphs["decoder"]
-    assert chain is not None
-    layers = chain.trace(Tensor(asked.inputs(1).astype(np.float64)))
-    inputs = [asked.codes[:1], np.array(asked.labels[:1])][: len(graph.graph.inputs)]
-    operations = zip(graph.graph.ops, graph.trace(inputs, "float64"), strict=True)
-    return {
-        "layers": {x.name: y.numpy() for x, y in zip(chain.layers, layers, strict=True)},
-        "operations": {f"{k} {op.name}": y for k, (op, y) in enumerate(operations)},
-    }
+    operations = zip(graph.graph.ops, graph.trace(asked.inputs(1), "float64"), strict=True)
+    exact = {"operations": {f"{k} {op.name}": y for k, (op, y) in enumerate(operations)}}
+    if chain is not None:
+        layers = chain.trace(Tensor(asked.chained(1).astype(np.float64)))
+        exact["layers"] = {x.name: y.numpy() for x, y in zip(chain.layers, layers, strict=True)}
+    return exact
 
 
 def _row(
@@ -210,19 +211,18 @@ def subjects() -> dict[str, Callable[[Question, Path], Drawn]]:
 def _on(
     name: str, asked: Question, n: int | None, wrap: Callable[[Any], Any] = lambda f: f
 ) -> Drawn:
-    network = asked.made.decoder
-    assert network is not None
     began = time.perf_counter()
     with use_backend(name) as backend:
-        step = wrap(network.trace)
-        one = [x.numpy() for x in step(Tensor(backend.asarray(asked.inputs(1))))]
+        step = wrap(asked.made.graphs["decoder"].on(backend))
+        first = step(*(Tensor(backend.asarray(x)) for x in asked.inputs(1)))
+        one = [x.numpy() for x in first[:-1]]
         start = time.perf_counter() - began
-        x = Tensor(backend.asarray(asked.inputs(n)))
-        values = step(x)[-1].numpy()  # what is compiled for this shape is compiled now
+        inputs = [Tensor(backend.asarray(x)) for x in asked.inputs(n)]
+        values = step(*inputs)[-1].numpy()  # what is compiled for this shape is compiled now
         began = time.perf_counter()
-        step(x)[-1].numpy()
+        step(*inputs)[-1].numpy()
         rate = len(values) / (time.perf_counter() - began)
-    return Drawn(asked.pixels(values), one, rate, start)
+    return Drawn(asked.pixels(values), one, rate, start, "operations")
 
 
 def _numpy(asked: Question, folder: Path) -> Drawn:
@@ -339,12 +339,11 @@ def _levels(path: Path, asked: Question) -> NDArray[np.uint8]:
 def _steps(path: Path, asked: Question, by: str = "layers") -> list[NDArray[Any]]:
     values = np.fromfile(path, "<f4")
     chain, graph = asked.made.decoder, asked.made.graphs["decoder"].graph
-    assert chain is not None
-    shapes = {
-        "layers": [x.output for x in chain.layers],
-        "operations": [at(op.outs[0].shape, 1) for op in graph.ops],
-    }
-    ends = np.cumsum([math.prod(shape) for shape in shapes[by]])
+    shapes = [at(op.outs[0].shape, 1) for op in graph.ops]
+    if by == "layers":
+        assert chain is not None
+        shapes = [x.output for x in chain.layers]
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
     if len(values) != ends[-1]:
         raise RuntimeError(f"{len(values)} numbers in all {by}, expected {ends[-1]}")
     return np.split(values, ends[:-1])
@@ -443,25 +442,33 @@ def _onnx(asked: Question, path: Path) -> Drawn:
     (values,) = opened.run(["image"], inputs())
     rate = len(values) / (time.perf_counter() - began)
 
-    model = onnx.load(path)  # once more, with every layer's value as an output
-    assert asked.made.decoder is not None
-    names = [f"decoder.{k}" for k in range(len(asked.made.decoder.layers))]
+    model = onnx.load(path)  # once more, with every operation's value as an output
+    made = {name for node in model.graph.node for name in node.output}
+    names = [f"decoder.{k}" for k in range(len(asked.made.graphs["decoder"].graph.ops))]
+    names = [name if name in made else f"{name}.planes" for name in names]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    layers = session(model.SerializeToString()).run(names, inputs(1))
-    trace = [x.transpose(0, 2, 3, 1) if x.ndim == 4 else x for x in layers]  # NCHW to NHWC
-    return Drawn(asked.pixels(values), trace, rate, start)
+    found = session(model.SerializeToString()).run(names, inputs(1))
+    trace = [
+        x.transpose(0, 2, 3, 1) if name.endswith(".planes") else x
+        for name, x in zip(names, found, strict=True)
+    ]
+    return Drawn(asked.pixels(values), trace, rate, start, "operations")
 
 
 def _safetensors(asked: Question, path: Path) -> Drawn:
-    network = asked.made.decoder
-    assert network is not None
+    """By the NumPy code of the model card."""
+    if importlib.util.find_spec("safetensors") is None:
+        raise Unavailable("safetensors is not installed: pip install safetensors")
     began = time.perf_counter()
-    held, layers = load(path), []
-    for i, layer in enumerate(network.layers):
-        name = f"decoder.{i}"
-        stored = Stored(held[f"{name}.weight"], held.get(f"{name}.scale"))
-        layers.append(replace(layer, weight=stored.array(), bias=held[f"{name}.bias"]))
-    read = replace(network, layers=tuple(layers))
-    trace = [x.numpy() for x in read.trace(Tensor(asked.inputs(1)))]
+    names: dict[str, Any] = {}
+    try:
+        exec(loader("load_numpy.py", str(path), asked.made), names)
+    except AssertionError as error:
+        raise RuntimeError(str(error)) from None
+    code, *labels = asked.inputs(1)
+    trace = names["trace"]("decoder", code, *labels)[:-1]
     start = time.perf_counter() - began
-    return Drawn(asked.pixels(read(asked.inputs())), trace, None, start)
+    return Drawn(
+        asked.pixels(names["forward"]("decoder", *asked.inputs())), trace, None, start,
+        "operations",
+    )  # fmt: skip

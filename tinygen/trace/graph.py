@@ -234,10 +234,12 @@ class _ByValue:
         x, p = call.args[i], call.primitive
         if x is None:
             return None
-        if not isinstance(x, Value):
-            return Var((), number_dtype(p, call, i), np.array(x))
-        made = self.var(x, where)
-        if p.arg(i) == "indices" and made.const is not None and (made.const < 0).any():
+        if isinstance(x, Value):
+            made = self.var(x, where)
+        else:
+            made = Var((), number_dtype(p, call, i), np.array(x))
+        place = p.arg(i) == "indices" or (p.name, p.arg(i)) == ("put", "i")
+        if place and made.const is not None and (made.const < 0).any():
             raise Refused(f"{where} counts from the end; give places from 0 up")
         return made
 
@@ -396,7 +398,7 @@ def part(start: int, stop: int, step: int) -> slice:
     return slice(start, None if step < 0 and stop < 0 else stop, step)
 
 
-def batch(graph: Graph, inputs: Sequence[NDArray[Any]]) -> int:
+def batch(graph: Graph, inputs: Sequence[Any]) -> int:
     """The size of the batch that these arguments are."""
     for v, x in zip(graph.inputs, inputs, strict=True):
         for size, found in zip(v.shape, x.shape, strict=True):

@@ -278,6 +278,19 @@ def take(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list
     return out
 
 
+def put(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """A copy of x with a value at place i along an axis."""
+    x, value, i = args
+    axis, out = about["axis"], list(x.values)
+    inner = math.prod(shape[axis + 1 :])
+    new = spread(value, shape[:axis] + shape[axis + 1 :])
+    first = i.values[0] * inner
+    for k in range(math.prod(shape[:axis])):
+        to = k * shape[axis] * inner + first
+        out[to : to + inner] = new[k * inner : (k + 1) * inner]
+    return out
+
+
 def one_hot(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
     classes = range(about["classes"])
     return [float(label == k) for label in args[0].values for k in classes]
@@ -390,7 +403,7 @@ def meetings(about: dict[str, Any], axis: int, inputs: int, outputs: int, taps: 
 
 OTHERS: dict[str, Callable[[dict[str, Any], list[Any], tuple[int, ...]], Any]] = {
     **dict.fromkeys(IN_ROWS, in_rows), "reshape": reshape, "transpose": transpose, "slice": cut,
-    "concat": concat, "take": take, "one_hot": one_hot, "matmul_nd": matmul,
+    "concat": concat, "take": take, "put": put, "one_hot": one_hot, "matmul_nd": matmul,
     "conv2d_nd": convolution, "conv2d_dx": convolution,
 }  # fmt: skip
 

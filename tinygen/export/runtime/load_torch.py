@@ -9,53 +9,161 @@ from torch.nn import functional as F
 with safe_open("model.safetensors", framework="pt") as file:
     model, names = json.loads(file.metadata()["tinygen"]), file.keys()
     said = file.metadata()["sha256"]  # of the file, with zeros in its place
-    stored = {name: file.get_tensor(name).float() for name in names}
+    stored = {name: file.get_tensor(name) for name in names}
 
 with open("model.safetensors", "rb") as file:
     zeros = file.read().replace(said.encode(), b"0" * 64, 1)
 assert hashlib.sha256(zeros).hexdigest() == said, "the file has changed since it was written"
 
-ACTIVATIONS = {
-    "": lambda x, slope: x,
-    "relu": lambda x, slope: F.relu(x),
-    "leaky_relu": lambda x, slope: F.leaky_relu(x, slope),
-    "tanh": lambda x, slope: torch.tanh(x),
-    "sigmoid": lambda x, slope: torch.sigmoid(x),
-    "softplus": lambda x, slope: F.softplus(x),
-    "silu": lambda x, slope: F.silu(x),
-}
+
+def constant(about):
+    """A constant of the graph; of int8, what the integers of each output count is beside it."""
+    if "value" in about:
+        return about["value"]
+    values = stored[about["name"]]
+    if about["kind"] == "int8":
+        values = values * stored[about["name"].replace(".weight", ".scale")]
+    return values.long() if about["kind"] == "int32" else values.float()
 
 
-def linear(layer, x, w):
-    """x W of rows, or a convolution of images (n, height, width, channels)."""
-    x = x.reshape(len(x), *layer["input"])
-    if layer["kind"] == "dense":
-        return x @ w
-    x, steps = x.permute(0, 3, 1, 2), {k: layer[k] for k in ("stride", "dilation")}
-    (height, width), (top, left) = layer["output"][:2], layer["before"]
-    if layer["kind"] == "conv":
-        (kh, kw), (sh, sw), (dh, dw) = layer["kernel"], layer["stride"], layer["dilation"]
+def along(op, x):
+    """The axes of x that an operation works along."""
+    axis = op["axis"]
+    return list(range(x.ndim)) if axis is None else axis if isinstance(axis, list) else [axis]
+
+
+# for conv2d_nd conv2d_dx
+def convolve(op, shape, x, w):
+    """Images (n, height, width, channels); w (rows, columns, inputs of a group, outputs)."""
+    x, more = x.permute(0, 3, 1, 2), {k: op[k] for k in ("stride", "dilation", "groups")}
+    (_, height, width, _), (top, left) = shape, op["before"]
+    if op["op"] == "conv2d_nd":
+        (kh, kw), (sh, sw), (dh, dw) = w.shape[:2], op["stride"], op["dilation"]
         below = (height - 1) * sh + (kh - 1) * dh + 1 - top - x.shape[2]
         right = (width - 1) * sw + (kw - 1) * dw + 1 - left - x.shape[3]
-        y = F.conv2d(F.pad(x, (left, right, top, below)), w.permute(3, 2, 0, 1), **steps)
+        y = F.conv2d(F.pad(x, (left, right, top, below)), w.permute(3, 2, 0, 1), **more)
     else:
-        y = F.conv_transpose2d(x, w.permute(2, 3, 0, 1), **steps)
+        w = w.unflatten(3, (op["groups"], -1)).permute(3, 2, 4, 0, 1).flatten(0, 1)
+        y = F.conv_transpose2d(x, w, **more)
         below, right = top + height - y.shape[2], left + width - y.shape[3]
         y = F.pad(y, (-left, right, -top, below))  # a negative padding cuts off
     return y.permute(0, 2, 3, 1)
 
 
+# end
+# for softmax log_softmax
+def shares(op, x):
+    """e^x of each over the sum of all, along some axes."""
+    powers = torch.exp(x - x.amax(along(op, x), keepdim=True))
+    return powers / powers.sum(along(op, x), keepdim=True)
+
+
+# end
+# for slice
+def cut(op, x):
+    for axis, part in enumerate(op["parts"]):
+        x = x.index_select(axis, torch.tensor(range(*part)))
+    return x
+
+
+# end
+# for put
+def put(op, x, value, i):
+    y = x.clone()
+    y.select(op["axis"], int(i)).copy_(torch.as_tensor(value))
+    return y
+
+
+# end
+# for take
+def take(op, x, i):
+    i, axis = torch.as_tensor(i), op["axis"]
+    some = x.index_select(axis, i.reshape(-1))
+    return some.reshape(*x.shape[:axis], *i.shape, *x.shape[axis + 1 :])
+
+
+# end
+# An operation's row takes what it is, the sizes of its result, and its arguments.
+ROWS = {
+    "abs": lambda op, shape, x: x.abs(),
+    "add": lambda op, shape, x, y: x + y,
+    "argmax": lambda op, shape, x: x.argmax(dim=op["axis"]).reshape(shape),
+    "broadcast_to": lambda op, shape, x: torch.broadcast_to(torch.as_tensor(x), shape),
+    "cast": lambda op, shape, x: x.to(getattr(torch, op["dtype"])),
+    "clip": lambda op, shape, x: x.clamp(op["low"], op["high"]),
+    "concat": lambda op, shape, *args: torch.cat(args, dim=op["axis"]),
+    "conv2d_dx": lambda op, shape, x, w: convolve(op, shape, x, w),
+    "conv2d_nd": lambda op, shape, x, w: convolve(op, shape, x, w),
+    "cos": lambda op, shape, x: x.cos(),
+    "cumsum": lambda op, shape, x: x.cumsum(dim=op["axis"]),
+    "div": lambda op, shape, x, y: x / y,
+    "equal": lambda op, shape, x, y: x == y,
+    "erf": lambda op, shape, x: x.erf(),
+    "exp": lambda op, shape, x: x.exp(),
+    "greater": lambda op, shape, x, y: x > y,
+    "greater_equal": lambda op, shape, x, y: x >= y,
+    "leaky_relu": lambda op, shape, x: F.leaky_relu(x, op["slope"]),
+    "less": lambda op, shape, x, y: x < y,
+    "less_equal": lambda op, shape, x, y: x <= y,
+    "log": lambda op, shape, x: x.log(),
+    "log_softmax": lambda op, shape, x: shares(op, x).log(),
+    "matmul_nd": lambda op, shape, x, y: x @ y,
+    "max": lambda op, shape, x: x.amax(along(op, x)).reshape(shape),
+    "maximum": lambda op, shape, x, y: torch.maximum(torch.as_tensor(x), torch.as_tensor(y)),
+    "mean": lambda op, shape, x: x.mean(along(op, x)).reshape(shape),
+    "min": lambda op, shape, x: x.amin(along(op, x)).reshape(shape),
+    "minimum": lambda op, shape, x, y: torch.minimum(torch.as_tensor(x), torch.as_tensor(y)),
+    "mul": lambda op, shape, x, y: x * y,
+    "not_equal": lambda op, shape, x, y: x != y,
+    "one_hot": lambda op, shape, x: F.one_hot(x, op["classes"]).float(),
+    "put": lambda op, shape, x, value, i: put(op, x, value, i),
+    "relu": lambda op, shape, x: x.relu(),
+    "reshape": lambda op, shape, x: x.reshape(shape),
+    "sigmoid": lambda op, shape, x: x.sigmoid(),
+    "sin": lambda op, shape, x: x.sin(),
+    "slice": lambda op, shape, x: cut(op, x),
+    "softmax": lambda op, shape, x: shares(op, x),
+    "softplus": lambda op, shape, x: F.softplus(x),
+    "sqrt": lambda op, shape, x: x.sqrt(),
+    "sub": lambda op, shape, x, y: x - y,
+    "sum": lambda op, shape, x: x.sum(along(op, x)).reshape(shape),
+    "take": lambda op, shape, x, i: take(op, x, i),
+    "tanh": lambda op, shape, x: x.tanh(),
+    "transpose": lambda op, shape, x: x.permute(op["axes"]),
+    "where": lambda op, shape, x, y, z: torch.where(x, y, z),
+}
+
+
+def sized(size, n):
+    """A size for n images: a number, or [a, b] for a n + b."""
+    return size if isinstance(size, int) else size[0] * n + size[1]
+
+
+def run(operations, known, n):
+    """Add what the operations give, for n images, to the arrays that are known by number."""
+    for op in operations:
+        args = [None if k is None else known[k] for k in op["args"]]
+        if op["op"] == "repeat":
+            for i in range(op["n"]):
+                known.update(zip(op["body"]["inputs"], [torch.tensor(i), *args]))
+                run(op["body"]["operations"], known, n)
+                args = [known[k] for k in op["body"]["outputs"]]
+            known.update(zip(op["outs"], args))
+        else:
+            if "parts" in op:
+                op = {**op, "parts": [[sized(k, n) for k in part] for part in op["parts"]]}
+            shape = [sized(k, n) for k in op["shape"]]
+            known[op["outs"][0]] = ROWS[op["op"]](op, shape, *args)
+
+
 def forward(part, x, label=0):
     """The "decoder" of codes (n, latent), the "encoder" of flat images (n, pixels)."""
-    if model["classes"]:  # the one-hot label beside the input, its 1 written as sqrt(inputs)
-        hot = F.one_hot(torch.as_tensor(label).expand(len(x)), len(model["classes"]))
-        x = torch.cat([x, hot * x.shape[1] ** 0.5], dim=1)
-    for k, layer in enumerate(model["parts"][part]):
-        name = f"{part}.{k}"
-        w = stored[f"{name}.weight"] * stored.get(f"{name}.scale", 1.0)
-        x = linear(layer, x, w) + stored[f"{name}.bias"]
-        x = ACTIVATIONS[layer["activation"]](x, layer["slope"])
-    return x
+    graph, n = model["parts"][part], len(x)
+    sizes = [sized(k, n) for k in graph["inputs"][0]["shape"]]
+    inputs = [x.reshape(sizes), torch.as_tensor(label).expand(n)][: len(graph["inputs"])]
+    known = dict(enumerate(inputs + [constant(about) for about in graph["constants"]]))
+    run(graph["operations"], known, n)
+    return known[graph["outputs"][0]]
 
 
 low, high = model["range"]
@@ -63,7 +171,7 @@ test = {k: bytearray(base64.b64decode(model["test"][k] or "")) for k in ("code",
 image = torch.frombuffer(test["image"], dtype=torch.uint8).reshape(model["image"])
 if "decoder" in model["parts"]:
     code = torch.frombuffer(test["code"], dtype=torch.float32)[None]  # or torch.randn(n, latent)
-    drawn = forward("decoder", code, model["test"]["label"]).reshape(-1, *model["image"])
+    drawn = forward("decoder", code, model["test"]["label"])
     pixels = ((drawn - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
     assert (pixels[0].int() - image.int()).abs().max() <= 1, "not the picture that it should be"
 if "encoder" in model["parts"]:

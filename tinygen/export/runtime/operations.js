@@ -100,6 +100,13 @@ Object.assign(OTHERS, {
     const start = parts.reduce((sum, [first], a) => sum + sized(first) * along[a], 0);
     return gathered(x, places(shape, parts.map(([, , step], a) => step * along[a]), start));
   },
+  put: ({ axis }, [x, value, { values: [i] }], shape) => {
+    const out = Float64Array.from(x.values), inner = product(shape.slice(axis + 1));
+    spread(value, shape.filter((_, a) => a !== axis)).forEach((v, k) => {
+      out[(Math.floor(k / inner) * shape[axis] + i) * inner + (k % inner)] = v;
+    });
+    return out;
+  },
   take: ({ axis }, [x, indices], shape) => {
     const out = new Float64Array(product(shape)), inner = product(x.shape.slice(axis + 1));
     for (let k = 0, to = 0; to < out.length; k += x.shape[axis] * inner) {
