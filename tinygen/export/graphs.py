@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from ..backend import Backend, use_backend
 from ..graph import no_grad
 from ..models import Model
-from ..models.contract import Noise, label_of
-from ..models.prior import Prior, codes
+from ..models.contract import label_of
 from ..ops import concatenate
 from ..ops.conv import Window
 from ..primitive import PRIMITIVES
+from ..sampling.noise import Noise, Prior
 from ..tensor import Tensor
 from ..trace.graph import Affine, Graph, Op, Refused, Var, at, batch, evaluate, part, record
 from ..trace.passes import PRODUCTS, simplify
@@ -143,7 +143,8 @@ def drawing(model: Any, precision: str = "float32") -> Packed:
 
     def make(n: int) -> tuple[Tensor, ...]:
         with use_backend(model.backend.name):
-            code = codes(law_of(law), n, math.prod(law.shape), model.rng(0))
+            flat = Noise((math.prod(law.shape),), law_of(law), between=(-1.0, 1.0))
+            code = flat.draw(n, model.rng(0))
         return (code, *_labels(model, n))
 
     def draw(code: Tensor, *labels: Tensor) -> Tensor:
