@@ -260,8 +260,32 @@ def _finish(
     report: Report,
 ) -> Dataset:
     """Number classes, hold out, take n, convert and resize: what all but strokes share."""
+    Dataset(name, read[0][0])  # the checks, before anything is cut up
+    if options.get("paper") and not any(note.startswith("transparency") for note in report.notes):
+        report.warn("no image is transparent: the paper changes nothing")
+    train, test, classes = _numbered(name, read, report)
+    if test is None and len(train[0]) >= FEWEST:
+        order = Generator(seed).stream("hold out").permutation(len(train[0])).numpy()
+        cut = len(order) - len(order) // 10
+        train, test = _take(train, np.sort(order[:cut])), _take(train, np.sort(order[cut:]))
+    if n is not None:
+        if n > len(train[0]):
+            raise DataError(
+                f"{name}: n={n}, but there are {len(train[0])} training images; ask for fewer"
+            )
+        order = Generator(seed).stream("subset").permutation(len(train[0])).numpy()
+        train = _take(train, np.sort(order[:n]))
+    train, test = _shaped(name, train, test, extent, channels, report)
+    held = None if test is None else Dataset(f"{name} (test)", *test, classes)
+    return Dataset(
+        name, *train, classes, test=held, source=source, options=report.meant | options,
+        reading=report,
+    )  # fmt: skip
+
+
+def _numbered(name: str, read: Read, report: Report) -> Read:
+    """Both splits with labels from 0 to K - 1, or none, and the names of the K classes."""
     train, test, classes = read
-    Dataset(name, train[0])  # the checks, before anything is cut up
     if test is not None and len(test[0]) == 0:
         report.warn("the test images are none; a tenth of the others is held out")
         test = None
@@ -271,30 +295,27 @@ def _finish(
             report.warn(f"the {bare} images have no labels, the {other} images have")
         if train[1] is None:
             test, classes = (test[0], None), None
-    if options.get("paper") and not any(note.startswith("transparency") for note in report.notes):
-        report.warn("no image is transparent: the paper changes nothing")
     parts = [None if p is None or p[1] is None else label_reading.clean(name, p[1], len(p[0]))
              for p in (train, test)]  # fmt: skip
     numbers, classes = label_reading.number(name, parts, classes)
-    if test is not None and numbers[1] is not None and classes is not None:
+    if test is None:
+        return (train[0], numbers[0]), None, classes
+    if numbers[1] is not None and classes is not None:
         lacking = [name for k, name in enumerate(classes) if not (numbers[1] == k).any()]
         if lacking:
             report.warn(f"no held-out images of {listed(lacking, 20)}")
-    train = (train[0], numbers[0])
-    test = None if test is None else (test[0], numbers[1])
-    images = train[0]
-    if test is None and len(images) >= FEWEST:
-        order = Generator(seed).stream("hold out").permutation(len(images)).numpy()
-        cut = len(images) - len(images) // 10
-        test = _take(train, np.sort(order[cut:]))
-        train = _take(train, np.sort(order[:cut]))
-    if n is not None:
-        if n > len(train[0]):
-            raise DataError(
-                f"{name}: n={n}, but there are {len(train[0])} training images; ask for fewer"
-            )
-        order = Generator(seed).stream("subset").permutation(len(train[0])).numpy()
-        train = _take(train, np.sort(order[:n]))
+    return (train[0], numbers[0]), (test[0], numbers[1]), classes
+
+
+def _shaped(
+    name: str,
+    train: Split,
+    test: Split | None,
+    extent: tuple[int, int] | None,
+    channels: int | None,
+    report: Report,
+) -> tuple[Split, Split | None]:
+    """Both splits with images of one size and one number of channels."""
     wanted = extent or (train[0].shape[1], train[0].shape[2])
     depth = channels or train[0].shape[3]
     if test is not None and extent is None and test[0].shape[1:3] != wanted:
@@ -302,26 +323,19 @@ def _finish(
             f"{name}: training images are {wanted[0]} x {wanted[1]}, test images "
             f"{test[0].shape[1]} x {test[0].shape[2]}; give one size (--size)"
         )
-    sizes = [part[0].shape[1:3] for part in (train, test) if part for _ in part[0]]
     if extent is not None:
+        sizes = [part[0].shape[1:3] for part in (train, test) if part for _ in part[0]]
         report.note_scaling([size for size in sizes if size != extent], extent)
     if channels is None and test is not None and test[0].shape[3] != depth:
         report.note(f"the test images become {'colour' if depth == 3 else 'grey'}, as the "
                     "training images are")  # fmt: skip
     if channels is None and depth == 3 and _all_grey(train[0]):
         report.note("all images are grey, stored as colour; --channels 1 reads them as grey")
-    shaped = [
-        None
-        if part is None
-        else (pixels.resize(name, pixels.with_channels(part[0], depth), wanted), part[1])
-        for part in (train, test)
-    ]
-    held = None if shaped[1] is None else Dataset(f"{name} (test)", *shaped[1], classes)
-    assert shaped[0] is not None
-    return Dataset(
-        name, *shaped[0], classes, test=held, source=source, options=report.meant | options,
-        reading=report,
-    )  # fmt: skip
+
+    def shaped(part: Split) -> Split:
+        return pixels.resize(name, pixels.with_channels(part[0], depth), wanted), part[1]
+
+    return shaped(train), None if test is None else shaped(test)
 
 
 def _all_grey(images: NDArray[np.uint8]) -> bool:
