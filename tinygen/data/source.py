@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io import host_array
 from ..random import Generator
 from . import idx, pixels
 from . import labels as label_reading
@@ -137,7 +138,7 @@ def _array_or_path(source: Any) -> NDArray[Any] | str:
     if isinstance(source, np.ndarray):
         return source
     try:
-        array = np.asarray(source.numpy() if hasattr(source, "numpy") else source)
+        array = host_array(source)
     except Exception as error:  # ragged lists; what other libraries' tensors raise
         raise DataError(
             f"load: {type(source).__name__} gives no array ({error}); expected images of one size "
