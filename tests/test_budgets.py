@@ -86,11 +86,80 @@ def test_crammed_lines(source, bad):
 
 
 @pytest.mark.quick
-def test_a_file_over_budget_is_named(tmp_path, capsys):
-    for name in ("tinygen/models", "kernels"):
-        (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "tinygen/models/big.py").write_text("x = 1\n" * 181)
-    assert core_size.main(tmp_path) == 1
-    assert "tinygen/models/big.py: 181 code lines, at most 180" in capsys.readouterr().err
-    (tmp_path / "tinygen/models/big.py").write_text("x = 1\n" * 180)
-    assert core_size.main(tmp_path) == 0
+def test_lines_of_functions():
+    source = '''class A:
+    @property
+    def f(self):
+        """Free."""
+        # free
+
+        def g():
+            return (
+                1
+            )
+
+        return g
+
+
+async def h(): ...
+'''
+    assert core_size.function_lines(source) == {"A.f": 6, "A.f.g": 4, "h": 1}
+
+
+@pytest.fixture
+def house(tmp_path):
+    """Write a file below a root of its own and count there: (exit status, problems)."""
+
+    def count(name, text, capsys):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        status = core_size.main(tmp_path)
+        return status, capsys.readouterr().err
+
+    return count
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("tinygen/models/big.py", 180),
+        ("tinygen/models/networks/big.py", 350),
+        ("tinygen/data/big.py", 350),
+        ("tinygen/big.py", 350),
+        ("kernels/cpu/big.py", 350),
+        ("kernels/cuda/big.cuh", 350),
+    ],
+)
+def test_a_file_over_budget_is_named(name, limit, house, capsys):
+    line = "int x;\n" if name.endswith(".cuh") else "x = 1\n"
+    assert house(name, line * limit, capsys) == (0, "")
+    status, problems = house(name, line * (limit + 1), capsys)
+    assert status == 1
+    assert problems.endswith(f"{name}: {limit + 1} code lines, at most {limit}\n")
+
+
+@pytest.mark.quick
+def test_a_function_over_budget_is_named(house, capsys):
+    body = "def f():\n" + "    x = 1\n" * 69
+    assert house("tinygen/data/long.py", body, capsys) == (0, "")
+    free = "    # a reason\n\n" * 20
+    assert house("tinygen/data/long.py", body + free, capsys) == (0, "")
+    status, problems = house("kernels/cpu/long.py", body + "    x = 1\n", capsys)
+    assert (status, problems) == (1, "kernels/cpu/long.py: f: 71 code lines, at most 70\n")
+
+
+@pytest.mark.quick
+def test_the_reading_path_counts_together(house, capsys):
+    for name in core_size.PATH:
+        assert house(name, "x = 1\n" * 144, capsys) == (0, "")  # nine files
+    status, problems = house(core_size.PATH[0], "x = 1\n" * 149, capsys)
+    assert (status, problems) == (1, "the reading path: 1301 code lines, at most 1300\n")
+
+
+@pytest.mark.quick
+def test_files_that_become_artefacts_have_no_limit(house, capsys):
+    text = "def f():\n" + "    x = 1\n" * 400
+    assert house("tinygen/export/runtime/generator.py", text, capsys) == (0, "")
+    assert house("tinygen/export/page.py", text, capsys)[0] == 1

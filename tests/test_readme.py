@@ -1,4 +1,4 @@
-"""The README: its Python blocks run, its commands exist, its links lead somewhere."""
+"""The README and its pages: Python blocks run, commands exist, links lead somewhere."""
 
 import re
 import subprocess
@@ -7,22 +7,37 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import record_help
 from strategies import AVAILABLE
 
 from tinygen.runs.extractor import included
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.S)
-PYTHON = [text for language, text in BLOCKS if language == "python"]
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "examples").glob("*.md")))
+}
+README = PAGES["README.md"]
 
 
-@pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_python_blocks_run(number, tmp_path):
-    if '"emulated"' in PYTHON[number] and "emulated" not in AVAILABLE:
+def blocks(text):
+    """(language, text) of the blocks of code."""
+    return re.findall(r"```(\w*)\n(.*?)```", text, re.S)
+
+
+PYTHON = [
+    pytest.param(code, id=f"{page}-{i}")
+    for page, text in PAGES.items()
+    for i, code in enumerate(code for language, code in blocks(text) if language == "python")
+]
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python_blocks_run(code, tmp_path):
+    if '"emulated"' in code and "emulated" not in AVAILABLE:
         pytest.skip("no C++ compiler for the emulated GPU")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PYTHON[number]],
+        [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -30,7 +45,7 @@ def test_python_blocks_run(number, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
-    if "drawn.png" in PYTHON[number]:
+    if "drawn.png" in code:
         assert_digits(tmp_path / "drawn.png")
 
 
@@ -49,7 +64,7 @@ def assert_digits(path):
 
 @pytest.mark.quick
 def test_the_first_two_blocks_are_the_two_commands():
-    (first, train), (second, test) = BLOCKS[:2]
+    (first, train), (second, test) = blocks(README)[:2]
     assert first == second == "sh"
     assert "tinygen train vae" in train
     assert "pytest" in test
@@ -59,18 +74,47 @@ def test_the_first_two_blocks_are_the_two_commands():
 
 
 @pytest.mark.quick
-def test_paths_and_pictures_exist():
-    paths = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
-    paths += re.findall(r"`((?:tinygen|examples|bench|tests)/[\w/.]*)`", README)
-    missing = [p for p in paths if not (ROOT / p).exists()]
-    assert paths
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 120
+    assert "```python" in README
+    missing = [page for page in PAGES if page.startswith("examples/") and f"({page}" not in README]
+    assert not missing
+
+
+def anchors(text):
+    """The parts of a page that a link may name."""
+    heads = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", head).strip().lower().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_and_pictures_exist(page):
+    text, folder = PAGES[page], (ROOT / page).parent
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
+    named = re.findall(r"`((?:tinygen|examples|bench|tests|kernels)/[\w/.]*)`", text)
+    assert links or named
+    missing = [name for name in named if not (ROOT / name).exists()]
+    for link in links:
+        name, _, part = link.partition("#")
+        target = (folder / name).resolve() if name else ROOT / page
+        if not target.exists() or (
+            part and part not in anchors(target.read_text(encoding="utf-8"))
+        ):
+            missing.append(link)
     assert not missing
 
 
 @pytest.mark.quick
-def test_commands_in_the_readme_exist():
+def test_commands_in_the_pages_exist():
     from tinygen.cli.app import app
 
     known = {c.name for c in [*app.registered_commands, *app.registered_groups]}
-    used = set(re.findall(r"^tinygen (\w+)", README, re.M))
+    used = {name for text in PAGES.values() for name in re.findall(r"^tinygen (\w+)", text, re.M)}
     assert used == known
+
+
+@pytest.mark.quick
+def test_the_options_are_those_of_the_program():
+    """Where the change is meant: python tests/record_help.py."""
+    assert PAGES["examples/training.md"] == record_help.with_tables(PAGES["examples/training.md"])

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .io import write_bytes
+from .io import host_array, write_bytes
 from .version import __version__
 
 __all__ = ["Picture", "grid", "read_text", "to_uint8"]
@@ -88,7 +88,7 @@ def grid(
     600 pixels wide.  description: what the file says that it shows; give one for images that no
     model made.  Raises ValueError for another shape, a value out of the range, no images.
     """
-    images = np.asarray(array.numpy() if hasattr(array, "numpy") else array)
+    images = host_array(array)
     shape = images.shape
     if images.ndim == 2:
         images = images[None]
@@ -129,7 +129,7 @@ def to_uint8(array: Any, value_range: tuple[float, float] = (0.0, 1.0)) -> NDArr
     array: any shape, an array or a Tensor.  uint8 passes unchanged.  Values may leave the range by
     rounding (a ten-thousandth of it) and are then clipped; beyond that, or not finite: ValueError.
     """
-    values = np.asarray(array.numpy() if hasattr(array, "numpy") else array)
+    values = host_array(array)
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind != "f":

@@ -26,7 +26,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,18 @@ def save(
     with _replacing(path) as file:
         for piece in pieces:
             file.write(piece)
+
+
+@runtime_checkable
+class HasValues(Protocol):
+    """A tensor, of tinygen or of another library, whose values `.numpy()` brings to the host."""
+
+    def numpy(self) -> Any: ...
+
+
+def host_array(x: Any) -> NDArray[Any]:
+    """A tensor, an array or nested lists as a NumPy array."""
+    return np.asarray(x.numpy() if isinstance(x, HasValues) else x)
 
 
 def plain(value: Any) -> Any:
@@ -247,7 +259,7 @@ def _prepare(name: str, value: Any) -> NDArray[Any]:
         raise TypeError(f"save: names must be strings, got {name!r}")
     if name == "__metadata__":
         raise ValueError("save: the name '__metadata__' is taken by the format; choose another")
-    array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    array = host_array(value)
     array = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
     if array.dtype not in CODES:
         raise TypeError(

@@ -208,10 +208,7 @@ class Primitive:
                 self._backends.clear()
             self._backends[key] = backend
         if self.mutates:
-            if traced:
-                checks.recorded(self, args)
-            for name in self.mutates:
-                events.changing(args[self.args.index(name)].owner(), self.name)
+            self._announce(args, traced)
 
         # The one dispatch point: a kernel if one takes the call, else the reference.
         kernel = backend.kernels.get(self.name)
@@ -220,12 +217,9 @@ class Primitive:
             try:
                 out = quiet.run(self.reference, backend.xp, *arrays, **static)
             except RuntimeError:
-                if not quiet.entered():
-                    raise
-                out = self.reference(backend.xp, *arrays, **static)  # inside of another's
+                out = quiet.inside(self.reference, backend.xp, *arrays, **static)
             if out.__class__ is not backend.array_type:  # NumPy turns 0-d results into scalars
-                many = out.__class__ is tuple
-                out = tuple(map(backend.xp.asarray, out)) if many else backend.xp.asarray(out)
+                out = backend.as_arrays(out)
         else:
             backend.hits[self.name] += 1
 
@@ -239,6 +233,13 @@ class Primitive:
         if out.__class__ is tuple:
             return tuple(map(Tensor, out))  # type: ignore[return-value]
         return Tensor(out)
+
+    def _announce(self, args: tuple[Any, ...], traced: int) -> None:
+        """Report which arguments are about to be written; refuse those that were recorded."""
+        if traced:
+            checks.recorded(self, args)
+        for name in self.mutates:
+            events.changing(args[self.args.index(name)].owner(), self.name)
 
     def _record(
         self, args: tuple[Any, ...], nodes: list[Any], static: dict[str, Any], out: Any,

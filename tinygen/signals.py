@@ -32,7 +32,7 @@ def handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Signals that ask to stop call `handle` during the block, in the main thread."""
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (getattr(signal, name) for name in NAMES if hasattr(signal, name)):
+        for number in (vars(signal)[name] for name in NAMES if name in vars(signal)):
             if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, handle)
     try:

@@ -274,8 +274,9 @@ class _Elsewhere:
 def explain(owner: type, table: dict[str, str]) -> None:
     """Let every name of the table that `owner` does not have say what to write."""
     for name in table:
-        if not hasattr(owner, name):
-            setattr(owner, name, _Elsewhere(name, table))
+        missing = _Elsewhere(name, table)
+        if isinstance(inspect.getattr_static(owner, name, missing), _Elsewhere):
+            setattr(owner, name, missing)
     owner.__dir__ = _own_names  # type: ignore[assignment]
 
 

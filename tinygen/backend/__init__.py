@@ -46,6 +46,12 @@ class _Quiet(threading.local):
         """Whether this is inside of `run` already; `run` raises RuntimeError then."""
         return _errors.get(None) is _silent[_errors]
 
+    def inside(self, function: Callable[..., Any], *args: Any, **static: Any) -> Any:
+        """Run a function for which `run` has just raised, if the reason is that it was entered."""
+        if not self.entered():
+            raise  # the error of the function itself, which the caller handles
+        return function(*args, **static)
+
 
 quiet = _Quiet()
 
@@ -69,6 +75,12 @@ class Backend:
     def adopt(self, data: Any) -> Array:
         """`data` itself if it is this backend's array, else a copy on this backend."""
         return data if isinstance(data, self.array_type) else self.asarray(data)
+
+    def as_arrays(self, out: Any) -> Any:
+        """What a reference returned, one or several, as arrays of this backend."""
+        if isinstance(out, tuple):
+            return tuple(map(self.xp.asarray, out))
+        return self.xp.asarray(out)
 
     def to_host(self, array: Array) -> Any:
         """The same values as a NumPy array."""

@@ -12,6 +12,11 @@ from . import Backend, DeviceError
 RUNTIME = "tinygen_kernels.cuda.runtime"
 
 
+def launches(kernel: Any) -> bool:
+    """Whether a bound call launches kernels of tinygen: no reference, no product of a library."""
+    return isinstance(kernel, importlib.import_module(RUNTIME).Call)
+
+
 class CudaBackend(Backend):
     """A device with memory of its own, which the host waits for when it reads a value.
 

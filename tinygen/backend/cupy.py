@@ -19,7 +19,7 @@ from typing import Any
 from ..events import crossing, state
 from . import Array, Backend, DeviceError
 from . import numpy as host_module
-from .cuda import RUNTIME, CudaBackend
+from .cuda import RUNTIME, CudaBackend, launches
 
 OTHERWISE = "without an NVIDIA GPU, use the backend numpy, or emulated to try the GPU's kernels"
 EXTRAS = '`pip install "tinygen[cuda13]"` (or cuda12, for a driver before 580)'
@@ -278,7 +278,7 @@ class Graph:
         """The steps as graphs, and those that cannot be captured as they are."""
         refused: dict[int, str] = {}
         for i, (call, step) in enumerate(zip(self._calls, self._steps, strict=True)):
-            if not hasattr(call.kernel, "launches"):  # a reference, or a library's product
+            if not launches(call.kernel):
                 try:
                     self._capture([step])
                 except RuntimeError as error:  # CUDA's, and CuPy's NotImplementedError

@@ -25,7 +25,7 @@ import numpy as np
 from ..events import crossing, state
 from . import Backend, DeviceError
 from . import numpy as host_module
-from .cuda import CudaBackend
+from .cuda import CudaBackend, launches
 
 
 class DeviceArray:
@@ -333,7 +333,7 @@ class Graph:
         if self._nodes is None:
             with self._device.capture(number=1) as nodes:
                 for call in self._calls:
-                    if hasattr(call.kernel, "launches"):
+                    if launches(call.kernel):
                         call.kernel()
                     else:
                         nodes.append(call.kernel or call.reference)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io import host_array
 from ..random import Generator
 from . import idx, pixels
 from . import labels as label_reading
@@ -78,10 +79,10 @@ def load(
     options = given | {"seed": seed}
     bounds = None if value_range is None else tuple(given["value_range"])
     extent = tuple(given["size"]) if "size" in given else None
-    asked = Request(extent, bounds, paper, skip_broken)
-    report = asked.report
+    request = Request(extent, bounds, paper, skip_broken)
+    report = request.report
     if labels is not None and not isinstance(source, np.ndarray):
-        raise DataError("load: labels come with an array of images only; files bring their own")
+        raise DataError("load: labels come with an array of images only; files have their own")
     name, where = "array", None
     if isinstance(source, str) and source in NAMES and os.path.exists(source):
         report.warn(f"{source} is the set of that name; the {source} in this folder is not read: "
@@ -103,12 +104,12 @@ def load(
         elif source in ("mnist", "fashion-mnist"):
             name = where = source
             folder = idx.download(name)
-            read = (*_idx_set(folder, idx.find(folder), asked)[:2], idx.CLASSES[name])
+            read = (*_idx_set(folder, idx.find(folder), request)[:2], idx.CLASSES[name])
         else:
             path = _existing(as_path(source))
             name = os.path.basename(os.path.abspath(path))
             where = as_text(os.path.abspath(path))
-            read = _read_path(path, asked)
+            read = _read_path(path, request)
         return _finish(name, where, read, extent, channels, n, seed, options, report)
     except MemoryError as error:
         raise DataError(
@@ -137,7 +138,7 @@ def _array_or_path(source: Any) -> NDArray[Any] | str:
     if isinstance(source, np.ndarray):
         return source
     try:
-        array = np.asarray(source.numpy() if hasattr(source, "numpy") else source)
+        array = host_array(source)
     except Exception as error:  # ragged lists; what other libraries' tensors raise
         raise DataError(
             f"load: {type(source).__name__} gives no array ({error}); expected images of one size "
@@ -260,8 +261,32 @@ def _finish(
     report: Report,
 ) -> Dataset:
     """Number classes, hold out, take n, convert and resize: what all but strokes share."""
+    Dataset(name, read[0][0])  # the checks, before anything is cut up
+    if options.get("paper") and not any(note.startswith("transparency") for note in report.notes):
+        report.warn("no image is transparent: the paper changes nothing")
+    train, test, classes = _numbered(name, read, report)
+    if test is None and len(train[0]) >= FEWEST:
+        order = Generator(seed).stream("hold out").permutation(len(train[0])).numpy()
+        cut = len(order) - len(order) // 10
+        train, test = _take(train, np.sort(order[:cut])), _take(train, np.sort(order[cut:]))
+    if n is not None:
+        if n > len(train[0]):
+            raise DataError(
+                f"{name}: n={n}, but there are {len(train[0])} training images; give a smaller n"
+            )
+        order = Generator(seed).stream("subset").permutation(len(train[0])).numpy()
+        train = _take(train, np.sort(order[:n]))
+    train, test = _shaped(name, train, test, extent, channels, report)
+    held = None if test is None else Dataset(f"{name} (test)", *test, classes)
+    return Dataset(
+        name, *train, classes, test=held, source=source, options=report.meant | options,
+        reading=report,
+    )  # fmt: skip
+
+
+def _numbered(name: str, read: Read, report: Report) -> Read:
+    """Both splits with labels from 0 to K - 1, or none, and the names of the K classes."""
     train, test, classes = read
-    Dataset(name, train[0])  # the checks, before anything is cut up
     if test is not None and len(test[0]) == 0:
         report.warn("the test images are none; a tenth of the others is held out")
         test = None
@@ -271,30 +296,27 @@ def _finish(
             report.warn(f"the {bare} images have no labels, the {other} images have")
         if train[1] is None:
             test, classes = (test[0], None), None
-    if options.get("paper") and not any(note.startswith("transparency") for note in report.notes):
-        report.warn("no image is transparent: the paper changes nothing")
     parts = [None if p is None or p[1] is None else label_reading.clean(name, p[1], len(p[0]))
              for p in (train, test)]  # fmt: skip
     numbers, classes = label_reading.number(name, parts, classes)
-    if test is not None and numbers[1] is not None and classes is not None:
+    if test is None:
+        return (train[0], numbers[0]), None, classes
+    if numbers[1] is not None and classes is not None:
         lacking = [name for k, name in enumerate(classes) if not (numbers[1] == k).any()]
         if lacking:
             report.warn(f"no held-out images of {listed(lacking, 20)}")
-    train = (train[0], numbers[0])
-    test = None if test is None else (test[0], numbers[1])
-    images = train[0]
-    if test is None and len(images) >= FEWEST:
-        order = Generator(seed).stream("hold out").permutation(len(images)).numpy()
-        cut = len(images) - len(images) // 10
-        test = _take(train, np.sort(order[cut:]))
-        train = _take(train, np.sort(order[:cut]))
-    if n is not None:
-        if n > len(train[0]):
-            raise DataError(
-                f"{name}: n={n}, but there are {len(train[0])} training images; ask for fewer"
-            )
-        order = Generator(seed).stream("subset").permutation(len(train[0])).numpy()
-        train = _take(train, np.sort(order[:n]))
+    return (train[0], numbers[0]), (test[0], numbers[1]), classes
+
+
+def _shaped(
+    name: str,
+    train: Split,
+    test: Split | None,
+    extent: tuple[int, int] | None,
+    channels: int | None,
+    report: Report,
+) -> tuple[Split, Split | None]:
+    """Both splits with images of one size and one number of channels."""
     wanted = extent or (train[0].shape[1], train[0].shape[2])
     depth = channels or train[0].shape[3]
     if test is not None and extent is None and test[0].shape[1:3] != wanted:
@@ -302,26 +324,19 @@ def _finish(
             f"{name}: training images are {wanted[0]} x {wanted[1]}, test images "
             f"{test[0].shape[1]} x {test[0].shape[2]}; give one size (--size)"
         )
-    sizes = [part[0].shape[1:3] for part in (train, test) if part for _ in part[0]]
     if extent is not None:
+        sizes = [part[0].shape[1:3] for part in (train, test) if part for _ in part[0]]
         report.note_scaling([size for size in sizes if size != extent], extent)
     if channels is None and test is not None and test[0].shape[3] != depth:
         report.note(f"the test images become {'colour' if depth == 3 else 'grey'}, as the "
                     "training images are")  # fmt: skip
     if channels is None and depth == 3 and _all_grey(train[0]):
         report.note("all images are grey, stored as colour; --channels 1 reads them as grey")
-    shaped = [
-        None
-        if part is None
-        else (pixels.resize(name, pixels.with_channels(part[0], depth), wanted), part[1])
-        for part in (train, test)
-    ]
-    held = None if shaped[1] is None else Dataset(f"{name} (test)", *shaped[1], classes)
-    assert shaped[0] is not None
-    return Dataset(
-        name, *shaped[0], classes, test=held, source=source, options=report.meant | options,
-        reading=report,
-    )  # fmt: skip
+
+    def shaped(part: Split) -> Split:
+        return pixels.resize(name, pixels.with_channels(part[0], depth), wanted), part[1]
+
+    return shaped(train), None if test is None else shaped(test)
 
 
 def _all_grey(images: NDArray[np.uint8]) -> bool:
@@ -334,28 +349,28 @@ def _take(split: Split, index: NDArray[Any]) -> Split:
     return images[index], None if labels is None else labels[index]
 
 
-def _read_path(path: Path, asked: Request) -> Read:
+def _read_path(path: Path, request: Request) -> Read:
     from .arrays import read_npy, read_npz  # here, so that importing tinygen is quick
     from .folder import read_folder
 
     if path.is_dir() or idx.is_idx(path):
         sets = idx.find(path)
         if sets:
-            return _idx_set(path, sets, asked)
+            return _idx_set(path, sets, request)
     if path.is_dir():
         try:
-            return read_folder(path, asked)
+            return read_folder(path, request)
         except NoImagesError:
             sets = idx.find_below(path)
             if not sets:
                 raise
-            asked.report.left_out.clear()
-            return _idx_set(path, sets, asked)
+            request.report.left_out.clear()
+            return _idx_set(path, sets, request)
     check_plain(path)
     if path.suffix.lower() == ".npy":
-        return read_npy(path, asked)
+        return read_npy(path, request)
     if path.suffix.lower() == ".npz":
-        return read_npz(path, asked)
+        return read_npz(path, request)
     kind = file_kind(path)
     image = kind.endswith(" image") or (path.suffix.lower() in ENDINGS and not kind)
     hint = "; give its folder" if image else WRITTEN if "unpack" not in kind else ""
@@ -365,9 +380,9 @@ def _read_path(path: Path, asked: Request) -> Read:
     )
 
 
-def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
+def _idx_set(path: Path, sets: list[idx.Set], request: Request) -> Read:
     """The four files; with one split only, that one is the training data."""
-    report = asked.report
+    report = request.report
     if len(sets) > 1:
         there = [next(iter(s.files.values())).relative_to(path) for s in sets]
         raise DataError(
@@ -382,7 +397,7 @@ def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
     if named and not found.turned:
         report.warn(
             f"in {named[-1]} the files are not called emnist-...: EMNIST's images lie on their "
-            "side, and where these do, name them so to have them turned"
+            "side; if these do, rename the files so that they are turned"
         )
     train, test = idx.read_split(found, "train"), idx.read_split(found, "t10k")
     if found.turned:
@@ -393,7 +408,7 @@ def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
         report.note("only test files: a tenth of them is held out")
         train, test = test, None
     both = [train[0]] if test is None else [train[0], test[0]]
-    images = pixels.levels(str(found.folder), both, asked.bounds, report)
+    images = pixels.levels(str(found.folder), both, request.bounds, report)
     return (
         (images[0], train[1]), None if test is None else (images[1], test[1]), found.names()
     )  # fmt: skip

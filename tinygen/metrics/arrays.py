@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backend import use_backend
+from ..io import host_array
 from ..random import Generator
 
 Floats = NDArray[np.float64]
@@ -17,14 +18,9 @@ Floats = NDArray[np.float64]
 ROWS, COLUMNS = 1024, 4096  # of a block: 32 MiB in float64, whatever the number of images
 
 
-def plain(x: Any) -> NDArray[Any]:
-    """An array or a Tensor as a NumPy array."""
-    return np.asarray(x.numpy() if hasattr(x, "numpy") else x)
-
-
 def features(who: str, what: str, x: Any) -> Floats:
     """Features (n, d) in float64; ValueError for another shape, no numbers, or not finite ones."""
-    array = plain(x)
+    array = host_array(x)
     if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "fiu":
         raise ValueError(
             f"{who}: {what} is {array.dtype} {array.shape}, expected numbers (images, features); "
@@ -50,7 +46,7 @@ def probabilities(who: str, p: Any) -> Floats:
     ValueError for another shape, values that are negative or not finite, or a sum that is not 1
     within 0.001 (as far as float16 rounds).
     """
-    array = plain(p)
+    array = host_array(p)
     if array.ndim != 2 or len(array) == 0 or array.shape[1] < 2 or array.dtype.kind != "f":
         raise ValueError(
             f"{who}: probabilities are {array.dtype} {array.shape}, expected floats (images, "
@@ -70,7 +66,7 @@ def probabilities(who: str, p: Any) -> Floats:
 
 def images(who: str, what: str, x: Any) -> NDArray[Any]:
     """Images or features (n, ...) as one row each, (n, d), in their own dtype."""
-    array = plain(x)
+    array = host_array(x)
     if array.ndim < 2 or array.size == 0 or array.dtype.kind not in "fiu":
         raise ValueError(
             f"{who}: {what} is {array.dtype} {array.shape}, expected numbers with one row or "

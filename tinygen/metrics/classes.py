@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Floats, generator, plain, probabilities, whole
+from ..io import host_array
+from .arrays import Floats, generator, probabilities, whole
 
 RARE = 0.02  # share of the images below which a class counts as rare, for ten classes or fewer
 MOST = 0.5  # share of the images above which one class is most of them
@@ -91,7 +92,7 @@ def label_accuracy(p: Any, labels: Any) -> float:
 
     Of images that a conditional model drew: whether it draws what it is told.
     """
-    table, wanted = probabilities("label_accuracy", p), plain(labels)
+    table, wanted = probabilities("label_accuracy", p), host_array(labels)
     if wanted.shape != table.shape[:1] or wanted.dtype.kind not in "iu":
         raise ValueError(
             f"label_accuracy: labels are {wanted.dtype} {wanted.shape}, expected integers, one "

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Floats, features, finite, pair, plain
+from ..io import host_array
+from .arrays import Floats, features, finite, pair
 
 
 def fid(real: Any, fake: Any) -> float:
@@ -66,7 +67,7 @@ def frechet_distance(mean1: Any, covariance1: Any, mean2: Any, covariance2: Any)
 
 def _gaussian(which: str, mean: Any, covariance: Any) -> tuple[Floats, Floats]:
     """Mean and covariance in float64, checked."""
-    m, C = plain(mean).astype(np.float64), plain(covariance).astype(np.float64)
+    m, C = host_array(mean).astype(np.float64), host_array(covariance).astype(np.float64)
     if m.ndim != 1 or C.shape != (*m.shape, *m.shape) or m.size == 0:
         raise ValueError(
             f"frechet_distance: the {which} mean is {m.shape}, its covariance {C.shape}; expected "

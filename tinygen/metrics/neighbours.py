@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..io import host_array
 from .arrays import (
     Floats,
     distances_within,
     features,
     images,
     pair,
-    plain,
     squared_distances,
     whole,
 )
@@ -115,7 +115,7 @@ def nearest(queries: Any, references: Any) -> Nearest:
     features, in one scale. The distance is the root of the sum of squared differences, and 0 for
     an exact copy. Of references at the same distance it is the first, up to rounding.
     """
-    queries, references = plain(queries), plain(references)
+    queries, references = host_array(queries), host_array(references)
     x, y = images("nearest", "queries", queries), images("nearest", "references", references)
     if queries.shape[1:] != references.shape[1:]:
         raise ValueError(

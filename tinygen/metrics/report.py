@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..images import to_uint8
-from .arrays import features, generator, plain, probabilities
+from ..io import host_array
+from .arrays import features, generator, probabilities
 from .classes import ClassBalance, class_balance, collapsed, inception_score, label_accuracy
 from .frechet import fid
 from .kernel import kid
@@ -353,7 +354,7 @@ def _extract(
     found, p = [], []
     for i in range(0, len(images), BATCH):
         batch = images[i : i + BATCH]
-        some, shares = (plain(a) for a in extractor(batch))
+        some, shares = (host_array(a) for a in extractor(batch))
         if len(some) != len(batch) or len(shares) != len(batch):
             raise ValueError(
                 f"{extractor.name}: features {some.shape} and probabilities {shares.shape} of "
@@ -370,7 +371,7 @@ def _extract(
 
 def _labels(what: str, labels: Any, n: int) -> NDArray[Any]:
     """Labels as an array, one an image."""
-    array = plain(labels)
+    array = host_array(labels)
     if array.shape != (n,):
         raise ValueError(f"measure: labels {array.shape} for {n} {what}, expected one an image")
     return array

@@ -162,8 +162,9 @@ def foreign_array(value: Any) -> Any:
     code = getattr(getattr(array, "fget", array), "__code__", None)
     if code is not None and "-packages" not in code.co_filename:
         return None
+    detach = of_class(kind, "detach")
     with contextlib.suppress(Exception):
-        return np.asarray(value.detach() if hasattr(kind, "detach") else value)
+        return np.asarray(value if detach is MISSING else detach(value))
     return None
 
 
