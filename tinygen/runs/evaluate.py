@@ -19,6 +19,7 @@ from ..random import Generator
 from .quality import Report
 from .run import Run
 
+
 @dataclass(frozen=True)
 class Figure:
     """One measured number: what it is, on which split, its standard error, and how it was made."""

@@ -28,7 +28,7 @@ def weights_of(saved: Mapping[str, Any]) -> dict[str, Any]:
     return {**under(saved, "model/"), **under(saved, "ema/")}
 
 
-class UnknownModel(ValueError):
+class UnknownModelError(ValueError):
     """A stored model of a name that is not registered here."""
 
 
@@ -39,7 +39,7 @@ def build_model(description: Mapping[str, Any], rng: Generator, most: float = ma
     """
     name = description["name"]
     if name not in models.MODELS:
-        raise UnknownModel(
+        raise UnknownModelError(
             f"the stored model is called {name!r:.60}, which is not known here; known models: "
             f"{', '.join(models.MODELS)}. If it is a model of your own, import its file first, or "
             'call models.find("its_file.py:Class"); on the command line '
@@ -69,8 +69,8 @@ def stored_model(path: Path, saved: Arrays, rng: Generator) -> Model:
         most = sum(array.size for array in saved.values())
         model = build_model(saved.metadata["model"], rng, most)
         model.load_state_dict({k: v.astype(np.float32) for k, v in saved.items()})
-    except UnknownModel as error:
-        raise UnknownModel(f"{path}: {error}") from None
+    except UnknownModelError as error:
+        raise UnknownModelError(f"{path}: {error}") from None
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     return model
