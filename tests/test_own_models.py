@@ -292,6 +292,24 @@ def test_data_that_lack_what_a_model_reads_are_refused(pair):
         train.fit(translator(pair), {"drawings": small}, 1, progress=False)
 
 
+def test_a_stage_without_a_step_minimises_its_figure(strokes):
+    assert len(FILE.read_text().splitlines()) < 80
+    model = mixture(strokes)
+    session = Session(model, strokes, settings(ema=0.0))
+    assert {n: o.lr for n, o in session.state.optimizers.items()} == {"adam": model.options.lr}
+    with session.epoch_batches() as batches:
+        for batch in batches:
+            x = {"image": model.place(batch["image"])}
+            with tg.no_grad():
+                before = model.error(x, None)["error"].values.mean()
+            session.step(batch)
+            (losses,) = session.read()
+            np.testing.assert_allclose(losses["error"], float(before), rtol=1e-6)
+            assert model.error(x, None)["error"].values.mean() < before
+    with pytest.raises(ValueError, match="stage 'x' has neither a step nor figures"):
+        Stage("x", (), ())
+
+
 # ---- settings of a drawing -----------------------------------------------------------------------
 
 

@@ -17,6 +17,7 @@ from .contract import (
     Likely,
     Model,
     Stage,
+    minimise,
 )
 from .registry import MODELS, find, register, typed
 from .vae import Variational
@@ -25,5 +26,6 @@ from .zoo import CDCGAN, CGAN, CVAE, DCGAN, GAN, VAE, ConvGAN, ConvVAE
 __all__ = [
     "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "Classifier",
     "Column", "ConvGAN", "ConvVAE", "Describes", "Draws", "Encodes", "Figure", "Form", "ImageModel",
-    "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find", "register", "typed",
+    "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find",
+    "minimise", "register", "typed",
 ]  # fmt: skip

@@ -131,10 +131,6 @@ class ImageModel(Model):
 
     # ---- what each model defines -------------------------------------------------------------
 
-    def build(self) -> None:
-        """Make the networks, from `options`, `shape` and `classes`, with weights of `init_rng`."""
-        raise NotImplementedError
-
     parts: ClassVar[tuple[str, ...]]  # its networks, by attribute
     averages: ClassVar[tuple[str, ...] | None] = None  # of them, what an average is kept of
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from .. import nn
 from ..backend import Backend, use_backend
-from ..optim import Optimizer
+from ..optim import Adam, Optimizer
 from ..random import Generator, resolve
 from ..sampling import Noise
 from ..tensor import Tensor
@@ -103,9 +103,11 @@ class Stage:
         learns: attributes of the model that are trained. All others are frozen: in eval mode, with
             no gradient; a checkpoint has them all the same.
         step: (batch, optimizers) -> losses, 0-d tensors by name. Pure but for the updates and the
-            model's generators: it is compiled.
-        optimizers: (learning rate, or None for the model's own) -> optimizers by name.
-        figures: (batch, rng) -> Figure by name, of held-out images; without gradients.
+            model's generators: it is compiled. None: the mean of the first figure is minimised.
+        optimizers: (learning rate, or None for the model's own) -> optimizers by name. None: Adam
+            for all that the stage learns, the model's own rate is `options.lr`.
+        figures: (batch, rng) -> Figure by name, of held-out images; without gradients, where no
+            step needs them.
         epochs, batch_size: where the training is not told others.
         batches_per_step: how many batches a step takes at once.
         ema: decay of an average of the weights, 0 for none. When the next stage starts, the
@@ -116,8 +118,8 @@ class Stage:
     name: str
     reads: tuple[Column, ...]
     learns: tuple[str, ...]
-    step: Callable[[dict[str, Tensor], dict[str, Optimizer]], Losses]
-    optimizers: Callable[[float | None], dict[str, Optimizer]]
+    step: Callable[[dict[str, Tensor], dict[str, Optimizer]], Losses] | None = None
+    optimizers: Callable[[float | None], dict[str, Optimizer]] | None = None
     figures: Callable[[dict[str, Tensor], Generator], dict[str, Figure]] | None = None
     epochs: int = 10
     batch_size: int = 64
@@ -125,14 +127,48 @@ class Stage:
     ema: float = 0.0
     averages: tuple[str, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.step is None and self.figures is None:
+            raise ValueError(
+                f"stage {self.name!r} has neither a step nor figures; give it a step, or figures "
+                "of which the first is minimised"
+            )
+
+    def new_optimizers(self, model: Model, lr: float | None) -> dict[str, Optimizer]:
+        """What updates that which it learns, at a learning rate or at the model's own."""
+        if self.optimizers is not None:
+            return self.optimizers(lr)
+        learnt = [p for name, p in model.named_parameters().items() if _part(name) in self.learns]
+        return {"adam": Adam(learnt, lr=model.options.lr if lr is None else lr)}
+
+    def update(
+        self, model: Model, batch: dict[str, Tensor], updates: dict[str, Optimizer]
+    ) -> Losses:
+        """One update from a batch of named columns; returns its losses."""
+        if self.step is not None:
+            return self.step(batch, updates)
+        assert self.figures is not None
+        losses = {k: f.values.mean() for k, f in self.figures(batch, model.noise_rng).items()}
+        minimise(next(iter(losses.values())), updates)
+        return {k: loss.detach() for k, loss in losses.items()}
+
     @property
     def averaged(self) -> tuple[str, ...]:
         """The attributes that an average is kept of."""
         return self.learns if self.averages is None else self.averages
 
 
+def minimise(loss: Tensor, updates: Mapping[str, Optimizer]) -> None:
+    """One step of all optimizers down the slope of a loss."""
+    for each in updates.values():
+        each.zero_grad()
+    loss.backward()
+    for each in updates.values():
+        each.step()
+
+
 class Model(nn.Module):
-    """A method with its networks; a subclass makes these from the forms of its data sets.
+    """A method with its networks; a subclass makes these in `build`.
 
     Args:
         forms: what each data set offers, by the name that columns know it by; "train" is the first.
@@ -165,8 +201,12 @@ class Model(nn.Module):
         self.init_rng = root.stream("initialisation")
         self.noise_rng = root.stream("noise")
         self.dropout_rng = root.stream("dropout")
+        self.build()
 
     # ---- what each model says of itself ----------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the networks, from `options`, `forms`, `shape`, `classes`; weights of `init_rng`."""
 
     def stages(self) -> tuple[Stage, ...]:
         """Its trainings, in turn."""
@@ -317,4 +357,9 @@ def label_of(columns: tuple[Column, ...]) -> Column | None:
 def held(model: nn.Module, parts: tuple[str, ...]) -> dict[str, Tensor]:
     """The parameters, and then the buffers, of some attributes of a model, by path."""
     everything: dict[str, Tensor] = {**model.named_parameters(), **model.named_buffers()}
-    return {path: x for path, x in everything.items() if path.split(".")[0] in parts}
+    return {path: x for path, x in everything.items() if _part(path) in parts}
+
+
+def _part(path: str) -> str:
+    """The attribute of the model that a parameter belongs to."""
+    return path.split(".")[0]

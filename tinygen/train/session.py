@@ -97,7 +97,7 @@ class Session:
         self.step_size = size * stage.batches_per_step  # images
         self.batches = entries // self.step_size  # an epoch
         self._freeze()
-        optimizers = stage.optimizers(settings.lr if last else None)
+        optimizers = stage.new_optimizers(self.model, settings.lr if last else None)
         self.decay = settings.ema if last else stage.ema
         ema = optim.EMA(held(self.model, stage.averaged), self.decay) if self.decay else None
         self.state = State(self.model, optimizers, ema, position)
@@ -204,7 +204,7 @@ class Session:
 
     def _plain_update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What is compiled: the stage's own step, and the average of its weights."""
-        losses = self.stage.step(batch, self.state.optimizers)
+        losses = self.stage.update(self.model, batch, self.state.optimizers)
         if self.state.ema is not None:
             self.state.ema.update()
         return losses
