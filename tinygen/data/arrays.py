@@ -28,26 +28,26 @@ Split = tuple[NDArray[np.uint8], NDArray[Any] | None]
 Read = tuple[Split, Split | None, tuple[str, ...] | None]
 
 
-def read_npy(path: Path, asked: Request) -> Read:
+def read_npy(path: Path, request: Request) -> Read:
     """One array of images."""
     check_plain(path)
-    with _told(path, str(path)), open(path, "rb") as stream:
+    with _described(path, str(path)), open(path, "rb") as stream:
         if stream.read(4) == b"PK\x03\x04":
             raise DataError(f"{path}: several arrays, not one; rename it to .npz")
         stream.seek(0)
         array = _array(str(path), stream, path.stat().st_size)
-    images = pixels.arrange(str(path), array, asked.report)
-    read = pixels.levels(str(path), [images], asked.bounds, asked.report)[0]
+    images = pixels.arrange(str(path), array, request.report)
+    read = pixels.levels(str(path), [images], request.bounds, request.report)[0]
     return (read, None), None, None
 
 
-def read_npz(path: Path, asked: Request) -> Read:
+def read_npz(path: Path, request: Request) -> Read:
     """The arrays of Keras' or MedMNIST's names; the training and test images share their range."""
     import zipfile  # here, so that importing tinygen is quick
 
-    bounds, report = asked.bounds, asked.report
+    bounds, report = request.bounds, request.report
     check_plain(path)
-    with _told(path, str(path)), open(path, "rb") as stream:
+    with _described(path, str(path)), open(path, "rb") as stream:
         if stream.read(6) == np.lib.format.MAGIC_PREFIX:
             raise DataError(f"{path}: one array, not several; rename it to .npy")
         with zipfile.ZipFile(stream) as archive:
@@ -68,7 +68,7 @@ def read_npz(path: Path, asked: Request) -> Read:
             )  # fmt: skip
             arrays = {}
             for key, info in found.items():
-                with _told(path, f"{path}, {key}"), archive.open(info) as member:
+                with _described(path, f"{path}, {key}"), archive.open(info) as member:
                     arrays[key] = _array(f"{path}, {key}", member, info.file_size)
     splits = [pair for pair in keys if pair[0] in arrays]
     images = [pixels.arrange(f"{path}, {key}", arrays[key], report) for key, _ in splits]
@@ -126,7 +126,7 @@ def _array(name: str, stream: IO[bytes], size: int) -> NDArray[Any]:
 
 
 @contextmanager
-def _told(path: Path, name: str) -> Iterator[None]:
+def _described(path: Path, name: str) -> Iterator[None]:
     """What goes wrong while a file is read becomes a DataError that says what the file is."""
     try:
         yield

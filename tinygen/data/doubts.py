@@ -40,14 +40,14 @@ def copies(
     seen = sum(key in known for part in keys[1:] for key in part)
     notes: list[str] = []
     warnings: list[str] = []
-    for count, of, said in (
+    for count, of, sentence in (
         (twice, total, f"{twice:,} training images occur in another class, too"),
         (again - twice, total, f"{again - twice:,} training images are copies of others"),
         (seen, held, f"{seen:,} of {held:,} held-out images are also training images; "
                      "measures of them say little of new images"),
     ):  # fmt: skip
         if count > 0:
-            (warnings if count > SHARE * of else notes).append(said)
+            (warnings if count > SHARE * of else notes).append(sentence)
     return notes, warnings
 
 

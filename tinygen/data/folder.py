@@ -73,7 +73,7 @@ class Side:
     numbers: list[int]
 
 
-def read_folder(folder: Path, asked: Request) -> Read:
+def read_folder(folder: Path, request: Request) -> Read:
     """Image files in the order of their names; sub-folders are classes, or splits of the data.
 
     Hidden files, runs of a training and files of other kinds are left out, and the report says so.
@@ -83,10 +83,10 @@ def read_folder(folder: Path, asked: Request) -> Read:
             f"{folder}: the folder of a training, whose pictures are no data; give the folder of "
             "the images"
         )
-    report = asked.report
+    report = request.report
     foreign: list[Path] = []
     tree = _scan(folder, folder, report, foreign, [])
-    if foreign and not asked.skip_broken:
+    if foreign and not request.skip_broken:
         more = f" (and {listed([p.name for p in foreign[1:]], 5)})" if len(foreign) > 1 else ""
         raise DataError(
             f"{foreign[0]}: images of this kind are not read; convert them to PNG or JPEG, move "
@@ -99,7 +99,7 @@ def read_folder(folder: Path, asked: Request) -> Read:
     if test is not None:
         names = _shared_classes(folder, train, test, report)
     files = [*train.files, *([] if test is None else test.files)]
-    images, whole = read_images(folder, files, asked)
+    images, whole = read_images(folder, files, request)
     cut = int(whole[: len(train.files)].sum())
     numbers = np.array(train.numbers, np.int64)[whole[: len(train.files)]]
     gone = sorted({*train.numbers} - {*numbers.tolist()})
@@ -309,10 +309,11 @@ def _doubt_classes(folders: list[Node], report: Report) -> None:
         if doubted:
             named = listed([repr(node.name) for node in doubted], 4)
             one = f"the folder {named} counts as a class"
-            said = one if len(doubted) == 1 else f"the folders {named} count as classes"
+            several = f"the folders {named} count as classes"
+            subject = one if len(doubted) == 1 else several
             others = [node.name for node in folders if node not in doubted]
             beside = f", beside {listed(others, 3)}" if others else ""
-            report.warn(f"{said}{beside}; {cure}")
+            report.warn(f"{subject}{beside}; {cure}")
 
 
 def _doubt_inner(folders: list[Node], report: Report) -> bool:

@@ -18,10 +18,10 @@ MOST_BROKEN = 20  # files named in one message
 
 
 def read_images(
-    folder: Path, files: list[Path], asked: Request
+    folder: Path, files: list[Path], request: Request
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """(N, H, W, C), colour if any file has it; and which of the files could be read."""
-    extent, report = asked.size, asked.report
+    extent, report = request.size, request.report
     import_pillow(str(folder))
     pictures: list[Picture] = []
     whole = np.zeros(len(files), np.bool_)
@@ -47,7 +47,7 @@ def read_images(
             )
         whole[index] = True
         pictures.append(picture)
-    if broken and not (asked.skip_broken and pictures):
+    if broken and not (request.skip_broken and pictures):
         raise _broken(folder, broken, len(files))
     if extent is not None:
         report.note_scaling([picture.size for picture in pictures], extent)
@@ -63,7 +63,7 @@ def read_images(
     for inks in sorted({picture.inks for picture in pictures} - {""}):
         count = sum(picture.inks == inks for picture in pictures)
         report.note(f"{count:,} files have colours by {inks}, read as colours of the screen (sRGB)")
-    return _stacked(folder, pictures, asked), whole
+    return _stacked(folder, pictures, request), whole
 
 
 def _check_room(folder: Path, count: int, size: tuple[int, int], pixel: int) -> None:
@@ -75,16 +75,16 @@ def _check_room(folder: Path, count: int, size: tuple[int, int], pixel: int) -> 
     )  # fmt: skip
 
 
-def _stacked(folder: Path, pictures: list[Picture], asked: Request) -> NDArray[np.uint8]:
+def _stacked(folder: Path, pictures: list[Picture], request: Request) -> NDArray[np.uint8]:
     """Levels of one meaning, on one paper, with the same channels."""
-    bounds, report = asked.bounds, asked.report
+    bounds, report = request.bounds, request.report
     deep = [k for k, p in enumerate(pictures) if p.deep]
     if bounds is not None and not deep:
         deep = list(range(len(pictures)))
     elif bounds is not None and len(deep) < len(pictures):
         report.note(f"the value range is that of {len(deep):,} files of more than 8 bits; the "
                     "levels of the others stay")  # fmt: skip
-    images = on_paper(pictures, asked.paper, report)
+    images = on_paper(pictures, request.paper, report)
     count, (height, width) = len(pictures), images[0].shape[:2]
     stored = [pictures[k].stored for k in deep]
     pictures.clear()

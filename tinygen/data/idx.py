@@ -228,17 +228,17 @@ def _read(
             f"{kind or 'check that it is the right file'}"
         )
     shape = tuple(int.from_bytes(start[k : k + 4], "big") for k in range(4, head, 4))
-    asked = head + math.prod(shape)
+    declared = head + math.prod(shape)
     if size is None:
-        check_room(str(path), asked, "the file is corrupt, download it again", packed)
-        blob = stream.read(asked - head + 1)
-        met = f"{head + len(blob):,}" if head + len(blob) <= asked else f"more than {asked:,}"
+        check_room(str(path), declared, "the file is corrupt, download it again", packed)
+        blob = stream.read(declared - head + 1)
+        met = f"{head + len(blob):,}" if head + len(blob) <= declared else f"more than {declared:,}"
     else:
-        blob = stream.read() if size == asked else b""
+        blob = stream.read() if size == declared else b""
         met = f"{size:,}"
-    if len(blob) != asked - head:
+    if len(blob) != declared - head:
         raise DataError(
-            f"{path}: {met} bytes, but its header {shape} asks for {asked:,}; "
+            f"{path}: {met} bytes, but its header {shape} asks for {declared:,}; "
             "the file is truncated or corrupt, copy or download it again"
         )
     return np.frombuffer(blob, np.uint8).reshape(shape)

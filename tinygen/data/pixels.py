@@ -96,7 +96,7 @@ def levels(
 def _doubt(
     arrays: Sequence[NDArray[Any]], ranges: dict[str, tuple[float, float]], report: Report
 ) -> None:
-    """Warn of images whose own values hardly begin to fill the range of all."""
+    """Warn of images whose values fill only a small part of the common range."""
     lost, total, end = 0, 0, 0.0
     for array in arrays:
         if array.size and array.dtype.itemsize > 1:

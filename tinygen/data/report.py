@@ -26,7 +26,7 @@ class Report:
     """How data were read; `str` gives the lines that the command line prints.
 
     classes: training images of each class.  levels: the darkest and the lightest, of 0 to 255.
-    notes: how values, folders and transparency were understood.  warnings: what is hardly meant.
+    notes: how values, folders and transparency were understood.  warnings: probable mistakes.
     left_out: files that were not read, by the reason.  meant: options of `load` that were found in
     the data themselves, and read other images of the kind in the same way.
     """
@@ -48,7 +48,7 @@ class Report:
             self.notes.append(sentence)
 
     def warn(self, sentence: str) -> None:
-        """Note what is hardly meant, once."""
+        """Note a probable mistake, once."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
 

@@ -79,10 +79,10 @@ def load(
     options = given | {"seed": seed}
     bounds = None if value_range is None else tuple(given["value_range"])
     extent = tuple(given["size"]) if "size" in given else None
-    asked = Request(extent, bounds, paper, skip_broken)
-    report = asked.report
+    request = Request(extent, bounds, paper, skip_broken)
+    report = request.report
     if labels is not None and not isinstance(source, np.ndarray):
-        raise DataError("load: labels come with an array of images only; files bring their own")
+        raise DataError("load: labels come with an array of images only; files have their own")
     name, where = "array", None
     if isinstance(source, str) and source in NAMES and os.path.exists(source):
         report.warn(f"{source} is the set of that name; the {source} in this folder is not read: "
@@ -104,12 +104,12 @@ def load(
         elif source in ("mnist", "fashion-mnist"):
             name = where = source
             folder = idx.download(name)
-            read = (*_idx_set(folder, idx.find(folder), asked)[:2], idx.CLASSES[name])
+            read = (*_idx_set(folder, idx.find(folder), request)[:2], idx.CLASSES[name])
         else:
             path = _existing(as_path(source))
             name = os.path.basename(os.path.abspath(path))
             where = as_text(os.path.abspath(path))
-            read = _read_path(path, asked)
+            read = _read_path(path, request)
         return _finish(name, where, read, extent, channels, n, seed, options, report)
     except MemoryError as error:
         raise DataError(
@@ -272,7 +272,7 @@ def _finish(
     if n is not None:
         if n > len(train[0]):
             raise DataError(
-                f"{name}: n={n}, but there are {len(train[0])} training images; ask for fewer"
+                f"{name}: n={n}, but there are {len(train[0])} training images; give a smaller n"
             )
         order = Generator(seed).stream("subset").permutation(len(train[0])).numpy()
         train = _take(train, np.sort(order[:n]))
@@ -349,28 +349,28 @@ def _take(split: Split, index: NDArray[Any]) -> Split:
     return images[index], None if labels is None else labels[index]
 
 
-def _read_path(path: Path, asked: Request) -> Read:
+def _read_path(path: Path, request: Request) -> Read:
     from .arrays import read_npy, read_npz  # here, so that importing tinygen is quick
     from .folder import read_folder
 
     if path.is_dir() or idx.is_idx(path):
         sets = idx.find(path)
         if sets:
-            return _idx_set(path, sets, asked)
+            return _idx_set(path, sets, request)
     if path.is_dir():
         try:
-            return read_folder(path, asked)
+            return read_folder(path, request)
         except NoImagesError:
             sets = idx.find_below(path)
             if not sets:
                 raise
-            asked.report.left_out.clear()
-            return _idx_set(path, sets, asked)
+            request.report.left_out.clear()
+            return _idx_set(path, sets, request)
     check_plain(path)
     if path.suffix.lower() == ".npy":
-        return read_npy(path, asked)
+        return read_npy(path, request)
     if path.suffix.lower() == ".npz":
-        return read_npz(path, asked)
+        return read_npz(path, request)
     kind = file_kind(path)
     image = kind.endswith(" image") or (path.suffix.lower() in ENDINGS and not kind)
     hint = "; give its folder" if image else WRITTEN if "unpack" not in kind else ""
@@ -380,9 +380,9 @@ def _read_path(path: Path, asked: Request) -> Read:
     )
 
 
-def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
+def _idx_set(path: Path, sets: list[idx.Set], request: Request) -> Read:
     """The four files; with one split only, that one is the training data."""
-    report = asked.report
+    report = request.report
     if len(sets) > 1:
         there = [next(iter(s.files.values())).relative_to(path) for s in sets]
         raise DataError(
@@ -397,7 +397,7 @@ def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
     if named and not found.turned:
         report.warn(
             f"in {named[-1]} the files are not called emnist-...: EMNIST's images lie on their "
-            "side, and where these do, name them so to have them turned"
+            "side; if these do, rename the files so that they are turned"
         )
     train, test = idx.read_split(found, "train"), idx.read_split(found, "t10k")
     if found.turned:
@@ -408,7 +408,7 @@ def _idx_set(path: Path, sets: list[idx.Set], asked: Request) -> Read:
         report.note("only test files: a tenth of them is held out")
         train, test = test, None
     both = [train[0]] if test is None else [train[0], test[0]]
-    images = pixels.levels(str(found.folder), both, asked.bounds, report)
+    images = pixels.levels(str(found.folder), both, request.bounds, report)
     return (
         (images[0], train[1]), None if test is None else (images[1], test[1]), found.names()
     )  # fmt: skip

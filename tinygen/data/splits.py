@@ -78,11 +78,11 @@ def words(name: str) -> set[str]:
 
 
 def _split(name: str) -> tuple[str | None, frozenset[str]]:
-    """Which split a name tells, and what else it says: ("train", {"seg"}) of "seg_train"."""
+    """The split in a name, and its other words: ("train", {"seg"}) of "seg_train"."""
     found = words(name)
-    told = {ROLE[word] for word in found if word in ROLE}
+    splits = {ROLE[word] for word in found if word in ROLE}
     rest = frozenset(found - {*ROLE} - FILLING)
-    return (told.pop() if len(told) == 1 else None), rest
+    return (splits.pop() if len(splits) == 1 else None), rest
 
 
 def roles(names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -92,28 +92,28 @@ def roles(names: Sequence[str]) -> tuple[list[str], list[str]]:
     beside it, also if it does ("train", "test_new"); or if all of them say the same more
     ("seg_train", "seg_test").  Those held out come with the one to take first in front.
     """
-    said = {name: _split(name) for name in names}
-    told = [name for name in names if said[name][0] is not None]
-    bare = [name for name in told if not said[name][1]]
-    alike = len(told) == len(names) and len({said[name][1] for name in told}) == 1
-    if not alike and {said[name][0] for name in told} == {"train", "held"} and bare:
-        others = [name for name in told if said[name][0] != said[bare[0]][0]]
+    parts = {name: _split(name) for name in names}
+    named = [name for name in names if parts[name][0] is not None]
+    bare = [name for name in named if not parts[name][1]]
+    alike = len(named) == len(names) and len({parts[name][1] for name in named}) == 1
+    if not alike and {parts[name][0] for name in named} == {"train", "held"} and bare:
+        others = [name for name in named if parts[name][0] != parts[bare[0]][0]]
         bare = bare if any(name in bare for name in others) else [*bare, *others]
-    meant = told if alike else bare
-    train = [name for name in meant if said[name][0] == "train"]
-    held = [name for name in meant if said[name][0] == "held"]
+    meant = named if alike else bare
+    train = [name for name in meant if parts[name][0] == "train"]
+    held = [name for name in meant if parts[name][0] == "held"]
     held.sort(key=lambda name: min(HELD_OUT.index(w) for w in words(name) if w in HELD_OUT))
     return train, held
 
 
 def role(name: str) -> str | None:
     """The split that a name means by itself, "train" or "held", or None."""
-    told, rest = _split(name)
-    return None if rest else told
+    split, rest = _split(name)
+    return None if rest else split
 
 
 def says_split(name: str) -> bool:
-    """Whether a name tells a split, whatever else it says."""
+    """Whether a split is in a name, whatever its other words."""
     return _split(name)[0] is not None
 
 
@@ -121,5 +121,5 @@ def is_place(name: str) -> bool:
     """Whether a name says that images, parts of them or drawn answers lie there, and no more."""
     found = {word for word in words(name) if len(word) > 1}
     more = {"jpeg", "jpg", "png", "rgb", "class", "object", "new", "neuer"}
-    told = {*PLACES, *ANSWERS, *PARTS}
-    return bool(found & told) and found <= told | FILLING | more
+    known = {*PLACES, *ANSWERS, *PARTS}
+    return bool(found & known) and found <= known | FILLING | more
