@@ -18,7 +18,7 @@ from tinygen.images import to_uint8
 from tinygen.models import Column, Draws, Form, Model, Noise, find
 from tinygen.random import Generator
 from tinygen.tensor import Tensor
-from tinygen.train import pictures
+from tinygen.runs import pictures
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "code_mixture.py"
 FORMS = ("python", "js", "html", "onnx", "safetensors")

@@ -177,7 +177,7 @@ from exported import varied
 from tinygen import models, random
 from tinygen.export import prepare, render
 from tinygen.images import to_uint8
-from tinygen.train import pictures
+from tinygen.runs import pictures
 
 found = []
 for kind, more in ((models.VAE, {"hidden": (8,)}), (models.GAN, {"hidden": (8,)})):
