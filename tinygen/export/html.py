@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ..trace.passes import PRODUCTS
 from .artefact import Artefact
+from .graphs import ExportError
 from .js import RUNTIME, parts, sources
-from .network import ExportError
 from .spec import as_json, sha256
 
 SAMPLES = 32  # small pictures

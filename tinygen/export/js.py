@@ -16,7 +16,7 @@ from typing import Any
 from ..version import __version__
 from . import graphs
 from .artefact import Artefact
-from .network import ExportError
+from .graphs import ExportError
 from .spec import as_json, carried, sha256
 
 RUNTIME = Path(__file__).parent / "runtime"
