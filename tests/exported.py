@@ -161,6 +161,10 @@ def labels(artefact: Artefact, n: int) -> NDArray[np.int64]:
 
 def images(artefact: Artefact, n: int, seed: int) -> NDArray[np.float32]:
     """What the decoder draws in float32, (n, H, W, C), image i with label i modulo classes."""
-    assert artefact.decoder is not None
-    x = artefact.conditioned(artefact.codes(n, seed), labels(artefact, n))
-    return artefact.decoder(x).reshape(n, *artefact.shape)
+    return artefact.draw(artefact.codes(n, seed), labels(artefact, n))
+
+
+def ends(artefact: Artefact, x: NDArray[Any], label: Any = 0) -> NDArray[Any]:
+    """What the encoder gives for images (n, H, W, C) or (n, pixels), in float64."""
+    inputs = artefact.arguments(x.reshape(-1, *artefact.shape), label)
+    return artefact.graphs["encoder"](*inputs, floats="float64")

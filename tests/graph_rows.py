@@ -46,6 +46,22 @@ def _turn(i: Tensor, x: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
     return y.tanh(), total + y.mean(axis=1)
 
 
+def _filled(x: Tensor) -> Tensor:
+    """A state that is written at one place in each turn, and read at another."""
+
+    def turn(i: Tensor, y: Tensor) -> tuple[Tensor]:
+        before = y.take(2 - i, axis=1)
+        return (tg.put(y, before * 0.5 + x[:, 0], i, axis=1),)
+
+    return tg.repeat(3, turn, (x * 1.0,))[0]
+
+
+def _outer(i: Tensor, x: Tensor) -> tuple[Tensor]:
+    y = x @ SQUARE
+    (z,) = tg.repeat(3, lambda k, z: (z.tanh() + y * (k + i).astype("float32"),), (x,))
+    return (z - y,)
+
+
 FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "abs": lambda x: ops.abs(x),
     "add": lambda x: (x + ROW) + COLUMN + 2.0 + x.mean(axis=(0, 1), keepdims=True)[0],
@@ -128,6 +144,12 @@ MORE: dict[str, Callable[[Tensor], Any]] = {
     "groups back": lambda x: ops.conv_transpose2d(
         images(x), RNG_BACK, stride=(1, 2), groups=2, output_padding=(0, 1)
     ),
+    "a swap in a loop": lambda x: tg.repeat(
+        3, lambda i, a, b, c: (b, a, c + a - b * 2.0), (x, x * 2.0, x.tanh())
+    )[2],
+    "put in a loop": _filled,
+    "a loop in a loop": lambda x: tg.repeat(2, _outer, (x,))[0] + x,
+    "dense after a loop": lambda x: tg.repeat(2, lambda i, y: (y + x,), (x * 0.5,))[0] @ MATRIX,
     "silu and gelu": lambda x: x.silu() + x.gelu(),
     "a norm": lambda x: ((x @ MATRIX) - 0.5) / 2.0 * 3.0 + 1.0,
     "two batches": lambda x: ops.concatenate([x, x * 2.0])[x.shape[0] :] - x,

@@ -13,17 +13,28 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import graph_rows
 import numpy as np
 import pytest
-from exported import AUTOENCODERS, SMALL, WINDOWS, hostile, images, made, small, varied, windowed
+from exported import (
+    AUTOENCODERS,
+    SMALL,
+    WINDOWS,
+    ends,
+    hostile,
+    images,
+    made,
+    small,
+    varied,
+    windowed,
+)
 from numpy.typing import NDArray
 
 from tinygen import export, nn
-from tinygen.export import PRECISIONS, Artefact, render
+from tinygen.export import PRECISIONS, Artefact, c_rows, render
 from tinygen.images import SYNTHETIC, grid, read_text, to_uint8
 from tinygen.models import CVAE, GAN
 from tinygen.random import Generator
-from tinygen.tensor import Tensor
 
 SEED = 2**64 - 1
 KINDS = [(kind, precision) for kind in SMALL for precision in PRECISIONS]
@@ -183,12 +194,11 @@ def test_large_layers_touch_no_memory_but_theirs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "precision"), [x for x in KINDS if x[0] in AUTOENCODERS])
 def test_encodes(kind: str, precision: str, library: Library) -> None:
     artefact = named(kind, precision)
-    assert artefact.encoder is not None
     pixels = np.random.default_rng(2).integers(0, 256, artefact.pixels).astype(np.uint8)
     label = 2 if artefact.classes else -1
     mean, logvar = np.zeros((2, artefact.latent), np.float32)
     assert library(artefact, "encode", pixels, label, mean, logvar, workspace(artefact)) == OK
-    expected = artefact.encoder(artefact.conditioned(pixels[None] / 255, label))[0]
+    expected = ends(artefact, pixels / 255, max(label, 0))[0]
     np.testing.assert_allclose([*mean, *logvar], expected, rtol=1e-4, atol=1e-4)
     if artefact.classes:
         assert library(artefact, "encode", pixels, 3, mean, logvar, mean) == BAD_LABEL
@@ -263,8 +273,7 @@ def test_any_damage_fails_the_self_test(tmp_path: Path) -> None:
         sources.append(source(damaged, tmp_path, (old, new)))
         cases.append((damaged, result))
 
-    assert whole.encoder is not None
-    weight = whole.encoder.layers[0].weight.ravel()
+    weight = next(iter(whole.graphs["encoder"].stored.values())).values.ravel()
     last = np.array([weight[5], np.nextafter(weight[5], np.float32(9))]).astype(str)
     old, new = (x.replace("0.", ".", 1) + "f," for x in last)
     add("weight", TEST_WEIGHTS, old, new)  # by the last bit
@@ -286,7 +295,7 @@ def test_any_damage_fails_the_self_test(tmp_path: Path) -> None:
         array = re.search(rf"{what}_numbers\[\d+\] = {{\n([-.\de]+f?),", text)
         assert array is not None
         add(what, result, array[0], array[0].replace(array[1] + ",", number))
-    add("activation", TEST_IMAGE, "     SIGMOID,", "     RELU,")
+    add("activation", TEST_IMAGE, "= 1.0f / (1.0f + exponential(", "= 0.0f / (1.0f + exponential(")
     add("header", OK, "", "")
     library = Library("gcc", sources, "-O0")
     for damaged, result in cases:
@@ -337,10 +346,7 @@ def test_png(n: int, columns: int | None, label: int | None, program: Path, tmp_
     assert text["Description"] == SYNTHETIC
     assert (text["Model"], text["Seed"]) == ("cvae feed", "9")
     rows = np.arange(n) // 10 % 2 if label is None else np.full(n, label)
-    x = wide().conditioned(wide().codes(n, 9), rows)
-    network = wide().decoder
-    assert network is not None
-    levels = to_uint8(network(x), wide().value_range).reshape(drawn.shape)
+    levels = to_uint8(wide().draw(wide().codes(n, 9), rows), wide().value_range)
     assert np.abs(drawn.astype(int) - levels).max() <= 1
 
 
@@ -378,12 +384,10 @@ def test_labels_have_names(tmp_path: Path) -> None:
         "gcc", "-std=c99", *STRICT, "-DNAMES_MAIN", source(artefact, tmp_path), "-o", program, "-lm"
     )
     x = artefact.codes(3, 4)
-    network = artefact.decoder
-    assert network is not None
     for label, text in enumerate(classes):
         done = run(program, tmp_path, "--n", 3, "--seed", 4, "--label", text, "--raw", "a.raw")
         assert done.returncode == 0
-        levels = to_uint8(network(artefact.conditioned(x, label)), artefact.value_range)
+        levels = to_uint8(artefact.draw(x, label), artefact.value_range)
         drawn = np.fromfile(tmp_path / "a.raw", np.uint8)
         assert np.abs(drawn.astype(int) - levels.ravel()).max() <= 1
     for text in ("0", "1", "3", "c\u00e2t", "02x"):
@@ -406,13 +410,11 @@ def test_a_damaged_program_draws_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("a*"))
 
 
-def test_traces_layers(program: Path, tmp_path: Path) -> None:
+def test_traces_operations(program: Path, tmp_path: Path) -> None:
     done = run(program, tmp_path, "--seed", 3, "--label", 1, "--trace", "-")
     assert done.returncode == 0
-    network = wide().decoder
-    assert network is not None
-    x = wide().conditioned(wide().codes(1, 3), 1)
-    expected = [y.numpy().ravel() for y in network.trace(Tensor(x.astype(np.float64)))]
+    inputs = wide().arguments(wide().codes(1, 3), 1)
+    expected = [y.ravel() for y in wide().graphs["decoder"].trace(inputs, "float64")]
     values = np.frombuffer(done.stdout, np.float32)
     np.testing.assert_allclose(values, np.concatenate(expected), rtol=1e-5, atol=1e-6)
 
@@ -557,6 +559,40 @@ def test_what_numbers_become(tmp_path: Path) -> None:
         ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(powers.ctypes.data), ctypes.c_int(len(x))
     )
     np.testing.assert_allclose(powers, np.exp(x.astype(np.float64)), rtol=2.5e-7)
+
+
+def test_a_row_computes_what_its_operation_does(tmp_path: Path) -> None:
+    """All functions of graph_rows in one file, each in a workspace that holds no numbers."""
+    parts = {name.replace(" ", "_"): graph_rows.packed(name) for name in graph_rows.ALL}
+    artefact = replace(made("gan"), name="rows", graphs=parts)
+    source(artefact, tmp_path)
+    asked = re.search(r"_WORKSPACE (\d+)", (tmp_path / "rows.h").read_text())
+    assert asked is not None
+    probe = tmp_path / "probe.c"
+    sizes = {name: packed(graph_rows.argument(1)).size for name, packed in parts.items()}
+    probe.write_text('#include "rows.c"\n' + "".join(
+        f"void probe_{name}(float *m, float *out);\nvoid probe_{name}(float *m, float *out) {{\n"
+        f"    memcpy(out, {name}_graph(0, m), {size} * sizeof *m);\n}}\n"
+        for name, size in sizes.items()
+    ))  # fmt: skip
+    out = tmp_path / "rows.so"
+    compiled(
+        "gcc", "-std=c99", "-Wall", "-Wconversion", "-Werror", "-Wno-unused", "-O1", "-shared",
+        "-fPIC", probe, "-o", out, "-lm",
+    )  # fmt: skip
+    functions = ctypes.CDLL(str(out))
+    for seed in (1, 2):
+        x = np.random.default_rng(seed).normal(size=(1, 3, 4)).astype(np.float32)
+        for name, packed in parts.items():
+            space = np.full(int(asked[1]), np.nan, np.float32)
+            space[:12] = x.ravel()
+            found = np.zeros(sizes[name], np.float32)
+            functions[f"probe_{name}"](*(ctypes.c_void_p(a.ctypes.data) for a in (space, found)))
+            np.testing.assert_allclose(found, packed(x).ravel(), 2e-5, 2e-5, err_msg=name)
+
+
+def test_every_row_of_the_form_is_tried() -> None:
+    assert set(graph_rows.FUNCTIONS) == c_rows.OPERATIONS
 
 
 def test_the_same_bytes_in_lines_that_fit() -> None:

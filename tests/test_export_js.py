@@ -19,6 +19,7 @@ from exported import (
     HOSTILE,
     SMALL,
     WINDOWS,
+    ends,
     hostile,
     images,
     made,
@@ -136,7 +137,6 @@ def test_each_operation_and_the_encoder(tmp_path):
         image = grey([found["picture"]], artefact)
         low, high = artefact.value_range
         pixels = image / 255 * (high - low) + low
-        seen = artefact.conditioned(pixels.reshape(1, -1), label)
         for part, x, given in (("decoder", code, "down"), ("encoder", pixels, "up")):
             packed = artefact.graphs[part]
             inputs = [x, np.array([label])][: len(packed.graph.inputs)]
@@ -145,8 +145,8 @@ def test_each_operation_and_the_encoder(tmp_path):
                 assert step["name"] == op.name
                 assert tuple(step["shape"]) == y.shape[1:]
                 assert np.abs(np.array(step["values"]) - y.ravel()).max() < 1e-6
-        ends = np.concatenate([found["ends"]["mean"], found["ends"]["logvar"]])
-        assert np.abs(ends - artefact.encoder(seen)[0]).max() < 1e-6
+        both = np.concatenate([found["ends"]["mean"], found["ends"]["logvar"]])
+        assert np.abs(both - ends(artefact, pixels, label or 0)[0]).max() < 1e-6
 
 
 @needs_node
@@ -179,8 +179,8 @@ def test_seeds_labels_and_counts(tmp_path):
     assert "2 numbers; expected 6" in found["code"]
     assert "no encoder" in found["encoder"]
     assert len(set(found["same"])) == 1
-    x = artefact.conditioned(artefact.codes(31, 0), np.arange(31) // 10 % 3)
-    expected = to_uint8(artefact.decoder(x), artefact.value_range).reshape(31, *artefact.shape)
+    x = artefact.draw(artefact.codes(31, 0), np.arange(31) // 10 % 3)
+    expected = to_uint8(x, artefact.value_range)
     assert np.abs(grey(found["rows"], artefact) - expected.astype(int)).max() <= 1
     first, second = grey(found["centre"], artefact)
     assert (first == second).all()

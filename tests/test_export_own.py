@@ -13,15 +13,15 @@ from exported import varied
 
 import tinygen as tg
 from tinygen import nn, ops
-from tinygen.export import Artefact, ExportError, prepare, render, verify
+from tinygen.export import Artefact, ExportError, prepare, verify
 from tinygen.images import to_uint8
 from tinygen.models import Column, Draws, Form, Model, Noise, find
 from tinygen.random import Generator
-from tinygen.tensor import Tensor
 from tinygen.runs import pictures
+from tinygen.tensor import Tensor
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "code_mixture.py"
-FORMS = ("python", "js", "html", "onnx", "safetensors")
+FORMS = ("python", "js", "c", "html", "onnx", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -139,5 +139,3 @@ def test_what_a_file_cannot_take_is_refused() -> None:
         made(flow(Given))
     with pytest.raises(ExportError, match="flow of one's own has no encoder"):
         made(flow(), part="both")
-    with pytest.raises(ExportError, match="flow of one's own: this form writes chains of layers"):
-        render("c", made(flow()))

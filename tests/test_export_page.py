@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exported import hostile, made
+from exported import ends, hostile, made
 
 import tinygen as tg
 from tinygen import export, models
@@ -88,8 +88,7 @@ class Page:
 
     def draws(self, code: Any, label: int = 0) -> None:
         """The picture is that of a code, within one grey level."""
-        x = self.artefact.conditioned(np.asarray(code, np.float32)[None], label)
-        y = self.artefact.decoder(x).reshape(self.artefact.shape)
+        y = self.artefact.draw(np.asarray(code, np.float32)[None], label)[0]
         expected = to_uint8(y, self.artefact.value_range).astype(int)
         assert np.abs(self.pixels() - expected).max() <= 1
 
@@ -219,7 +218,9 @@ def test_map(opened):
     height, width, _ = artefact.shape
     cell = page.pixels("cells")[3 * height : 4 * height, 7 * width : 8 * width]
     z[[1, 4]] = 2 * 7.5 / 9 - 1, 1 - 2 * 3.5 / 9
-    expected = to_uint8(artefact.decoder(z[None]), artefact.value_range).reshape(cell.shape)
+    expected = to_uint8(artefact.draw(z[None].astype(np.float32)), artefact.value_range).reshape(
+        cell.shape
+    )
     assert np.abs(cell - expected.astype(int)).max() <= 1
 
 
@@ -250,8 +251,8 @@ def test_samples_and_files(opened):
         page.tab.get_by_role("button", name="Save all").click()
     with pillow.open(BytesIO(download.value.path().read_bytes())) as file:
         sheet = np.asarray(file.convert("L")).astype(int)
-    x = artefact.conditioned(artefact.codes(32, 5), 1)
-    expected = to_uint8(artefact.decoder(x), artefact.value_range).reshape(32, height, width)
+    x = artefact.draw(artefact.codes(32, 5), 1)
+    expected = to_uint8(x, artefact.value_range).reshape(32, height, width)
     scale = sheet.shape[1] // (8 * (width + 1) + 1)
     small = sheet[scale // 2 :: scale, scale // 2 :: scale]
     for i in range(32):
@@ -303,13 +304,13 @@ def test_drawing(opened):
         def agrees(page=page, artefact=artefact) -> None:
             low, high = artefact.value_range
             ink = page.pixels("ink").reshape(1, -1) / 255 * (high - low) + low
-            ends = artefact.encoder(artefact.conditioned(ink, 0))[0]
-            page.draws(ends[: artefact.latent])
+            both = ends(artefact, ink)[0]
+            page.draws(both[: artefact.latent])
             shown = page.tab.evaluate("[Array.from(state.code), Array.from(state.spread)]")
-            assert np.abs(np.array(shown[0]) - ends[: artefact.latent]).max() < 1e-4
-            spread = np.exp(ends[artefact.latent :] / 2)
+            assert np.abs(np.array(shown[0]) - both[: artefact.latent]).max() < 1e-4
+            spread = np.exp(both[artefact.latent :] / 2)
             assert np.abs(np.array(shown[1]) - spread).max() < 1e-4
-            assert np.abs(page.code() - ends[: artefact.latent].clip(-3, 3)).max() < 0.02
+            assert np.abs(page.code() - both[: artefact.latent].clip(-3, 3)).max() < 0.02
             text = page.tab.locator("#sliders output").first.text_content()
             assert "±" in text
 
@@ -417,7 +418,7 @@ def test_a_page_opens_on_the_clearest_of_its_samples(opened):
     artefact = made("cgan")
     page = opened(artefact)
     low, high = artefact.value_range
-    x = artefact.decoder(artefact.conditioned(artefact.codes(32, 0), 0)).reshape(32, -1)
+    x = artefact.draw(artefact.codes(32, 0), 0).reshape(32, -1)
     v = ((x - low) / (high - low)).astype(np.float64)
     doubt = (v * (1 - v)).sum(1) / np.minimum(v.sum(1), (1 - v).sum(1))
     best = int(doubt.argmin())
@@ -475,7 +476,7 @@ def test_the_classic_script_works_in_a_page_opened_from_a_file(browser, tmp_path
     tab.goto((tmp_path / "page.html").as_uri())
     tab.wait_for_timeout(100)
     data = tab.evaluate("Array.from(tinygen.cgan_test.generate({ seed: 3, label: 'dog' })[0].data)")
-    x = artefact.decoder(artefact.conditioned(artefact.codes(1, 3), 1))
+    x = artefact.draw(artefact.codes(1, 3), 1)
     expected = to_uint8(x, artefact.value_range).ravel().astype(int)
     assert np.abs(np.array(data)[::4] - expected).max() <= 1
     assert tab.evaluate("tinygen.cgan_test.selfTest()") == []
@@ -612,7 +613,7 @@ def test_what_has_no_page():
 def test_size_and_bytes():
     """At most 1.4 times the weights and 40 KB, for every model of the usual size."""
     for name, kind in models.MODELS.items():
-        if not issubclass(kind, models.Draws):
+        if not (issubclass(kind, models.ImageModel) and issubclass(kind, models.Draws)):
             continue
         model = kind(
             (28, 28, 1), classes=10 if kind.conditional else None, rng=tg.random.Generator(0)

@@ -3,10 +3,9 @@
     made = prepare(run.model, title, hash)     # graphs, noise, names, self-test
     render("python", made)                      # {".py": bytes}
 
-graphs.py has the model's functions as graphs of operations, which the forms interpret or map;
-network.py has them as chains of layers, for the form "c". weights.py says how
-weights are rounded, spec.py how all is written as text; the other modules hold a form each, and
-runtime/ the code that goes into files.
+graphs.py has the model's functions as graphs of operations, which forms interpret, map, or
+write as a program. weights.py says how weights are rounded, spec.py how all is written as text; the
+other modules hold a form each, and runtime/ the code that goes into files.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from typing import Any
 
 from ..io import write_bytes
 from .artefact import PARTS, UNSTATED, Artefact, SelfTest, identifier, prepare
-from .network import ExportError, Layer, Network, chain
+from .graphs import ExportError
 from .weights import PRECISIONS, Stored, store
 
 __all__ = [
-    "FORMS", "PARTS", "PRECISIONS", "UNSTATED", "Artefact", "ExportError", "Layer", "Network",
-    "SelfTest", "Stored", "chain", "identifier", "prepare", "render", "store", "write",
+    "FORMS", "PARTS", "PRECISIONS", "UNSTATED", "Artefact", "ExportError", "SelfTest",
+    "Stored", "identifier", "prepare", "render", "store", "write",
 ]  # fmt: skip
 
 # form: the module with its function `render(artefact, **options) -> {suffix: bytes}`, the suffix

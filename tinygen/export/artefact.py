@@ -1,10 +1,7 @@
-"""What goes into an exported file, whatever the form: networks, noise, names, and a self-test.
+"""What goes into an exported file, whatever the form: graphs, noise, names, and a self-test.
 
 A file draws picture i of a seed from the same numbers as the checkpoint: entries i * latent and on
-of draw 0 of the stream "pictures" (see random.py for the stream's key and what words become). A
-conditional model's network sees the one-hot label beside its input, its 1 written as sqrt(inputs):
-
-    decoder(z, label * sqrt(latent))        encoder(image, label * sqrt(pixels)) -> mu, logvar
+of draw 0 of the stream "pictures" (see random.py for the stream's key and what words become).
 
 The self-test is code 0 of seed 0, label 0, and the picture that it must give, computed in float64;
 of an encoder, the mean code of that picture.
@@ -25,13 +22,12 @@ from numpy.typing import NDArray
 from ..backend import use_backend
 from ..data.labels import numbers_of
 from ..images import to_uint8
-from ..models import Draws, Encodes, ImageModel, Model
+from ..models import Draws, Encodes, Model
 from ..models.contract import label_of
 from ..sampling.noise import PICTURES, Prior, codes_of_seed
 from ..tensor import Tensor
 from ..version import __version__
-from .graphs import Packed, blob, drawing, encoding, law_of
-from .network import ExportError, Network, chain, joined
+from .graphs import ExportError, Packed, blob, drawing, encoding, law_of
 
 FORMAT = 1  # of the exported files
 PARTS = ("decoder", "encoder", "both")
@@ -67,10 +63,8 @@ class Artefact:
         shape: (H, W, C) of an image. latent: length of a code. prior: "normal" or "uniform".
         value_range: of the decoder's output and the encoder's input.
         classes: names of the labels (any text), empty without labels.
-        decoder, encoder: the parts as chains of layers, or None for a part left out, or that is no
-            chain. The encoder gives the mean and the log-variance of the code in a row.
-        graphs: the parts that it has, by name, as graphs of operations.
-        unchained: why the parts are no chains of layers; "" where they are.
+        graphs: the parts that it has, by name: "decoder", which draws an image from a code, and
+            "encoder", which gives the mean and the log-variance of an image's code in a row.
         precision: of the weights: "float32", "float16" or "int8".
         licence: terms of the weights and of the data they come from.
         about: how it was trained, for people: name -> text or number.
@@ -86,35 +80,20 @@ class Artefact:
     prior: str
     value_range: tuple[float, float]
     classes: tuple[str, ...]
-    decoder: Network | None
-    encoder: Network | None
     graphs: dict[str, Packed]
     precision: str
     licence: str
     about: dict[str, Any]
     test: SelfTest
-    unchained: str = ""
 
     @property
     def pixels(self) -> int:
         return math.prod(self.shape)
 
     @property
-    def networks(self) -> dict[str, Network]:
-        """The parts as chains of layers, by name; ExportError where one is none."""
-        if self.unchained:
-            raise ExportError(self.unchained)
-        both = {"decoder": self.decoder, "encoder": self.encoder}
-        return {name: x for name, x in both.items() if x is not None}
-
-    @property
     def nbytes(self) -> int:
         """Bytes of the weights and biases as stored."""
         return sum(len(blob(part)) for part in self.graphs.values())
-
-    def conditioned(self, x: NDArray[Any], labels: NDArray[Any] | int | None) -> NDArray[Any]:
-        """Inputs (n, k) with the label beside them, (n, k + classes); as they are without."""
-        return conditioned(x, labels, len(self.classes))
 
     @property
     def counted(self) -> bool:
@@ -164,15 +143,6 @@ class Artefact:
             "licence of the code": "MIT", "licence of weights and data": self.licence,
             **self.about,
         }  # fmt: skip
-
-
-def conditioned(x: NDArray[Any], labels: NDArray[Any] | int | None, classes: int) -> NDArray[Any]:
-    """Inputs (n, k) with the label's 1 as sqrt(k) beside them, (n, k + classes); see Model."""
-    if not classes:
-        return x
-    hot = np.zeros((len(x), classes), x.dtype)
-    hot[np.arange(len(x)), labels] = math.sqrt(x.shape[1])
-    return np.concatenate([x, hot], axis=1)
 
 
 def stream_words() -> tuple[int, int]:
@@ -225,7 +195,6 @@ def prepare(
     graphs = {"decoder": drawing(model, precision)}
     if part != "decoder":
         graphs["encoder"] = encoding(model, precision)
-    chains, unchained = _chains(model, part, precision)
     assert model.noise is not None
     latent, law = math.prod(model.noise.shape), law_of(model.noise)
     test = _self_test(graphs, latent, law, model.value_range, bool(count))
@@ -233,31 +202,8 @@ def prepare(
         del graphs["decoder"]
     return Artefact(
         title, identifier(title), model.name, weights, model.shape, latent, law, model.value_range,
-        names, chains.get("decoder"), chains.get("encoder"), graphs, precision, licence,
-        dict(about or {}), test, unchained,
+        names, graphs, precision, licence, dict(about or {}), test,
     )  # fmt: skip
-
-
-def _chains(model: Any, part: str, precision: str) -> tuple[dict[str, Network], str]:
-    """The parts as chains of layers, or why they are none."""
-    if not isinstance(model, ImageModel):
-        return {}, f"{model.name}: this form writes chains of layers, and it says of none"
-    made = {}
-    try:
-        if part != "encoder":
-            main, final = model.network()
-            inputs = (model.latent + model.classes,)
-            made["decoder"] = chain(model, [main], inputs, precision, activation=final)
-        if part != "decoder":
-            coder: Any = model
-            hidden = chain(model, [coder.encoder], (model.pixels + model.classes,), precision)
-            ends = (
-                chain(model, [m], hidden.output, precision) for m in (coder.to_mu, coder.to_logvar)
-            )
-            made["encoder"] = joined(hidden, *ends)
-    except (ExportError, NotImplementedError) as error:
-        return {}, str(error)
-    return made, ""
 
 
 def _self_test(

@@ -1,8 +1,9 @@
 """The form "c": one C99 file with the weights as constants, from runtime/runtime.c.
 
-The runtime is written for a model called "toy" that has every kind of layer. An export gives it the
-model's own name, leaves out what the model does not have (`#if HAS_...`), fills the places `@so@`
-in, and puts weights and layers at the end. The header beside it is the file's declarations.
+The runtime is written for a model called "toy" that has every kind of product. An export gives it
+the model's own name, leaves out what the model does not have (`#if HAS_...`), fills the places
+`@so@` in, and puts weights and a function for each graph, see c_rows.py, at the end. The header
+beside it is the file's declarations.
 """
 
 from __future__ import annotations
@@ -19,25 +20,28 @@ from numpy.typing import NDArray
 from ..images import SYNTHETIC
 from ..version import __version__
 from .artefact import Artefact, stream_words
-from .network import Layer, Network
+from .c_rows import EXPONENTIAL, WIDTH, Function
 
 RUNTIME = Path(__file__).parent / "runtime" / "runtime.c"
 TYPES = {"float32": "float", "float16": "uint16_t", "int8": "signed char"}
-WIDTH = 100  # columns of a line
 SHORT = {ord("\n"): "\\n", ord('"'): '\\"', ord("\\"): "\\\\"}  # of letters in strings
 
 
 def render(artefact: Artefact) -> dict[str, bytes]:
-    """The file ".c" and its header ".h", in ASCII."""
-    text = _selected(RUNTIME.read_text(encoding="ascii"), _features(artefact))
+    """The file ".c" and its header ".h", in ASCII.
+
+    Raises ExportError for an operation without a row; names it and the line that calls it.
+    """
+    parts = {part: Function(packed, part) for part, packed in artefact.graphs.items()}
+    text = _selected(RUNTIME.read_text(encoding="ascii"), _features(artefact, parts))
     name = artefact.name
     text = re.sub(r"\btoy(?![a-z])", name, text)
     text = text.replace("TOY_", f"{name.upper()}_")
     places = {
-        "summary": _summary(artefact),
-        "sizes": _sizes(artefact, name.upper()),
-        "constants": _constants(artefact),
-        "model": "".join(_model(artefact, name)),
+        "summary": _summary(artefact, parts),
+        "sizes": _sizes(artefact, parts, name.upper()),
+        "constants": _constants(artefact, parts),
+        "model": "".join(_model(artefact, parts, name)),
     }
     for place, filling in places.items():
         before, after = re.split(rf"(?:/\* )?@{place}@(?: \*/)?", text)
@@ -60,15 +64,19 @@ def _header(text: str, name: str) -> str:
 # ---- what a model needs of the runtime -----------------------------------------------------------
 
 
-def _features(artefact: Artefact) -> set[str]:
-    layers = [x for part in artefact.networks.values() for x in part.layers]
-    activations = {x.activation for x in layers}
-    has = {*artefact.networks, artefact.prior, artefact.precision, *activations}
-    if artefact.classes:
-        has.add("labels")
-    if activations & {"tanh", "sigmoid", "softplus", "silu"}:
-        has.add("exp")
-    has |= {"dense" if x.kind == "dense" else "convolution" for x in layers}
+Parts = dict[str, Function]
+
+
+def _features(artefact: Artefact, parts: Parts) -> set[str]:
+    met = {op.name for f in parts.values() for op in f.graph.every()}
+    products = {text[1 : text.index(",")] for f in parts.values() for text in f.layers.values()}
+    has = {*parts, artefact.prior, artefact.precision}
+    has |= {"labels"} if artefact.classes else set()
+    has |= {"exp"} if met.intersection(EXPONENTIAL) else set()
+    has |= {"linear"} if products else set()
+    rounded = [_kind(*item) for f in parts.values() for item in f.arrays.items()]
+    has |= {"rounded"} if {*rounded} - {"float"} else set()
+    has |= {"dense" if kind == "DENSE" else "convolution" for kind in products}
     return {f"HAS_{x.upper()}" for x in has}
 
 
@@ -99,17 +107,17 @@ def _selected(text: str, has: set[str]) -> str:
 # ---- what is filled in ---------------------------------------------------------------------------
 
 
-def _summary(artefact: Artefact) -> str:
+def _summary(artefact: Artefact, parts: Parts) -> str:
     return "\n".join(
-        f"       {name}: {len(part.layers)} layers, {part.parameters:,} numbers in "
-        f"{artefact.precision}"
-        for name, part in artefact.networks.items()
+        f"       {part}: {len(f.graph.ops)} operations, "
+        f"{sum(x.size for x in f.arrays.values()):,} numbers in {artefact.precision}"
+        for part, f in parts.items()
     )
 
 
-def _sizes(artefact: Artefact, prefix: str) -> str:
+def _sizes(artefact: Artefact, parts: Parts, prefix: str) -> str:
     height, width, channels = artefact.shape
-    workspace = 2 * _widest(artefact)
+    workspace = max(f.memory.total for f in parts.values())
     sizes = [
         ("HEIGHT", height, "rows"), ("WIDTH", width, "columns"),
         ("CHANNELS", channels, "1: grey; 3: red, green, blue"),
@@ -129,11 +137,7 @@ def _defined(rows: Iterable[tuple[str, object, str]]) -> str:
     )
 
 
-def _widest(artefact: Artefact) -> int:
-    return max(part.widest for part in artefact.networks.values())
-
-
-def _constants(artefact: Artefact) -> str:
+def _constants(artefact: Artefact, parts: Parts) -> str:
     low, high = stream_words()
     least, most = artefact.value_range
     test = artefact.test
@@ -142,11 +146,9 @@ def _constants(artefact: Artefact) -> str:
         ("STREAM_HIGH", f"0x{high:08X}u", ""),
         ("LOW", f"({float(least)!r})", "black"),
         ("HIGH", f"({float(most)!r})", "white"),
-        ("WIDEST", _widest(artefact), "most numbers between two layers"),
     ]
-    for name, part in artefact.networks.items():
-        rows.append((f"{name.upper()}_LAYERS", len(part.layers), ""))
-        rows.append((f"{name.upper()}_CHECK", f"0x{_check(part):08X}u", "sum of its weights"))
+    for part, f in parts.items():
+        rows.append((f"{part.upper()}_CHECK", f"0x{_check(f):08X}u", "sum of its weights"))
     rows += [
         ("COUNTED", int(artefact.counted), "whether --label may be a number"),
         ("TEST_SEED", test.seed, ""),
@@ -158,41 +160,47 @@ def _constants(artefact: Artefact) -> str:
     return _defined(rows)
 
 
-def _check(network: Network) -> int:
-    """The sum of (2 i + 1) bits of number i over the weights, scales and biases, modulo 2^32."""
-    bits: list[NDArray[Any]] = []
-    for layer in network.layers:
-        values, scale = layer.stored
-        whole = values.astype("i4") if values.dtype == "i1" else values  # with the sign in all bits
-        for array in (whole, scale, layer.bias):
-            if array is not None:
-                kind = re.sub("[fi]", "u", array.dtype.str)  # as an integer of the same bits
-                bits.append(array.ravel().view(kind).astype(np.uint32))
+def _check(f: Function) -> int:
+    """The sum of (2 i + 1) bits of number i over all constants, modulo 2^32."""
+    bits: list[NDArray[Any]] = [np.zeros(0, np.uint32)]
+    for array in f.arrays.values():
+        # integers with the sign in all bits
+        kinds = {"i1": "i4", "f2": "f2"}
+        whole = array.astype(kinds.get(array.dtype.str[1:], "f4"))
+        kind = re.sub("[fi]", "u", whole.dtype.str)  # as an integer of the same bits
+        bits.append(whole.ravel().view(kind).astype(np.uint32))
     joined = np.concatenate(bits)
     factors = np.arange(1, 2 * len(joined), 2, dtype=np.uint32)
     return int((joined * factors).sum(dtype=np.uint32))
 
 
-def _model(artefact: Artefact, name: str) -> Iterator[str]:
-    """The part after the program: weights, layers, the self-test's numbers, what it says."""
+def _model(artefact: Artefact, parts: Parts, name: str) -> Iterator[str]:
+    """The part after the program: weights, functions, the self-test's numbers, what it says."""
     test = artefact.test
-    for part, network in artefact.networks.items():
+    yield "\n#ifndef SHOW\n#define SHOW(x, n) ((void)0)\n#endif\n"
+    for part, f in parts.items():
         yield _title(f"the {part}")
-        for k, layer in enumerate(network.layers):
-            yield f"\n/* {_described(layer)} */\n"
-            values, scale = layer.stored
-            yield from _array(TYPES[artefact.precision], f"{part}_{k}_weight", values)
-            if scale is not None:
-                yield from _array("float", f"{part}_{k}_scale", scale)
-            yield from _array("float", f"{part}_{k}_bias", layer.bias)
-        rows = ",\n".join(_entry(layer, f"{part}_{k}") for k, layer in enumerate(network.layers))
-        yield f"\nstatic const Layer {part}_layers[] = {{\n{rows}}};\n"
-        yield f"\nstatic const Layer *{part}(void) {{\n    return {part}_layers;\n}}\n"
+        for array_name, array in f.arrays.items():
+            yield "\n"
+            yield from _array(_kind(array_name, array), array_name, array)
+        yield "\n"
+        for layer, text in f.layers.items():
+            yield f"static const Layer {layer} =\n    {text};\n"
+        checks = (
+            f"    {'check_floats' if _kind(k, x) == 'float' else 'check_weights'}"
+            f"(&check, {k}, {x.size});\n" for k, x in f.arrays.items()
+        )  # fmt: skip
+        yield f"\nstatic uint32_t {part}_sum(void) {{\n    Check check = {{0, 1}};\n"
+        yield from checks
+        yield "" if f.arrays else "    (void)check_floats;\n"
+        yield "    return check.sum;\n}\n"
+        yield f"\nstatic const float *{part}_graph(float label, float *m) {{\n    (void)label;\n"
+        yield from (f"{line}\n" for line in f.lines)
+        yield "}\n"
     yield _title("the self-test's numbers")
     known: dict[str, tuple[str, NDArray[Any]]]
     known = {"code": ("float", test.code), "image": ("unsigned char", test.image)}
-    if artefact.encoder is not None:
-        assert test.mean is not None
+    if test.mean is not None:
         known["mean"] = ("float", test.mean)
     for what, (kind, array) in known.items():
         yield "\n"
@@ -215,32 +223,10 @@ def _title(text: str) -> str:
     return f"\n/* ---- {text} ".ljust(WIDTH - 1, "-") + "*/\n"
 
 
-def _described(layer: Layer) -> str:
-    """A layer in words; only letters that cannot end a comment."""
-    sizes = [" x ".join(map(str, shape)) for shape in (layer.input, layer.output)]
-    name = re.sub(r"[^\w.| ]", "_", layer.name, flags=re.ASCII)
-    kernel = "" if layer.kind == "dense" else " {} x {}".format(*layer.weight.shape)
-    return f"{name}: {layer.kind}{kernel}, {' -> '.join(sizes)}, {layer.activation or 'linear'}"
-
-
-def _entry(layer: Layer, name: str) -> str:
-    """A layer as the runtime's struct."""
-    window = layer.window
-    x, y, kernel = layer.input, layer.output, layer.weight.shape[:2]
-    if layer.kind == "dense":
-        x, y, kernel = (1, 1, *x), (1, 1, *y), (1, 1)
-    before = [pair[0] for pair in window.padding]
-    numbers = ", ".join(map(str, (*x, *y)))
-    pairs = ", ".join(f"{{{a}, {b}}}" for a, b in (kernel, window.stride, before, window.dilation))
-    activation = (layer.activation or "none").upper()
-    slope = "".join(_floats(np.array([layer.slope], np.float32)))
-    arrays = [f"{name}_weight", f"{name}_bias"]
-    if layer.stored.scale is not None:
-        arrays.insert(1, f"{name}_scale")
-    return (
-        f"    {{{layer.kind.upper()}, {numbers}, {pairs},\n"
-        f"     {activation}, {slope}, {', '.join(arrays)}}}"
-    )
+def _kind(name: str, array: NDArray[Any]) -> str:
+    """The type in C: of weights that of the precision, of all else float."""
+    stored = name.endswith("_weight") and array.dtype != np.int32
+    return TYPES[array.dtype.name] if stored else "float"
 
 
 # ---- numbers and texts in C ----------------------------------------------------------------------

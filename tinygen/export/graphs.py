@@ -34,10 +34,13 @@ from ..tensor import Tensor
 from ..trace.graph import Affine, Graph, Op, Refused, Var, at, batch, evaluate, part, record
 from ..trace.passes import PRODUCTS, simplify
 from ..trace.repeat import repeat
-from .network import ExportError
 from .weights import Stored, store
 
 CONVOLUTIONS = ("conv2d_nd", "conv2d_dx")
+
+
+class ExportError(ValueError):
+    """A model, or a part of it, that cannot be exported; says why and what to do."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from ..trace.passes import PRODUCTS
 from .artefact import Artefact
+from .graphs import ExportError
 from .js import parts, sources
-from .network import ExportError
 from .rows import RUNTIME
 from .spec import as_json, sha256
 

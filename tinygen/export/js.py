@@ -15,7 +15,7 @@ from typing import Any
 from ..version import __version__
 from . import graphs
 from .artefact import Artefact
-from .network import ExportError
+from .graphs import ExportError
 from .rows import RUNTIME, rows_of
 from .spec import as_json, carried, sha256
 

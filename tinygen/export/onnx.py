@@ -29,8 +29,8 @@ from ..trace.graph import Affine, Op, Var
 from ..version import __version__
 from . import graphs, spec
 from .artefact import Artefact
-from .graphs import Packed
-from .network import ExportError
+from .graphs import ExportError, Packed
+from .weights import ungrouped
 
 if TYPE_CHECKING:
     import onnx
@@ -359,7 +359,7 @@ class Rows:
             for n, k, s, p, d in zip(before, values.shape[:2], *window[:3], strict=True)
         ]
         more = [n - m for n, m in zip(after, reached, strict=True)]
-        weight = _ungrouped(values, window.groups).transpose(2, 3, 0, 1)
+        weight = ungrouped(values, window.groups).transpose(2, 3, 0, 1)
         scale = None if scale is None else scale.reshape(1, -1, 1, 1)
         sizes = {**sizes, "group": 1, "output_padding": more}
         return self.file.add("ConvTranspose", x, self.weight(weight, scale), **sizes)
@@ -373,7 +373,7 @@ class Rows:
         """
         window: Window = op.static["window"]
         before, (height, width) = _extent(op)
-        values, stride = _ungrouped(values, window.groups), window.stride
+        values, stride = ungrouped(values, window.groups), window.stride
         channels = values.shape[3]
         rows, columns = (
             phases(before[a], (height, width)[a], values.shape[a], window, a) for a in (0, 1)
@@ -439,16 +439,6 @@ def _extent(op: Op) -> tuple[tuple[int, int], tuple[int, int]]:
     """Height and width of the images before and after."""
     x: Any = op.args[0]
     return x.shape[1:3], op.outs[0].shape[1:3]  # type: ignore[return-value]
-
-
-def _ungrouped(values: NDArray[Any], groups: int) -> NDArray[Any]:
-    """A kernel in which each output sees the inputs of all groups, those of others through 0."""
-    inputs, outputs = values.shape[2], values.shape[3] // groups
-    out = np.zeros((*values.shape[:2], inputs * groups, values.shape[3]), values.dtype)
-    for g in range(groups):
-        part = slice(g * outputs, (g + 1) * outputs)
-        out[:, :, g * inputs : (g + 1) * inputs, part] = values[..., part]
-    return out
 
 
 class Phases(NamedTuple):

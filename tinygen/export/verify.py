@@ -1,8 +1,8 @@
 """Runs a trained generator wherever it can run, and compares what comes out.
 
 The checkpoint draws image 0 of many seeds; every backend and every exported form at hand draws the
-same, and a row says how far apart they are: at the pixel in grey levels, and layer by layer as the
-largest difference over the largest value. Layers are compared with the chain in float64.
+same, and a row says how far apart they are: at the pixel in grey levels, and operation by operation
+as the largest difference over the largest value. Operations are compared with those in float64.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..tensor import Tensor
 from ..trace.graph import at
 from . import FORMS, write
 from .artefact import Artefact
-from .network import ExportError
+from .graphs import ExportError
 from .safetensors import loader
 
 ALLOWED = {"float32": 1, "float16": 3, "int8": 255}  # grey levels; of int8 its cost is measured
@@ -56,7 +56,7 @@ class Row:
         failed: what went wrong; "" if nothing did.
         images: how many were compared.
         levels: the largest difference of a pixel, in grey levels of 255.
-        layer, error: the layer (or operation) that is furthest from float64, and how far:
+        layer, error: the operation that is furthest from float64, and how far:
             |a - b| / max|b|; None where only pixels come out.
         size: bytes of the exported file.
         rate: images a second, drawn together. start: seconds until the first image.
@@ -80,16 +80,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a backend or a form gave: pixels (n, H, W, C), each step's output for the first.
-
-    Steps are the layers of the chain or, of a form that reads the graph, its operations.
-    """
+    """What a backend or a form gave: pixels (n, H, W, C), and each operation for the first."""
 
     pixels: NDArray[np.uint8]
     trace: list[NDArray[Any]] | None
     rate: float | None
     start: float | None
-    by: str = "layers"
 
 
 @dataclass(frozen=True)
@@ -108,10 +104,6 @@ class Question:
     def inputs(self, n: int | None = None) -> tuple[NDArray[Any], ...]:
         """What is drawn from, for the first n seeds, or for all."""
         return self.made.arguments(self.codes[:n], np.array(self.labels[:n]))
-
-    def chained(self, n: int | None = None) -> NDArray[np.float32]:
-        """The same as inputs (n, k) of a chain."""
-        return self.made.conditioned(self.codes[:n], np.array(self.labels[:n]))
 
     def pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Grey levels of the decoder's outputs."""
@@ -148,20 +140,16 @@ def verify(
     return rows
 
 
-def _exact(asked: Question) -> dict[str, Steps]:
-    """The steps of the first image in float64: operations by their names, layers by theirs."""
-    chain, graph = asked.made.decoder, asked.made.graphs["decoder"]
+def _exact(asked: Question) -> Steps:
+    """What each operation gives for the first image in float64."""
+    graph = asked.made.graphs["decoder"]
     operations = zip(graph.graph.ops, graph.trace(asked.inputs(1), "float64"), strict=True)
-    exact = {"operations": {f"{k} {op.name}": y for k, (op, y) in enumerate(operations)}}
-    if chain is not None:
-        layers = chain.trace(Tensor(asked.chained(1).astype(np.float64)))
-        exact["layers"] = {x.name: y.numpy() for x, y in zip(chain.layers, layers, strict=True)}
-    return exact
+    return {f"{k} {op.name}": y for k, (op, y) in enumerate(operations)}
 
 
 def _row(
     name: str, run: Callable[[Question, Path], Drawn], asked: Question, folder: Path,
-    reference: NDArray[np.uint8], exact: dict[str, Steps],
+    reference: NDArray[np.uint8], exact: Steps,
 ) -> Row:  # fmt: skip
     size = None
     try:
@@ -179,7 +167,7 @@ def _row(
     levels = int(np.abs(wide).max())
     layer, error_found = "", None
     if drawn.trace is not None:
-        steps = zip(exact[drawn.by].items(), drawn.trace, strict=True)
+        steps = zip(exact.items(), drawn.trace, strict=True)
         errors = {step: _distance(a, b) for (step, b), a in steps}
         layer = max(errors, key=lambda k: errors[k])
         error_found = errors[layer]
@@ -222,7 +210,7 @@ def _on(
         began = time.perf_counter()
         step(*inputs)[-1].numpy()
         rate = len(values) / (time.perf_counter() - began)
-    return Drawn(asked.pixels(values), one, rate, start, "operations")
+    return Drawn(asked.pixels(values), one, rate, start)
 
 
 def _numpy(asked: Question, folder: Path) -> Drawn:
@@ -322,13 +310,13 @@ def _run(command: Sequence[object], **more: Any) -> str:
     return done.stdout
 
 
-def _driven(command: Sequence[object], asked: Question, path: Path, by: str = "layers") -> Drawn:
+def _driven(command: Sequence[object], asked: Question, path: Path) -> Drawn:
     labels = asked.labels if asked.made.classes else [None] * len(asked.seeds)
     question = {"seeds": asked.seeds, "labels": labels, "folder": str(path.parent)}
     answer = json.loads(_run([*command, path, json.dumps(question)]))
     return Drawn(
-        _levels(path.parent / "pixels.raw", asked), _steps(path.parent / "trace.raw", asked, by),
-        answer["rate"], answer["start"], by,
+        _levels(path.parent / "pixels.raw", asked), _steps(path.parent / "trace.raw", asked),
+        answer["rate"], answer["start"],
     )  # fmt: skip
 
 
@@ -336,22 +324,19 @@ def _levels(path: Path, asked: Question) -> NDArray[np.uint8]:
     return np.fromfile(path, np.uint8).reshape(-1, *asked.made.shape)
 
 
-def _steps(path: Path, asked: Question, by: str = "layers") -> list[NDArray[Any]]:
+def _steps(path: Path, asked: Question) -> list[NDArray[Any]]:
     values = np.fromfile(path, "<f4")
-    chain, graph = asked.made.decoder, asked.made.graphs["decoder"].graph
+    graph = asked.made.graphs["decoder"].graph
     shapes = [at(op.outs[0].shape, 1) for op in graph.ops]
-    if by == "layers":
-        assert chain is not None
-        shapes = [x.output for x in chain.layers]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     if len(values) != ends[-1]:
-        raise RuntimeError(f"{len(values)} numbers in all {by}, expected {ends[-1]}")
+        raise RuntimeError(f"{len(values)} numbers in all operations, expected {ends[-1]}")
     return np.split(values, ends[:-1])
 
 
 def _python(asked: Question, path: Path) -> Drawn:
     command = [sys.executable, "-I", "-S", "-B", "-c", _PYTHON]
-    return _driven(command, asked, path, "operations")
+    return _driven(command, asked, path)
 
 
 def _js(asked: Question, path: Path) -> Drawn:
@@ -361,7 +346,7 @@ def _js(asked: Question, path: Path) -> Drawn:
     module = path.with_suffix(".mjs")  # whatever the folders above say of .js files
     shutil.copy(path, module)
     command = [node, "--input-type=module", "-e", _JAVASCRIPT, "--"]
-    return _driven(command, asked, module, "operations")
+    return _driven(command, asked, module)
 
 
 def _html(asked: Question, path: Path) -> Drawn:
@@ -389,7 +374,7 @@ def _html(asked: Question, path: Path) -> Drawn:
         raise RuntimeError(str(error)) from None
     levels = np.array(answer["levels"], np.uint8).reshape(-1, *asked.made.shape)
     layers = [np.array(x) for x in answer["layers"]]
-    return Drawn(levels, layers, len(levels) / answer["seconds"], start, "operations")
+    return Drawn(levels, layers, len(levels) / answer["seconds"], start)
 
 
 def _c(asked: Question, path: Path) -> Drawn:
@@ -452,7 +437,7 @@ def _onnx(asked: Question, path: Path) -> Drawn:
         x.transpose(0, 2, 3, 1) if name.endswith(".planes") else x
         for name, x in zip(names, found, strict=True)
     ]
-    return Drawn(asked.pixels(values), trace, rate, start, "operations")
+    return Drawn(asked.pixels(values), trace, rate, start)
 
 
 def _safetensors(asked: Question, path: Path) -> Drawn:
@@ -469,6 +454,5 @@ def _safetensors(asked: Question, path: Path) -> Drawn:
     trace = names["trace"]("decoder", code, *labels)[:-1]
     start = time.perf_counter() - began
     return Drawn(
-        asked.pixels(names["forward"]("decoder", *asked.inputs())), trace, None, start,
-        "operations",
+        asked.pixels(names["forward"]("decoder", *asked.inputs())), trace, None, start
     )  # fmt: skip

@@ -54,3 +54,13 @@ def store(weight: NDArray[Any], precision: str = "float32") -> Stored:
     scale = (np.abs(weight).max(axis=axes) / 127).astype(np.float32)
     steps = np.rint(weight / np.where(scale > 0, scale, 1).astype(np.float64)).clip(-127, 127)
     return Stored(np.ascontiguousarray(steps, "i1"), scale)
+
+
+def ungrouped(values: NDArray[Any], groups: int) -> NDArray[Any]:
+    """A kernel (KH, KW, C, O) whose outputs see the inputs of other groups through zeros."""
+    inputs, outputs = values.shape[2], values.shape[3] // groups
+    out = np.zeros((*values.shape[:2], inputs * groups, values.shape[3]), values.dtype)
+    for g in range(groups):
+        part = slice(g * outputs, (g + 1) * outputs)
+        out[:, :, g * inputs : (g + 1) * inputs, part] = values[..., part]
+    return out

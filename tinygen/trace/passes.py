@@ -206,9 +206,7 @@ def _fold(product: Op, scale: NDArray[Any], shift: NDArray[Any]) -> list[Op]:
     """Let the weights have the scale; what is to be added after the product."""
     weight: Any = product.args[1]
     if scale.ndim or scale != 1:
-        # conv2d_dx sums over the last axis of a kernel, unless it is kept (.., out, in)
-        turned = product.name == "conv2d_dx" and not product.static["window"].transposed
-        by = np.expand_dims(scale, -1) if turned and scale.ndim else scale
+        by = _of_weight(product, scale) if scale.ndim else scale
         product.args[1] = Var(weight.shape, weight.dtype, _wide(weight) * by, weight.name)
     if not shift.ndim and not shift:
         return []
@@ -217,6 +215,24 @@ def _fold(product: Op, scale: NDArray[Any], shift: NDArray[Any]) -> list[Op]:
     bias = Var((channels,), out.dtype, np.broadcast_to(shift, channels).astype(np.float64))
     product.outs = [Var(out.shape, out.dtype)]
     return [Op("add", [product.outs[0], bias], {}, [out], product.line)]
+
+
+def _of_weight(product: Op, scale: NDArray[Any]) -> NDArray[Any]:
+    """A scale of each output as its weight has it.
+
+    A kernel is (.., inputs, outputs) or, of a transposed window in conv2d_nd and of another one in
+    conv2d_dx, (.., outputs, inputs). That of conv2d_dx has the inputs of all groups and the outputs
+    of one.
+    """
+    if "window" not in product.static:
+        return scale
+    window, back = product.static["window"], product.name == "conv2d_dx"
+    turned, by = window.transposed != back, scale[None, :]
+    if back and window.groups > 1:
+        weight: Any = product.args[1]
+        inputs = weight.shape[-1 if turned else -2]
+        by = np.repeat(scale.reshape(window.groups, -1), inputs // window.groups, axis=0)
+    return by.T if turned else by
 
 
 # ---- fewer kinds of operation --------------------------------------------------------------------

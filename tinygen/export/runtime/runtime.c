@@ -222,29 +222,24 @@ static inline float value(Weight w) {
 }
 #endif
 
-/* ---- layers -----------------------------------------------------------------------------------
+/* ---- products ---------------------------------------------------------------------------------
 
-   y = activation(linear map of x, plus bias). Images are (row, column, channel); a dense layer sees
-   one pixel. A dense weight is (input, output), that of a convolution (row, column, input, output).
-   "before" says how many zeros are above and left of the image or, of a transposed convolution, how
-   many rows and columns are cut there. */
+   y = a linear map of x. Images are (row, column, channel); a dense product sees one pixel. A dense
+   weight is (input, output), that of a convolution (row, column, input, output). "before" says how
+   many zeros are above and left of the image or, of a transposed convolution, how many rows and
+   columns are cut there. */
 
 typedef enum { DENSE, CONV, CONV_TRANSPOSE } Kind;
-
-typedef enum { NONE, RELU, LEAKY_RELU, TANH, SIGMOID, SOFTPLUS, SILU } Activation;
 
 typedef struct {
     Kind kind;
     int height, width, channels; /* of x */
     int rows, columns, outputs;  /* of y */
     int kernel[2], stride[2], before[2], dilation[2];
-    Activation activation;
-    float slope;
     const Weight *weight;
 #if HAS_INT8
     const float *scale; /* what a step of each output is */
 #endif
-    const float *bias;
 } Layer;
 
 #if HAS_DENSE
@@ -458,62 +453,15 @@ static inline float exponential(float x) {
 }
 #endif
 
-static void activate(const Layer *layer, float *y, int n) {
-#if HAS_LEAKY_RELU
-    const float slope = layer->slope;
-#endif
-    int k;
-    switch (layer->activation) {
-#if HAS_RELU
-    case RELU:
-        for (k = 0; k < n; k++)
-            y[k] = y[k] > 0 ? y[k] : 0;
-        break;
-#endif
-#if HAS_LEAKY_RELU
-    case LEAKY_RELU:
-        for (k = 0; k < n; k++)
-            y[k] = y[k] > 0 ? y[k] : slope * y[k];
-        break;
-#endif
-#if HAS_TANH
-    case TANH:
-        for (k = 0; k < n; k++)
-            y[k] = 1.0f - 2.0f / (1.0f + exponential(2.0f * y[k]));
-        break;
-#endif
-#if HAS_SIGMOID
-    case SIGMOID:
-        for (k = 0; k < n; k++)
-            y[k] = 1.0f / (1.0f + exponential(-y[k]));
-        break;
-#endif
-#if HAS_SOFTPLUS
-    case SOFTPLUS: /* log(1 + e^y), without the e^y of large y */
-        for (k = 0; k < n; k++)
-            y[k] = (y[k] > 0 ? y[k] : 0) + log1pf(exponential(-fabsf(y[k])));
-        break;
-#endif
-#if HAS_SILU
-    case SILU:
-        for (k = 0; k < n; k++)
-            y[k] = y[k] / (1.0f + exponential(-y[k]));
-        break;
-#endif
-    default:
-        break;
-    }
-}
-
-/* The layer's output y for x. */
-static void apply(const Layer *layer, const float *RESTRICT x, float *RESTRICT y) {
+#if HAS_LINEAR
+/* The product y for x, of one row or image. */
+static void linear(const Layer *layer, const float *RESTRICT x, float *RESTRICT y) {
     const int pixels = layer->rows * layer->columns, n = layer->outputs;
-    const float *bias = layer->bias;
 #if HAS_INT8
     const float *scale = layer->scale;
-#endif
     float *pixel = y;
     int i, k;
+#endif
     memset(y, 0, (size_t)pixels * (size_t)n * sizeof *y);
 #if HAS_DENSE
     if (layer->kind == DENSE)
@@ -523,36 +471,32 @@ static void apply(const Layer *layer, const float *RESTRICT x, float *RESTRICT y
     if (layer->kind != DENSE)
         convolve(layer, x, y);
 #endif
+#if HAS_INT8
     for (i = 0; i < pixels; i++, pixel += n)
         for (k = 0; k < n; k++)
-#if HAS_INT8
-            pixel[k] = pixel[k] * scale[k] + bias[k];
-#else
-            pixel[k] += bias[k];
+            pixel[k] *= scale[k];
 #endif
-    activate(layer, y, pixels * n);
 }
+#endif
 
 /* ---- the model --------------------------------------------------------------------------------*/
 
-/* What the model is made of stands after the program, at the end of this file. */
+/* What the model is made of stands after the program, at the end of this file: for each part the
+   sum of its weights, and a function that computes it in a workspace m, at whose beginning the code
+   or the image lies. It returns where the result is. */
 #if HAS_DECODER
-static const Layer *decoder(void);
+static const float *decoder_graph(float label, float *m);
+static uint32_t decoder_sum(void);
 #endif
 #if HAS_ENCODER
-static const Layer *encoder(void);
+static const float *encoder_graph(float label, float *m);
+static uint32_t encoder_sum(void);
 static const float *mean_expected(void);
 #endif
 static const float *code_expected(void);
 static const unsigned char *image_expected(void);
 
 #if HAS_LABELS
-/* The label beside n inputs: all zeros but for one, which is written as sqrt(n). */
-static void add_label(float *x, int n, int label) {
-    memset(x + n, 0, TOY_CLASSES * sizeof *x);
-    x[n + label] = (float)sqrt(n);
-}
-
 static int is_label(int label) {
     return label >= 0 && label < TOY_CLASSES;
 }
@@ -565,30 +509,10 @@ int toy_label(const char *name) {
 }
 #else
 /* This model has no labels. */
-static void add_label(float *x, int n, int label) {
-    (void)x;
-    (void)n;
-    (void)label;
-}
-
 static int is_label(int label) {
     return label == -1;
 }
 #endif
-
-/* The output of a chain of layers for the input at the start of the workspace, which holds what is
-   between two layers twice. Returns where it is in there. */
-static const float *forward(const Layer *layer, int layers, float *workspace) {
-    float *x = workspace, *y = workspace + WIDEST, *other;
-    int k;
-    for (k = 0; k < layers; k++) {
-        apply(layer + k, x, y);
-        other = x;
-        x = y;
-        y = other;
-    }
-    return x;
-}
 
 #if HAS_DECODER
 static int grey_level(float y) {
@@ -598,10 +522,8 @@ static int grey_level(float y) {
 
 /* Draws the code at the start of the workspace. */
 static void draw(int label, unsigned char *pixels, float *workspace) {
-    const float *y;
+    const float *y = decoder_graph((float)label, workspace);
     int k;
-    add_label(workspace, TOY_LATENT, label);
-    y = forward(decoder(), DECODER_LAYERS, workspace);
     for (k = 0; k < TOY_PIXELS; k++)
         pixels[k] = (unsigned char)grey_level(y[k]);
 }
@@ -635,12 +557,11 @@ int toy_decode(const float *code, int label, unsigned char *pixels, float *works
 #endif
 
 #if HAS_ENCODER
-/* Puts an image, and its label, at the start of the workspace. */
-static void start_encoder(const unsigned char *pixels, int label, float *workspace) {
+/* Puts an image at the start of the workspace. */
+static void start_encoder(const unsigned char *pixels, float *workspace) {
     int k;
     for (k = 0; k < TOY_PIXELS; k++)
         workspace[k] = (float)(pixels[k] / 255.0 * (HIGH - LOW) + LOW);
-    add_label(workspace, TOY_PIXELS, label);
 }
 
 int toy_encode(const unsigned char *pixels, int label, float *mean, float *logvar,
@@ -648,8 +569,8 @@ int toy_encode(const unsigned char *pixels, int label, float *mean, float *logva
     const float *y;
     if (!is_label(label))
         return TOY_BAD_LABEL;
-    start_encoder(pixels, label, workspace);
-    y = forward(encoder(), ENCODER_LAYERS, workspace);
+    start_encoder(pixels, workspace);
+    y = encoder_graph((float)label, workspace);
     memcpy(mean, y, TOY_LATENT * sizeof *y);
     memcpy(logvar, y + TOY_LATENT, TOY_LATENT * sizeof *y);
     return TOY_OK;
@@ -672,35 +593,24 @@ static void check_floats(Check *check, const float *x, int n) {
     }
 }
 
-static uint32_t check_weights(const Layer *layer, int layers) {
-    Check check = {0, 1};
-    for (; layers > 0; layers--, layer++) {
-        const int n = layer->kernel[0] * layer->kernel[1] * layer->channels * layer->outputs;
-#if HAS_FLOAT32
-        check_floats(&check, layer->weight, n);
-#else
-        int k;
-        for (k = 0; k < n; k++, check.factor += 2) {
-            const int32_t bits = layer->weight[k];
-            check.sum += check.factor * (uint32_t)bits;
-        }
-#endif
-#if HAS_INT8
-        check_floats(&check, layer->scale, layer->outputs);
-#endif
-        check_floats(&check, layer->bias, layer->outputs);
+#if HAS_ROUNDED
+static void check_weights(Check *check, const Weight *x, int n) {
+    int k;
+    for (k = 0; k < n; k++, check->factor += 2) {
+        const int32_t bits = x[k];
+        check->sum += check->factor * (uint32_t)bits;
     }
-    return check.sum;
 }
+#endif
 
 /* Whether the weights are those of the model. */
 static int is_whole(void) {
 #if HAS_DECODER
-    if (check_weights(decoder(), DECODER_LAYERS) != DECODER_CHECK)
+    if (decoder_sum() != DECODER_CHECK)
         return 0;
 #endif
 #if HAS_ENCODER
-    if (check_weights(encoder(), ENCODER_LAYERS) != ENCODER_CHECK)
+    if (encoder_sum() != ENCODER_CHECK)
         return 0;
 #endif
     return 1;
@@ -716,15 +626,14 @@ int toy_self_test(float *workspace) {
     if (memcmp(workspace, code_expected(), TOY_LATENT * sizeof *workspace) != 0)
         return TOY_TEST_CODE;
 #if HAS_DECODER
-    add_label(workspace, TOY_LATENT, TEST_LABEL);
-    y = forward(decoder(), DECODER_LAYERS, workspace);
+    y = decoder_graph(TEST_LABEL, workspace);
     for (k = 0; k < TOY_PIXELS; k++)
         if (abs(grey_level(y[k]) - image[k]) > 1)
             return TOY_TEST_IMAGE;
 #endif
 #if HAS_ENCODER
-    start_encoder(image, TEST_LABEL, workspace);
-    y = forward(encoder(), ENCODER_LAYERS, workspace);
+    start_encoder(image, workspace);
+    y = encoder_graph(TEST_LABEL, workspace);
     for (k = 0; k < TOY_LATENT; k++)
         if (!(fabsf(y[k] - mean_expected()[k]) <= 1e-3f))
             return TOY_TEST_MEAN;
@@ -768,6 +677,9 @@ const char *toy_message(int result) {
 
 #include <errno.h>
 #include <stdio.h>
+
+static FILE *shown; /* where --trace writes what each operation gives */
+#define SHOW(x, n) (shown ? (void)fwrite(x, sizeof(float), n, shown) : (void)0)
 
 #define MOST_IMAGES 1000000
 #define MOST_COLUMNS 100
@@ -1090,24 +1002,20 @@ static uint64_t columns_for(uint64_t n, int label) {
 }
 #endif
 
-/* Writes what each layer gives: those of the decoder for the first image or, of an encoder alone,
-   for the image of the self-test. */
+/* Writes what each operation gives: those of the decoder for the first image or, of an encoder
+   alone, for the image of the self-test. */
 static void trace(uint64_t seed, int label, FILE *file) {
+    shown = file;
 #if HAS_DECODER
-    const Layer *layer = decoder(), *end = layer + DECODER_LAYERS;
     toy_code(seed, 0, workspace);
-    add_label(workspace, TOY_LATENT, label == -1 ? 0 : label);
+    decoder_graph((float)(label == -1 ? 0 : label), workspace);
 #else
-    const Layer *layer = encoder(), *end = layer + ENCODER_LAYERS;
-    start_encoder(image_expected(), TEST_LABEL, workspace);
+    start_encoder(image_expected(), workspace);
+    encoder_graph(TEST_LABEL, workspace);
     (void)seed;
     (void)label;
 #endif
-    for (; layer < end; layer++) {
-        const size_t n = (size_t)(layer->rows * layer->columns * layer->outputs);
-        fwrite(forward(layer, 1, workspace), sizeof *workspace, n, file);
-        memcpy(workspace, workspace + WIDEST, n * sizeof *workspace);
-    }
+    shown = NULL;
 }
 
 /* Whether a text is a number from `least` to `most`, which it puts there. */

@@ -1,0 +1,542 @@
+"""A graph as a C function: its operations in order, a row for each.
+
+All numbers are floats in one workspace; integers are exact to 2^24. Products with constant weights
+call `linear` of runtime/runtime.c with what each is; other rows are loops that are written out.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..trace.graph import Op, Var, at
+from . import graphs
+from .graphs import CONVOLUTIONS, ExportError, Packed
+from .memory import Memory, sizes
+from .weights import ungrouped
+
+POINTWISE = {
+    "abs": "fabsf({0})", "add": "{0} + {1}", "broadcast_to": "{0}", "cast": "{0}",
+    "clip": "{0}", "cos": "cosf({0})", "div": "{0} / {1}", "equal": "(float)({0} == {1})",
+    "erf": "erff({0})", "exp": "expf({0})", "greater": "(float)({0} > {1})",
+    "greater_equal": "(float)({0} >= {1})", "leaky_relu": "{0} > 0 ? {0} : {slope} * {0}",
+    "less": "(float)({0} < {1})", "less_equal": "(float)({0} <= {1})", "log": "logf({0})",
+    "maximum": "{0} > {1} ? {0} : {1}", "minimum": "{0} < {1} ? {0} : {1}", "mul": "{0} * {1}",
+    "not_equal": "(float)({0} != {1})", "relu": "{0} > 0 ? {0} : 0",
+    "sigmoid": "1.0f / (1.0f + exponential(-{0}))", "sin": "sinf({0})",
+    "softplus": "({0} > 0 ? {0} : 0) + log1pf(exponential(-fabsf({0})))",
+    "sqrt": "sqrtf({0})", "sub": "{0} - {1}",
+    "tanh": "1.0f - 2.0f / (1.0f + exponential(2.0f * {0}))", "where": "{0} != 0 ? {1} : {2}",
+}  # fmt: skip
+REDUCED = {  # what it begins with, what each number does, what the result is
+    "sum": ("0", "t += {x}", "(float)t"), "mean": ("0", "t += {x}", "(float)(t / {n})"),
+    "max": ("{x}", "t = {x} > t ? {x} : t", "(float)t"),
+    "min": ("{x}", "t = {x} < t ? {x} : t", "(float)t"),
+}  # fmt: skip
+OPERATIONS = frozenset((
+    *POINTWISE, *REDUCED, *CONVOLUTIONS, "argmax", "concat", "cumsum", "log_softmax", "matmul_nd",
+    "one_hot", "put", "repeat", "reshape", "slice", "softmax", "take", "transpose",
+))  # fmt: skip
+WIDTH = 100  # columns of a line
+EXPONENTIAL = ("sigmoid", "softplus", "tanh")  # what the runtime's own e^x serves
+
+
+def steps(shape: Sequence[int]) -> list[int]:
+    """How far apart the neighbours along each axis are."""
+    return [math.prod(shape[a + 1 :]) for a in range(len(shape))]
+
+
+def number(x: float) -> str:
+    """The shortest decimal that is read as the same float."""
+    text = str(np.float32(x))
+    if text in ("inf", "-inf", "nan"):
+        return {"inf": "INFINITY", "-inf": "(-INFINITY)", "nan": "NAN"}[text]
+    text = text if "." in text or "e" in text else f"{text}.0"
+    return f"({text}f)" if text.startswith("-") else f"{text}f"
+
+
+class Function:
+    """The function of a part, as text.
+
+    Attributes:
+        memory: where its arrays lie.
+        layers: of each product: the text of its struct, by its name.
+        arrays: the constants by name, as the file holds them.
+        lines: of the function's body.
+    """
+
+    def __init__(self, packed: Packed, part: str) -> None:
+        graphs.refuse(packed, OPERATIONS, "c")
+        self.packed, self.part = packed, part
+        self.graph = packed.graph
+        self.memory = Memory(self.graph, {*POINTWISE, "put"})
+        self.names = {v: name.replace(".", "_") for v, name in graphs.named(packed, part).items()}
+        self.layers: dict[str, str] = {}
+        self.arrays: dict[str, NDArray[Any]] = {}
+        for v, name in self.names.items():
+            if v not in packed.stored:
+                self.arrays[name], _ = graphs.held(packed, v)
+        self.lines: list[str] = []
+        self.depth = 1
+        self.region(self.graph.ops, True)
+        self.say(f"return {self.start(self.graph.outputs[0])};")
+
+    def region(self, ops: Sequence[Op], shown: bool = False) -> None:
+        """The operations; `shown` where --trace writes what each gives."""
+        for op in ops:
+            row = ROWS.get(op.name, pointwise)
+            row(self, op)
+            if shown:
+                out = op.outs[0]
+                self.say(f"SHOW({self.start(out)}, {math.prod(sizes(out))});")
+
+    # ---- text --------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """A line, or several where it is long: none of it is a text that may not be broken."""
+        indent = "    " * self.depth
+        self.lines += textwrap.wrap(
+            text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}        ",
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+
+    def start(self, v: Var) -> str:
+        """A pointer to an array."""
+        if v.const is not None:
+            return self.names[v]
+        if v in self.graph.inputs[1:]:
+            return "&label"
+        place = self.memory.at(v)
+        return f"m + {place}" if place else "m"
+
+    def element(self, v: Var, index: str) -> str:
+        """An element of an array."""
+        if v.const is not None and not v.shape:
+            return number(float(v.const))
+        if v.const is None and v in self.graph.inputs[1:]:
+            return "label"
+        if v.const is not None:
+            return f"{self.names[v]}[{index}]"
+        place = self.memory.at(v)
+        return f"m[{index}]" if not place else f"m[{place}]" if index == "0" else (
+            f"m[{place} + {index}]"
+        )  # fmt: skip
+
+    def loops(self, shape: Sequence[int], body: Callable[[list[str]], Iterator[str]]) -> None:
+        """Loops over a shape, without those of size 1."""
+        names = ["0" if size == 1 else f"i{a}" for a, size in enumerate(shape)]
+        met = [(name, size) for name, size in zip(names, shape, strict=True) if size != 1]
+        self.say("{")
+        self.depth += 1
+        if met:
+            self.say(f"int {', '.join(name for name, _ in met)};")
+        for name, size in met:
+            self.say(f"for ({name} = 0; {name} < {size}; {name}++)" + " {" * (name == met[-1][0]))
+            self.depth += 1
+        for line in body(names):
+            self.say(line)
+        self.depth -= len(met)
+        if met:
+            self.depth += len(met) - 1
+            self.say("}")
+            self.depth -= len(met) - 1
+        self.depth -= 1
+        self.say("}")
+
+
+def at_index(names: Sequence[str], by: Sequence[int], first: int = 0) -> str:
+    """The sum of indices times steps."""
+    terms = [
+        name if step == 1 else f"{name} * {step}"
+        for name, step in zip(names, by, strict=True) if name != "0" and step
+    ]  # fmt: skip
+    return " + ".join([str(first)] * (first != 0) + terms) or "0"
+
+
+def spread(v: Var, names: Sequence[str]) -> str:
+    """The index of an array that is repeated to the loops' shape, from the last axis on."""
+    shape = sizes(v)
+    by = [0 if size == 1 else step for size, step in zip(shape, steps(shape), strict=True)]
+    return at_index(names[len(names) - len(shape) :], by)
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+def pointwise(f: Function, op: Op) -> None:
+    out, options = op.outs[0], {}
+    args = [v for v in op.args if v is not None]
+    if op.name == "leaky_relu":
+        options["slope"] = number(op.static["slope"])
+    form = POINTWISE[op.name]
+    if op.name == "cast" and out.dtype == "bool":
+        form = "(float)({0} != 0)"
+    elif op.name == "cast" and not out.dtype.startswith("float"):
+        form = "truncf({0})"
+    elif op.name == "clip":
+        low, high = (op.static.get(k) for k in ("low", "high"))
+        form = form if high is None else f"({form}) > {number(high)} ? {number(high)} : {form}"
+        if low is not None:
+            form = f"{{0}} < {number(low)} ? {number(low)} : {form}"
+    shape = merged([sizes(out), *map(sizes, args)])
+
+    def body(names: list[str]) -> Iterator[str]:
+        elements = []
+        for v, own in zip(args, shape[1:], strict=True):
+            by = [0 if size == 1 else step for size, step in zip(own, steps(own), strict=True)]
+            elements.append(f.element(v, at_index(names, by)))
+        value = form.format(*elements, **options)
+        yield f"{f.element(out, at_index(names, steps(shape[0])))} = {value};"
+
+    f.loops(shape[0], body)
+
+
+def merged(shapes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """The shapes of a result and what is repeated to it, with as few axes as can be.
+
+    Axes become one where all either have both or repeat both.
+    """
+    ndim = len(shapes[0])
+    full = [[1] * (ndim - len(shape)) + list(shape) for shape in shapes]
+    axes: list[list[int]] = []  # of each kept axis: the sizes
+    for column in zip(*full, strict=True):
+        if column[0] == 1:
+            continue
+        own = [size == column[0] for size in column]
+        if axes and [size == axes[-1][0] for size in axes[-1]] == own:
+            axes[-1] = [a * b for a, b in zip(axes[-1], column, strict=True)]
+        else:
+            axes.append(list(column))
+    return [[axis[k] for axis in axes] for k in range(len(shapes))]
+
+
+def reshape(f: Function, op: Op) -> None:
+    x, out = op.args[0], op.outs[0]
+    assert x is not None
+    if f.start(x) != f.start(out):
+        copy(f, f.start(out), x)
+
+
+def copy(f: Function, to: str, v: Var) -> None:
+    """The numbers of an array to another place."""
+    if v.const is not None and not v.shape:
+        f.say(f"*({to}) = {f.element(v, '0')};")
+    else:
+        f.say(f"memcpy({to}, {f.start(v)}, {math.prod(sizes(v))} * sizeof *m);")
+
+
+def moved(f: Function, op: Op, by: Sequence[int], first: int = 0) -> None:
+    """A result whose elements are those of x by other steps."""
+    x, out = op.args[0], op.outs[0]
+    assert x is not None
+    shape = sizes(out)
+    f.loops(shape, lambda n: iter([
+        f"{f.element(out, at_index(n, steps(shape)))} = {f.element(x, at_index(n, by, first))};"
+    ]))  # fmt: skip
+
+
+def transpose(f: Function, op: Op) -> None:
+    assert op.args[0] is not None
+    along = steps(sizes(op.args[0]))
+    moved(f, op, [along[a] for a in op.static["axes"]])
+
+
+def cut(f: Function, op: Op) -> None:
+    assert op.args[0] is not None
+    along = steps(sizes(op.args[0]))
+    parts = at(op.static["parts"], 1)
+    first = sum(start * step for (start, _, _), step in zip(parts, along, strict=True))
+    moved(f, op, [by * step for (_, _, by), step in zip(parts, along, strict=True)], first)
+
+
+def concat(f: Function, op: Op) -> None:
+    out, axis = op.outs[0], op.static["axis"]
+    inner = math.prod(sizes(out)[axis + 1 :])
+    whole, first = sizes(out)[axis] * inner, 0
+    for v in op.args:
+        assert v is not None
+        size = sizes(v)[axis] * inner
+        outer = math.prod(sizes(v)[:axis])
+
+        def body(names: list[str], v: Var = v, first: int = first, size: int = size) -> Any:
+            to = f.element(out, at_index(names, (whole, 1), first))
+            yield f"{to} = {f.element(v, at_index(names, (size, 1)))};"
+
+        f.loops((outer, size), body)
+        first += size
+
+
+def rows_of(op: Op) -> tuple[Var, list[int], list[int]]:
+    """x, and the axes that a row goes along and that it does not."""
+    x, axis = op.args[0], op.static["axis"]
+    assert x is not None
+    every = list(range(len(x.shape)))
+    axes = every if axis is None else [axis] if isinstance(axis, int) else list(axis)
+    return x, axes, [a for a in every if a not in axes]
+
+
+def inner_loops(x: Var, axes: Sequence[int]) -> tuple[str, str, str]:
+    """Declared indices, the loops over axes, and the index that they add."""
+    shape, along = sizes(x), steps(sizes(x))
+    names = [f"j{a}" for a in axes]
+    head = " ".join(
+        f"for ({j} = 0; {j} < {shape[a]}; {j}++)" for j, a in zip(names, axes, strict=True)
+    )
+    return f"int {', '.join(names)};", head, at_index(names, [along[a] for a in axes])
+
+
+def joined(*indices: str) -> str:
+    return " + ".join(x for x in indices if x != "0") or "0"
+
+
+def reduce(f: Function, op: Op) -> None:
+    x, axes, kept = rows_of(op)
+    shape, along, out = sizes(x), steps(sizes(x)), op.outs[0]
+    begin, each, end = REDUCED[op.name]
+    count = math.prod(shape[a] for a in axes)
+    declared, head, inside = inner_loops(x, axes)
+
+    def body(names: list[str]) -> Iterator[str]:
+        base = at_index(names, [along[a] for a in kept])
+        first, value = f.element(x, base), f.element(x, joined(base, inside))
+        yield declared
+        yield f"double t = {begin.format(x=first)};"
+        yield f"{head}"
+        yield f"    {each.format(x=value)};"
+        to = at_index(names, steps([shape[a] for a in kept]))
+        yield f"{f.element(out, to)} = {end.format(n=count)};"
+
+    f.loops([shape[a] for a in kept], body)
+
+
+def argmax(f: Function, op: Op) -> None:
+    x, axes, kept = rows_of(op)
+    shape, along, out = sizes(x), steps(sizes(x)), op.outs[0]
+    by = along[axes[-1]]  # of all axes, the elements lie one after the other
+    count = math.prod(shape[a] for a in axes)
+
+    def body(names: list[str]) -> Iterator[str]:
+        base = at_index(names, [along[a] for a in kept])
+        yield "int j, best = 0;"
+        yield f"for (j = 1; j < {count}; j++)"
+        now = f.element(x, joined(base, at_index(["j"], [by])))
+        old = f.element(x, joined(base, at_index(["best"], [by])))
+        yield f"    best = {now} > {old} ? j : best;"
+        to = at_index(names, steps([shape[a] for a in kept]))
+        yield f"{f.element(out, to)} = (float)best;"
+
+    f.loops([shape[a] for a in kept], body)
+
+
+def in_rows(f: Function, op: Op) -> None:
+    """cumsum, softmax and log_softmax, whose rows become rows."""
+    x, axes, kept = rows_of(op)
+    shape, along, out = sizes(x), steps(sizes(x)), op.outs[0]
+    declared, head, inside = inner_loops(x, axes)
+
+    def body(names: list[str]) -> Iterator[str]:
+        base = at_index(names, [along[a] for a in kept])
+        read, to = (f.element(v, joined(base, inside)) for v in (x, out))
+        yield declared
+        if op.name == "cumsum":
+            yield "double t = 0;"
+            yield f"{head} {{"
+            yield f"    t += {read};"
+            yield f"    {to} = (float)t;"
+            yield "}"
+            return
+        yield f"float most = {f.element(x, base)}, t = 0;"
+        yield head
+        yield f"    most = {read} > most ? {read} : most;"
+        yield f"{head} {{"
+        yield f"    {to} = expf({read} - most);"
+        yield f"    t += {to};"
+        yield "}"
+        yield head
+        yield f"    {to} {'/= t' if op.name == 'softmax' else f'= {read} - most - logf(t)'};"
+
+    f.loops([shape[a] for a in kept], body)
+
+
+def take(f: Function, op: Op) -> None:
+    x, i = op.args
+    assert x is not None
+    assert i is not None
+    shape, axis, out = sizes(x), op.static["axis"], op.outs[0]
+    inner, many = math.prod(shape[axis + 1 :]), math.prod(sizes(i))
+    ends = (math.prod(shape[:axis]), many, inner)
+
+    def body(names: list[str]) -> Iterator[str]:
+        a, b, c = names
+        place = f"(int){f.element(i, b)}"
+        index = joined(at_index([a, c], [shape[axis] * inner, 1]), f"{place} * {inner}")
+        yield f"{f.element(out, at_index(names, (many * inner, inner, 1)))} = "
+        yield f"    {f.element(x, index)};"
+
+    f.loops(ends, body)
+
+
+def put(f: Function, op: Op) -> None:
+    x, value, i = op.args
+    assert x is not None
+    assert value is not None
+    assert i is not None
+    shape, axis, out = sizes(x), op.static["axis"], op.outs[0]
+    inner = math.prod(shape[axis + 1 :])
+    if f.start(x) != f.start(out):
+        copy(f, f.start(out), x)
+
+    def body(names: list[str]) -> Iterator[str]:
+        place = f"(int){f.element(i, '0')} * {inner}"
+        to = joined(at_index(names, (shape[axis] * inner, 1)), place)
+        yield f"{f.element(out, to)} = {f.element(value, at_index(names, (inner, 1)))};"
+
+    f.loops((math.prod(shape[:axis]), inner), body)
+
+
+def one_hot(f: Function, op: Op) -> None:
+    x, classes, out = op.args[0], op.static["classes"], op.outs[0]
+    assert x is not None
+    f.loops((math.prod(sizes(x)), classes), lambda n: iter([
+        f"{f.element(out, at_index(n, (classes, 1)))} = "
+        f"(float)({f.element(x, n[0])} == (float){n[1]});"
+    ]))  # fmt: skip
+
+
+def matmul(f: Function, op: Op) -> None:
+    x, y = op.args
+    assert x is not None
+    assert y is not None
+    out = op.outs[0]
+    shape, (inner, columns) = sizes(out), sizes(y)[-2:]
+    if y in f.packed.stored and len(sizes(y)) == 2:
+        name = layer(f, op, "DENSE", (1, 1, inner), (1, 1, columns), f.packed.stored[y].values)
+        linear(f, name, op, math.prod(shape[:-1]), inner, columns)
+        return
+
+    def body(names: list[str]) -> Iterator[str]:
+        *lead, row, column = names
+        first, second = (
+            spread(Var(sizes(v)[:-2], ""), lead) if len(sizes(v)) > 2 else "0" for v in (x, y)
+        )
+        left = joined(scaled(first, sizes(x)[-2] * inner), at_index([row, "j"], (inner, 1)))
+        right = joined(scaled(second, inner * columns), at_index(["j", column], (columns, 1)))
+        yield "int j;"
+        yield "float t = 0;"
+        yield f"for (j = 0; j < {inner}; j++)"
+        yield f"    t += {f.element(x, left)} * {weight(f, y, right)};"
+        yield f"{f.element(out, at_index(names, steps(shape)))} = t;"
+
+    f.loops(shape, body)
+
+
+def scaled(index: str, by: int) -> str:
+    return index if index == "0" else f"({index}) * {by}"
+
+
+def weight(f: Function, y: Var, index: str) -> str:
+    """An element of a matrix, which may be a stored weight of more than two axes."""
+    if y not in f.packed.stored:
+        return f.element(y, index)
+    values, scale = f.packed.stored[y]
+    name = f.names[y]
+    f.arrays[name] = values
+    if scale is None:
+        return f"value({name}[{index}])"
+    f.arrays[name.replace("_weight", "_scale")] = scale
+    return f"value({name}[{index}]) * {name.replace('_weight', '_scale')}[({index}) % {len(scale)}]"
+
+
+def convolution(f: Function, op: Op) -> None:
+    x, kernel = op.args
+    assert x is not None
+    if kernel not in f.packed.stored:
+        raise ExportError(f"{op.line}: the form c convolves with constant kernels only")
+    window = op.static["window"]
+    values = ungrouped(f.packed.stored[kernel].values, window.groups)
+    kind = "CONV" if op.name == "conv2d_nd" else "CONV_TRANSPOSE"
+    before, after = sizes(x), sizes(op.outs[0])
+    name = layer(f, op, kind, before[1:], after[1:], values)
+    linear(f, name, op, before[0], math.prod(before[1:]), math.prod(after[1:]))
+
+
+def layer(
+    f: Function, op: Op, kind: str, before: Sequence[int], after: Sequence[int],
+    values: NDArray[Any],
+) -> str:  # fmt: skip
+    """A product as the runtime's struct, which has a name."""
+    kernel: Any = op.args[1]
+    name = f.names[kernel].removesuffix("_weight")
+    window = op.static.get("window")
+    pairs: list[Any] = [(1, 1), (1, 1), (0, 0), (1, 1)]
+    if window is not None:
+        edges = [pair[0] for pair in window.padding]
+        pairs = [values.shape[:2], window.stride, edges, window.dilation]
+    f.arrays[f"{name}_weight"] = values
+    arrays = [f"{name}_weight"]
+    scale = f.packed.stored[kernel].scale
+    if scale is not None:
+        f.arrays[f"{name}_scale"] = scale
+        arrays.append(f"{name}_scale")
+    sizes_of = ", ".join(map(str, (*before, *after)))
+    text = ", ".join(f"{{{a}, {b}}}" for a, b in pairs)
+    told = f"{{{kind}, {sizes_of}, {text}, {', '.join(arrays)}}}"
+    used = [key for key, value in f.layers.items() if value == told]
+    if used:
+        return used[0]
+    called = f"{name}_layer" if f"{name}_layer" not in f.layers else f"{name}_layer_{len(f.layers)}"
+    f.layers[called] = told
+    return called
+
+
+def linear(f: Function, name: str, op: Op, count: int, before: int, after: int) -> None:
+    """A product of `count` rows, or images."""
+    x, out = op.args[0], op.outs[0]
+    assert x is not None
+    if count == 1:
+        f.say(f"linear(&{name}, {f.start(x)}, {f.start(out)});")
+        return
+    f.loops((count,), lambda n: iter([
+        f"linear(&{name}, {f.start(x)} + {n[0]} * {before}, {f.start(out)} + {n[0]} * {after});"
+    ]))  # fmt: skip
+
+
+def repeat(f: Function, op: Op) -> None:
+    body = op.body
+    assert body is not None
+    turn, *heads = body.inputs
+    for head, v in zip(heads, op.args, strict=True):
+        assert v is not None
+        copy(f, f.start(head), v)
+    name = f"turn{f.depth}"
+    f.say("{")
+    f.depth += 1
+    f.say(f"int {name};")
+    f.say(f"for ({name} = 0; {name} < {op.static['n']}; {name}++) {{")
+    f.depth += 1
+    f.say(f"*({f.start(turn)}) = (float){name};")
+    f.region(body.ops)
+    ends = list(body.outputs)
+    for k, kept in f.memory.kept[op].items():
+        copy(f, f.start(kept), ends[k])
+        ends[k] = kept
+    for head, v in zip(heads, ends, strict=True):
+        if v.const is not None or f.start(head) != f.start(v):
+            copy(f, f.start(head), v)
+    f.depth -= 1
+    f.say("}")
+    f.depth -= 1
+    f.say("}")
+
+
+ROWS: dict[str, Callable[[Function, Op], None]] = {
+    "argmax": argmax, "concat": concat, "conv2d_dx": convolution, "conv2d_nd": convolution,
+    "cumsum": in_rows, "log_softmax": in_rows, "softmax": in_rows, "matmul_nd": matmul,
+    "one_hot": one_hot, "put": put, "repeat": repeat, "reshape": reshape, "slice": cut,
+    "take": take, "transpose": transpose, **dict.fromkeys(REDUCED, reduce),
+}  # fmt: skip
