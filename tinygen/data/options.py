@@ -22,11 +22,11 @@ class Source(Options):
     channels: int | None = option(None, help="1 for grey, 3 for colour; converts.")
     n: int | None = option(None, help="How many training images.", shown="all; strokes 20,000")
     value_range: tuple[float, float] | None = option(
-        None, help="What is black and white in arrays and deep images.",
+        None, help="Values of black and white in arrays and in images of more than 8 bits.",
         shown="found in the values", form="LOW,HIGH such as 0,4095", metavar="LOW,HIGH",
     )  # fmt: skip
     paper: Literal["white", "black"] | None = option(
-        None, help="What lies behind transparent images.", shown="that on which they show"
+        None, help="Background of transparent images.", shown="the one on which they show"
     )
     skip_broken: bool = option(
         False, help="Leave out image files that cannot be read.", flags="--skip-broken"
