@@ -547,6 +547,6 @@ def test_a_folder_called_like_a_built_in_set_has_no_classifier(tmp_path):
     images = RNG.integers(0, 256, (12, 28, 28)).astype(np.uint8)
     for k, image in enumerate(images):
         write(tmp_path / "strokes" / f"{k}.png", image)
-    with pytest.raises(ValueError, match="tinygen brings no classifier for 'strokes'"):
+    with pytest.raises(ValueError, match="tinygen has no classifier for 'strokes'"):
         find_extractor(load(tmp_path / "strokes"))
     assert find_extractor(load("strokes", n=20)).name == "lenet-strokes"

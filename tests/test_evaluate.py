@@ -268,7 +268,7 @@ def test_figures_that_cannot_be_kept_are_shown(tinygen, judge, tmp_path, monkeyp
     code, out, err = tinygen("evaluate", "run", *fast)
     assert code == 0
     assert "negative ELBO" in out
-    assert "the figures were not kept" in err
+    assert "the figures were not saved" in err
 
 
 def test_a_run_is_resumed_with_its_classifier_wherever_it_lies(tinygen, judge, tmp_path):

@@ -57,7 +57,7 @@ def stop_after(patch, steps):
 
     def step(self, batch):
         done(self, batch)
-        stop["flag"].asked = self.state.position.step == steps
+        stop["flag"].requested = self.state.position.step == steps
 
     patch.setattr(loop.Interrupt, "__enter__", enter)
     patch.setattr(loop.Session, "step", step)

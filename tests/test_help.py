@@ -154,7 +154,8 @@ def known(kind):
 def test_flags_in_the_pages_exist():
     """Those of `tinygen train MODEL` belong to that model."""
     pages = [ROOT / "README.md", *(ROOT / "examples").glob("*.md")]
-    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    known_models = [page for page in pages if page.name != "HOWTO.md"]  # it makes models of its own
+    text = "\n".join(page.read_text(encoding="utf-8") for page in known_models)
     met = 0
     for name, words in re.findall(r"tinygen train ([\w-]+)([^#`|;&\n]*)", text):
         used = {word for word in shlex.split(words) if word.startswith("--")} - {"--help"}

@@ -249,7 +249,7 @@ def _stop_after(monkeypatch, steps):
     def step(self, batch):
         values = done(self, batch)
         if self.state.position.step == steps:
-            stop["flag"].asked = True
+            stop["flag"].requested = True
         return values
 
     monkeypatch.setattr(loop.Interrupt, "__enter__", enter)

@@ -101,7 +101,7 @@ def host_array(x: Any) -> NDArray[Any]:
 
 
 def plain(value: Any) -> Any:
-    """What json.dumps(default=...) makes of NumPy's numbers and arrays: Python's."""
+    """Convert NumPy scalars and arrays to Python values for json.dumps(default=...)."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     raise TypeError(f"{value!r:.60} is {type(value).__name__}, expected a number, text or a list")

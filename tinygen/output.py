@@ -59,9 +59,9 @@ class Output(io.TextIOBase):
         self._silent = True
         if isinstance(error, OSError) and error.errno != errno.EPIPE:
             self.lost = error
-            told = f"warning: {self._name}: {error.strerror or error}; nothing more is shown\n"
+            warning = f"warning: {self._name}: {error.strerror or error}; nothing more is shown\n"
             if sys.stderr is not None and sys.stderr is not self:
-                Output(sys.stderr, "standard error").write(told)
+                Output(sys.stderr, "standard error").write(warning)
 
     def isatty(self) -> bool:
         """Whether a person reads it."""

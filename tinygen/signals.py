@@ -76,14 +76,14 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.asked = False
-        self.number: int = signal.SIGINT  # of the signal that asked
+        self.requested = False
+        self.number: int = signal.SIGINT  # the signal that was received
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not self.asked:
-            self.asked, self.number = True, number
+        if not self.requested:
+            self.requested, self.number = True, number
 
     def __enter__(self) -> Interrupt:
         self._handled = handled(self._handle)

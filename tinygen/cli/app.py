@@ -1,4 +1,4 @@
-"""The program: its commands, and how errors that a user can mend are printed."""
+"""The program: its commands, and how user errors are printed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _run() -> None:
     except (ValueError, OSError, DeviceError) as error:
         _fail(error, 2)
     except MemoryError as error:
-        _fail(f"there is not enough memory: {str(error) or 'for what was asked'}", 2)
+        _fail(f"there is not enough memory: {str(error) or 'choose smaller sizes'}", 2)
     except ImportError as error:
         if "numba" not in str(error).lower():
             raise
@@ -80,8 +80,8 @@ def _fail(error: object, code: int) -> None:
     sys.exit(code)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(wanted: bool) -> None:
+    if wanted:
         print(f"tinygen {__version__}")
         raise typer.Exit
 

@@ -1,4 +1,4 @@
-"""What the commands share: how a run is named, and how the terminal is written to."""
+"""What the commands share: how a run is named, and how to write to the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ..data import Dataset
 
-BEST = "Use the weights that did best: on held-out images, or by KID."
+BEST = "Use the best weights so far: by the figure on held-out images, or by KID."
 BestOption = Annotated[bool, typer.Option("--best", help=BEST)]
 RunArgument = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder of a run.", show_default=False)

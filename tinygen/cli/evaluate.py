@@ -27,7 +27,7 @@ class Measuring(Options):
 
     run: str = option(help="Folder of a run.", flags="RUN")
     data: str | None = option(
-        None, help="Other data than it was trained on; scaled to the size of its images.",
+        None, help="Data other than the training data; scaled to the size of the model's images.",
         metavar="NAME|PATH",
     )  # fmt: skip
     value_range: tuple[float, float] | None = option(
@@ -35,16 +35,16 @@ class Measuring(Options):
         form="LOW,HIGH such as 0,4095", metavar="LOW,HIGH",
     )  # fmt: skip
     n: int | None = option(
-        None, at_least(0), "How many images to draw and measure; 0 leaves it out.",
+        None, at_least(0), "How many images to draw and measure; 0 for none.",
         shown="10,000, or as many as are held out if those are fewer",
     )  # fmt: skip
     classifier: str | None = option(
         None, help="Run of a classifier to measure them with, for other data than mnist and "
         "strokes.", metavar="RUN",
     )  # fmt: skip
-    samples: int = option(100, at_least(1), "VAEs: codes an image for the NLL.")
+    samples: int = option(100, at_least(1), "VAEs: codes per image for the NLL.")
     nll_images: int = option(
-        1000, at_least(0), "VAEs: images of each split for the NLL; 0 leaves it out."
+        1000, at_least(0), "VAEs: images of each split for the NLL; 0 for none."
     )
     seed: int = option(0, SEED, "Of the noise.")
     best: bool = option(False, help=BEST, flags="--best")
@@ -72,7 +72,9 @@ def evaluate(typed: Typed) -> None:
         _print(found)
     lost = stdout().lost
     if lost is not None and not saved:
-        raise OSError(f"the figures are lost: they could not be shown ({lost.strerror}), nor kept")
+        raise OSError(
+            f"the figures are lost: they could be neither printed ({lost.strerror}) nor saved"
+        )
 
 
 HELP = """Measure what a model draws against held-out images, beside real training images (floor).
@@ -130,7 +132,7 @@ def _save(folder: train.RunFolder, record: dict[str, Any]) -> bool:
         folder.write_evaluation(record)
     except OSError as error:
         console(stderr=True).print(
-            f"warning: the figures were not kept: {error}", markup=False, soft_wrap=True,
+            f"warning: the figures were not saved: {error}", markup=False, soft_wrap=True,
             style="yellow",
         )  # fmt: skip
         return False
@@ -144,7 +146,7 @@ def _print(found: Found) -> None:
     if found.quality is not None and found.extractor is not None:
         _print_quality(screen, found.quality, found.extractor)
     if found.reason:
-        screen.print(f"what it draws was not measured: {found.reason}", markup=False)
+        screen.print(f"its images were not measured: {found.reason}", markup=False)
 
 
 def _print_figures(screen: Console, figures: list[train.Figure]) -> None:

@@ -1,4 +1,4 @@
-"""`tinygen explore`: the page of a generator, made and opened."""
+"""`tinygen explore`: writes the page of a generator and opens it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def explore_command(
     ] = True,
     best: BestOption = False,
 ) -> None:
-    """Make the page that shows what a generator has learned, and open it in the browser."""
+    """Write the page that shows what a generator has learned, and open it in the browser."""
     run = train.open_run(run_folder, best=best)
     both = isinstance(run.model, models.Encodes)
     artefact = artefact_of(run, str(part or ("both" if both else "decoder")), licence=licence)

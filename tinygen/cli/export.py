@@ -54,7 +54,7 @@ def artefact_of(
     run: train.Run, part: str = "decoder", precision: str = "float32",
     licence: str = export.UNSTATED,
 ) -> Artefact:  # fmt: skip
-    """A run as what is exported: its name, weights, classes, and how it was trained."""
+    """The artefact of a run: its name, weights, classes, and how it was trained."""
     model, data = run.model, run.data
     folder = run.folder
     weights = pictures.fingerprint(model)
@@ -96,7 +96,7 @@ def export_command(
     ] = False,
     best: BestOption = False,
 ) -> None:
-    """Write a trained generator as one file that its receiver can run with what they have.
+    """Write a trained generator as one file that needs no framework to run.
 
     [dim]tinygen export runs/vae-mnist --to html --part both[/dim]
 

@@ -34,7 +34,7 @@ def info_command(
         print(show_config())
         return
     if run_folder is None:
-        raise ValueError("info: name the folder of a run, or ask for --system")
+        raise ValueError("info: name the folder of a run, or give --system")
     run = train.open_run(run_folder)
     config = train.RunFolder(run_folder).read_config()
     screen, model = console(), run.model
@@ -99,7 +99,7 @@ def _measured(evaluation: dict[str, Any]) -> Rows:
 
 
 def _numbered(classes: list[str]) -> str:
-    """The classes with their numbers, where they are not called by numbers."""
+    """The classes with their numbers, unless their names are numbers."""
     if any(number is not None for number in numbers_of(classes)):
         return ", ".join(classes)
     return ", ".join(f"{k} {name}" for k, name in enumerate(classes))

@@ -1,4 +1,4 @@
-"""Options of the command line from the dataclasses that declare them: a panel of the help a class.
+"""Options of the command line from the dataclasses that declare them, a panel of the help each.
 
 An option that was not typed is None here, whatever its default: the code behind the command knows
 the default, and a resumed run has its own. The help shows it.
@@ -71,7 +71,7 @@ def function(
     run: Callable[[Typed], None],
     elsewhere: Mapping[str, tuple[Option, Sequence[str]]] | None = None,
 ) -> Callable[..., None]:
-    """What typer makes a command of, with the options of some classes.
+    """The function of a command for typer, with the options of some classes.
 
     `run` gets what was typed. `elsewhere` are options of other commands by name, each with those
     commands. They are refused with a message that says where they belong.
@@ -100,7 +100,7 @@ def command(
     name: str, groups: Sequence[Group], run: Callable[[Typed], None], help: str,
     elsewhere: Mapping[str, tuple[Option, Sequence[str]]] | None = None,
 ) -> Any:  # fmt: skip
-    """A command of its own, outside the program; see `function`."""
+    """A command without the program around it; see `function`."""
     single = typer.Typer(
         add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False
     )
@@ -147,7 +147,7 @@ def _parameter(
 
 
 def _is_argument(option: Option) -> bool:
-    """Whether it stands in its place, without a flag."""
+    """Whether it is positional: it has no flag."""
     return bool(option.flags) and not str(option.flags).startswith("-")
 
 

@@ -44,7 +44,7 @@ def sample(typed: Typed) -> None:
 
 
 def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
-    """The images that were asked for, and in how many columns they are shown."""
+    """The requested images, and the number of columns to show them in."""
     n, label, seed = drawing.n, drawing.label, drawing.seed
     rows, columns = max(1, n // 10), min(n, 10)
     settings = settings_of(run.model, drawing.set or ())
@@ -95,6 +95,6 @@ def load_image(
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
     report = Report()
     image: NDArray[Any] = read_image(path, size, channels, paper, value_range, report)
-    for said in [*report.notes, *(f"warning: {text}" for text in report.warnings)]:
-        console().print(printable(f"{path.name}: {said}"), markup=False)
+    for line in [*report.notes, *(f"warning: {text}" for text in report.warnings)]:
+        console().print(printable(f"{path.name}: {line}"), markup=False)
     return image

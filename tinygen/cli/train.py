@@ -38,7 +38,7 @@ class Place(Options):
         None, help="Folder of the run.", shown="a new one, runs/MODEL-DATA", metavar="FOLDER"
     )
     resume: bool = option(
-        False, help="Go on with the run in --out, or the newest of this model.", flags="--resume"
+        False, help="Continue the run in --out, or the newest run of this model.", flags="--resume"
     )
     backend: Literal["numpy", "cupy", "emulated"] = option(
         "numpy",
@@ -72,7 +72,7 @@ class Together(Options):
 
 
 class Models(TyperGroup):
-    """`tinygen train`: the command of a model is made when it is asked for."""
+    """`tinygen train`: builds the command of a model when it is first used."""
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return list(models.MODELS)
@@ -151,7 +151,7 @@ for _kind in models.MODELS.values():
 
 @dataclass
 class Job:
-    """What is to be trained, and how: from the command line or, to resume, from a run as well."""
+    """What to train, and how: from the command line or, to resume, from a run as well."""
 
     kind: type[Model]
     options: dict[str, Any]
@@ -278,13 +278,13 @@ def _same_source(out: Path, typed: dict[str, Any], data: dict[str, Any]) -> dict
             word = f"--{name.replace('_', '-')}"
             was = f"without {word}" if had is None else f"with {word} {had}"
             raise ValueError(f"{out} was trained {was}; a run is resumed with the same data")
-    if "skip_broken" in typed:  # a file that came later may be broken; that it is, changes nothing
+    if "skip_broken" in typed:  # a file that was added since may be broken, which changes nothing
         options = {**options, "skip_broken": True}
     return {**options, "source": typed.get("data", data["source"])}
 
 
 def _same_place(out: Path, config: dict[str, Any], typed: dict[str, Any]) -> tuple[str, str]:
-    """Where a run is computed: where it was before, unless something else was asked for."""
+    """Backend and precision of a resumed run: those of before, unless others were typed."""
     before, rounded = place_of(config)
     backend = typed.get("backend", before)
     if "backend" not in typed:

@@ -42,7 +42,7 @@ def verify_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     best: BestOption = False,
 ) -> None:
-    """Draw with every backend and every exported form at hand, and compare with the checkpoint.
+    """Draw with every backend and exported form of this machine, and compare with the checkpoint.
 
     What is not on this machine (a compiler, node, a browser, ONNX Runtime, a GPU) is skipped, and
     said. Exit code 1 where a picture differs by more than it may.

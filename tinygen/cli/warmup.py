@@ -43,5 +43,5 @@ def warmup_command(
     from tinygen_kernels.cache import usable
     from tinygen_kernels.cpu.kept import cache_folder
 
-    if usable(cache_folder()):  # else the reason was said
+    if usable(cache_folder()):  # otherwise the reason was printed
         screen.print(f"kept in {cache_folder()}", markup=False)

@@ -88,9 +88,9 @@ def rare_share(classes: int) -> float:
 
 
 def label_accuracy(p: Any, labels: Any) -> float:
-    """The part of the images that are taken for the label asked for; p (n, classes), labels (n,).
+    """Fraction of images classified as the requested label; p (n, classes), labels (n,).
 
-    Of images that a conditional model drew: whether it draws what it is told.
+    For images of a conditional model: whether it draws what its labels say.
     """
     table, wanted = probabilities("label_accuracy", p), host_array(labels)
     if wanted.shape != table.shape[:1] or wanted.dtype.kind not in "iu":
@@ -107,22 +107,22 @@ def label_accuracy(p: Any, labels: Any) -> float:
 
 
 def collapsed(fake: ClassBalance, real: ClassBalance | None = None) -> str:
-    """In words, which classes the generated images lack or are full of; "" for nothing to say.
+    """Which classes the generated images lack or are full of, in words; "" where none.
 
     real: the balance of real images; what is as rare or as frequent there is no fault. Without
-    it real images are taken to be even. Rare classes are told from 10 images a class on: fewer
+    it real images are taken to be even. Rare classes are reported from 10 images a class on: fewer
     may miss a class by chance.
     """
-    said = []
+    faults = []
     n, classes = sum(fake.counts), len(fake.counts)
     most = int(np.argmax(fake.counts))
     usual = 1 / classes if real is None else real.shares[most]
     if fake.shares[most] > max(MOST, 1.5 * usual):
-        said.append(f"{fake.shares[most]:.0%} of the images are taken for class {most}")
+        faults.append(f"{fake.shares[most]:.0%} of the images are taken for class {most}")
     missing = [k for k in fake.rare if real is None or k not in real.rare]
     if missing and n >= ENOUGH * classes:
-        said.append(
+        faults.append(
             f"{len(missing)} of {classes} classes ({', '.join(map(str, missing))}) have under "
             f"{100 * rare_share(classes):.2g}% of the images each"
         )
-    return "; ".join(said)
+    return "; ".join(faults)

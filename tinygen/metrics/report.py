@@ -101,28 +101,28 @@ class Quality:
     @property
     def diagnosis(self) -> str:
         """What is wrong, in words, one fault a line; "" where nothing stands out."""
-        said = [collapsed(self.classes, self.floor_classes)]
+        faults = [collapsed(self.classes, self.floor_classes)]
         for name, fault in (
             ("coverage", "they leave out much of what is real"),
             ("precision", "most look like no real image"),
         ):
             m = self[name]
             if m.floor is not None and m.value < m.floor / 2:
-                said.append(f"{name} {m.value:.2f}, of real images {m.floor:.2f}: {fault}")
+                faults.append(f"{name} {m.value:.2f}, of real images {m.floor:.2f}: {fault}")
         for name, fault in (
             ("duplicates", "repeat another one exactly"),
             ("training copies", "are exact copies of a training image"),
         ):
             m = self[name]
             if m.value > (m.floor or 0) + 0.01 * self.count:
-                said.append(f"{m.value:,.0f} of {self.count:,} images {fault}")
+                faults.append(f"{m.value:,.0f} of {self.count:,} images {fault}")
         m = self["nearest training image"]
         if m.floor is not None and m.value < m.floor / 2:
-            said.append(
+            faults.append(
                 f"the nearest training image is {m.value:.2f} away, that of an unseen real image "
                 f"{m.floor:.2f}: they are remembered, or much simpler than real ones"
             )
-        return "\n".join(s for s in said if s)
+        return "\n".join(s for s in faults if s)
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """The table: name, generated, floor and what is better, as text."""
@@ -194,8 +194,8 @@ def measure(
     """Measure generated images against held-out real ones, and training images likewise.
 
     train, test, fake: images (n, H, W, C), uint8, or floats in `value_range`, which become grey
-    levels first: no file holds anything finer.  labels: what the generated images were asked to
-    show, for a conditional model; train_labels: what the training images do show.  The floor takes
+    levels first: no file holds anything finer.  labels: those that a conditional model drew the
+    generated images for; train_labels: what the training images do show.  The floor takes
     as many training images as there are generated ones, or the other way round, chosen by the
     seed: FID depends on the number. Copies are looked for among all of `train`, by the distance
     of pixels in [0, 1].  Raises ValueError for sets that do not fit each other, the labels or the
@@ -252,7 +252,7 @@ class Reference:
     def measure(
         self, fake: Any, *, labels: Any = None, progress: Progress | None = None
     ) -> Quality:
-        """The measures of a set of generated images, and of what they were asked to show."""
+        """The measures of a set of generated images, and of the labels that they were drawn for."""
         images, report = to_uint8(fake, self.value_range), progress or _silent
         _check(train=self.train, fake=images)
         if len(images) < self.count:

@@ -1,4 +1,4 @@
-"""The classifiers that generated images are measured with: those that tinygen brings, and others.
+"""The classifiers that generated images are measured with: the bundled ones and your own.
 
 Any run of `tinygen train classifier` can be one. A figure says something beside figures of the same
 classifier only, and so its name, version and hash go wherever a figure does.
@@ -112,12 +112,12 @@ def find_extractor(
     elif (name := _included_for(data)) is not None:
         found = included(name)
     else:
-        raise ValueError(f"tinygen brings no classifier for {_told(data)}; {_train_one(data)}")
+        raise ValueError(f"tinygen has no classifier for {_in_words(data)}; {_train_one(data)}")
     about = found.data
     if tuple(about["shape"]) != data.shape:
         raise ValueError(
             f"the classifier {found.name} is for {about['name']!r}, images of shape "
-            f"{tuple(about['shape'])}, and not for {_told(data)}; {_train_one(data)}"
+            f"{tuple(about['shape'])}, and not for {_in_words(data)}; {_train_one(data)}"
         )
     if data.classes is not None and list(data.classes) != list(about["classes"]):
         raise ValueError(
@@ -139,7 +139,7 @@ def _included_for(data: Dataset) -> str | None:
     return data.name if known else None
 
 
-def _told(data: Dataset) -> str:
+def _in_words(data: Dataset) -> str:
     return f"{data.name!r}, images of shape {data.shape}"
 
 
@@ -156,5 +156,5 @@ def _train_one(data: Dataset) -> str:
         words += ["--size", str(size[0])]
     if "channels" in data.options:
         words += ["--channels", str(data.options["channels"])]
-    command = f"tinygen train classifier {shlex.join(words)} --out runs/judge"
-    return f"train one with `{command}` and name it with --classifier runs/judge"
+    command = f"tinygen train classifier {shlex.join(words)} --out runs/classifier"
+    return f"train one with `{command}` and name it with --classifier runs/classifier"

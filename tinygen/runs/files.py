@@ -79,7 +79,7 @@ def _source(value: Any, place: str) -> None:
     record({**DATA, **SOURCE})(value, place)
     options, shape = value["options"], value["shape"]
     had = {"size": shape[:2], "channels": shape[2]}
-    if value["source"] == "strokes":  # which are drawn, as many as one asks for
+    if value["source"] == "strokes":  # which are drawn, in any number
         had["n"] = value["n"]
     for name, option in options.items():
         _option(option, f"{place}.options.{name}")

@@ -1,10 +1,10 @@
 """The files of a run: where each lies, and how each is written.
 
-config.json             what was asked for, on which data, with which versions
+config.json             the options, the data and the versions
 log.jsonl               a line every 50 steps, one an epoch, and one when images were measured
 model.safetensors       the weights to draw with
 samples.png             images drawn from the same codes after each epoch; history/ keeps all
-reconstructions.png     images of the test set above what the model makes of them (VAEs)
+reconstructions.png     rows of test images, each followed by its reconstructions (VAEs)
 mistakes.png            images of the test set that a classifier is most mistaken about
 losses.png              the log as curves
 evaluation.json         the figures of `tinygen evaluate`, with their protocols
@@ -70,7 +70,7 @@ class RunFolder:
             self.read_config()
         else:
             text = _text(new)
-            if not self.lock.exists():  # else who holds it is said first
+            if not self.lock.exists():  # otherwise the error names who holds it
                 self._refuse_used()
             self.path.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
@@ -137,7 +137,7 @@ class RunFolder:
             try:
                 stored = read_metadata(path)["model"]
             except (ValueError, KeyError, OSError):
-                continue  # what is wrong with it is said when it is needed
+                continue  # reported when it is needed
             if stored != config["model"]:
                 raise ValueError(
                     f"{self.config} is damaged: its model is not that of {path}; {files.NO_CONFIG}"
@@ -280,8 +280,8 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    said = str(error)
-    return said if str(path) in said else f"{path}: {said}"
+    text = str(error)
+    return text if str(path) in text else f"{path}: {text}"
 
 
 def place_of(config: dict[str, Any]) -> tuple[str, str]:

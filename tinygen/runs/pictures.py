@@ -132,7 +132,7 @@ def _more(model: Model, sets: feed.Sets) -> dict[str, Picture]:
 
 @no_grad()
 def reconstructions(model: Model, data: Dataset, n: int = 50) -> Picture:
-    """Rows of images of the data, each above the row of what the model makes of their codes."""
+    """Rows of real images, each followed by its reconstructions."""
     assert isinstance(model, Draws)
     assert isinstance(model, Encodes)
     n = min(n, len(data)) if len(data) >= COLUMNS else len(data)

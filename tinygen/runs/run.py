@@ -162,7 +162,7 @@ class Run:
     # ---- drawing -----------------------------------------------------------------------------
 
     def _labels(self, n: int, labels: Label | Sequence[Label] | None) -> NDArray[Any] | None:
-        """Class numbers for n images: of the classes that are asked for by number or name."""
+        """Class numbers for n images: of classes given by number or name."""
         model, column = self.model, pictures.label_column(self.model)
         if column is None:
             if labels is not None:
@@ -195,7 +195,7 @@ class Run:
         """The model, which draws; ValueError where it does not."""
         if not isinstance(self.model, Draws):
             raise ValueError(
-                f"{self.model.name} tells what an image shows and draws none; sample a generator, "
+                f"{self.model.name} classifies images and draws none; sample a generator, "
                 "and measure it with this run: `tinygen evaluate RUN --classifier`"
             )
         return self.model

@@ -66,8 +66,8 @@ def explain(session: Session, failed_step: int) -> str:
         return str(error)
     finally:
         session.go_back()
-    said = "no operation: from the last good state on, all results are finite when repeated"
+    cause = "no operation: from the last good state on, all results are finite when repeated"
     if bad:  # it was written into them from outside
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-        said += f"; what held NaN or infinity is {', '.join(bad[:5])}{more}"
-    return said
+        cause += f"; what held NaN or infinity is {', '.join(bad[:5])}{more}"
+    return cause

@@ -45,7 +45,7 @@ def run(session: Session, hooks: Sequence[Hook], stop: Interrupt) -> bool:
         with session.epoch_batches() as batches:
             for batch in batches:
                 session.step(batch)
-                due = stop.asked or session.unsaved_for() > CHECKPOINT_EVERY
+                due = stop.requested or session.unsaved_for() > CHECKPOINT_EVERY
                 if not (due or session.reads_now()):
                     continue
                 losses = session.read()
@@ -56,12 +56,12 @@ def run(session: Session, hooks: Sequence[Hook], stop: Interrupt) -> bool:
                     divergence.refuse_weights(session)
                     for hook in hooks:
                         hook.pausing(session)
-                    if stop.asked:
+                    if stop.requested:
                         return False
         epoch = session.end_epoch()
         for hook in hooks:
             hook.epoch_ended(session, epoch)
-        if stop.asked and not session.done:
+        if stop.requested and not session.done:
             return False
     return True
 
@@ -135,10 +135,10 @@ def fit(
             "images"
         )
     ema = last.ema if ema is None else ema
-    judge = None if classifier is None else os.path.abspath(classifier)
+    measuring = None if classifier is None else os.path.abspath(classifier)
     settings = Settings(
         epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, schedule=schedule, warmup=warmup,
-        ema=ema, compiled=compiled, evaluate_every=evaluate_every, classifier=judge,
+        ema=ema, compiled=compiled, evaluate_every=evaluate_every, classifier=measuring,
     )  # fmt: skip
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):

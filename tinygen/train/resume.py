@@ -17,7 +17,7 @@ Config = dict[str, Any]  # what config.json says
 
 @dataclass(frozen=True)
 class Differing:
-    """A run as it was and as it is asked for now."""
+    """A run as it was, and as it is given now."""
 
     folder: RunFolder
     was: Config
@@ -51,14 +51,14 @@ def _other_model(run: Differing) -> str | None:
     if was == now:
         return None
     differ = [k for k in now["options"] if was["options"].get(k) != now["options"][k]]
-    had, asked = (
+    had, given = (
         f"{m['name']} for images of shape {m['shape']}"
         + (f" in {m['classes']} classes" if m.get("classes") else "")
         for m in (was, now)
     )
     return (
         f"holds a run of {had}{', other options: ' + ', '.join(differ) if differ else ''}; it "
-        f"cannot be continued as {asked}; resume it as it was, or train into another folder"
+        f"cannot be continued as {given}; resume it as it was, or train into another folder"
     )
 
 

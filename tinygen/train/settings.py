@@ -22,7 +22,9 @@ class Settings(Options):
     epochs: int = option(rule=at_least(1), help="Passes over the data in all.")
     batch_size: int = option(rule=at_least(1), help="Images an update.")
     seed: int = option(
-        0, SEED, "Of weights, noise and order: the same seed gives the same bits on one machine."
+        0,
+        SEED,
+        "Seed of weights, noise and order; it gives the same bits on one machine.",
     )
     lr: float | None = option(None, above(0), "Learning rate.", shown="the model's own")
     schedule: Schedule = option(
@@ -42,7 +44,7 @@ class Settings(Options):
         "weights with the lowest KID as the best; 0 for never.",
     )  # fmt: skip
     classifier: str | None = option(
-        None, help="Run of a classifier to measure with, for other data than mnist and strokes.",
+        None, help="Run of a classifier to measure with, for data other than mnist and strokes.",
         shown="tinygen's own", metavar="RUN",
     )  # fmt: skip
 
