@@ -129,7 +129,7 @@ def _print_rows(
             continue
         table.add_row(
             row.name, f"{row.images}", f"{row.levels}",
-            "" if row.error is None else f"{row.error:.1e}", row.layer,
+            "" if row.error is None else f"{row.error:.1e}", row.operation,
             "" if row.size is None else f"{row.size:,}",
             "" if row.rate is None else f"{row.rate:,.0f}" if row.rate >= 10 else f"{row.rate:.2g}",
             "" if row.start is None else f"{row.start:.2f} s",
@@ -143,7 +143,7 @@ def _print_rows(
             screen.print(f"failed {row.name}: {row.failed}", markup=False, style="red")
     screen.print(
         f"[dim]levels: the largest difference of a pixel from the checkpoint's, of 255, in image 0 "
-        f"of each of {len(reference)} seeds; error: of the worst layer, from float64, over its "
+        f"of each of {len(reference)} seeds; error: of the worst operation, from float64, over its "
         f"largest value; {artefact.nbytes:,} bytes of {artefact.precision} weights[/dim]"
     )
     if cost is not None and "why" in cost:
