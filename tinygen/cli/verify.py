@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from .. import metrics, train
 from ..export import Artefact
 from ..export import verify as checking
 from ..images import to_uint8
+from ..models import Draws
 from ..runs import pictures
 from .console import BestOption, RunArgument, console
 from .export import PrecisionOption, Stored, artefact_of
@@ -55,7 +57,7 @@ def verify_command(
     artefact = artefact_of(run, precision=str(precision))
     question = checking.question(artefact, seeds)
     labels = np.array(question.labels) if artefact.classes else None
-    drawn = pictures.draw(run.model, question.codes, labels)
+    drawn = pictures.draw(run.model, noise_of(run, question.seeds), labels)
     reference = to_uint8(drawn, artefact.value_range)
     screen = console()
     with screen.status("") as status:
@@ -75,6 +77,13 @@ def verify_command(
         raise typer.Exit(1)
 
 
+def noise_of(run: train.Run, seeds: Sequence[int], n: int = 1) -> NDArray[Any]:
+    """The noise of images 0 to n - 1 of each seed, as the model takes it."""
+    assert isinstance(run.model, Draws)
+    assert run.model.noise is not None
+    return np.concatenate([run.model.noise.of_seed(n, seed) for seed in seeds])
+
+
 def kid_cost(
     run: train.Run, artefact: Artefact, n: int, classifier: Path | None = None
 ) -> dict[str, Any]:
@@ -92,7 +101,7 @@ def kid_cost(
             assert data.labels is not None
             labels = np.resize(data.labels, n)
         drawn = {
-            "checkpoint": pictures.draw(run.model, z, labels),
+            "checkpoint": pictures.draw(run.model, noise_of(run, [1], n), labels),
             "exported": _decoded(artefact, z, labels),
         }
         features = extractor(real)[0]
@@ -129,7 +138,7 @@ def _print_rows(
             continue
         table.add_row(
             row.name, f"{row.images}", f"{row.levels}",
-            "" if row.error is None else f"{row.error:.1e}", row.layer,
+            "" if row.error is None else f"{row.error:.1e}", row.operation,
             "" if row.size is None else f"{row.size:,}",
             "" if row.rate is None else f"{row.rate:,.0f}" if row.rate >= 10 else f"{row.rate:.2g}",
             "" if row.start is None else f"{row.start:.2f} s",
@@ -143,7 +152,7 @@ def _print_rows(
             screen.print(f"failed {row.name}: {row.failed}", markup=False, style="red")
     screen.print(
         f"[dim]levels: the largest difference of a pixel from the checkpoint's, of 255, in image 0 "
-        f"of each of {len(reference)} seeds; error: of the worst layer, from float64, over its "
+        f"of each of {len(reference)} seeds; error: of the worst operation, from float64, over its "
         f"largest value; {artefact.nbytes:,} bytes of {artefact.precision} weights[/dim]"
     )
     if cost is not None and "why" in cost:

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from ..images import SYNTHETIC
 from ..version import __version__
 from .artefact import Artefact, stream_words
-from .c_rows import EXPONENTIAL, WIDTH, Function
+from .c_function import WIDTH, Function
+from .c_rows import EXPONENTIAL, ROWS
 
 RUNTIME = Path(__file__).parent / "runtime" / "runtime.c"
 TYPES = {"float32": "float", "float16": "uint16_t", "int8": "signed char"}
@@ -32,7 +33,7 @@ def render(artefact: Artefact) -> dict[str, bytes]:
 
     Raises ExportError for an operation without a row; names it and the line that calls it.
     """
-    parts = {part: Function(packed, part) for part, packed in artefact.graphs.items()}
+    parts = {part: Function(packed, part, ROWS) for part, packed in artefact.graphs.items()}
     text = _selected(RUNTIME.read_text(encoding="ascii"), _features(artefact, parts))
     name = artefact.name
     text = re.sub(r"\btoy(?![a-z])", name, text)

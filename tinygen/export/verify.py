@@ -56,7 +56,7 @@ class Row:
         failed: what went wrong; "" if nothing did.
         images: how many were compared.
         levels: the largest difference of a pixel, in grey levels of 255.
-        layer, error: the operation that is furthest from float64, and how far:
+        operation, error: the one that is furthest from float64, and how far:
             |a - b| / max|b|; None where only pixels come out.
         size: bytes of the exported file.
         rate: images a second, drawn together. start: seconds until the first image.
@@ -67,7 +67,7 @@ class Row:
     failed: str = ""
     images: int = 0
     levels: int | None = None
-    layer: str = ""
+    operation: str = ""
     error: float | None = None
     size: int | None = None
     rate: float | None = None
@@ -165,17 +165,17 @@ def _row(
     n = len(drawn.pixels)
     wide = drawn.pixels.astype(np.int64) - reference[:n]
     levels = int(np.abs(wide).max())
-    layer, error_found = "", None
+    operation, error_found = "", None
     if drawn.trace is not None:
         steps = zip(exact.items(), drawn.trace, strict=True)
         errors = {step: _distance(a, b) for (step, b), a in steps}
-        layer = max(errors, key=lambda k: errors[k])
-        error_found = errors[layer]
+        operation = max(errors, key=lambda k: errors[k])
+        error_found = errors[operation]
     allowed = ALLOWED[asked.made.precision]
     failed = "" if levels <= allowed else f"{levels} grey levels apart, expected at most {allowed}"
     return Row(
-        name, failed=failed, images=n, levels=levels, layer=layer, error=error_found, size=size,
-        rate=drawn.rate, start=drawn.start,
+        name, failed=failed, images=n, levels=levels, operation=operation, error=error_found,
+        size=size, rate=drawn.rate, start=drawn.start,
     )  # fmt: skip
 
 
@@ -278,8 +278,8 @@ for (let i = 1; i < ask.seeds.length; i += 1) images.push(draw(i));
 const rate = images.length > 1 ? (images.length - 1) / (performance.now() - began) * 1000 : null;
 const levels = images.map(({ channels, data }) => data.filter((_, i) => i % 4 < channels));
 writeFileSync(ask.folder + "/pixels.raw", Buffer.concat(levels.map((x) => Buffer.from(x))));
-const layers = trace("decoder", codes(1, ask.seeds[0])[0], ask.labels[0]);
-const floats = layers.map(({ values }) => Buffer.from(Float32Array.from(values).buffer));
+const steps = trace("decoder", codes(1, ask.seeds[0])[0], ask.labels[0]);
+const floats = steps.map(({ values }) => Buffer.from(Float32Array.from(values).buffer));
 writeFileSync(ask.folder + "/trace.raw", Buffer.concat(floats));
 console.log(JSON.stringify({ start, rate }));
 """
@@ -292,8 +292,8 @@ _PAGE = """
     return Array.from(data.filter((_, k) => k % 4 < channels));
   });
   const seconds = (performance.now() - began) / 1000;
-  const layers = tinygen.trace("decoder", tinygen.codes(1, seeds[0])[0], labels[0]);
-  return { levels, seconds, layers: layers.map(({ values }) => Array.from(values)) };
+  const steps = tinygen.trace("decoder", tinygen.codes(1, seeds[0])[0], labels[0]);
+  return { levels, seconds, steps: steps.map(({ values }) => Array.from(values)) };
 }
 """
 
@@ -373,8 +373,8 @@ def _html(asked: Question, path: Path) -> Drawn:
     except Error as error:
         raise RuntimeError(str(error)) from None
     levels = np.array(answer["levels"], np.uint8).reshape(-1, *asked.made.shape)
-    layers = [np.array(x) for x in answer["layers"]]
-    return Drawn(levels, layers, len(levels) / answer["seconds"], start)
+    trace = [np.array(x) for x in answer["steps"]]
+    return Drawn(levels, trace, len(levels) / answer["seconds"], start)
 
 
 def _c(asked: Question, path: Path) -> Drawn:
