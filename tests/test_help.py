@@ -107,6 +107,13 @@ def test_help_in_full():
     assert in_full(size) == "Length of the latent code (1 or more; default 20)."
     assert in_full(size, "9") == "Length of the latent code (1 or more; default 9)."
 
+    @dataclass(frozen=True)
+    class Plain:  # a dataclass without `option`
+        width: int = 3
+
+    (width,) = described(Plain)
+    assert in_full(width) == "Default 3."
+
 
 # ---- the classes beside the functions that take them ---------------------------------------------
 

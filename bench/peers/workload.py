@@ -1,6 +1,6 @@
 """What every peer trains: the same widths, first weights, batches and noise, all from NumPy.
 
-The networks are those of tinygen/models/gan.py, cgan.py, vae.py and dcgan.py; NumPy alone is
+The networks are those of gan, cgan, vae and dcgan in tinygen/models/networks/; NumPy alone is
 imported here, since each peer lives in an environment of its own.
 
 The DCGAN is that of TensorFlow's tutorial, for images 28x28x1; all convolutions 5x5, "same", by

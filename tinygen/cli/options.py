@@ -163,7 +163,10 @@ def in_full(option: Option, default: str | None = None) -> str:
         notes.append(option.rule.words)
     default = default_of(option) if default is None else default
     notes += [f"default {default}"] if default else []
-    return f"{option.help.removesuffix('.')} ({'; '.join(notes)})." if notes else option.help
+    said = "; ".join(notes)
+    if not option.help:
+        return f"{said[:1].upper()}{said[1:]}." if said else ""
+    return f"{option.help.removesuffix('.')} ({said})." if notes else option.help
 
 
 def default_of(option: Option) -> str:
