@@ -10,7 +10,7 @@ import pytest
 import record_help
 from strategies import AVAILABLE
 
-from tinygen.train.extractor import included
+from tinygen.runs.extractor import included
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
