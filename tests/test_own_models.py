@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import runpy
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, models, nn, ops, optim, train
+from tinygen.images import to_uint8
 from tinygen.models import Column, Draws, Encodes, Figure, Form, Likely, Model, Noise, Stage
 from tinygen.options import Options, at_least, option
 from tinygen.runs import pictures
@@ -354,6 +356,15 @@ def test_a_drawing_has_settings(strokes, tinygen, tmp_path):
     ):
         code, _, err = tinygen("sample", "run", "--set", words)
         assert (code, why in err) == (2, True), err
+    files = [f"steps-{k}.py" for k in (1, 2)]
+    for k, file in enumerate(files, 1):
+        code, _, err = tinygen(
+            "export", "run", "--to", "python", "--set", f"steps={k}", "--out", file
+        )
+        assert code == 0, err
+    bright, usual = (runpy.run_path(str(tmp_path / file))["generate"](1, 0)[0] for file in files)
+    assert np.array_equal(to_uint8(run.sample(1, steps=1))[0].ravel(), list(bright))
+    assert bright != usual
     with pytest.raises(ValueError, match="no setting step "):
         run.sample(3, step=4)
     with pytest.raises(ValueError, match="steps is 0, expected"):

@@ -14,6 +14,7 @@ from .. import export, train
 from ..export import Artefact
 from ..runs import pictures
 from .console import BestOption, RunArgument, console
+from .sample import settings_of
 
 Form = StrEnum("Form", list(export.FORMS))  # type: ignore[misc]
 Part = StrEnum("Part", export.PARTS)  # type: ignore[misc]
@@ -52,7 +53,7 @@ NEXT_STEPS_ENCODER = NEXT_STEPS | {
 
 def artefact_of(
     run: train.Run, part: str = "decoder", precision: str = "float32",
-    licence: str = export.UNSTATED,
+    licence: str = export.UNSTATED, settings: dict[str, Any] | None = None,
 ) -> Artefact:  # fmt: skip
     """The artefact of a run: its name, weights, classes, and how it was trained."""
     model, data = run.model, run.data
@@ -74,7 +75,7 @@ def artefact_of(
     title = model.name if folder is None else folder.path.resolve().name
     return export.prepare(
         model, title, weights, classes=tuple(data.get("classes") or ()), part=part,
-        precision=precision, licence=licence, about=about,
+        precision=precision, licence=licence, about=about, settings=settings,
     )  # fmt: skip
 
 
@@ -94,6 +95,14 @@ def export_command(
             "--lower-conv-transpose", help="onnx: write transposed convolutions as convolutions."
         ),
     ] = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting of the drawings in the file, such as steps=50. Once for each.",
+        ),
+    ] = None,
     best: BestOption = False,
 ) -> None:
     """Write a trained generator as one file that needs no framework to run.
@@ -105,7 +114,9 @@ def export_command(
     if lower_conv_transpose and to != "onnx":
         raise ValueError(f"--lower-conv-transpose is for --to onnx, not for {to}")
     run = train.open_run(run_folder, best=best)
-    artefact = artefact_of(run, str(part or "decoder"), str(precision), licence)
+    artefact = artefact_of(
+        run, str(part or "decoder"), str(precision), licence, settings_of(run.model, set_ or ())
+    )
     suffix = export.FORMS[to][1]
     path = Path(f"{artefact.name}{suffix}") if out is None else out
     if path.suffix != suffix:

@@ -161,7 +161,7 @@ def identifier(title: str) -> str:
 def prepare(
     model: Model, title: str, weights: str, *, classes: tuple[str, ...] = (),
     part: str = "decoder", precision: str = "float32", licence: str = UNSTATED,
-    about: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None,
 ) -> Artefact:  # fmt: skip
     """A trained model as an Artefact.
 
@@ -174,6 +174,7 @@ def prepare(
         precision: of the weights.
         licence: terms of weights and data.
         about: how it was trained; no path or user name.
+        settings: of its drawings, by name, where they are not the model's own.
 
     Raises:
         ExportError: a model that draws nothing, an encoder of a model without one, a module that no
@@ -192,7 +193,7 @@ def prepare(
     names = tuple(classes or map(str, range(count))) if count else ()
     if len(names) != count:
         raise ValueError(f"{len(names)} names of classes, expected {count}")
-    graphs = {"decoder": drawing(model, precision)}
+    graphs = {"decoder": drawing(model, precision, settings)}
     if part != "decoder":
         graphs["encoder"] = encoding(model, precision)
     assert model.noise is not None

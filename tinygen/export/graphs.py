@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..backend import Backend, use_backend
 from ..graph import no_grad
 from ..models import Model
-from ..models.contract import label_of
+from ..models.contract import chosen, label_of
 from ..ops import concatenate
 from ..ops.conv import Window
 from ..primitive import PRIMITIVES
@@ -129,8 +129,12 @@ def _body(body: Graph, known: dict[Var, Any], n: int) -> Callable[..., tuple[Ten
 # ---- from a model --------------------------------------------------------------------------------
 
 
-def drawing(model: Any, precision: str = "float32") -> Packed:
+def drawing(
+    model: Any, precision: str = "float32", settings: Mapping[str, Any] | None = None
+) -> Packed:
     """images (n, H, W, C) from codes (n, latent) and, of a conditional model, labels (n,).
+
+    Settings of a drawing are fixed in it: those given, and the model's own for the rest.
 
     A code is the noise of an image in a row; of a uniform law it is from [-1, 1), as files draw it.
     """
@@ -143,6 +147,7 @@ def drawing(model: Any, precision: str = "float32") -> Packed:
             f"{model.name} draws from {', '.join(others)}; a file draws from a seed and a label"
         )
     names = () if label is None else (label.name,)
+    fixed = chosen(model, settings or {})
 
     def make(n: int) -> tuple[Tensor, ...]:
         with use_backend(model.backend.name):
@@ -157,7 +162,7 @@ def drawing(model: Any, precision: str = "float32") -> Packed:
             noise = noise if law.between == (0.0, 1.0) else (high - low) * noise + low
         if len(law.shape) != 1:
             noise = noise.reshape(-1, *law.shape)
-        result: Tensor = model.draw(noise, **dict(zip(names, labels, strict=True)))
+        result: Tensor = model.draw(noise, **dict(zip(names, labels, strict=True)), **fixed)
         return result
 
     packed = _packed(model, draw, make, ("code", "label"), precision)
