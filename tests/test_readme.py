@@ -114,7 +114,9 @@ def test_commands_in_the_pages_exist():
     from tinygen.cli.app import app
 
     known = {c.name for c in [*app.registered_commands, *app.registered_groups]}
-    used = {name for text in PAGES.values() for name in re.findall(r"^tinygen (\w+)", text, re.M)}
+    codes = [code for text in PAGES.values() for _, code in blocks(text)]
+    line = r"^tinygen (?:--model \S+ )?(\w+)"
+    used = {name for code in codes for name in re.findall(line, code, re.M)}
     assert used == known
 
 

@@ -1,7 +1,7 @@
 """A trained generator as one file that its receiver can run, in a form of their choice.
 
-    made = prepare(run.model, title, hash)     # graphs, noise, names, self-test
-    render("python", made)                      # {".py": bytes}
+    artefact = prepare(run.model, title, hash)     # graphs, noise, names, self-test
+    render("python", artefact)                      # {".py": bytes}
 
 graphs.py has the model's functions as graphs of operations, which forms interpret, map, or
 write as a program. weights.py says how weights are rounded, spec.py how all is written as text; the
@@ -36,7 +36,7 @@ FORMS = {
 }
 
 
-def render(form: str, made: Artefact, **options: Any) -> dict[str, bytes]:
+def render(form: str, artefact: Artefact, **options: Any) -> dict[str, bytes]:
     """The files of a form by suffix, the same bytes for the same artefact.
 
     Raises ExportError where the form cannot express a part of the model, ValueError for an unknown
@@ -45,7 +45,7 @@ def render(form: str, made: Artefact, **options: Any) -> dict[str, bytes]:
     if form not in FORMS:
         raise ValueError(f"form {form!r}, expected one of {', '.join(FORMS)}")
     module = importlib.import_module(f".{FORMS[form][0]}", __package__)
-    files: dict[str, bytes] = module.render(made, **options)
+    files: dict[str, bytes] = module.render(artefact, **options)
     return files
 
 
@@ -62,14 +62,14 @@ def replaceable(form: str, path: Path) -> bool:
     return not head or mark in head
 
 
-def write(form: str, made: Artefact, out: Path, **options: Any) -> list[Path]:
+def write(form: str, artefact: Artefact, out: Path, **options: Any) -> list[Path]:
     """Write a form's file to `out`, and others that it has beside it; each whole or not at all.
 
     Raises OSError naming the path where it cannot be written, FileExistsError where a file that it
     would write beside `out` is there already, and is none of an earlier export.
     """
     suffix = FORMS[form][1] if form in FORMS else ""
-    files = render(form, made, **options)
+    files = render(form, artefact, **options)
     paths = {k: out if k == suffix else out.with_suffix(k) for k in files}
     beside = [(k, path) for k, path in paths.items() if path != out and path.exists()]
     earlier = out.exists()  # an earlier export is replaced; its files begin as the new ones do

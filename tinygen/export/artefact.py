@@ -107,7 +107,7 @@ class Artefact:
         )
 
     def label_text(self, label: int) -> str:
-        """What a program is asked for to draw a label: its number where classes are counted."""
+        """What a program takes to draw a label: its number where classes are counted."""
         return str(label) if self.counted else self.classes[label]
 
     def codes(self, n: int, seed: int) -> NDArray[np.float32]:

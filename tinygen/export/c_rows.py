@@ -350,12 +350,12 @@ def layer(
         arrays.append(f"{name}_scale")
     sizes_of = ", ".join(map(str, (*before, *after)))
     text = ", ".join(f"{{{a}, {b}}}" for a, b in pairs)
-    told = f"{{{kind}, {sizes_of}, {text}, {', '.join(arrays)}}}"
-    used = [key for key, value in f.layers.items() if value == told]
+    entry = f"{{{kind}, {sizes_of}, {text}, {', '.join(arrays)}}}"
+    used = [key for key, value in f.layers.items() if value == entry]
     if used:
         return used[0]
     called = f"{name}_layer" if f"{name}_layer" not in f.layers else f"{name}_layer_{len(f.layers)}"
-    f.layers[called] = told
+    f.layers[called] = entry
     return called
 
 

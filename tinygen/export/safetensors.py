@@ -191,12 +191,12 @@ def window(op: Op, packed: Packed) -> str:
     kernel = op.args[1]
     if "window" not in op.static or kernel is None:
         return ""
-    said = [shape(packed.stored[kernel].values.shape[:2])]
+    parts = [shape(packed.stored[kernel].values.shape[:2])]
     for name in ("stride", "dilation"):
         value = getattr(op.static["window"], name)
         if math.prod(value) > 1:
-            said.append(f"{name} {shape(value)}")
-    return ", ".join(said)
+            parts.append(f"{name} {shape(value)}")
+    return ", ".join(parts)
 
 
 def text(value: Any) -> str:

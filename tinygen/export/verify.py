@@ -1,6 +1,6 @@
 """Runs a trained generator wherever it can run, and compares what comes out.
 
-The checkpoint draws image 0 of many seeds; every backend and every exported form at hand draws the
+The checkpoint draws image 0 of many seeds; every backend and exported form here draws the
 same, and a row says how far apart they are: at the pixel in grey levels, and operation by operation
 as the largest difference over the largest value. Operations are compared with those in float64.
 """
@@ -90,75 +90,75 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Question:
-    """What all are asked: image 0 of each seed, of these labels (all 0 without classes).
+    """What is drawn everywhere: image 0 of each seed, of these labels (all 0 without classes).
 
     Attributes:
         codes: float32 (n, latent), code 0 of each seed.
     """
 
-    made: Artefact
+    artefact: Artefact
     seeds: tuple[int, ...]
     labels: tuple[int, ...]
     codes: NDArray[np.float32]
 
     def inputs(self, n: int | None = None) -> tuple[NDArray[Any], ...]:
         """What is drawn from, for the first n seeds, or for all."""
-        return self.made.arguments(self.codes[:n], np.array(self.labels[:n]))
+        return self.artefact.arguments(self.codes[:n], np.array(self.labels[:n]))
 
     def pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Grey levels of the decoder's outputs."""
-        return to_uint8(values.reshape(-1, *self.made.shape), self.made.value_range)
+        return to_uint8(values.reshape(-1, *self.artefact.shape), self.artefact.value_range)
 
 
-def question(made: Artefact, seeds: int) -> Question:
+def question(artefact: Artefact, seeds: int) -> Question:
     """Seeds 0 to so many, labels in turn."""
-    classes, all_seeds = max(1, len(made.classes)), tuple(range(seeds))
-    codes = np.concatenate([made.codes(1, seed) for seed in all_seeds])
-    return Question(made, all_seeds, tuple(k % classes for k in all_seeds), codes)
+    classes, all_seeds = max(1, len(artefact.classes)), tuple(range(seeds))
+    codes = np.concatenate([artefact.codes(1, seed) for seed in all_seeds])
+    return Question(artefact, all_seeds, tuple(k % classes for k in all_seeds), codes)
 
 
 def verify(
-    made: Artefact, reference: NDArray[np.uint8], asked: Question,
+    artefact: Artefact, reference: NDArray[np.uint8], question: Question,
     names: Sequence[str] | None = None, done: Callable[[Row], None] = lambda row: None,
 ) -> list[Row]:  # fmt: skip
     """A row for each backend and form.
 
     Args:
-        made: the decoder to check.
+        artefact: the decoder to check.
         reference: what the checkpoint draws for the question, uint8 (n, H, W, C).
-        asked: the question.
+        question: what was drawn.
         names: some of `subjects()`; None for all.
         done: called with each row as soon as there is one.
     """
-    exact = _exact(asked)
+    exact = _exact(question)
     rows = []
     with tempfile.TemporaryDirectory(prefix="tinygen-verify-") as folder:
         for name, run in subjects().items():
             if names is None or name in names:
-                rows.append(_row(name, run, asked, Path(folder), reference, exact))
+                rows.append(_row(name, run, question, Path(folder), reference, exact))
                 done(rows[-1])
     return rows
 
 
-def _exact(asked: Question) -> Steps:
+def _exact(question: Question) -> Steps:
     """What each operation gives for the first image in float64."""
-    graph = asked.made.graphs["decoder"]
-    operations = zip(graph.graph.ops, graph.trace(asked.inputs(1), "float64"), strict=True)
+    graph = question.artefact.graphs["decoder"]
+    operations = zip(graph.graph.ops, graph.trace(question.inputs(1), "float64"), strict=True)
     return {f"{k} {op.name}": y for k, (op, y) in enumerate(operations)}
 
 
 def _row(
-    name: str, run: Callable[[Question, Path], Drawn], asked: Question, folder: Path,
+    name: str, run: Callable[[Question, Path], Drawn], question: Question, folder: Path,
     reference: NDArray[np.uint8], exact: Steps,
 ) -> Row:  # fmt: skip
     size = None
     try:
-        path = folder / f"{asked.made.name}{FORMS[name][1]}" if name in FORMS else folder
+        path = folder / f"{question.artefact.name}{FORMS[name][1]}" if name in FORMS else folder
         if name in FORMS:
-            write(name, asked.made, path)
+            write(name, question.artefact, path)
             size = path.stat().st_size
-        drawn = run(asked, path)
-    except (Unavailable, ExportError) as error:  # not at hand, or not to be said in this form
+        drawn = run(question, path)
+    except (Unavailable, ExportError) as error:  # not installed, or this form cannot express it
         return Row(name, skipped=str(error), size=size)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
         return Row(name, failed=str(error).strip() or type(error).__name__, size=size)
@@ -171,7 +171,7 @@ def _row(
         errors = {step: _distance(a, b) for (step, b), a in steps}
         operation = max(errors, key=lambda k: errors[k])
         error_found = errors[operation]
-    allowed = ALLOWED[asked.made.precision]
+    allowed = ALLOWED[question.artefact.precision]
     failed = "" if levels <= allowed else f"{levels} grey levels apart, expected at most {allowed}"
     return Row(
         name, failed=failed, images=n, levels=levels, operation=operation, error=error_found,
@@ -185,7 +185,7 @@ def _distance(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 def subjects() -> dict[str, Callable[[Question, Path], Drawn]]:
-    """Everything that can be asked, by name: backends first, then forms."""
+    """All backends and export forms, by name."""
     return {
         "numpy": _numpy, "numba": _numba, "emulated": _emulated, "cupy": _cupy,
         "safetensors": _safetensors, "python": _python, "c": _c, "js": _js, "html": _html,
@@ -197,47 +197,47 @@ def subjects() -> dict[str, Callable[[Question, Path], Drawn]]:
 
 
 def _on(
-    name: str, asked: Question, n: int | None, wrap: Callable[[Any], Any] = lambda f: f
+    name: str, question: Question, n: int | None, wrap: Callable[[Any], Any] = lambda f: f
 ) -> Drawn:
     began = time.perf_counter()
     with use_backend(name) as backend:
-        step = wrap(asked.made.graphs["decoder"].on(backend))
-        first = step(*(Tensor(backend.asarray(x)) for x in asked.inputs(1)))
+        step = wrap(question.artefact.graphs["decoder"].on(backend))
+        first = step(*(Tensor(backend.asarray(x)) for x in question.inputs(1)))
         one = [x.numpy() for x in first[:-1]]
         start = time.perf_counter() - began
-        inputs = [Tensor(backend.asarray(x)) for x in asked.inputs(n)]
+        inputs = [Tensor(backend.asarray(x)) for x in question.inputs(n)]
         values = step(*inputs)[-1].numpy()  # what is compiled for this shape is compiled now
         began = time.perf_counter()
         step(*inputs)[-1].numpy()
         rate = len(values) / (time.perf_counter() - began)
-    return Drawn(asked.pixels(values), one, rate, start)
+    return Drawn(question.pixels(values), one, rate, start)
 
 
-def _numpy(asked: Question, folder: Path) -> Drawn:
+def _numpy(question: Question, folder: Path) -> Drawn:
     with get_backend("numpy").without_kernels():
-        return _on("numpy", asked, None)
+        return _on("numpy", question, None)
 
 
-def _numba(asked: Question, folder: Path) -> Drawn:
+def _numba(question: Question, folder: Path) -> Drawn:
     if importlib.util.find_spec("numba") is None:
         raise Unavailable('Numba is not installed: pip install "tinygen[fast]"')
-    return _on("numpy", asked, None, compile_step)
+    return _on("numpy", question, None, compile_step)
 
 
-def _emulated(asked: Question, folder: Path) -> Drawn:
-    return _device("emulated", asked, FEW)
+def _emulated(question: Question, folder: Path) -> Drawn:
+    return _device("emulated", question, FEW)
 
 
-def _cupy(asked: Question, folder: Path) -> Drawn:
-    return _device("cupy", asked, None)
+def _cupy(question: Question, folder: Path) -> Drawn:
+    return _device("cupy", question, None)
 
 
-def _device(name: str, asked: Question, n: int | None) -> Drawn:
+def _device(name: str, question: Question, n: int | None) -> Drawn:
     try:
         get_backend(name)
     except DeviceError as error:
         raise Unavailable(str(error).removeprefix(f"{name}: ")) from None
-    return _on(name, asked, n)
+    return _on(name, question, n)
 
 
 # ---- forms ---------------------------------------------------------------------------------------
@@ -299,34 +299,34 @@ _PAGE = """
 
 
 def _run(command: Sequence[object], **more: Any) -> str:
-    """What a command prints; RuntimeError with the end of what it said if it fails."""
+    """What a command prints; RuntimeError with the end of its output if it fails."""
     done: subprocess.CompletedProcess[str] = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, timeout=TIMEOUT,
         check=False, **more,
     )  # fmt: skip
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-500:]
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {said}")
+        output = (done.stderr or done.stdout).strip()[-500:]
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {output}")
     return done.stdout
 
 
-def _driven(command: Sequence[object], asked: Question, path: Path) -> Drawn:
-    labels = asked.labels if asked.made.classes else [None] * len(asked.seeds)
-    question = {"seeds": asked.seeds, "labels": labels, "folder": str(path.parent)}
-    answer = json.loads(_run([*command, path, json.dumps(question)]))
+def _driven(command: Sequence[object], question: Question, path: Path) -> Drawn:
+    labels = question.labels if question.artefact.classes else [None] * len(question.seeds)
+    task = {"seeds": question.seeds, "labels": labels, "folder": str(path.parent)}
+    answer = json.loads(_run([*command, path, json.dumps(task)]))
     return Drawn(
-        _levels(path.parent / "pixels.raw", asked), _steps(path.parent / "trace.raw", asked),
+        _levels(path.parent / "pixels.raw", question), _steps(path.parent / "trace.raw", question),
         answer["rate"], answer["start"],
     )  # fmt: skip
 
 
-def _levels(path: Path, asked: Question) -> NDArray[np.uint8]:
-    return np.fromfile(path, np.uint8).reshape(-1, *asked.made.shape)
+def _levels(path: Path, question: Question) -> NDArray[np.uint8]:
+    return np.fromfile(path, np.uint8).reshape(-1, *question.artefact.shape)
 
 
-def _steps(path: Path, asked: Question) -> list[NDArray[Any]]:
+def _steps(path: Path, question: Question) -> list[NDArray[Any]]:
     values = np.fromfile(path, "<f4")
-    graph = asked.made.graphs["decoder"].graph
+    graph = question.artefact.graphs["decoder"].graph
     shapes = [at(op.outs[0].shape, 1) for op in graph.ops]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     if len(values) != ends[-1]:
@@ -334,22 +334,22 @@ def _steps(path: Path, asked: Question) -> list[NDArray[Any]]:
     return np.split(values, ends[:-1])
 
 
-def _python(asked: Question, path: Path) -> Drawn:
+def _python(question: Question, path: Path) -> Drawn:
     command = [sys.executable, "-I", "-S", "-B", "-c", _PYTHON]
-    return _driven(command, asked, path)
+    return _driven(command, question, path)
 
 
-def _js(asked: Question, path: Path) -> Drawn:
+def _js(question: Question, path: Path) -> Drawn:
     node = shutil.which("node")
     if node is None:
         raise Unavailable("node is not installed")
     module = path.with_suffix(".mjs")  # whatever the folders above say of .js files
     shutil.copy(path, module)
     command = [node, "--input-type=module", "-e", _JAVASCRIPT, "--"]
-    return _driven(command, asked, module)
+    return _driven(command, question, module)
 
 
-def _html(asked: Question, path: Path) -> Drawn:
+def _html(question: Question, path: Path) -> Drawn:
     try:
         from playwright.sync_api import Error, sync_playwright
     except ImportError:
@@ -366,44 +366,46 @@ def _html(asked: Question, path: Path) -> Drawn:
             began = time.perf_counter()
             tab = opened.new_page()
             tab.goto(path.as_uri())
-            labels = asked.labels if asked.made.classes else [None] * len(asked.seeds)
-            answer = tab.evaluate(_PAGE, {"seeds": asked.seeds, "labels": labels})
+            labels = question.labels if question.artefact.classes else [None] * len(question.seeds)
+            answer = tab.evaluate(_PAGE, {"seeds": question.seeds, "labels": labels})
             start = time.perf_counter() - began - answer["seconds"]
             opened.close()
     except Error as error:
         raise RuntimeError(str(error)) from None
-    levels = np.array(answer["levels"], np.uint8).reshape(-1, *asked.made.shape)
+    levels = np.array(answer["levels"], np.uint8).reshape(-1, *question.artefact.shape)
     trace = [np.array(x) for x in answer["steps"]]
     return Drawn(levels, trace, len(levels) / answer["seconds"], start)
 
 
-def _c(asked: Question, path: Path) -> Drawn:
+def _c(question: Question, path: Path) -> Drawn:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         raise Unavailable("no C compiler: install gcc or clang, or name one with CC=...")
-    name, folder = asked.made.name, path.parent
+    name, folder = question.artefact.name, path.parent
     program, raw = folder / f"{name}-program", folder / "pixels.raw"
     flags = ["-std=c99", "-O3", f"-D{name.upper()}_MAIN"]
     _run([*shlex.split(compiler), *flags, path, "-o", program, "-lm"])
 
     def draw(n: int, seed: int, label: int, *more: object) -> float:
         began = time.perf_counter()
-        chosen = ["--label", asked.made.label_text(label)] if asked.made.classes else []
+        chosen = (
+            ["--label", question.artefact.label_text(label)] if question.artefact.classes else []
+        )
         _run([program, "--n", n, "--seed", seed, *chosen, "--raw", raw, *more])
         return time.perf_counter() - began
 
     parts, start = [], math.inf
-    for seed, label in zip(asked.seeds, asked.labels, strict=True):
+    for seed, label in zip(question.seeds, question.labels, strict=True):
         start = min(start, draw(1, seed, label))
-        parts.append(_levels(raw, asked))
+        parts.append(_levels(raw, question))
     many = 200
     rate = (many - 1) / max(draw(many, 0, 0) - start, 1e-9)
     trace = folder / "trace.raw"
-    draw(1, asked.seeds[0], asked.labels[0], "--trace", trace)
-    return Drawn(np.concatenate(parts), _steps(trace, asked), rate, start)
+    draw(1, question.seeds[0], question.labels[0], "--trace", trace)
+    return Drawn(np.concatenate(parts), _steps(trace, question), rate, start)
 
 
-def _onnx(asked: Question, path: Path) -> Drawn:
+def _onnx(question: Question, path: Path) -> Drawn:
     try:
         import onnx
         import onnxruntime
@@ -416,8 +418,10 @@ def _onnx(asked: Question, path: Path) -> Drawn:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def inputs(n: int | None = None) -> dict[str, Any]:
-        labels = {"label": np.array(asked.labels[:n], np.int64)} if asked.made.classes else {}
-        return {"code": asked.codes[:n], **labels}
+        labels = (
+            {"label": np.array(question.labels[:n], np.int64)} if question.artefact.classes else {}
+        )
+        return {"code": question.codes[:n], **labels}
 
     began = time.perf_counter()
     opened = session(str(path))
@@ -428,31 +432,31 @@ def _onnx(asked: Question, path: Path) -> Drawn:
     rate = len(values) / (time.perf_counter() - began)
 
     model = onnx.load(path)  # once more, with every operation's value as an output
-    made = {name for node in model.graph.node for name in node.output}
-    names = [f"decoder.{k}" for k in range(len(asked.made.graphs["decoder"].graph.ops))]
-    names = [name if name in made else f"{name}.planes" for name in names]
+    artefact = {name for node in model.graph.node for name in node.output}
+    names = [f"decoder.{k}" for k in range(len(question.artefact.graphs["decoder"].graph.ops))]
+    names = [name if name in artefact else f"{name}.planes" for name in names]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     found = session(model.SerializeToString()).run(names, inputs(1))
     trace = [
         x.transpose(0, 2, 3, 1) if name.endswith(".planes") else x
         for name, x in zip(names, found, strict=True)
     ]
-    return Drawn(asked.pixels(values), trace, rate, start)
+    return Drawn(question.pixels(values), trace, rate, start)
 
 
-def _safetensors(asked: Question, path: Path) -> Drawn:
+def _safetensors(question: Question, path: Path) -> Drawn:
     """By the NumPy code of the model card."""
     if importlib.util.find_spec("safetensors") is None:
         raise Unavailable("safetensors is not installed: pip install safetensors")
     began = time.perf_counter()
     names: dict[str, Any] = {}
     try:
-        exec(loader("load_numpy.py", str(path), asked.made), names)
+        exec(loader("load_numpy.py", str(path), question.artefact), names)
     except AssertionError as error:
         raise RuntimeError(str(error)) from None
-    code, *labels = asked.inputs(1)
+    code, *labels = question.inputs(1)
     trace = names["trace"]("decoder", code, *labels)[:-1]
     start = time.perf_counter() - began
     return Drawn(
-        asked.pixels(names["forward"]("decoder", *asked.inputs())), trace, None, start
+        question.pixels(names["forward"]("decoder", *question.inputs())), trace, None, start
     )  # fmt: skip
