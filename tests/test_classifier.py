@@ -217,7 +217,7 @@ def test_other_data_are_refused_and_how_to_train_one_is_said(trained, strokes, t
             find_extractor(dataset, judge)
     with pytest.raises(ValueError, match="--data strokes --size 16 --out"):
         find_extractor(others["shape"])  # without one of its own: tinygen's is for 28 x 28
-    with pytest.raises(ValueError, match="brings no classifier for 'letters'"):
+    with pytest.raises(ValueError, match="has no classifier for 'letters'"):
         find_extractor(others["name"])
     bare = data.Dataset("photos", images)
     with pytest.raises(ValueError, match="needs labels"):
