@@ -130,10 +130,6 @@ class Adversarial(ImageModel, Draws):
         assert noise is not None
         return self.generate(noise, label)
 
-    def network(self) -> tuple[nn.Module, str]:
-        """From codes (and labels) to images, and the activation after it."""
-        return self.generator, ""
-
     def judge(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The discriminator's logits (B, 1) for images (B, H, W, C)."""
         more = (self.one_hot(x, labels),) if self.conditional else ()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from .. import nn, spelling
+from .. import spelling
 from ..ops import one_hot
 from ..optim import Optimizer
 from ..options import OptionError
@@ -176,10 +176,6 @@ class ImageModel(Model):
         form = forms["train"]
         model: ImageModel = build(form.shape, classes=form.classes or None, rng=rng, **options)
         return model
-
-    def network(self) -> tuple[nn.Module, str]:
-        """From codes (and labels) to images as one chain of layers, and the activation after it."""
-        raise NotImplementedError(f"{type(self).__name__} is no chain of layers")
 
     def codes(self, n: int, rng: Generator | None = None) -> Tensor:
         """n latent codes from the prior; code i does not depend on n."""

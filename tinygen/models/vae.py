@@ -104,10 +104,6 @@ class Variational(ImageModel, Draws, Encodes, Likely):
         assert noise is not None
         return self.generate(noise, label)
 
-    def network(self) -> tuple[nn.Module, str]:
-        """From codes (and labels) to images, and the activation after it."""
-        return self.decoder, "sigmoid"
-
     def loss(self, x: Tensor, labels: Tensor | None, rng: Generator) -> losses.Loss:
         """The negative ELBO in nats an image (for "mse" up to a constant), with its two parts."""
         mu, logvar = self.encode(x, labels)
