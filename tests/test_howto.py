@@ -173,9 +173,9 @@ def test_a_model_trains_draws_and_is_measured(copy: Path) -> None:
 FORM = """
 import json, subprocess
 import numpy as np
-from exported import varied
+from exported import small, varied
 from tinygen import models, random
-from tinygen.export import prepare, render
+from tinygen.export import ExportError, prepare, render
 from tinygen.images import to_uint8
 from tinygen.runs import pictures
 
@@ -192,14 +192,22 @@ for kind, more in ((models.VAE, {"hidden": (8,)}), (models.GAN, {"hidden": (8,)}
     assert not done.stderr, done.stderr
     got = np.array(done.stdout.split(), int)
     found.append([int(np.abs(got - want).max()), len(np.unique(want))])
-print(json.dumps(found))
+refused = []
+for part in ("encoder", "both"):
+    try:
+        render("awk", prepare(small("vae"), "a", "0", part=part))
+    except ExportError as error:
+        refused.append(str(error))
+print(json.dumps([found, refused]))
 """
 
 
 @pytest.mark.skipif(shutil.which("awk") is None, reason="no awk")
 def test_a_form_draws_what_the_model_draws(copy: Path) -> None:
     (copy / "form.py").write_text(FORM)
-    for off, levels in json.loads(run(copy, "form.py")):
+    found, refused = json.loads(run(copy, "form.py"))
+    assert refused == ["the form awk has no encoders; export the part decoder"] * 2
+    for off, levels in found:
         assert off <= 1
         assert levels > 5
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("numba")
 from tinygen.backend.numpy import erf
-from tinygen_kernels.cpu import elementwise
+from tinygen_kernels.cpu import elementwise, maths
 
 TINY = float(np.finfo(np.float32).smallest_subnormal)
 
@@ -50,6 +50,11 @@ def errors(name: str, x: Any) -> Any:
     np.testing.assert_array_equal(got[~finite], near[~finite])
     ulp = np.spacing(np.minimum(np.abs(near[finite]), np.float32(3e38))).astype(np.float64)
     return np.abs(got[finite] - want[finite]) / ulp
+
+
+def test_every_function_is_measured() -> None:
+    named = {name.removeprefix("narrow_") for name in vars(maths) if name.startswith("narrow_")}
+    assert named - {"sign"} == FUNCTIONS.keys() == SPECIAL.keys()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -321,6 +321,14 @@ def refuse(packed: Packed, known: Collection[str], form: str) -> None:
             )
 
 
+def only_drawing(parts: Mapping[str, Packed], known: Collection[str], form: str) -> Packed:
+    """The decoder, for a form that has no encoders; ExportError if one is asked for; see refuse."""
+    if parts.keys() != {"decoder"}:
+        raise ExportError(f"the form {form} has no encoders; export the part decoder")
+    refuse(parts["decoder"], known, form)
+    return parts["decoder"]
+
+
 def _numbers(graph: Graph) -> dict[Var, int]:
     """The number of each array: inputs, constants in the order in which they are met, the rest."""
     bodies = [op.body for op in graph.every() if op.body is not None]
