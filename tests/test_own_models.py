@@ -431,6 +431,13 @@ def test_names_are_taken_once():
         models.register(nn.Dense)
 
 
+def test_a_model_of_a_data_set_says_what_it_is_made_of(strokes):
+    kind = models.find(f"{FILE}:CodeMixture")
+    for wrong in (strokes, strokes.shape, {}):
+        with pytest.raises(TypeError, match=r"expected \{.train.: models.Form\(data.shape"):
+            kind(wrong)
+
+
 def test_a_run_of_an_unknown_model_says_what_to_do(strokes, tmp_path):
     train.fit(mixture(strokes), strokes, 1, out=tmp_path / "run", progress=False)
     del models.MODELS["code-mixture"]
