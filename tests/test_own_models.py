@@ -531,6 +531,18 @@ def test_a_model_of_two_data_sets_from_the_command_line(tinygen, pair, tmp_path)
         assert (code, why in err) == (2, True), err
 
 
+def test_an_error_in_a_file_of_ones_own_says_its_line(tinygen, tmp_path):
+    wrong = "        ops.concatenate([])"
+    text = OWN.replace("        reads = (", f"{wrong}\n        reads = (")
+    (tmp_path / "own.py").write_text(text)
+    code, _, err = tinygen("train", "own.py:Sketch", "--n", 60, "--size", 8)
+    line = text.splitlines().index(wrong) + 1
+    assert code == 2
+    assert f"error: own.py:{line}: concatenate" in err
+    code, _, err = tinygen("train", "own.py:Sketch", "--n", 60, "--data", "nowhere")
+    assert "error: nowhere: no such file" in err
+
+
 def test_a_model_of_a_file_from_the_command_line(tinygen, tmp_path):
     own = f"{FILE}:CodeMixture"
     words = ("--n", 60, "--size", 8, "--hidden", 8, "--codes", 3, "--components", 4, "--epochs", 1)
