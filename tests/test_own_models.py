@@ -556,6 +556,8 @@ def test_a_model_of_a_file_from_the_command_line(tinygen, tmp_path):
     for command in (("sample", "b"), ("evaluate", "b", "--n", 0), ("info", "b")):
         code, out, err = tinygen("--model", own, *command)
         assert code == 0, err
+        assert ": \n" not in out  # its figure says no protocol
+        assert "image ()" not in out
     del models.MODELS["code-mixture"]
     code, out, err = tinygen("sample", "b")
     assert code == 2
