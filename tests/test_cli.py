@@ -239,6 +239,19 @@ def test_convolutional_models_need_no_options(model, tinygen):
     assert f"train {'cvae' if model == 'conv-vae' else 'cdcgan'} for that" in err
 
 
+def test_a_run_of_arrays_is_resumed_with_data_that_are_named(tinygen, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 10, 10, 1), np.uint8)
+    data = tg.data.load(images)
+    model = tg.models.VAE(data.shape, hidden=(12,), latent=2)
+    tg.train.fit(model, data, 1, out="run", progress=False)
+    np.save(tmp_path / "images.npy", images)
+    code, out, err = tinygen("train", "vae", "--out", "run", "--resume", "--epochs", 2)
+    assert (code, out) == (2, "")  # no other data are read
+    assert "run was trained on arrays from memory; name the data with --data" in err
+    words = ("--out", "run", "--resume", "--epochs", 2, "--data", "images.npy")
+    assert tinygen("train", "vae", *words)[0] == 0
+
+
 def test_resume_takes_the_settings_from_the_run(tinygen, tmp_path):
     straight = ["train", "vae", *FAST, "--latent", 4, "--seed", 3]
     assert tinygen(*straight, "--out", "a")[0] == 0

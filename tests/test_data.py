@@ -235,6 +235,11 @@ def test_dataset_refuses(images, labels, classes, message):
         Dataset("bad", images, labels, classes)
 
 
+def test_dataset_begins_with_its_name():
+    with pytest.raises(DataError, match="its name is ndarray, expected a word"):
+        Dataset(np.zeros((2, 3, 3, 1), "u1"), np.arange(2))
+
+
 # ---- strokes and arrays -----------------------------------------------------------------------
 
 

@@ -295,7 +295,7 @@ def test_a_graph_runs_by_the_operations_of_tinygen(name, kernels):
 @pytest.mark.parametrize(
     ("name", "options", "words"),
     [
-        ("gan", {"part": "both"}, "gan has no encoder; only VAEs do"),
+        ("gan", {"part": "both"}, "gan has no encoder: it is no VAE, nor"),
         ("vae", {"part": "all"}, "part 'all', expected one of decoder, encoder, both"),
         ("vae", {"precision": "half"}, "precision 'half', expected one of float32"),
         ("cvae", {"classes": ("cat", "dog")}, "2 names of classes, expected 3"),

@@ -76,7 +76,8 @@ class Uniform(Flow):
 
     def draw(self, noise: Tensor | None, **_: Any) -> Tensor:
         assert noise is not None
-        return ops.concatenate([noise, noise * 0.2], axis=1).reshape(-1, 6, 4, 1) / 3.0
+        some = tg.full((noise.shape[0], 1, 1), 0.2)  # of the size of a batch
+        return ops.concatenate([noise, noise * some], axis=1).reshape(-1, 6, 4, 1) / 3.0
 
 
 def flow(kind: type[Flow] = Flow, classes: int = 3) -> Any:

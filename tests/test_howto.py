@@ -40,7 +40,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(Path(__file__).with_name(name), root / "tests")
     fences = FENCE.findall(HOWTO.read_text("utf-8"))
     found = [PLACE.split(fence) for fence in fences]
-    assert [parts[0] for parts in found] == [""] * 9
+    assert [parts[0] for parts in found] == [""] * 8
     for _, *parts in found:
         for k in range(0, len(parts), 4):
             apply(root / parts[k], *parts[k + 1 : k + 4])
@@ -158,6 +158,10 @@ models.find("pixels.py:Pixels")
 run = train.open_run("run")
 figures = train.evaluate(run, data.load("strokes", n=500, size=8))
 print(json.dumps([run.sample(4, seed=0).shape, [[x.name, x.split, x.value] for x in figures]]))
+
+# from Python, as the page says it
+d, kind = data.load("strokes", n=60, size=8), models.find("pixels.py:Pixels")
+train.fit(kind({"train": models.Form(d.shape)}), d, 1, progress=False)
 """
 
 
@@ -166,6 +170,7 @@ def test_a_model_trains_draws_and_is_measured(copy: Path) -> None:
     run(copy, "-m", *command.replace("--data strokes", "--data strokes --size 8").split())
     (copy / "measured.py").write_text(MEASURED)
     shape, figures = json.loads(run(copy, "measured.py"))
+    run(copy, "-m", "tinygen", "--model", "pixels.py:Pixels", "sample", "run")
     assert shape == [4, 8, 8, 1]
     assert {split for _, split, _ in figures} == {"test", "train"}
 

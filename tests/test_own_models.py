@@ -431,6 +431,13 @@ def test_names_are_taken_once():
         models.register(nn.Dense)
 
 
+def test_a_model_of_a_data_set_says_what_it_is_made_of(strokes):
+    kind = models.find(f"{FILE}:CodeMixture")
+    for wrong in (strokes, strokes.shape, {}):
+        with pytest.raises(TypeError, match=r"expected \{.train.: models.Form\(data.shape"):
+            kind(wrong)
+
+
 def test_a_run_of_an_unknown_model_says_what_to_do(strokes, tmp_path):
     train.fit(mixture(strokes), strokes, 1, out=tmp_path / "run", progress=False)
     del models.MODELS["code-mixture"]
@@ -524,6 +531,18 @@ def test_a_model_of_two_data_sets_from_the_command_line(tinygen, pair, tmp_path)
         assert (code, why in err) == (2, True), err
 
 
+def test_an_error_in_a_file_of_ones_own_says_its_line(tinygen, tmp_path):
+    wrong = "        ops.concatenate([])"
+    text = OWN.replace("        reads = (", f"{wrong}\n        reads = (")
+    (tmp_path / "own.py").write_text(text)
+    code, _, err = tinygen("train", "own.py:Sketch", "--n", 60, "--size", 8)
+    line = text.splitlines().index(wrong) + 1
+    assert code == 2
+    assert f"error: own.py:{line}: concatenate" in err
+    code, _, err = tinygen("train", "own.py:Sketch", "--n", 60, "--data", "nowhere")
+    assert "error: nowhere: no such file" in err
+
+
 def test_a_model_of_a_file_from_the_command_line(tinygen, tmp_path):
     own = f"{FILE}:CodeMixture"
     words = ("--n", 60, "--size", 8, "--hidden", 8, "--codes", 3, "--components", 4, "--epochs", 1)
@@ -537,6 +556,8 @@ def test_a_model_of_a_file_from_the_command_line(tinygen, tmp_path):
     for command in (("sample", "b"), ("evaluate", "b", "--n", 0), ("info", "b")):
         code, out, err = tinygen("--model", own, *command)
         assert code == 0, err
+        assert ": \n" not in out  # its figure says no protocol
+        assert "image ()" not in out
     del models.MODELS["code-mixture"]
     code, out, err = tinygen("sample", "b")
     assert code == 2

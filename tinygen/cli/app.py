@@ -57,7 +57,7 @@ def _run() -> None:
     except training.Diverged as error:
         _fail(error, 1)
     except (ValueError, OSError, DeviceError) as error:
-        _fail(error, 2)
+        _fail(error, 2, models.place_of(error))
     except MemoryError as error:
         _fail(f"there is not enough memory: {str(error) or 'choose smaller sizes'}", 2)
     except ImportError as error:
@@ -70,10 +70,11 @@ def _run() -> None:
         )
 
 
-def _fail(error: object, code: int) -> None:
+def _fail(error: object, code: int, place: str = "") -> None:
     text = str(error)
     if isinstance(error, OSError) and error.strerror is not None:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = f"{place}: {text}" if place else text
     text = text.replace("`tinygen ", f"`{command()} ")  # as it can be typed here
     text = printable(text, keep="\n")
     console(stderr=True).print(f"error: {text}", markup=False, style="red")

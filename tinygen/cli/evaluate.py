@@ -158,7 +158,7 @@ def _print_figures(screen: Console, figures: list[train.Figure]) -> None:
     for f in figures:
         table.add_row(f.name, f.split, f"{f.value:.2f} ± {f.error:.2f}", f"{f.images:,}")
     screen.print(table)
-    for protocol in dict.fromkeys(f"{f.name}: {f.protocol}" for f in figures):
+    for protocol in dict.fromkeys(f"{f.name}: {f.protocol}" for f in figures if f.protocol):
         screen.print(f"[dim]{protocol}[/dim]")
 
 

@@ -86,7 +86,7 @@ def _measured(evaluation: dict[str, Any]) -> Rows:
     for f in evaluation["figures"]:
         unit = f.get("unit", train.Figure.unit)
         figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} {unit}"
-        yield "", f"{figure} ({f['protocol']})"
+        yield "", f"{figure} ({f['protocol']})" if f["protocol"] else figure
     quality = evaluation["quality"]
     if quality is not None:
         measures = (

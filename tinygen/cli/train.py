@@ -244,6 +244,11 @@ def resumed_job(kind: type[Model], typed: Typed) -> Job:
     source = _source(typed[Source])
     if config["data"]["source"] is not None:
         source = _same_source(out, typed[Source], config["data"])
+    elif "data" not in typed[Source]:
+        raise ValueError(
+            f"{out} was trained on arrays from memory; name the data with --data, or go on in "
+            "Python, by train.fit(..., resume=True)"
+        )
     backend, precision = _same_place(out, config, place)
     (moved, parts), more = _together(typed), config.get("more_data", {})
     return Job(

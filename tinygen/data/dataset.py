@@ -44,6 +44,11 @@ class Dataset:
         options: Mapping[str, Any] | None = None,
         reading: Report | None = None,
     ) -> None:
+        if not isinstance(name, str):
+            raise DataError(
+                f"Dataset: its name is {type(name).__name__}, expected a word, then the images; "
+                "data.load(images, labels=...) needs none"
+            )
         name = printable(name)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise DataError(

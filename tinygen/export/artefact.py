@@ -187,7 +187,10 @@ def prepare(
     if not isinstance(model, Draws):
         raise ExportError(f"{model.name} draws no images; export a generator, a VAE or a GAN")
     if part != "decoder" and not isinstance(model, Encodes):
-        raise ExportError(f"{model.name} has no encoder; only VAEs do (export the decoder instead)")
+        raise ExportError(
+            f"{model.name} has no encoder: it is no VAE, nor another model that Encodes (export "
+            "the decoder instead)"
+        )
     label = label_of(model.given)
     count = 0 if label is None else model.classes
     names = tuple(classes or map(str, range(count))) if count else ()

@@ -19,7 +19,7 @@ from .contract import (
     Stage,
     minimise,
 )
-from .registry import MODELS, find, register, typed
+from .registry import MODELS, find, place_of, register, typed
 from .vae import Variational
 from .zoo import CDCGAN, CGAN, CVAE, DCGAN, GAN, VAE, ConvGAN, ConvVAE
 
@@ -27,5 +27,5 @@ __all__ = [
     "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "Classifier",
     "Column", "ConvGAN", "ConvVAE", "Describes", "Draws", "Encodes", "Figure", "Form", "ImageModel",
     "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find",
-    "minimise", "register", "typed",
+    "minimise", "place_of", "register", "typed",
 ]  # fmt: skip

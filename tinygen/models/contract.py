@@ -194,6 +194,11 @@ class Model(nn.Module):
     def __init__(
         self, forms: Mapping[str, Form], options: Any = None, rng: Generator | None = None
     ) -> None:
+        if not isinstance(forms, Mapping) or "train" not in forms:
+            raise TypeError(
+                f"{type(self).__name__}: its forms are {type(forms).__name__}, expected "
+                '{"train": models.Form(data.shape, classes)}'
+            )
         self.forms = dict(forms)
         self.options = type(self).Options() if options is None else options
         self.shape, self.classes = forms["train"].shape, forms["train"].classes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -42,6 +43,17 @@ def typed(kind: type[Model]) -> str:
     """How a model is named on the command line: by its name, or by its file and class."""
     file = _FILES.get(kind.__module__)
     return kind.name if file is None else f"{file}:{kind.__qualname__}"
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost "file:line" of an error that is in a file of one's own; "" for none."""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals
+        file = _FILES.get(module.get("__name__", ""))
+        if file is not None and frame.f_code.co_filename == module.get("__file__"):
+            place = f"{file}:{line}"
+    return place
 
 
 def find(name: str) -> type[Model]:

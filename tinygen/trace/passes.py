@@ -244,7 +244,7 @@ def canonical(graph: Graph) -> None:
     - What only changes a shape is `reshape`, to sizes without -1; what changes nothing is gone.
     - Axes count from 0, those of sums are sorted tuples; `transpose` names all axes.
     - `basic_slice` is `slice` with a (start, stop, step) for each axis, perhaps with a reshape.
-    - `square` and `neg` are `mul`, `cast_discrete` is `cast`.
+    - `square` and `neg` are `mul`, `cast_discrete` is `cast`, `full` is `broadcast_to`.
     """
     renamed: dict[Var, Var] = {}
     reshaped: dict[Var, Var] = {}  # by result of a reshape: what it was before all reshapes
@@ -280,6 +280,9 @@ def _canonical(op: Op) -> list[Op]:
         op.name, op.static = "reshape", {"shape": out.shape}
     elif name == "broadcast_to":
         op.static = {"shape": out.shape}
+    elif name == "full":  # of the size of a batch; others are constants
+        value = Var((), out.dtype, np.array(static["value"]))
+        op.name, op.args, op.static = "broadcast_to", [value], {"shape": out.shape}
     elif name in ("transpose", "swapaxes"):
         op.name, op.static = "transpose", {"axes": _order(op, len(x.shape))}
     elif name == "basic_slice":
