@@ -72,3 +72,13 @@ def tinygen(
         return code, out, err
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    registry = sys.modules.get("tinygen.models.registry")
+    if registry is not None:
+        own = dict(registry.MODELS)
+        monkeypatch.setattr(registry, "MODELS", own)
+        monkeypatch.setattr(sys.modules["tinygen.models"], "MODELS", own)

@@ -22,15 +22,6 @@ FILE = Path(__file__).parent.parent / "examples" / "code_mixture.py"
 SMALL = {"hidden": 8, "codes": 3, "components": 4, "first_epochs": 2}
 
 
-@pytest.fixture(autouse=True)
-def registry(monkeypatch):
-    """What a test registers is forgotten after it."""
-    from tinygen.models import registry
-
-    monkeypatch.setattr(models, "MODELS", dict(models.MODELS))
-    monkeypatch.setattr(registry, "MODELS", models.MODELS)
-
-
 @pytest.fixture(scope="module")
 def strokes():
     return data.load("strokes", n=60, size=8)

@@ -49,7 +49,8 @@ def normalise_dx(y: Any, x: Any, weight: Any, *, axis: Axes, eps: float) -> Any:
     h = y * weight
     centred = h - mean(h, axis=axis, keepdims=True)
     dx = (centred - u * mean(h * u, axis=axis, keepdims=True)) / s
-    return dx, unbroadcast(y * u, weight.shape), unbroadcast(y, weight.shape)
+    same = y * 1.0 if y.shape == weight.shape else y  # a result has memory of its own
+    return dx, unbroadcast(y * u, weight.shape), unbroadcast(same, weight.shape)
 
 
 normalise.vjp_all(
