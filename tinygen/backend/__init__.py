@@ -140,6 +140,9 @@ class Backend:
         finally:
             self.kernels = kernels
 
+    def check(self) -> None:
+        """Refuse a thread that has chosen another device; there is one only."""
+
     def describe(self) -> str:
         """Versions, device and memory, in words."""
         return "yes"

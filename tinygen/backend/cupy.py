@@ -167,6 +167,9 @@ class CupyBackend(CudaBackend):
             f"{self.device.products}"
         )
 
+    def check(self) -> None:
+        self.device.check()
+
     def asarray(self, data: Any, dtype: Any = None) -> Array:
         if state.observers:
             crossing("make")

@@ -72,6 +72,13 @@ def _held(values: Any, dtype: np.dtype[Any]) -> None:
         refuse_overflow(np.asarray(values), dtype)
 
 
+def _place() -> str:
+    """Where new tensors are made; refuses a thread that has chosen another device."""
+    backend = backends.current()
+    backend.check()
+    return backend.name
+
+
 def filled(shape: Any, value: Any, dtype: Any) -> Tensor:
     """See tinygen.full."""
     if value.__class__ not in SCALARS:
@@ -84,7 +91,7 @@ def filled(shape: Any, value: Any, dtype: Any) -> Tensor:
         dtype = {float: "float32", int: "int64", bool: "bool"}[value.__class__]
     kind = _known(dtype)
     _held(value, kind)
-    return full(shape=shape, value=value, dtype=kind, backend=backends.current().name)
+    return full(shape=shape, value=value, dtype=kind, backend=_place())
 
 
 def counted(start: Any, stop: Any, step: Any, dtype: Any) -> Tensor:
@@ -96,7 +103,7 @@ def counted(start: Any, stop: Any, step: Any, dtype: Any) -> Tensor:
     if kind != np.int64:
         _held(np.arange(*numbers), kind)
     start, stop, step = numbers
-    return arange(start=start, stop=stop, step=step, dtype=kind, backend=backends.current().name)
+    return arange(start=start, stop=stop, step=step, dtype=kind, backend=_place())
 
 
 def full_like(x: Tensor, value: Any) -> Tensor:
