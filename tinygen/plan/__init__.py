@@ -162,14 +162,12 @@ class Plan:
         self._keys = [g.key.data for g, _ in self.generators]
         self._by_default = recorder.by_default
         self._met = set(map(id, self._outside))
-        self._changed = {
-            id(self._backend.owner(v.storage.array)): call.line
+        changes = [
+            (self._backend.owner(v.storage.array), call)
             for call in recording.calls for v in call.mutated if v.storage.array is not None
-        }  # fmt: skip
-        self._marks = Marks(
-            (self._backend.owner(v.storage.array), call.primitive.name)
-            for call in recording.calls for v in call.mutated if v.storage.array is not None
-        )  # fmt: skip
+        ]  # fmt: skip
+        self._changed = {id(owner): call.line for owner, call in changes}
+        self._marks = Marks((owner, call.primitive.name) for owner, call in changes)
 
     def change(self, tensors: list[Tensor], numbers: list[Any]) -> str | None:
         """What is no longer as it was when the plan was recorded, in words; None if nothing."""
@@ -196,7 +194,7 @@ class Plan:
             return "the default generator is another one"
         if not all(g.fits(tensors) for g in self._used):
             return "a .grad that the step uses is there now, or is not there any more"
-        return None if self._guard.holds() else self._guard.change()
+        return self._guard.change()
 
     def refuse_shared(self, tensors: list[Tensor]) -> None:
         """Refuse arguments that the step also reads, or changes, from outside."""

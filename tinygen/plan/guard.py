@@ -246,10 +246,6 @@ class Guard:
         self._claimed = [x for x in tensors if isinstance(x, Parameter)]
         self._claims = [p.claim for p in self._claimed]
 
-    def holds(self) -> bool:
-        """Whether everything is as it was."""
-        return self._as_it_was() or self.change() is None
-
     def _as_it_was(self) -> bool:
         try:
             return (
@@ -273,6 +269,8 @@ class Guard:
 
     def change(self) -> str | None:
         """What is no longer as it was, in words; None if nothing."""
+        if self._as_it_was():
+            return None
         entry: Entry
         for i, entry in enumerate(self._quick):
             if not entry.holds():
