@@ -7,14 +7,14 @@ call `linear` of runtime/runtime.c with what each is; other rows are loops that 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ..trace.graph import Op, Var, at
 from .c_function import POINTWISE, Function, Row, at_index, number, spread, steps
-from .graphs import CONVOLUTIONS, ExportError
+from .graphs import ExportError
 from .memory import sizes
 from .weights import ungrouped
 
@@ -23,10 +23,6 @@ REDUCED = {  # what it begins with, what each number does, what the result is
     "max": ("{x}", "t = {x} > t ? {x} : t", "(float)t"),
     "min": ("{x}", "t = {x} < t ? {x} : t", "(float)t"),
 }  # fmt: skip
-OPERATIONS = frozenset((
-    *POINTWISE, *REDUCED, *CONVOLUTIONS, "argmax", "concat", "cumsum", "log_softmax", "matmul_nd",
-    "one_hot", "put", "repeat", "reshape", "slice", "softmax", "take", "transpose",
-))  # fmt: skip
 EXPONENTIAL = ("sigmoid", "softplus", "tanh")  # what the runtime's own e^x serves
 
 
@@ -159,54 +155,57 @@ def joined(*indices: str) -> str:
     return " + ".join(x for x in indices if x != "0") or "0"
 
 
-def reduce(f: Function, op: Op) -> None:
-    x, axes, kept = rows_of(op)
-    shape, along, out = sizes(x), steps(sizes(x)), op.outs[0]
-    begin, each, end = REDUCED[op.name]
-    count = math.prod(shape[a] for a in axes)
-    declared, head, inside = inner_loops(x, axes)
+def each_row(f: Function, op: Op, row: Callable[[str, str], Iterator[str]]) -> None:
+    """Loops over the rows of x. `row` writes one, from the indices of its start and its result."""
+    x, _, kept = rows_of(op)
+    along, shape = steps(sizes(x)), [sizes(x)[a] for a in kept]
 
     def body(names: list[str]) -> Iterator[str]:
-        base = at_index(names, [along[a] for a in kept])
+        return row(at_index(names, [along[a] for a in kept]), at_index(names, steps(shape)))
+
+    f.loops(shape, body)
+
+
+def reduce(f: Function, op: Op) -> None:
+    x, axes, _ = rows_of(op)
+    begin, each, end = REDUCED[op.name]
+    count = math.prod(sizes(x)[a] for a in axes)
+    declared, head, inside = inner_loops(x, axes)
+
+    def row(base: str, to: str) -> Iterator[str]:
         first, value = f.element(x, base), f.element(x, joined(base, inside))
         yield declared
         yield f"double t = {begin.format(x=first)};"
         yield f"{head}"
         yield f"    {each.format(x=value)};"
-        to = at_index(names, steps([shape[a] for a in kept]))
-        yield f"{f.element(out, to)} = {end.format(n=count)};"
+        yield f"{f.element(op.outs[0], to)} = {end.format(n=count)};"
 
-    f.loops([shape[a] for a in kept], body)
+    each_row(f, op, row)
 
 
 def argmax(f: Function, op: Op) -> None:
-    x, axes, kept = rows_of(op)
-    shape, along, out = sizes(x), steps(sizes(x)), op.outs[0]
-    by = along[axes[-1]]  # of all axes, the elements lie one after the other
-    count = math.prod(shape[a] for a in axes)
+    x, axes, _ = rows_of(op)
+    by = steps(sizes(x))[axes[-1]]  # of all axes, the elements lie one after the other
+    count = math.prod(sizes(x)[a] for a in axes)
 
-    def body(names: list[str]) -> Iterator[str]:
-        base = at_index(names, [along[a] for a in kept])
+    def row(base: str, to: str) -> Iterator[str]:
         yield "int j, best = 0;"
         yield f"for (j = 1; j < {count}; j++)"
         now = f.element(x, joined(base, at_index(["j"], [by])))
         old = f.element(x, joined(base, at_index(["best"], [by])))
         yield f"    best = {now} > {old} ? j : best;"
-        to = at_index(names, steps([shape[a] for a in kept]))
-        yield f"{f.element(out, to)} = (float)best;"
+        yield f"{f.element(op.outs[0], to)} = (float)best;"
 
-    f.loops([shape[a] for a in kept], body)
+    each_row(f, op, row)
 
 
 def in_rows(f: Function, op: Op) -> None:
     """cumsum, softmax and log_softmax, whose rows become rows."""
-    x, axes, kept = rows_of(op)
-    shape, along, out = sizes(x), steps(sizes(x)), op.outs[0]
+    x, axes, _ = rows_of(op)
     declared, head, inside = inner_loops(x, axes)
 
-    def body(names: list[str]) -> Iterator[str]:
-        base = at_index(names, [along[a] for a in kept])
-        read, to = (f.element(v, joined(base, inside)) for v in (x, out))
+    def row(base: str, _: str) -> Iterator[str]:
+        read, to = (f.element(v, joined(base, inside)) for v in (x, op.outs[0]))
         yield declared
         if op.name == "cumsum":
             yield "double t = 0;"
@@ -225,7 +224,7 @@ def in_rows(f: Function, op: Op) -> None:
         yield head
         yield f"    {to} {'/= t' if op.name == 'softmax' else f'= {read} - most - logf(t)'};"
 
-    f.loops([shape[a] for a in kept], body)
+    each_row(f, op, row)
 
 
 def take(f: Function, op: Op) -> None:
@@ -406,3 +405,4 @@ ROWS: dict[str, Row] = {
     "one_hot": one_hot, "put": put, "repeat": repeat, "reshape": reshape, "slice": cut,
     "take": take, "transpose": transpose, **dict.fromkeys(REDUCED, reduce),
 }  # fmt: skip
+OPERATIONS = frozenset(ROWS)
