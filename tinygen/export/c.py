@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from ..version import __version__
 from .artefact import Artefact, stream_words
 from .c_function import WIDTH, Function
 from .c_rows import EXPONENTIAL, ROWS
+from .rows import RUNTIME
 
-RUNTIME = Path(__file__).parent / "runtime" / "runtime.c"
 TYPES = {"float32": "float", "float16": "uint16_t", "int8": "signed char"}
 SHORT = {ord("\n"): "\\n", ord('"'): '\\"', ord("\\"): "\\\\"}  # of letters in strings
 
@@ -34,7 +33,9 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     Raises ExportError for an operation without a row; names it and the line that calls it.
     """
     parts = {part: Function(packed, part, ROWS) for part, packed in artefact.graphs.items()}
-    text = _selected(RUNTIME.read_text(encoding="ascii"), _features(artefact, parts))
+    text = _selected(
+        (RUNTIME / "runtime.c").read_text(encoding="ascii"), _features(artefact, parts)
+    )
     name = artefact.name
     text = re.sub(r"\btoy(?![a-z])", name, text)
     text = text.replace("TOY_", f"{name.upper()}_")

@@ -16,7 +16,6 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ..io import to_bytes
@@ -25,6 +24,7 @@ from . import graphs, spec
 from .artefact import Artefact
 from .graphs import Packed
 from .python import OPERATIONS
+from .rows import RUNTIME
 
 # Names that model collections know a licence by.
 LICENCES = (
@@ -146,7 +146,7 @@ def loader(name: str, file: str, artefact: Artefact) -> str:
     Its rows, and what is between `# for` the names of operations and `# end`, are left out where
     the model has none of these.
     """
-    source = Path(__file__).with_name("runtime").joinpath(name).read_text("utf-8")
+    source = (RUNTIME / name).read_text("utf-8")
     met = {op.name for packed in artefact.graphs.values() for op in packed.graph.every()}
     source = re.sub(
         r"(?ms)^# for ([\w ]+)\n(.*?)^# end\n",
