@@ -95,6 +95,6 @@ def load_image(
         raise ValueError(f"{path}: no such file; expected a PNG or JPEG image")
     report = Report()
     image: NDArray[Any] = read_image(path, size, channels, paper, value_range, report)
-    for line in [*report.notes, *(f"warning: {text}" for text in report.warnings)]:
-        console().print(printable(f"{path.name}: {line}"), markup=False)
+    for line in report.remarks():
+        console().print(f"{printable(path.name)}: {line}", markup=False)
     return image

@@ -118,10 +118,13 @@ class Report:
         if self.classes:
             named = [f"{name}: {n:,}" for name, n in self.classes.items()]
             first += f"; images by class: {listed(named, MOST_CLASSES)}"
-        lines = [first, *self.notes]
-        if self.left_out:
-            lines.append(f"left out: {self.others()}")
-        return [printable(line) for line in lines + [f"warning: {w}" for w in self.warnings]]
+        return [printable(first), *self.remarks()]
+
+    def remarks(self) -> list[str]:
+        """How the data were read, what was left out, and probable mistakes, a line each."""
+        others = [f"left out: {self.others()}"] if self.left_out else []
+        lines = [*self.notes, *others, *(f"warning: {text}" for text in self.warnings)]
+        return [printable(line) for line in lines]
 
     def others(self) -> str:
         """What was left out, by the reason: "3 .txt (a.txt, b.txt, c.txt); 1 hidden (.x)"."""
