@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .. import models, train
 from ..data import Dataset
+from ..data.options import range_option
 from ..metrics import Quality
 from ..options import SEED, Options, at_least, option
 from ..output import stdout
@@ -30,10 +31,9 @@ class Measuring(Options):
         None, help="Data other than the training data; scaled to the size of the model's images.",
         metavar="NAME|PATH",
     )  # fmt: skip
-    value_range: tuple[float, float] | None = option(
-        None, help="What is black and white in the other data.", shown="found in the values",
-        form="LOW,HIGH such as 0,4095", metavar="LOW,HIGH",
-    )  # fmt: skip
+    value_range: tuple[float, float] | None = range_option(
+        "What is black and white in the other data."
+    )
     n: int | None = option(
         None, at_least(0), "How many images to draw and measure; 0 for none.",
         shown="10,000, or as many as are held out if those are fewer",

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..options import Options, option
+
+
+def range_option(help: str) -> Any:
+    """The option of a value range, wherever data are read."""
+    return option(
+        None, help=help, shown="found in the values", form="LOW,HIGH such as 0,4095",
+        metavar="LOW,HIGH",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,10 +29,9 @@ class Source(Options):
     size: int | None = option(None, help="Scale images to this height and width.")
     channels: int | None = option(None, help="1 for grey, 3 for colour; converts.")
     n: int | None = option(None, help="How many training images.", shown="all; strokes 20,000")
-    value_range: tuple[float, float] | None = option(
-        None, help="Values of black and white in arrays and in images of more than 8 bits.",
-        shown="found in the values", form="LOW,HIGH such as 0,4095", metavar="LOW,HIGH",
-    )  # fmt: skip
+    value_range: tuple[float, float] | None = range_option(
+        "Values of black and white in arrays and in images of more than 8 bits."
+    )
     paper: Literal["white", "black"] | None = option(
         None, help="Background of transparent images.", shown="the one on which they show"
     )
