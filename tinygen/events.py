@@ -28,10 +28,10 @@ clock = itertools.count(1)  # numbers nodes and in-place changes in the order th
 
 
 class Observer:
-    """What a thread's observers are told; each method does nothing until it is overridden.
+    """Receives the events of a thread. Each method does nothing until it is overridden.
 
-    A method may raise, to stop what it is told of. It must not call operations, of which it would
-    be told again; `x.data` has the values.
+    A method may raise an error to stop the event. It must not call operations, because they are
+    events, too; `x.data` has the values.
 
     Attributes:
         every_operation: a replayed plan does not do: compiled functions run as they stand.
@@ -94,7 +94,7 @@ state = _State()
 
 
 class watching(contextlib.ContextDecorator):  # noqa: N801  (read as a statement)
-    """Within the block `observer` is told what this thread does: beside the others, or `alone`."""
+    """Within the block `observer` receives the thread's events: beside the others, or `alone`."""
 
     def __init__(self, observer: Observer, alone: bool = False) -> None:
         self._given = observer, alone

@@ -67,7 +67,7 @@ class Fused(Primitive):
         return Tensor(out)
 
     def _opened(self, args: tuple[Any, ...], static: dict[str, Any]) -> Tensor:
-        """What the body returns; observers are told where it begins and ends."""
+        """Run the body and return its result; observers receive its beginning and its end."""
         observers, out = state.observers, None
         for observer in observers:
             observer.entering(self, args, static)

@@ -4,8 +4,8 @@
     256         AVX2
     128         SSE, NEON
 
-Where narrower ones are asked for, Numba is told before it compiles anything, so that the vectors
-that the compiler makes of loops are no wider either.
+This module sets Numba's processor features before anything is compiled. So the vectors that the
+compiler makes of loops are no wider than the requested ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Backends: where arrays live, which array module computes, which kernels are at hand.
+"""Backends: where arrays live, which array module computes, which kernels it has.
 
 The backend of an operation follows from the type of its arrays. Mixing two raises DeviceError.
 `use_backend` only decides where new tensors are made.

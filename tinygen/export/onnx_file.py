@@ -83,7 +83,7 @@ class File:
         self.ends["outputs"].append(self.about(name, dtype, (BATCH, *shape)))
 
     def about(self, name: str, dtype: Any, shape: Sequence[Any]) -> onnx.ValueInfoProto:
-        """What ONNX is told of an input or output; a size that is None may be any."""
+        """Describe an input or output for ONNX. A size of None may be any."""
         made: onnx.ValueInfoProto = self.onnx.helper.make_tensor_value_info(
             name, self.code(dtype), list(shape)
         )

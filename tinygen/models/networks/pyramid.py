@@ -62,7 +62,7 @@ class Players:
 
 
 class LabelledPlayers(Players):
-    """Both players are told the label."""
+    """Both players receive the label."""
 
     @dataclass(frozen=True, kw_only=True)
     class Options(Players.Options):
