@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import data, images, losses, nn, ops, optim, random, spelling, testing
+from . import images, losses, nn, ops, optim, random, spelling
 from . import protocols as protocols
 from .backend import DeviceError, show_config, use_backend
 from .conventions import conventions
@@ -15,7 +14,6 @@ from .fused import fused
 from .graph import no_grad
 from .io import load, save
 from .ops import *
-from .plan import compile
 from .primitive import primitive
 from .random import manual_seed
 from .recompute import checkpoint
@@ -24,15 +22,21 @@ from .trace.repeat import choose, repeat
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import data as data
     from . import metrics as metrics
     from . import models as models
+    from . import testing as testing
     from . import train as train
+    from .plan import compile as compile
 
 
-def __getattr__(name: str) -> ModuleType:
-    """tinygen.metrics, models and train are imported when they are first asked for."""
-    if name in ("metrics", "models", "train"):
+def __getattr__(name: str) -> Any:
+    """What an import of the engine does without: imported when it is first asked for."""
+    if name in ("data", "metrics", "models", "testing", "train"):
         return import_module(f"tinygen.{name}")
+    if name == "compile":
+        globals()["compile"] = found = import_module("tinygen.plan").compile
+        return found
     raise spelling.unknown("module 'tinygen'", name, spelling.TINYGEN)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -114,7 +113,7 @@ def temporary(target: Path) -> Iterator[tuple[IO[bytes], Path]]:
     """
     with contextlib.ExitStack() as stack:
         while True:
-            path = target.with_name(f".{target.name[:50]}.{secrets.token_hex(4)}.tmp")
+            path = target.with_name(f".{target.name[:50]}.{os.urandom(4).hex()}.tmp")
             file = stack.enter_context(open(path, "xb"))
             stack.callback(_remove, path)
             if fcntl is None:
