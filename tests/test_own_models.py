@@ -389,10 +389,12 @@ def test_a_drawing_has_settings(strokes, tinygen, tmp_path):
         assert (code, why in err) == (2, True), err
     files = [f"steps-{k}.py" for k in (1, 2)]
     for k, file in enumerate(files, 1):
-        code, _, err = tinygen(
+        code, out, err = tinygen(
             "export", "run", "--to", "python", "--set", f"steps={k}", "--out", file
         )
         assert code == 0, err
+        assert f"drawn with steps {k}, inverted False, which the file keeps" in out
+        assert f"steps {k}, inverted False" in (tmp_path / file).read_text()
     bright, usual = (runpy.run_path(str(tmp_path / file))["generate"](1, 0)[0] for file in files)
     assert np.array_equal(to_uint8(run.sample(1, steps=1))[0].ravel(), list(bright))
     assert bright != usual

@@ -142,6 +142,11 @@ def export_command(
         f"{artefact.model}, {artefact.nbytes:,} bytes of {precision} weights; terms of weights and "
         f"data: {licence}", markup=False,
     )  # fmt: skip
+    if artefact.settings:
+        screen.print(
+            f"drawn with {artefact.drawn_with}, which the file keeps (others: --set NAME=VALUE)",
+            markup=False,
+        )  # fmt: skip
     program = f"{artefact.name}_draw" if Path(artefact.name).exists() else artefact.name
     text = (NEXT_STEPS_ENCODER if part == "encoder" else NEXT_STEPS)[to].format(
         file=shlex.quote(str(path)), base=path.name, module=path.stem, name=artefact.name,

@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ..backend import use_backend
 from ..data.labels import numbers_of
 from ..images import to_uint8
 from ..models import Draws, Encodes, Model
-from ..models.contract import label_of
+from ..models.contract import chosen, label_of
 from ..sampling.noise import PICTURES, Prior, codes_of_seed
 from ..tensor import Tensor
 from ..version import __version__
@@ -69,6 +69,8 @@ class Artefact:
         licence: terms of the weights and of the data they come from.
         about: how it was trained, for people: name -> text or number.
         test: see SelfTest.
+        smooth: whether a code between two codes means something: interpolation, sliders.
+        settings: of its drawings, by name, which are fixed in the file.
     """
 
     title: str
@@ -85,6 +87,8 @@ class Artefact:
     licence: str
     about: dict[str, Any]
     test: SelfTest
+    smooth: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def pixels(self) -> int:
@@ -132,6 +136,11 @@ class Artefact:
             images: NDArray[np.float32] = run(*inputs)[-1].numpy()
         return images
 
+    @property
+    def drawn_with(self) -> str:
+        """The settings of its drawings, for people; "" where there are none."""
+        return ", ".join(f"{k} {v}" for k, v in self.settings.items())
+
     def describe(self) -> dict[str, Any]:
         """What a file says of itself, JSON-able."""
         return {
@@ -139,6 +148,7 @@ class Artefact:
             "model": self.model, "weights": self.weights, "image": list(self.shape),
             "latent": self.latent, "prior": self.prior, "classes": list(self.classes),
             "precision": self.precision,
+            **({"drawn with": self.drawn_with} if self.settings else {}),
             **{k: part.lines() for k, part in self.graphs.items()},
             "licence of the code": "MIT", "licence of weights and data": self.licence,
             **self.about,
@@ -206,7 +216,8 @@ def prepare(
         del graphs["decoder"]
     return Artefact(
         title, identifier(title), model.name, weights, model.shape, latent, law, model.value_range,
-        names, graphs, precision, licence, dict(about or {}), test,
+        names, graphs, precision, licence, dict(about or {}), test, model.noise.smooth,
+        chosen(model, settings or {}) if "decoder" in graphs else {},
     )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     described, numbers = parts(artefact)
     page = {
         **described, "name": artefact.name, "order": order(artefact), "samples": SAMPLES,
-        "start": clearest(artefact),
+        "start": clearest(artefact), "smooth": artefact.smooth,
     }  # fmt: skip
     model = as_json(page)
     style = _source("page.css")
