@@ -122,10 +122,10 @@ def test_every_form_draws_what_the_model_draws(model: Any, form: str) -> None:
 
 def test_the_loop_is_written_once() -> None:
     artefact = made(flow())
-    names = [op.name for op in artefact.graphs["decoder"].graph.ops]
+    names = [op.name for op in artefact.graphs["draw"].graph.ops]
     assert names.count("repeat") == 1
     assert "matmul_nd" not in names
-    assert artefact.describe()["decoder"] == [
+    assert artefact.describe()["draw"] == [
         "matmul_nd 28 x 24 -> n x 24", "matmul_nd 24 x 24 -> n x 24"
     ]  # fmt: skip
     assert (artefact.latent, artefact.prior, artefact.classes) == (24, "normal", ("0", "1", "2"))

@@ -607,8 +607,8 @@ def test_a_long_code_is_shown_in_pages(opened):
 
 @pytest.mark.quick
 def test_what_has_no_page():
-    with pytest.raises(ExportError, match="takes the decoder"):
-        render("html", made("vae", "float32", "encoder"))
+    with pytest.raises(ExportError, match="export the part draw, or both"):
+        render("html", made("vae", "float32", "encode"))
 
 
 def test_size_and_bytes():

@@ -208,7 +208,7 @@ for kind, width in ((models.VAE, 6), (models.GAN, 6), (Scaled, 6), (Scaled, 3)):
     got = np.array(done.stdout.split(), int)
     found.append([int(np.abs(got - want).max()), len(np.unique(want))])
 refused = []
-for part in ("encoder", "both"):
+for part in ("encode", "both"):
     try:
         render("awk", prepare(small("vae"), "a", "0", part=part))
     except ExportError as error:
@@ -221,7 +221,7 @@ print(json.dumps([found, refused]))
 def test_a_form_draws_what_the_model_draws(copy: Path) -> None:
     (copy / "form.py").write_text(FORM)
     found, refused = json.loads(run(copy, "form.py"))
-    assert refused == ["the form awk has no encoders; export the part decoder"] * 2
+    assert refused == ["the form awk does not encode; export the part draw"] * 2
     for off, levels in found:
         assert off <= 1
         assert levels > 5

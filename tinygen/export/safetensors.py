@@ -1,9 +1,9 @@
 """The form "safetensors": the weights as they are used, with a model card that shows how.
 
-    decoder.0.weight    of product 0: (in, out), or (KH, KW, in / groups, out) of both convolutions
-    decoder.0.scale     (out,), of int8: the weight is weight * scale
-    decoder.0.bias      (out,)
-    decoder.constant.0  another constant
+    draw.0.weight    of product 0: (in, out), or (KH, KW, in / groups, out) of both convolutions
+    draw.0.scale     (out,), of int8: the weight is weight * scale
+    draw.0.bias      (out,)
+    draw.constant.0  another constant
 
 The file's metadata is what spec.py and graphs.py describe, with the names of constants. The card is
 Markdown that begins with the lines that model collections read; its code is runtime/load_numpy.py

@@ -32,7 +32,7 @@ const CELLS = smooth ? 9 : 0; // along a side of the map
 const SAMPLES = model.samples; // small pictures
 const [height, width, channels] = model.image;
 const reach = model.prior === "normal" ? 3 : 1; // the map and the sliders go from -reach to reach
-const encodes = "encoder" in model.parts;
+const encodes = "encode" in model.parts;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const net = wrong.length ? null : whole(() => generator(model, $("weights").textContent));
