@@ -107,7 +107,7 @@ def _results(run: train.Run, config: dict[str, Any]) -> Rows:
 def _measured(evaluation: dict[str, Any]) -> Rows:
     """What `tinygen evaluate` found for these weights."""
     for f in evaluation["figures"]:
-        unit = f.get("unit", train.Figure.unit)
+        unit = f.get("unit", train.Estimate.unit)
         figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} {unit}"
         yield "", f"{figure} ({f['protocol']})" if f["protocol"] else figure
     quality = evaluation["quality"]
