@@ -161,7 +161,7 @@ def main() -> int:
                 made = export.prepare(model.eval(), title, "", precision=precision)
                 cells, faster = measure(made, Path(folder), options.rounds)
                 rows.append([title, *cells])
-                dense = not {op.name for op in made.graphs["decoder"].graph.ops} & {*CONVOLUTIONS}
+                dense = not {op.name for op in made.graphs["draw"].graph.ops} & {*CONVOLUTIONS}
                 if dense and faster < 1:
                     slower.append(f"{title}: {faster:.2f} times as fast")
     head = ["", "weights", "source", "compiled in", "C, one", "ORT, one", "", "ORT, 64", ""]

@@ -94,7 +94,7 @@ def varied(model: Model) -> Model:
 @functools.cache
 def made(kind: str, precision: str = "float32", part: str = "") -> Artefact:
     """The model as an artefact; of autoencoders both parts, if none is named."""
-    part = part or ("both" if kind in AUTOENCODERS else "decoder")
+    part = part or ("both" if kind in AUTOENCODERS else "draw")
     classes = ("cat", "dog", "digit 3") if small(kind).conditional else ()
     return prepare(
         small(kind), f"{kind} test", "0123456789abcdef", classes=classes, part=part,
@@ -130,7 +130,7 @@ def windowed(k: int) -> Artefact:
 @functools.cache
 def hostile(kind: str = "cvae") -> Artefact:
     """An artefact all of whose texts are hostile."""
-    part = "both" if kind in AUTOENCODERS else "decoder"
+    part = "both" if kind in AUTOENCODERS else "draw"
     return prepare(
         small(kind), HOSTILE, "0123456789abcdef", classes=(HOSTILE, '"""', "\\"), part=part,
         licence=HOSTILE, about={HOSTILE: HOSTILE, "list": [HOSTILE, {"'''": None}]},
@@ -167,4 +167,4 @@ def images(artefact: Artefact, n: int, seed: int) -> NDArray[np.float32]:
 def ends(artefact: Artefact, x: NDArray[Any], label: Any = 0) -> NDArray[Any]:
     """What the encoder gives for images (n, H, W, C) or (n, pixels), in float64."""
     inputs = artefact.arguments(x.reshape(-1, *artefact.shape), label)
-    return artefact.graphs["encoder"](*inputs, floats="float64")
+    return artefact.graphs["encode"](*inputs, floats="float64")

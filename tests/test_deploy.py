@@ -6,6 +6,7 @@ import webbrowser
 
 import numpy as np
 import pytest
+from exported import small
 
 import tinygen as tg
 from tinygen import export, models, train
@@ -135,14 +136,32 @@ def test_what_it_says_to_do_next_can_be_done(tinygen, run, tmp_path):
     (tmp_path / "vae").mkdir()  # where the compiler's result would go
     _, out, _ = tinygen("export", run("vae"), "--to", "c", "--out", "vae.c")
     assert "-o vae_draw && ./vae_draw --n 16" in out
-    _, out, _ = tinygen("export", run("vae"), "--to", "c", "--part", "encoder", "--out", "e.c")
+    _, out, _ = tinygen("export", run("vae"), "--to", "c", "--part", "encode", "--out", "e.c")
     assert "vae_encode(pixels, label, mean, logvar, workspace), declared in e.h" in out
     assert "int vae_encode(const unsigned char *pixels" in (tmp_path / "e.h").read_text()
     _, out, _ = tinygen("export", run("vae"), "--to", "js", "--out", "digits.js")
     assert '<script src="digits.classic.js"></script> and tinygen.vae.generate()' in out
     assert "(globalThis.tinygen ??= {}).vae = " in (tmp_path / "digits.classic.js").read_text()
-    _, out, _ = tinygen("export", run("vae"), "--to", "python", "--part", "encoder")
+    _, out, _ = tinygen("export", run("vae"), "--to", "python", "--part", "encode")
     assert "next  from vae import encode" in out
+
+
+def test_names_of_parts_from_before_still_work(tinygen, run, tmp_path):
+    """--part decoder and encoder write what draw and encode write, and one line says so."""
+    for old, new in export.PARTS_BEFORE.items():
+        for name in (old, new):
+            words = ("--to", "safetensors", "--part", name, "--out", f"{name}.safetensors")
+            code, out, err = tinygen("export", run("vae"), *words)
+            assert code == 0, err
+            said = f"--part {old} is called --part {new} now"
+            assert out.splitlines().count(said) == (name == old)
+        files = [(tmp_path / f"{name}.safetensors").read_bytes() for name in (old, new)]
+        assert files[0] == files[1]
+        with pytest.warns(DeprecationWarning, match=f"the part {old} is called {new} now"):
+            made = export.prepare(small("vae"), "a", "0", part=old)
+        assert list(made.graphs) == [new]
+    code, _, err = tinygen("export", run("vae"), "--to", "c", "--part", "all")
+    assert (code, "part 'all', expected one of draw, encode, both" in err) == (2, True)
 
 
 def test_a_hostile_name_is_only_a_name(tinygen, run, tmp_path):
@@ -185,7 +204,7 @@ def test_a_run_without_weights(tinygen, run, tmp_path):
 @pytest.mark.parametrize("build", [models.VAE, models.GAN, models.DCGAN])
 def test_networks_of_every_size_can_be_compiled(build):
     made = export.prepare(build((28, 28, 1), rng=tg.random.Generator(0)).eval(), "large", "0")
-    x, packed = tg.random.Generator(1).normal((2, made.latent)), made.graphs["decoder"]
+    x, packed = tg.random.Generator(1).normal((2, made.latent)), made.graphs["draw"]
     assert max(stored.nbytes for stored in packed.stored.values()) > 2**20
     run = packed.on(tg.backend.get("numpy"))
     np.testing.assert_allclose(tg.compile(run)(x)[-1].numpy(), run(x)[-1].numpy(), atol=1e-5)

@@ -273,13 +273,13 @@ def test_any_damage_fails_the_self_test(tmp_path: Path) -> None:
         sources.append(source(damaged, tmp_path, (old, new)))
         cases.append((damaged, result))
 
-    weight = next(iter(whole.graphs["encoder"].stored.values())).values.ravel()
+    weight = next(iter(whole.graphs["encode"].stored.values())).values.ravel()
     last = np.array([weight[5], np.nextafter(weight[5], np.float32(9))]).astype(str)
     old, new = (x.replace("0.", ".", 1) + "f," for x in last)
     add("weight", TEST_WEIGHTS, old, new)  # by the last bit
     for precision in ("float16", "int8"):
         text = render("c", made("cvae", precision))[".c"].decode()
-        first = re.search(r"decoder_0_weight\[\d+\] = {\n(-?\d+),", text)
+        first = re.search(r"draw_0_weight\[\d+\] = {\n(-?\d+),", text)
         assert first is not None
         add(
             precision,
@@ -398,7 +398,7 @@ def test_labels_have_names(tmp_path: Path) -> None:
 
 def test_a_damaged_program_draws_nothing(tmp_path: Path) -> None:
     text = render("c", made("cvae"))[".c"].decode()
-    weights = re.search(r"decoder_0_weight\[\d+\] = {\n(-?\.\d+f),", text)
+    weights = re.search(r"draw_0_weight\[\d+\] = {\n(-?\.\d+f),", text)
     assert weights is not None
     path = source(made("cvae"), tmp_path, (weights[0], weights[0].replace(weights[1], ".5f")))
     program = tmp_path / "damaged"
@@ -414,7 +414,7 @@ def test_traces_operations(program: Path, tmp_path: Path) -> None:
     done = run(program, tmp_path, "--seed", 3, "--label", 1, "--trace", "-")
     assert done.returncode == 0
     inputs = wide().arguments(wide().codes(1, 3), 1)
-    expected = [y.ravel() for y in wide().graphs["decoder"].trace(inputs, "float64")]
+    expected = [y.ravel() for y in wide().graphs["draw"].trace(inputs, "float64")]
     values = np.frombuffer(done.stdout, np.float32)
     np.testing.assert_allclose(values, np.concatenate(expected), rtol=1e-5, atol=1e-6)
 
@@ -475,7 +475,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
 
 
 def test_of_an_encoder_alone(tmp_path: Path) -> None:
-    path = source(replace(made("conv-vae", "int8", "encoder"), name="encoder"), tmp_path)
+    path = source(replace(made("conv-vae", "int8", "encode"), name="encoder"), tmp_path)
     program = tmp_path / "program"
     flags = ["-std=c99", *STRICT, *SANITIZED, "-DENCODER_MAIN"]
     compiled("gcc", *flags, path, "-o", program, "-lm")
@@ -489,7 +489,7 @@ def test_of_an_encoder_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compiler", ["g++", "clang++"])
 def test_is_cpp_too(compiler: str, tmp_path: Path) -> None:
     flags = ["-x", "c++", "-std=c++11", *STRICT, "-fsyntax-only"]
-    models = [made("cvae"), made("odd", "float16"), made("conv-vae", "int8", "encoder")]
+    models = [made("cvae"), made("odd", "float16"), made("conv-vae", "int8", "encode")]
     for artefact in models:
         main = f"-D{artefact.name.upper()}_MAIN"
         compiled(compiler, *flags, main, source(artefact, tmp_path))
@@ -512,7 +512,7 @@ def test_is_called_from_cpp(header: str, tmp_path: Path) -> None:
     assert run(program, tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["test", "main", "int", "decoder", "code", "dense", "toy"])
+@pytest.mark.parametrize("name", ["test", "main", "int", "draw", "encode", "code", "dense", "toy"])
 def test_names_do_not_meet(name: str, tmp_path: Path) -> None:
     path = source(replace(made("cvae"), name=name), tmp_path)
     compiled("gcc", "-std=c99", *STRICT, "-fsyntax-only", f"-D{name.upper()}_MAIN", path)

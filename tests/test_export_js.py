@@ -130,14 +130,14 @@ def test_each_operation_and_the_encoder(tmp_path):
             const label = {json.dumps(label)};
             const [z] = g.codes(1, 9);
             const picture = g.decode(z, label);
-            show({{ down: g.trace("decoder", z, label), up: g.trace("encoder", picture, label),
+            show({{ down: g.trace("draw", z, label), up: g.trace("encode", picture, label),
                    picture, ends: g.encode(picture, label) }});""",
         )
         code = artefact.codes(1, 9).astype(np.float64)
         image = grey([found["picture"]], artefact)
         low, high = artefact.value_range
         pixels = image / 255 * (high - low) + low
-        for part, x, given in (("decoder", code, "down"), ("encoder", pixels, "up")):
+        for part, x, given in (("draw", code, "down"), ("encode", pixels, "up")):
             packed = artefact.graphs[part]
             inputs = [x, np.array([label])][: len(packed.graph.inputs)]
             expected = packed.trace(inputs, "float64")
@@ -177,7 +177,7 @@ def test_seeds_labels_and_counts(tmp_path):
     assert all(re.match("RangeError: n is .*expected", text) for text in found["counts"])
     assert "truncation is NaN" in found["truncation"]
     assert "2 numbers; expected 6" in found["code"]
-    assert "no encoder" in found["encoder"]
+    assert "no part encode" in found["encoder"]
     assert len(set(found["same"])) == 1
     x = artefact.draw(artefact.codes(31, 0), np.arange(31) // 10 % 3)
     expected = to_uint8(x, artefact.value_range)
@@ -194,10 +194,10 @@ def test_a_model_without_labels_takes_none(tmp_path):
 
 @needs_node
 def test_an_encoder_alone(tmp_path):
-    artefact = made("vae", "float32", "encoder")
+    artefact = made("vae", "float32", "encode")
     file = saved(artefact, tmp_path)
     assert "passed" in self_test(file).stdout
-    assert "no decoder; it has: encoder" in node(file, "show(refused(() => g.generate()))")
+    assert "no part draw; it has: encode" in node(file, "show(refused(() => g.generate()))")
     wrong = "show(refused(() => g.encode({ width: 3, height: 12, data: [] })))"
     assert "3 x 12; expected 12 x 12" in node(file, wrong)
 
@@ -247,7 +247,7 @@ def test_what_the_arithmetic_gives_is_tested_too(tmp_path):
     assert "the code is off by" in edited(artefact, spec.encoded(artefact.test.code), zeros)
     sigmoid, relu = '"op":"sigmoid"', '"op":"relu"'
     assert "the picture is off by" in edited(artefact, sigmoid, relu)
-    encoder = made("vae", "float32", "encoder")
+    encoder = made("vae", "float32", "encode")
     assert "the mean code is off by" in edited(encoder, spec.encoded(encoder.test.mean), zeros)
 
 

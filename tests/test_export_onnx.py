@@ -79,19 +79,19 @@ def test_windows(window: int) -> None:
 def test_encoder(kind: str) -> None:
     artefact = made(kind)
     files = render("onnx", artefact)
-    assert list(files) == [".onnx", ".encoder.onnx"]
+    assert list(files) == [".onnx", ".encode.onnx"]
     x = np.random.default_rng(0).uniform(size=(4, *artefact.shape)).astype(np.float32)
     both = ends(artefact, x, labels(artefact, 4))
-    for mean, logvar in run(files[".encoder.onnx"], inputs(artefact, "image", x)):
+    for mean, logvar in run(files[".encode.onnx"], inputs(artefact, "image", x)):
         np.testing.assert_allclose(np.concatenate([mean, logvar], axis=1), both, **CLOSE)
 
 
 def test_an_encoder_alone_is_the_file(tmp_path: Path) -> None:
     path = tmp_path / "small.v2.onnx"
-    assert write("onnx", made("vae", part="encoder"), path) == [path]
+    assert write("onnx", made("vae", part="encode"), path) == [path]
     assert onnx.load(path).graph.input[0].name == "image"
     two = write("onnx", made("vae"), path)
-    assert [p.name for p in two] == ["small.v2.onnx", "small.v2.encoder.onnx"]
+    assert [p.name for p in two] == ["small.v2.onnx", "small.v2.encode.onnx"]
 
 
 @pytest.mark.parametrize("kind", ["dcgan", "odd"])
@@ -100,9 +100,9 @@ def test_values_have_the_names_of_the_operations(kind: str) -> None:
     artefact = made(kind)
     model = onnx.load_from_string(render("onnx", artefact)[".onnx"])
     z = artefact.codes(2, 0)
-    expected = artefact.graphs["decoder"].trace([z])
+    expected = artefact.graphs["draw"].trace([z])
     found = {name for node in model.graph.node for name in node.output}
-    names = [f"decoder.{k}" for k in range(len(expected))]
+    names = [f"draw.{k}" for k in range(len(expected))]
     names = [name if name in found else f"{name}.planes" for name in names]
     assert [name for name in names if name.endswith("planes")]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
@@ -180,11 +180,11 @@ def test_metadata_has_the_self_test(kind: str) -> None:
     label = {"label": np.array([test["label"]])} if artefact.classes else {}
     for _, pixels in run(files[".onnx"], {"code": code, **label}):
         assert np.abs(pixels[0].astype(int) - image).max() <= 1
-    if "encoder" in artefact.graphs:
+    if "encode" in artefact.graphs:
         low, high = json.loads(said["range"])
         x = (image[None] / 255 * (high - low) + low).astype(np.float32)
         mean = np.frombuffer(base64.b64decode(test["mean"]), "<f4")
-        for found, _ in run(files[".encoder.onnx"], {"image": x, **label}):
+        for found, _ in run(files[".encode.onnx"], {"image": x, **label}):
             np.testing.assert_allclose(found[0], mean, atol=1e-3)
 
 

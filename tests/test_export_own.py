@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from exported import varied
 
 import tinygen as tg
 from tinygen import nn, ops
-from tinygen.export import Artefact, ExportError, prepare, verify
+from tinygen.export import Artefact, ExportError, prepare, render, verify
 from tinygen.images import to_uint8
 from tinygen.models import Column, Draws, Form, Model, Noise, find
 from tinygen.random import Generator
@@ -121,13 +122,39 @@ def test_every_form_draws_what_the_model_draws(model: Any, form: str) -> None:
 
 def test_the_loop_is_written_once() -> None:
     artefact = made(flow())
-    names = [op.name for op in artefact.graphs["decoder"].graph.ops]
+    names = [op.name for op in artefact.graphs["draw"].graph.ops]
     assert names.count("repeat") == 1
     assert "matmul_nd" not in names
-    assert artefact.describe()["decoder"] == [
+    assert artefact.describe()["draw"] == [
         "matmul_nd 28 x 24 -> n x 24", "matmul_nd 24 x 24 -> n x 24"
     ]  # fmt: skip
     assert (artefact.latent, artefact.prior, artefact.classes) == (24, "normal", ("0", "1", "2"))
+
+
+@dataclass(frozen=True)
+class Steps:
+    steps: int = 20
+
+
+class Chosen(Flow):
+    """One whose steps can be chosen."""
+
+    Settings = Steps
+
+
+def test_every_form_says_what_it_is_drawn_with() -> None:
+    model = flow(Chosen)
+    usual, few = made(model), made(model, settings={"steps": 3})
+    assert (usual.settings, few.settings) == ({"steps": 20}, {"steps": 3})
+    assert "drawn with" not in made(flow()).describe()
+    for form in FORMS:
+        for artefact, steps in ((usual, 20), (few, 3)):
+            files = b"".join(render(form, artefact).values())
+            assert re.search(
+                rb'"drawn with\\*": \\*"steps %d|drawn with.*steps %d' % ((steps,) * 2), files
+            )
+    assert "| drawn with | steps 3 |" in render("safetensors", few)[".md"].decode()
+    assert (made(mixture()).smooth, usual.smooth) == (False, True)
 
 
 def test_precisions_round_the_weights_of_a_loop() -> None:

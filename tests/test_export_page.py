@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -606,8 +607,8 @@ def test_a_long_code_is_shown_in_pages(opened):
 
 @pytest.mark.quick
 def test_what_has_no_page():
-    with pytest.raises(ExportError, match="takes the decoder"):
-        render("html", made("vae", "float32", "encoder"))
+    with pytest.raises(ExportError, match="export the part draw, or both"):
+        render("html", made("vae", "float32", "encode"))
 
 
 def test_size_and_bytes():
@@ -623,3 +624,18 @@ def test_size_and_bytes():
         first = render("html", artefact)[".html"]
         assert len(first) <= 1.4 * artefact.nbytes + 40_000, name
         assert render("html", artefact)[".html"] == first
+
+
+def test_no_walk_is_offered_where_none_means_anything(opened):
+    """Of a model whose noise is not smooth: no sliders, map, truncation or animation."""
+    smooth = opened(made("vae"))
+    page = opened(replace(made("vae"), smooth=False))
+    for name in ("code-card", "map-card", "play", "truncation"):
+        assert smooth.tab.locator(f"#{name}").is_visible(), name
+        assert page.tab.locator(f"#{name}").is_hidden(), name
+    page.draws(first(page.artefact))
+    page.until("!left.samples && !left.cells")
+    page.changes(lambda: page.tab.get_by_role("radio", name="Sample 2 of").check(force=True))
+    assert "walk" not in page.tab.locator("#samples-card").inner_text().lower()
+    assert page.tab.get_by_text("Neighbours look alike").is_hidden()
+    assert smooth.tab.get_by_text("Neighbours look alike").is_visible()

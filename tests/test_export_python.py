@@ -106,7 +106,7 @@ def test_every_operation(kind: str) -> None:
 def test_windows(window: int) -> None:
     artefact = windowed(window)
     x = artefact.codes(1, 4)[0]
-    drawn = imported(artefact).trace("decoder", x.tolist())[-1]
+    drawn = imported(artefact).trace("draw", x.tolist())[-1]
     np.testing.assert_allclose(drawn, images(artefact, 1, 4).ravel(), rtol=1e-4, atol=1e-5)
 
 
@@ -155,13 +155,13 @@ def test_values_out_of_the_range_are_clipped() -> None:
 
 
 def test_a_part_alone() -> None:
-    decoder = imported(made("vae", part="decoder"))
+    decoder = imported(made("vae", part="draw"))
     assert decoder.self_test() == []
-    with pytest.raises(ValueError, match="no encoder"):
+    with pytest.raises(ValueError, match="no part encode"):
         decoder.encode([0] * 144)
-    encoder = imported(made("vae", part="encoder"))
+    encoder = imported(made("vae", part="encode"))
     assert encoder.self_test() == []
-    with pytest.raises(ValueError, match="no decoder"):
+    with pytest.raises(ValueError, match="no part draw"):
         encoder.generate(1)
 
 

@@ -42,12 +42,12 @@ def test_the_code_of_the_card(
     artefact = made(kind, precision)
     forward = loaded(artefact, tmp_path, monkeypatch)["forward"]
     z, label = artefact.codes(3, 1), labels(artefact, 3)
-    drawn = forward("decoder", z, label).reshape(3, *artefact.shape)
+    drawn = forward("draw", z, label).reshape(3, *artefact.shape)
     np.testing.assert_allclose(drawn, images(artefact, 3, 1), rtol=1e-5, atol=1e-5)
-    if "encoder" in artefact.graphs:
+    if "encode" in artefact.graphs:
         x = np.random.default_rng(0).uniform(size=(3, artefact.pixels)).astype(np.float32)
         expected = ends(artefact, x, label)
-        np.testing.assert_allclose(forward("encoder", x, label), expected, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(forward("encode", x, label), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("window", range(len(WINDOWS)))
@@ -59,7 +59,7 @@ def test_windows(window: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("kind", AUTOENCODERS)
 def test_an_encoder_alone(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = loaded(made(kind, part="encoder"), tmp_path, monkeypatch)
+    names = loaded(made(kind, part="encode"), tmp_path, monkeypatch)
     assert names["mean"].shape == (1, 4)
     assert "drawn" not in names
 
@@ -105,7 +105,7 @@ def test_the_card_says_what_it_is() -> None:
     assert card.startswith("---\nlicense: cc-by-4.0\nlibrary_name: tinygen\n")
     for said in (
         "# cdcgan test\n", "| epochs | 3 |", "| KID | 0.0125 |", "synthetic", "1: dog",
-        "| decoder.2 | conv_transpose | 3 x 3 x 4 | 6 x 6 x 2 | leaky_relu | 5 x 5, stride 2 x 2 |",
+        "| draw.2 | conv_transpose | 3 x 3 x 4 | 6 x 6 x 2 | leaky_relu | 5 x 5, stride 2 x 2 |",
     ):  # fmt: skip
         assert said in card, said
 

@@ -145,7 +145,7 @@ def test_a_larger_image_is_a_doubling_more(size, strides):
     assert len(kernels(model.discriminator)) == len(strides)
     images = model.eval().generate(model.codes(2))
     assert images.shape == (2, size, size, 3)
-    assert model.judge(images).shape == (2, 1)
+    assert model.score(images).shape == (2, 1)
 
 
 @pytest.mark.parametrize("kind", CONVOLUTIONAL)
@@ -274,7 +274,7 @@ def test_each_player_moves_only_itself(kind):
     grads = [p.grad for p in model.discriminator.parameters()]
     before = [g.numpy().copy() for g in grads]
     fake = model.generate(model.codes(8), labels)
-    loss = model.adversary.generator(model.judge(fake, labels))
+    loss = model.adversary.generator(model.score(fake, labels))
     loss.backward(inputs=model.generator.parameters())
     assert all(np.array_equal(b, g.numpy()) for b, g in zip(before, grads, strict=True))
 
@@ -300,21 +300,21 @@ def test_the_discriminator_learns_to_tell_and_the_generator_to_be_taken_for_real
     fake = model.generate(model.codes(8)).detach()
 
     def margin():
-        return float(model.judge(x).mean()) - float(model.judge(fake).mean())
+        return float(model.score(x).mean()) - float(model.score(fake).mean())
 
     before = margin()
     d = tg.optim.SGD(model.discriminator.parameters(), lr=0.01)
-    model.adversary.discriminator(model.judge(x), model.judge(fake)).backward()
+    model.adversary.discriminator(model.score(x), model.score(fake)).backward()
     d.step()
     assert margin() > before
 
     z = model.codes(8)
-    before = float(model.judge(model.generate(z)).mean())
+    before = float(model.score(model.generate(z)).mean())
     g = tg.optim.SGD(model.generator.parameters(), lr=0.01)
-    loss = model.adversary.generator(model.judge(model.generate(z)))
+    loss = model.adversary.generator(model.score(model.generate(z)))
     loss.backward(inputs=model.generator.parameters())
     g.step()
-    assert float(model.judge(model.generate(z)).mean()) > before
+    assert float(model.score(model.generate(z)).mean()) > before
 
 
 def test_toy_game_separates_real_from_fake():
@@ -429,8 +429,8 @@ def test_critic_steps_take_a_batch_each(kind):
     assert model.batches_per_step == 3
     x, labels = batch(model, n=12)
     optimizers = model.optimizers()
-    judge, seen = model.judge, []
-    model.judge = lambda x, y=None: seen.append((x.numpy(), y)) or judge(x, y)
+    score, seen = model.score, []
+    model.score = lambda x, y=None: seen.append((x.numpy(), y)) or score(x, y)
     model.train_step(x, labels, optimizers)
     steps = {
         name: {int(v) for k, v in o.state_dict().items() if k.endswith(".step")}
@@ -486,7 +486,7 @@ def test_the_discriminator_sees_the_label(projection):
     x, labels = batch(model)
     model.eval()
     other = Tensor((labels.numpy() + 1) % 4)
-    a, b = model.judge(x, labels), model.judge(x, other)
+    a, b = model.score(x, labels), model.score(x, other)
     assert a.shape == (8, 1)
     assert not np.allclose(a.numpy(), b.numpy())
     if projection:  # score(h) + (classes(h))[y]: four classes around one score
@@ -496,7 +496,7 @@ def test_the_discriminator_sees_the_label(projection):
         np.testing.assert_allclose(
             a.numpy()[:, 0], scores[np.arange(8), labels.numpy()], rtol=1e-5, atol=1e-6
         )
-    for call in (lambda: model.judge(x), lambda: model.train_step(x, None, model.optimizers())):
+    for call in (lambda: model.score(x), lambda: model.train_step(x, None, model.optimizers())):
         with pytest.raises(ValueError, match="give labels"):
             call()
 
@@ -553,7 +553,7 @@ def test_images_in_another_range_or_shape_are_refused(kind):
 def test_no_images_are_no_error():
     nothing = tg.zeros((0, *SHAPE))
     assert small(VAE).encode(nothing)[0].shape[0] == 0
-    assert small(GAN).judge(nothing).shape == (0, 1)
+    assert small(GAN).score(nothing).shape == (0, 1)
 
 
 def test_labels_may_be_a_list():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -115,6 +116,43 @@ def test_two_epochs_and_two_more_are_four(strokes, tmp_path):
     logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("whole", "parts")]
     assert logs[0] == logs[1]
     assert [e["stage"] for e in whole.epochs] == ["codes"] * 2 + ["mixture"] * 4
+
+
+def test_epochs_are_those_of_the_last_stage(strokes, tinygen, tmp_path, monkeypatch):
+    """Its help, its messages and `info` say so; the stage before it is closed."""
+    own, small = f"{FILE}:CodeMixture", ("--hidden", 8, "--codes", 3, "--components", 4)
+    words = (*small, "--first-epochs", 2, "--n", 60, "--size", 8, "--no-compile", "--out", "run")
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = tinygen("train", own, "--help")
+    assert "Passes over the data in all; of several stages, the last one's (1 or more; " in out
+    assert "default the model's own" in out
+    code, out, err = tinygen("train", own, *words, "--epochs", 1)
+    assert code == 0, err
+    assert "trained 2 epochs of codes and 1 epoch of mixture in" in out
+    again = ("train", own, "--out", "run", "--resume")
+    _, out, _ = tinygen(*again)
+    assert "the run has done its 1 epoch of mixture; more with:" in out
+    _, out, _ = tinygen(*again, "--epochs", 3)
+    assert re.search(r"trained 2 epochs of mixture in \d:\d\d, 3 in all", out)
+    assert [e["stage"] for e in train.open_run("run").epochs] == ["codes"] * 2 + ["mixture"] * 3
+    for more, why in (
+        (("--epochs", 2), "has done 3 epochs of mixture, more than the 2 asked for"),
+        (("--ema", 0.5), "(only epochs of the last stage may grow)"),
+        (("--first-epochs", 3), "other options: first_epochs"),
+    ):
+        code, _, err = tinygen(*again, *more)
+        assert (code, why in err) == (2, True), err
+    _, out, _ = tinygen("--model", own, "info", "run")
+    assert "results   mixture, epoch 3 of 3, step 5: " in out
+    assert "seed 0, lr 0.002, schedule constant" in out
+
+
+def test_info_counts_the_epochs_of_the_stage_that_it_is_in(strokes, tinygen, tmp_path):
+    run = train.fit(mixture(strokes), strokes, 5, out=tmp_path / "run", progress=False)
+    log = run.folder.log
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:1]))
+    _, out, _ = tinygen("--model", f"{FILE}:CodeMixture", "info", "run")
+    assert "results   codes, epoch 1 of 2, step 1: " in out
 
 
 def test_a_run_of_an_own_model_opens_samples_and_is_measured(strokes, tmp_path):
@@ -335,6 +373,8 @@ def test_a_drawing_has_settings(strokes, tinygen, tmp_path):
     drawn = run.picture(run.sample(64, steps=1, inverted=True))
     drawn.save(tmp_path / "want.png", pictures.note(model, 0))
     assert (tmp_path / "samples.png").read_bytes() == (tmp_path / "want.png").read_bytes()
+    _, out, _ = tinygen("info", "run")
+    assert "drawing   steps 2, inverted False (others: sample --set NAME=VALUE)" in out
     for words, why in (
         (
             "step=1",
@@ -349,10 +389,12 @@ def test_a_drawing_has_settings(strokes, tinygen, tmp_path):
         assert (code, why in err) == (2, True), err
     files = [f"steps-{k}.py" for k in (1, 2)]
     for k, file in enumerate(files, 1):
-        code, _, err = tinygen(
+        code, out, err = tinygen(
             "export", "run", "--to", "python", "--set", f"steps={k}", "--out", file
         )
         assert code == 0, err
+        assert f"drawn with steps {k}, inverted False, which the file keeps" in out
+        assert f"steps {k}, inverted False" in (tmp_path / file).read_text()
     bright, usual = (runpy.run_path(str(tmp_path / file))["generate"](1, 0)[0] for file in files)
     assert np.array_equal(to_uint8(run.sample(1, steps=1))[0].ravel(), list(bright))
     assert bright != usual
@@ -547,6 +589,7 @@ def test_a_model_of_a_file_from_the_command_line(tinygen, tmp_path):
     for command in (("sample", "b"), ("evaluate", "b", "--n", 0), ("info", "b")):
         code, out, err = tinygen("--model", own, *command)
         assert code == 0, err
+        assert "None" not in out
         assert ": \n" not in out  # its figure says no protocol
         assert "image ()" not in out
     del models.MODELS["code-mixture"]

@@ -90,7 +90,7 @@ evaluate_command = function("evaluate", [Group("Measures", Measuring)], evaluate
 class Found:
     """What was measured: the model's own figures, the quality of what it draws, or why not."""
 
-    figures: list[train.Figure]
+    figures: list[train.Estimate]
     quality: Quality | None = None
     extractor: train.ClassifierExtractor | None = None
     reason: str = ""
@@ -149,7 +149,7 @@ def _print(found: Found) -> None:
         screen.print(f"its images were not measured: {found.reason}", markup=False)
 
 
-def _print_figures(screen: Console, figures: list[train.Figure]) -> None:
+def _print_figures(screen: Console, figures: list[train.Estimate]) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("figure", "split"):
         table.add_column(column)

@@ -10,7 +10,7 @@ import typer
 
 from .. import export, models, train
 from .console import BestOption, RunArgument, console
-from .export import LicenceOption, PartOption, artefact_of
+from .export import LicenceOption, PartOption, artefact_of, part_of
 
 
 def explore_command(
@@ -28,7 +28,7 @@ def explore_command(
     """Write the page that shows what a generator has learned, and open it in the browser."""
     run = train.open_run(run_folder, best=best)
     both = isinstance(run.model, models.Encodes)
-    artefact = artefact_of(run, str(part or ("both" if both else "decoder")), licence=licence)
+    artefact = artefact_of(run, part_of(part or ("both" if both else "draw")), licence=licence)
     path = run_folder / "explore.html" if out is None else out
     export.write("html", artefact, path)
     console().print(f"page  {path}", markup=False)

@@ -17,15 +17,18 @@ from .console import BestOption, RunArgument, console
 from .sample import settings_of
 
 Form = StrEnum("Form", list(export.FORMS))  # type: ignore[misc]
-Part = StrEnum("Part", export.PARTS)  # type: ignore[misc]
 Stored = StrEnum("Stored", export.PRECISIONS)  # type: ignore[misc]
 
 ToOption = Annotated[
     Form, typer.Option("--to", help=f"The form: {', '.join(export.FORMS)}.", show_default=False)
 ]
 PartOption = Annotated[
-    Part | None,
-    typer.Option(help="decoder (it draws), encoder or both (VAEs).", show_default="decoder"),
+    str | None,
+    typer.Option(
+        help="draw, encode (the mean code of an image; VAEs), or both.",
+        show_default="draw",
+        metavar="NAME",
+    ),
 ]
 PrecisionOption = Annotated[
     Stored,
@@ -51,8 +54,16 @@ NEXT_STEPS_ENCODER = NEXT_STEPS | {
 }
 
 
+def part_of(word: str) -> str:
+    """The part that was typed, or its name of now, which is said."""
+    new = export.PARTS_BEFORE.get(word, word)
+    if new != word:
+        console().print(f"--part {word} is called --part {new} now", markup=False)
+    return new
+
+
 def artefact_of(
-    run: train.Run, part: str = "decoder", precision: str = "float32",
+    run: train.Run, part: str = "draw", precision: str = "float32",
     licence: str = export.UNSTATED, settings: dict[str, Any] | None = None,
 ) -> Artefact:  # fmt: skip
     """The artefact of a run: its name, weights, classes, and how it was trained."""
@@ -115,7 +126,7 @@ def export_command(
         raise ValueError(f"--lower-conv-transpose is for --to onnx, not for {to}")
     run = train.open_run(run_folder, best=best)
     artefact = artefact_of(
-        run, str(part or "decoder"), str(precision), licence, settings_of(run.model, set_ or ())
+        run, part_of(part or "draw"), str(precision), licence, settings_of(run.model, set_ or ())
     )
     suffix = export.FORMS[to][1]
     path = Path(f"{artefact.name}{suffix}") if out is None else out
@@ -142,8 +153,13 @@ def export_command(
         f"{artefact.model}, {artefact.nbytes:,} bytes of {precision} weights; terms of weights and "
         f"data: {licence}", markup=False,
     )  # fmt: skip
+    if artefact.settings:
+        screen.print(
+            f"drawn with {artefact.drawn_with}, which the file keeps (others: --set NAME=VALUE)",
+            markup=False,
+        )  # fmt: skip
     program = f"{artefact.name}_draw" if Path(artefact.name).exists() else artefact.name
-    text = (NEXT_STEPS_ENCODER if part == "encoder" else NEXT_STEPS)[to].format(
+    text = (NEXT_STEPS_ENCODER if "draw" not in artefact.graphs else NEXT_STEPS)[to].format(
         file=shlex.quote(str(path)), base=path.name, module=path.stem, name=artefact.name,
         upper=artefact.name.upper(), program=program, card=path.with_suffix(".md"), stem=path.stem,
         header=path.with_suffix(".h"),

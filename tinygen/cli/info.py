@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,13 +62,32 @@ def _configured(run: train.Run, config: dict[str, Any]) -> Rows:
     model, data = run.model, config["data"]
     shape = " x ".join(str(v) for v in data["shape"])
     held_out = f"{data['test_n']:,} held out, hash {data['fingerprint'][:12]}"
-    yield "options", ", ".join(f"{k} {v}" for k, v in as_json(model.options).items())
+    yield "options", _listed(as_json(model.options))
     if model.classes and data.get("classes"):
         yield "classes", _numbered(data["classes"])
     yield "data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}"
-    yield "training", ", ".join(f"{k} {v}" for k, v in config["training"].items())
+    yield "training", _listed(config["training"] | _rates(model, config["training"]))
+    if isinstance(model, models.Draws) and fields(type(model).Settings):
+        known = _listed(models.contract.chosen(model, {}))
+        yield "drawing", f"{known} (others: sample --set NAME=VALUE)"
     yield "versions", ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     yield "weights", f"hash {pictures.fingerprint(model)}"
+
+
+def _listed(values: dict[str, Any]) -> str:
+    """Names and values; what is None was left to something else."""
+    return ", ".join(f"{k} {v}" for k, v in values.items() if v is not None)
+
+
+def _rates(model: models.Model, training: dict[str, Any]) -> dict[str, Any]:
+    """The learning rates of the last stage's optimizers, where the model chose them."""
+    if training.get("lr") is not None:
+        return {}
+    rates = {k: o.lr for k, o in model.stages()[-1].new_optimizers(model, None).items()}
+    each = [f"{lr:g}" for lr in rates.values()]
+    if len(set(each)) > 1:
+        each = [f"{lr:g} of {name}" for name, lr in rates.items()]
+    return {"lr": " and ".join(dict.fromkeys(each))}
 
 
 def _results(run: train.Run, config: dict[str, Any]) -> Rows:
@@ -77,14 +97,17 @@ def _results(run: train.Run, config: dict[str, Any]) -> Rows:
         figures = ", ".join(f"{k} {v:.4g}" for k, v in last["losses"].items())
         if last.get("validation") is not None:
             figures += f", held out {last['validation']:.2f} {run.model.unit}".rstrip()
-        done = f"epoch {last['epoch']} of {config['training']['epochs']}, step {last['step']}"
+        stages = {stage.name: stage.epochs for stage in run.model.stages()[:-1]}
+        of = stages.get(last.get("stage", ""), config["training"]["epochs"])
+        stage = f"{last['stage']}, " if "stage" in last else ""
+        done = f"{stage}epoch {last['epoch']} of {of}, step {last['step']}"
         yield "results", f"{done}: {figures}"
 
 
 def _measured(evaluation: dict[str, Any]) -> Rows:
     """What `tinygen evaluate` found for these weights."""
     for f in evaluation["figures"]:
-        unit = f.get("unit", train.Figure.unit)
+        unit = f.get("unit", train.Estimate.unit)
         figure = f"{f['name']}, {f['split']}: {f['value']:.2f} ± {f['error']:.2f} {unit}"
         yield "", f"{figure} ({f['protocol']})" if f["protocol"] else figure
     quality = evaluation["quality"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, replace
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import typer
@@ -28,12 +28,14 @@ class Group:
         kind: the class.
         defaults: in words, for options whose default is another in this command.
         without: options that another class of the command has in their place.
+        only: what options are of, where that is less than their help says: "the last stage".
     """
 
     title: str
     kind: type[Options]
     defaults: Mapping[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
+    only: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def options(self) -> list[Option]:
@@ -120,7 +122,9 @@ def checked(kind: type[T], typed: Mapping[str, Any]) -> T:
 
 def _parameters(group: Group) -> Iterator[inspect.Parameter]:
     for option in group.options:
-        help = in_full(option, group.defaults.get(option.name))
+        of = group.only.get(option.name)
+        told = replace(option, help=f"{option.help.removesuffix('.')}; {of}.") if of else option
+        help = in_full(told, group.defaults.get(option.name))
         yield _parameter(option, panel=group.title, help=help)
 
 

@@ -27,6 +27,7 @@ from ..train import Settings
 from .console import console, print_data
 from .options import Group, Typed, command, in_words, named, refuse_doubles
 
+LAST = "of several stages, the last one's"
 LARGE = 1 << 16  # pixels: of smaller images any model fits
 
 
@@ -104,7 +105,9 @@ def _train() -> None:
 
 def groups_of(kind: type[Model]) -> list[Group]:
     """The options of a model's command, with the defaults that the model sets."""
-    defaults: dict[str, Any] = {}
+    last = ("epochs", "batch_size", "lr", "ema")
+    defaults: dict[str, Any] = dict.fromkeys(last, "the model's own")
+    one = issubclass(kind, ImageModel)  # stage; others may have several
     if issubclass(kind, ImageModel):
         defaults = {"epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema}
     own = {f.name: f.default for f in fields(kind.Options)}
@@ -113,13 +116,9 @@ def groups_of(kind: type[Model]) -> list[Group]:
     words = {k: in_words(own.get(k, v)) for k, v in defaults.items()}
     return [
         Group(f"Options of {kind.name}", kind.Options, without=("lr",)),  # that of Settings
-        Group("Training", Settings, words),
+        Group("Training", Settings, words, only={} if one else dict.fromkeys(last, LAST)),
         Group("Data", Source),
-        *(
-            []
-            if issubclass(kind, ImageModel)
-            else [Group("Several data sets and stages", Together)]
-        ),
+        *([] if one else [Group("Several data sets and stages", Together)]),
         Group("Run", Place),
     ]
 

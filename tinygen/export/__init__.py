@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from ..io import write_bytes
-from .artefact import PARTS, UNSTATED, Artefact, SelfTest, identifier, prepare
+from .artefact import PARTS, PARTS_BEFORE, UNSTATED, Artefact, SelfTest, identifier, prepare
 from .graphs import ExportError
 from .weights import PRECISIONS, Stored, store
 
 __all__ = [
-    "FORMS", "PARTS", "PRECISIONS", "UNSTATED", "Artefact", "ExportError", "SelfTest",
-    "Stored", "identifier", "prepare", "render", "store", "write",
+    "FORMS", "PARTS", "PARTS_BEFORE", "PRECISIONS", "UNSTATED", "Artefact", "ExportError",
+    "SelfTest", "Stored", "identifier", "prepare", "render", "store", "write",
 ]  # fmt: skip
 
 # form: the module with its function `render(artefact, **options) -> {suffix: bytes}`, the suffix

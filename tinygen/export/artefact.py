@@ -4,7 +4,7 @@ A file draws picture i of a seed from the same numbers as the checkpoint: entrie
 of draw 0 of the stream "pictures" (see random.py for the stream's key and what words become).
 
 The self-test is code 0 of seed 0, label 0, and the picture that it must give, computed in float64;
-of an encoder, the mean code of that picture.
+of the part that encodes, the mean code of that picture.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,15 @@ from ..backend import use_backend
 from ..data.labels import numbers_of
 from ..images import to_uint8
 from ..models import Draws, Encodes, Model
-from ..models.contract import label_of
+from ..models.contract import chosen, label_of
 from ..sampling.noise import PICTURES, Prior, codes_of_seed
 from ..tensor import Tensor
 from ..version import __version__
 from .graphs import ExportError, Packed, blob, drawing, encoding, law_of
 
 FORMAT = 1  # of the exported files
-PARTS = ("decoder", "encoder", "both")
+PARTS = ("draw", "encode", "both")
+PARTS_BEFORE = {"decoder": "draw", "encoder": "encode"}  # names of earlier versions: their new ones
 UNSTATED = "not stated; ask whoever trained it"
 
 
@@ -40,8 +42,8 @@ class SelfTest:
 
     Attributes:
         code: float32 (latent,), of the seed and number 0.
-        image: uint8 (H, W, C), what the decoder makes of it.
-        mean: float32 (latent,), the mean code of that image; None without an encoder.
+        image: uint8 (H, W, C), what is drawn from it.
+        mean: float32 (latent,), the mean code of that image; None where nothing encodes.
     """
 
     seed: int
@@ -61,14 +63,16 @@ class Artefact:
         model: the name of the architecture.
         weights: a hash of the run's weights.
         shape: (H, W, C) of an image. latent: length of a code. prior: "normal" or "uniform".
-        value_range: of the decoder's output and the encoder's input.
+        value_range: of the images that it draws and encodes.
         classes: names of the labels (any text), empty without labels.
-        graphs: the parts that it has, by name: "decoder", which draws an image from a code, and
-            "encoder", which gives the mean and the log-variance of an image's code in a row.
+        graphs: the parts that it has, by name: "draw", which draws an image from a code, and
+            "encode", which gives the mean and the log-variance of an image's code in a row.
         precision: of the weights: "float32", "float16" or "int8".
         licence: terms of the weights and of the data they come from.
         about: how it was trained, for people: name -> text or number.
         test: see SelfTest.
+        smooth: whether a code between two codes means something: interpolation, sliders.
+        settings: of its drawings, by name, which are fixed in the file.
     """
 
     title: str
@@ -85,6 +89,8 @@ class Artefact:
     licence: str
     about: dict[str, Any]
     test: SelfTest
+    smooth: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def pixels(self) -> int:
@@ -127,10 +133,15 @@ class Artefact:
     ) -> NDArray[np.float32]:
         """Images (n, H, W, C) of codes (n, latent) in the model's range, as a file draws them."""
         with use_backend("numpy") as backend:
-            run = self.graphs["decoder"].on(backend)
+            run = self.graphs["draw"].on(backend)
             inputs = [Tensor(x) for x in self.arguments(codes, labels)]
             images: NDArray[np.float32] = run(*inputs)[-1].numpy()
         return images
+
+    @property
+    def drawn_with(self) -> str:
+        """The settings of its drawings, for people; "" where there are none."""
+        return ", ".join(f"{k} {v}" for k, v in self.settings.items())
 
     def describe(self) -> dict[str, Any]:
         """What a file says of itself, JSON-able."""
@@ -139,6 +150,7 @@ class Artefact:
             "model": self.model, "weights": self.weights, "image": list(self.shape),
             "latent": self.latent, "prior": self.prior, "classes": list(self.classes),
             "precision": self.precision,
+            **({"drawn with": self.drawn_with} if self.settings else {}),
             **{k: part.lines() for k, part in self.graphs.items()},
             "licence of the code": "MIT", "licence of weights and data": self.licence,
             **self.about,
@@ -160,7 +172,7 @@ def identifier(title: str) -> str:
 
 def prepare(
     model: Model, title: str, weights: str, *, classes: tuple[str, ...] = (),
-    part: str = "decoder", precision: str = "float32", licence: str = UNSTATED,
+    part: str = "draw", precision: str = "float32", licence: str = UNSTATED,
     about: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None,
 ) -> Artefact:  # fmt: skip
     """A trained model as an Artefact.
@@ -170,7 +182,7 @@ def prepare(
         title: the run's name.
         weights: a hash of the weights.
         classes: names of the labels of a conditional model; their numbers where it is empty.
-        part: "decoder" (which draws), "encoder" (of a VAE), or "both".
+        part: "draw" (which draws), "encode" (of a VAE), or "both".
         precision: of the weights.
         licence: terms of weights and data.
         about: how it was trained; no path or user name.
@@ -182,31 +194,36 @@ def prepare(
         ValueError: an unknown part or precision, weights that do not fit it, a name for each of
             another number of classes.
     """
+    if part in PARTS_BEFORE:
+        new = PARTS_BEFORE[part]
+        warnings.warn(f"the part {part} is called {new} now", DeprecationWarning, stacklevel=2)
+        part = new
     if part not in PARTS:
         raise ValueError(f"part {part!r}, expected one of {', '.join(PARTS)}")
     if not isinstance(model, Draws):
         raise ExportError(f"{model.name} draws no images; export a generator, a VAE or a GAN")
-    if part != "decoder" and not isinstance(model, Encodes):
+    if part != "draw" and not isinstance(model, Encodes):
         raise ExportError(
             f"{model.name} has no encoder: it is no VAE, nor another model that Encodes (export "
-            "the decoder instead)"
+            "the part draw instead)"
         )
     label = label_of(model.given)
     count = 0 if label is None else model.classes
     names = tuple(classes or map(str, range(count))) if count else ()
     if len(names) != count:
         raise ValueError(f"{len(names)} names of classes, expected {count}")
-    graphs = {"decoder": drawing(model, precision, settings)}
-    if part != "decoder":
-        graphs["encoder"] = encoding(model, precision)
+    graphs = {"draw": drawing(model, precision, settings)}
+    if part != "draw":
+        graphs["encode"] = encoding(model, precision)
     assert model.noise is not None
     latent, law = math.prod(model.noise.shape), law_of(model.noise)
     test = _self_test(graphs, latent, law, model.value_range, bool(count))
-    if part == "encoder":
-        del graphs["decoder"]
+    if part == "encode":
+        del graphs["draw"]
     return Artefact(
         title, identifier(title), model.name, weights, model.shape, latent, law, model.value_range,
-        names, graphs, precision, licence, dict(about or {}), test,
+        names, graphs, precision, licence, dict(about or {}), test, model.noise.smooth,
+        chosen(model, settings or {}) if "draw" in graphs else {},
     )  # fmt: skip
 
 
@@ -215,10 +232,10 @@ def _self_test(
 ) -> SelfTest:
     """Code 0 of seed 0 with label 0, what it draws, and the mean code of that; in float64."""
     code, labels = codes_of_seed(law, 1, latent, 0), [np.zeros(1, np.int64)] * labelled
-    image = to_uint8(graphs["decoder"](code, *labels, floats="float64"), span)
+    image = to_uint8(graphs["draw"](code, *labels, floats="float64"), span)
     mean = None
-    if "encoder" in graphs:
+    if "encode" in graphs:
         low, high = span
-        both = graphs["encoder"](image / 255 * (high - low) + low, *labels, floats="float64")
+        both = graphs["encode"](image / 255 * (high - low) + low, *labels, floats="float64")
         mean = both[0, :latent].astype(np.float32)
     return SelfTest(0, 0, code[0], image[0], mean)

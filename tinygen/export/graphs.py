@@ -322,11 +322,11 @@ def refuse(packed: Packed, known: Collection[str], form: str) -> None:
 
 
 def only_drawing(parts: Mapping[str, Packed], known: Collection[str], form: str) -> Packed:
-    """The decoder, for a form that has no encoders; ExportError if one is asked for; see refuse."""
-    if parts.keys() != {"decoder"}:
-        raise ExportError(f"the form {form} has no encoders; export the part decoder")
-    refuse(parts["decoder"], known, form)
-    return parts["decoder"]
+    """What draws, for a form that does nothing else; ExportError if more is asked; see refuse."""
+    if parts.keys() != {"draw"}:
+        raise ExportError(f"the form {form} does not encode; export the part draw")
+    refuse(parts["draw"], known, form)
+    return parts["draw"]
 
 
 def _numbers(graph: Graph) -> dict[Var, int]:

@@ -34,16 +34,14 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     """The page ".html".
 
     Raises:
-        ExportError: a part without a decoder; images that are neither grey nor red, green and blue.
+        ExportError: nothing that draws; images that are neither grey nor red, green and blue.
     """
-    if "decoder" not in artefact.graphs:
-        raise ExportError(
-            "the page draws pictures, which takes the decoder; export the part decoder or both"
-        )
+    if "draw" not in artefact.graphs:
+        raise ExportError("the page draws pictures; export the part draw, or both")
     described, numbers = parts(artefact)
     page = {
         **described, "name": artefact.name, "order": order(artefact), "samples": SAMPLES,
-        "start": clearest(artefact),
+        "start": clearest(artefact), "smooth": artefact.smooth,
     }  # fmt: skip
     model = as_json(page)
     style = _source("page.css")
@@ -70,7 +68,7 @@ def order(artefact: Artefact) -> list[int]:
 
 def _first_weights(artefact: Artefact) -> NDArray[Any]:
     """For each entry of the code the sum of the squares of its weights; zeros if it has none."""
-    packed = artefact.graphs["decoder"]
+    packed = artefact.graphs["draw"]
     codes = {packed.graph.inputs[0]}  # the code, alone or with more numbers after it
     for op in packed.graph.ops:
         read, out = op.args[0], op.outs[0]

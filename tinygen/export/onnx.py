@@ -1,13 +1,13 @@
 """The form "onnx": graphs for ONNX Runtime and its like, made with the `onnx` library.
 
-    decoder:  code (n, latent) float32, label (n,) int64 where the model has labels
+    draw:     code (n, latent) float32, label (n,) int64 where the model has labels
               -> image (n, H, W, C) float32 in the model's range, pixels (n, H, W, C) uint8
-    encoder:  image (n, H, W, C) float32 in the model's range, label likewise
+    encode:   image (n, H, W, C) float32 in the model's range, label likewise
               -> mean (n, latent), logvar (n, latent) float32
 
 The batch n is symbolic, the noise an input, so that the same code gives the same image everywhere.
-Each operation of the graph is a node or a few, `repeat` is Loop. The value "decoder.3" is what
-operation 3 of the decoder gives; where it is "decoder.3.planes", it lies as NCHW: ONNX convolves
+Each operation of the graph is a node or a few, `repeat` is Loop. The value "draw.3" is what
+operation 3 of what draws gives; where it is "draw.3.planes", it lies as NCHW: ONNX convolves
 images so, and what follows a convolution stays so as long as it can.
 
 Opset 13 and IR version 7 are those of ONNX 1.8 of 2020, which engines years old read; what came
@@ -49,7 +49,7 @@ REDUCED = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin"}
 
 
 def render(artefact: Artefact, lower_conv_transpose: bool = False) -> dict[str, bytes]:
-    """{".onnx": the model}; of an autoencoder with both parts the encoder as ".encoder.onnx".
+    """{".onnx": the model}; of an autoencoder with both parts what encodes as ".encode.onnx".
 
     lower_conv_transpose: write transposed convolutions as convolutions, for engines without them.
 
@@ -60,15 +60,15 @@ def render(artefact: Artefact, lower_conv_transpose: bool = False) -> dict[str, 
         graphs.refuse(packed, ROWS, "onnx")
         suffix = ".onnx" if not files else f".{part}.onnx"
         file = File()
-        build = decoder if part == "decoder" else encoder
+        build = draw if part == "draw" else encode
         files[suffix] = build(file, artefact, packed, lower_conv_transpose)
     return files
 
 
-def decoder(file: File, artefact: Artefact, packed: Packed, lower: bool) -> bytes:
-    """The file of a decoder."""
+def draw(file: File, artefact: Artefact, packed: Packed, lower: bool) -> bytes:
+    """The file that draws."""
     sizes = {"code": (artefact.latent,), "label": ()}
-    x = whole("decoder", file, packed, lower, sizes)
+    x = whole("draw", file, packed, lower, sizes)
     file.output("image", file.add("Identity", x), artefact.shape)
     low, high = artefact.value_range
     step = 255 / (high - low)
@@ -82,9 +82,9 @@ def decoder(file: File, artefact: Artefact, packed: Packed, lower: bool) -> byte
     return file.model(artefact, "code -> image (in the model's range) and pixels (0 to 255)")
 
 
-def encoder(file: File, artefact: Artefact, packed: Packed, lower: bool) -> bytes:
-    """The file of an encoder."""
-    x = whole("encoder", file, packed, lower, {"image": artefact.shape, "label": ()})
+def encode(file: File, artefact: Artefact, packed: Packed, lower: bool) -> bytes:
+    """The file that encodes."""
+    x = whole("encode", file, packed, lower, {"image": artefact.shape, "label": ()})
     latent = artefact.latent
     for name, first in (("mean", 0), ("logvar", latent)):
         file.output(name, file.slice(x, {1: (first, first + latent)}), (latent,))

@@ -1,9 +1,9 @@
 """The form "safetensors": the weights as they are used, with a model card that shows how.
 
-    decoder.0.weight    of product 0: (in, out), or (KH, KW, in / groups, out) of both convolutions
-    decoder.0.scale     (out,), of int8: the weight is weight * scale
-    decoder.0.bias      (out,)
-    decoder.constant.0  another constant
+    draw.0.weight    of product 0: (in, out), or (KH, KW, in / groups, out) of both convolutions
+    draw.0.scale     (out,), of int8: the weight is weight * scale
+    draw.0.bias      (out,)
+    draw.constant.0  another constant
 
 The file's metadata is what spec.py and graphs.py describe, with the names of constants. The card is
 Markdown that begins with the lines that model collections read; its code is runtime/load_numpy.py
@@ -79,6 +79,7 @@ def card(artefact: Artefact, file: str) -> str:
                   f"{artefact.value_range[1]:g}"),
         ("code", f"{artefact.latent} numbers, {PRIORS[artefact.prior]}"),
         ("parts", " and ".join(artefact.graphs)), ("precision", artefact.precision),
+        *([("drawn with", artefact.drawn_with)] if artefact.settings else []),
         ("made by", artefact.describe()["made by"]),
         *((key, text(value)) for key, value in artefact.about.items()),
     ]  # fmt: skip

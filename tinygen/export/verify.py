@@ -106,7 +106,7 @@ class Question:
         return self.artefact.arguments(self.codes[:n], np.array(self.labels[:n]))
 
     def pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
-        """Grey levels of the decoder's outputs."""
+        """Grey levels of drawn images."""
         return to_uint8(values.reshape(-1, *self.artefact.shape), self.artefact.value_range)
 
 
@@ -124,7 +124,7 @@ def verify(
     """A row for each backend and form.
 
     Args:
-        artefact: the decoder to check.
+        artefact: what draws.
         reference: what the checkpoint draws for the question, uint8 (n, H, W, C).
         question: what was drawn.
         names: some of `subjects()`; None for all.
@@ -142,7 +142,7 @@ def verify(
 
 def _exact(question: Question) -> Steps:
     """What each operation gives for the first image in float64."""
-    graph = question.artefact.graphs["decoder"]
+    graph = question.artefact.graphs["draw"]
     operations = zip(graph.graph.ops, graph.trace(question.inputs(1), "float64"), strict=True)
     return {f"{k} {op.name}": y for k, (op, y) in enumerate(operations)}
 
@@ -201,7 +201,7 @@ def _on(
 ) -> Drawn:
     began = time.perf_counter()
     with use_backend(name) as backend:
-        step = wrap(question.artefact.graphs["decoder"].on(backend))
+        step = wrap(question.artefact.graphs["draw"].on(backend))
         first = step(*(Tensor(backend.asarray(x)) for x in question.inputs(1)))
         one = [x.numpy() for x in first[:-1]]
         start = time.perf_counter() - began
@@ -260,7 +260,7 @@ with open(ask["folder"] + "/pixels.raw", "wb") as file:
     file.write(b"".join(bytes(x) for x in images))
 code = exported.codes(1, ask["seeds"][0])[0]
 with open(ask["folder"] + "/trace.raw", "wb") as file:
-    for values in exported.trace("decoder", code, ask["labels"][0] or 0):
+    for values in exported.trace("draw", code, ask["labels"][0] or 0):
         array.array("f", values).tofile(file)
 print(json.dumps({"start": start, "rate": rate}))
 """
@@ -278,7 +278,7 @@ for (let i = 1; i < ask.seeds.length; i += 1) images.push(draw(i));
 const rate = images.length > 1 ? (images.length - 1) / (performance.now() - began) * 1000 : null;
 const levels = images.map(({ channels, data }) => data.filter((_, i) => i % 4 < channels));
 writeFileSync(ask.folder + "/pixels.raw", Buffer.concat(levels.map((x) => Buffer.from(x))));
-const steps = trace("decoder", codes(1, ask.seeds[0])[0], ask.labels[0]);
+const steps = trace("draw", codes(1, ask.seeds[0])[0], ask.labels[0]);
 const floats = steps.map(({ values }) => Buffer.from(Float32Array.from(values).buffer));
 writeFileSync(ask.folder + "/trace.raw", Buffer.concat(floats));
 console.log(JSON.stringify({ start, rate }));
@@ -292,7 +292,7 @@ _PAGE = """
     return Array.from(data.filter((_, k) => k % 4 < channels));
   });
   const seconds = (performance.now() - began) / 1000;
-  const steps = tinygen.trace("decoder", tinygen.codes(1, seeds[0])[0], labels[0]);
+  const steps = tinygen.trace("draw", tinygen.codes(1, seeds[0])[0], labels[0]);
   return { levels, seconds, steps: steps.map(({ values }) => Array.from(values)) };
 }
 """
@@ -326,7 +326,7 @@ def _levels(path: Path, question: Question) -> NDArray[np.uint8]:
 
 def _steps(path: Path, question: Question) -> list[NDArray[Any]]:
     values = np.fromfile(path, "<f4")
-    graph = question.artefact.graphs["decoder"].graph
+    graph = question.artefact.graphs["draw"].graph
     shapes = [at(op.outs[0].shape, 1) for op in graph.ops]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
     if len(values) != ends[-1]:
@@ -433,7 +433,7 @@ def _onnx(question: Question, path: Path) -> Drawn:
 
     model = onnx.load(path)  # once more, with every operation's value as an output
     artefact = {name for node in model.graph.node for name in node.output}
-    names = [f"decoder.{k}" for k in range(len(question.artefact.graphs["decoder"].graph.ops))]
+    names = [f"draw.{k}" for k in range(len(question.artefact.graphs["draw"].graph.ops))]
     names = [name if name in artefact else f"{name}.planes" for name in names]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     found = session(model.SerializeToString()).run(names, inputs(1))
@@ -455,8 +455,8 @@ def _safetensors(question: Question, path: Path) -> Drawn:
     except AssertionError as error:
         raise RuntimeError(str(error)) from None
     code, *labels = question.inputs(1)
-    trace = names["trace"]("decoder", code, *labels)[:-1]
+    trace = names["trace"]("draw", code, *labels)[:-1]
     start = time.perf_counter() - began
     return Drawn(
-        question.pixels(names["forward"]("decoder", *question.inputs())), trace, None, start
+        question.pixels(names["forward"]("draw", *question.inputs())), trace, None, start
     )  # fmt: skip

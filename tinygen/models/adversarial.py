@@ -130,7 +130,7 @@ class Adversarial(ImageModel, Draws):
         assert noise is not None
         return self.generate(noise, label)
 
-    def judge(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+    def score(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         """The discriminator's logits (B, 1) for images (B, H, W, C)."""
         more = (self.one_hot(x, labels),) if self.conditional else ()
         logits: Tensor = self.discriminator(x, *more)
@@ -143,10 +143,10 @@ class Adversarial(ImageModel, Draws):
         if options.r1:
             n = -(-x.shape[0] // 4)
             some = None if labels is None else labels[:n]
-            total += options.r1 * losses.r1_penalty(lambda t: self.judge(t, some), x[:n])
+            total += options.r1 * losses.r1_penalty(lambda t: self.score(t, some), x[:n])
         if options.gradient_penalty:
             between = losses.gradient_penalty(
-                lambda t: self.judge(t, labels), x, fake, self.noise_rng
+                lambda t: self.score(t, labels), x, fake, self.noise_rng
             )
             total += options.gradient_penalty * between
         return total
@@ -170,14 +170,14 @@ class Adversarial(ImageModel, Draws):
             y = None if labels is None else labels[k * size : (k + 1) * size]
             with contextlib.nullcontext() if k == steps - 1 else no_grad():
                 fake = self.generate(self.codes(size), y)
-            real_logits, fake_logits = self.judge(real, y), self.judge(fake.detach(), y)
+            real_logits, fake_logits = self.score(real, y), self.score(fake.detach(), y)
             d_loss = self.adversary.discriminator(real_logits, fake_logits)
             optimizers["discriminator"].zero_grad()
             (d_loss + self.penalty(real, fake.detach(), y)).backward()
             optimizers["discriminator"].step()
 
         # The generator: the same images, judged again by the discriminator that just learnt.
-        g_loss = self.adversary.generator(self.judge(fake, y))
+        g_loss = self.adversary.generator(self.score(fake, y))
         optimizers["generator"].zero_grad()
         g_loss.backward(inputs=self.generator.parameters())
         optimizers["generator"].step()

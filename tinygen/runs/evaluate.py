@@ -21,8 +21,8 @@ from .run import Run
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured number: what it is, on which split, its standard error, and how it was made."""
+class Estimate:
+    """A mean over images: of what, on which split, its standard error, and how it was measured."""
 
     name: str
     split: str
@@ -49,7 +49,7 @@ def evaluate(
     nll_images: int = 1000,
     seed: int = 0,
     report: Report | None = None,
-) -> list[Figure]:
+) -> list[Estimate]:
     """The model's own figures on training and test images; `Gauge` measures what it draws.
 
     Of a model with a likelihood, its NLL; where it has a bound of it (a VAE), the negative ELBO and
@@ -113,7 +113,7 @@ def _nll(
     return _over(data, count, measure, report, what)
 
 
-def _of_training(model: Model, data: Dataset, seed: int, report: Report | None) -> list[Figure]:
+def _of_training(model: Model, data: Dataset, seed: int, report: Report | None) -> list[Estimate]:
     """The figures of the model's last stage, over all images of each split."""
     stage = model.stages()[-1]
     if stage.figures is None:
@@ -161,7 +161,7 @@ def _over(
 
 
 def _figure(
-    name: str, split: str, values: NDArray[Any], protocol: str, unit: str = Figure.unit
-) -> Figure:
+    name: str, split: str, values: NDArray[Any], protocol: str, unit: str = Estimate.unit
+) -> Estimate:
     error = float(values.std() / np.sqrt(len(values)))
-    return Figure(name, split, float(values.mean()), error, len(values), protocol, unit)
+    return Estimate(name, split, float(values.mean()), error, len(values), protocol, unit)

@@ -2,7 +2,7 @@
 
 from ..runs import (
     ClassifierExtractor,
-    Figure,
+    Estimate,
     Gauge,
     Run,
     RunFolder,
@@ -16,6 +16,6 @@ from .loop import Diverged, fit
 from .settings import Settings
 
 __all__ = [
-    "ClassifierExtractor", "Diverged", "Figure", "Gauge", "Run", "RunFolder", "Settings",
+    "ClassifierExtractor", "Diverged", "Estimate", "Gauge", "Run", "RunFolder", "Settings",
     "build_model", "evaluate", "find_extractor", "fit", "has_figures", "open_run",
 ]  # fmt: skip

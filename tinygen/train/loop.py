@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from ..backend import use_backend
 from ..data import Dataset
 from ..data.files import printable
-from ..models import Model, feed
+from ..models import Model, Stage, feed
 from ..nn import BatchNorm
 from ..runs import Run, RunFolder
 from ..runs.files import FORMAT
@@ -24,6 +24,7 @@ from ..signals import Interrupt
 from ..version import __version__
 from . import divergence
 from . import resume as resuming
+from .checkpoint import Position
 from .divergence import Diverged
 from .hooks import HEADLINES, Checkpoints, Hook, Log, Measures, Pictures, Progress
 from .parts import Parts, adopt
@@ -156,7 +157,7 @@ def _fit(
         hooks = _hooks(folder, show)
         if folder is not None:
             _enter(session, folder, go_on, stack, show)
-        first, begun = session.state.position.epoch, session.done
+        first, begun = replace(session.state.position), session.done
         try:
             with np.errstate(all="ignore"), show:
                 interrupted = not run(session, hooks, interrupt)
@@ -201,24 +202,28 @@ def _enter(
 
 
 def _say_end(
-    session: Session, folder: RunFolder | None, first: int, was_done: bool, seconds: float,
+    session: Session, folder: RunFolder | None, first: Position, was_done: bool, seconds: float,
     show: Silent,
 ) -> None:  # fmt: skip
-    """Say how long it took, or that there was nothing left to do."""
+    """Say what was trained and how long it took, or that there was nothing left to do."""
     epochs = session.settings.epochs
-    if len(session.stages) > 1 and not was_done:
-        show.say(f"trained {len(session.stages)} stages in {clock(seconds)}")
-        return
+
+    def counted(n: int, stage: Stage) -> str:
+        return f"{n} epoch{'s' * (n != 1)}" + (f" of {stage.name}" if session.named else "")
+
     if folder is not None and was_done:
         again = resuming.command(session, folder)
         show.say(
-            f"nothing was left to train: the run has done its {epochs} epochs; more with:\n"
-            f"  {again} --epochs {2 * epochs}"
+            "nothing was left to train: the run has done its "
+            f"{counted(epochs, session.stage)}; more with:\n  {again} --epochs {2 * epochs}"
         )
         return
-    count = epochs - first
-    in_all = f", {epochs} in all" if first else ""
-    show.say(f"trained {count} epoch{'s' * (count != 1)} in {clock(seconds)}{in_all}")
+    stages = session.stages[first.stage :]
+    counts = [*(stage.epochs for stage in stages[:-1]), epochs]
+    counts[0] -= first.epoch
+    done = " and ".join(map(counted, counts, stages))
+    in_all = f", {epochs} in all" if first.epoch and len(stages) == 1 else ""
+    show.say(f"trained {done} in {clock(seconds)}{in_all}")
 
 
 def configuration(session: Session) -> dict[str, Any]:

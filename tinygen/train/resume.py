@@ -113,8 +113,9 @@ def _other_settings(run: Differing) -> str | None:
     if not changed:
         return None
     had = ", ".join(f"{k} = {run.was['training'].get(k)}" for k in changed)
+    grows = GROWS if len(run.session.stages) == 1 else f"{GROWS} of the last stage"
     return (
-        f"was trained with {had}; a run is resumed with the same settings (only {GROWS} may grow)"
+        f"was trained with {had}; a run is resumed with the same settings (only {grows} may grow)"
     )
 
 
@@ -164,8 +165,8 @@ def resume(session: Session, folder: RunFolder, now: Config) -> list[str]:
     position = session.state.position
     if session.epochs < position.epoch:
         raise ValueError(
-            f"{folder.path} has done {position.epoch} epochs, more than the {session.epochs} asked "
-            "for; a run cannot shrink"
+            f"{folder.path} has done {position.epoch} epochs{session.named}, more than the "
+            f"{session.epochs} asked for; a run cannot shrink"
         )
     missing = folder.cut_log(position.log_bytes)
     if missing:

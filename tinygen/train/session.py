@@ -127,6 +127,11 @@ class Session:
             module.training = path == "" or path.split(".")[0] in self.stage.learns
 
     @property
+    def named(self) -> str:
+        """The stage after an "of", for messages; nothing where there is one only."""
+        return f" of {self.stage.name}" if len(self.stages) > 1 else ""
+
+    @property
     def last(self) -> bool:
         """Whether this is the last stage."""
         return self.state.position.stage == len(self.stages) - 1

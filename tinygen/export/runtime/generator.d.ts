@@ -44,7 +44,7 @@ export function codes(n?: number, seed?: Seed): Float32Array[];
 /** The picture that a code stands for; a model with labels needs one. */
 export function decode(code: ArrayLike<number>, label?: Label | null): Picture;
 
-/** Mean and log-variance of the code of a picture; throws Error where the file has no encoder. */
+/** Mean and log-variance of the code of a picture; throws Error where the file has no part encode. */
 export function encode(
   image: { width: number; height: number; data: ArrayLike<number> },
   label?: Label | null,
@@ -52,13 +52,13 @@ export function encode(
 
 /** What each operation gives for a code. */
 export function trace(
-  part: "decoder",
+  part: "draw",
   code: ArrayLike<number>,
   label?: Label | null,
 ): Activation[];
 /** What each operation gives for a picture. */
 export function trace(
-  part: "encoder",
+  part: "encode",
   image: { width: number; height: number; data: ArrayLike<number> },
   label?: Label | null,
 ): Activation[];

@@ -42,16 +42,16 @@ function generator(model, base64) {
 
   // The picture that a code stands for: { width, height, channels, data }, RGBA as in ImageData.
   function decode(code, label) {
-    return picture(run("decoder", code, label).result.values);
+    return picture(run("draw", code, label).result.values);
   }
 
   // The code of a picture (as from `decode`; of a grey model its red is read): { mean, logvar }.
   function encode(image, label) {
-    const ends = run("encoder", image, label).result.values;
+    const ends = run("encode", image, label).result.values;
     return { mean: ends.slice(0, model.latent), logvar: ends.slice(model.latent) };
   }
 
-  // What each operation gives: [{ name, shape, values }]. A decoder takes a code, an encoder a
+  // What each operation gives: [{ name, shape, values }]. "draw" takes a code, "encode" a
   // picture.
   function trace(part, input, label) {
     return run(part, input, label).steps.map(({ name, shape, values }) => (
@@ -61,10 +61,10 @@ function generator(model, base64) {
   function run(part, input, label) {
     const graph = parts[part];
     if (!graph) {
-      throw new Error(`this file has no ${part}; it has: ${Object.keys(parts).join(", ")}`);
+      throw new Error(`this file has no part ${part}; it has: ${Object.keys(parts).join(", ")}`);
     }
-    const x = part === "encoder" ? levels(input) : Float64Array.from(input);
-    const size = part === "encoder" ? height * width * channels : model.latent;
+    const x = part === "encode" ? levels(input) : Float64Array.from(input);
+    const size = part === "encode" ? height * width * channels : model.latent;
     if (x.length !== size) throw new RangeError(`${part}: ${x.length} numbers; expected ${size}`);
     if (!classes && label != null) {
       throw new RangeError(`label is ${label}; this model has no labels`);
@@ -125,8 +125,8 @@ function generator(model, base64) {
     const right = picture(Array.from(levels, (v) => (v / 255) * (high - low) + low));
     try {
       expect("the code", codes(1, seed)[0], floats(code), 0);
-      if (parts.decoder) expect("the picture", decode(floats(code), hot).data, right.data, 1);
-      if (parts.encoder) expect("the mean code", encode(right, hot).mean, floats(mean), 1e-3);
+      if (parts.draw) expect("the picture", decode(floats(code), hot).data, right.data, 1);
+      if (parts.encode) expect("the mean code", encode(right, hot).mean, floats(mean), 1e-3);
     } catch (error) {
       if (!(error instanceof DamagedError)) throw error;
       wrong.push(error.message);

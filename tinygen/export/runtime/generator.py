@@ -504,9 +504,11 @@ def described(text: str, sha256: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=None)
 def graph(part: str) -> Graph:
-    """The graph of the "decoder" or "encoder"."""
+    """The graph of the part "draw" or "encode"."""
     if part not in MODEL["parts"]:
-        raise ValueError(f"this file has no {part}; the model can be exported with --part both")
+        raise ValueError(
+            f"this file has no part {part}; the model can be exported with --part both"
+        )
     text = "".join(WEIGHTS.split()).encode("utf-8", "replace")
     check("weights", text, MODEL["sha256"])
     data = io.BytesIO(base64.b64decode(text))
@@ -554,7 +556,7 @@ def given(part: str, values: Iterable[float], labels: list[int]) -> list[list[An
 
 
 def trace(part: str, values: Iterable[float], label: int = 0) -> list[list[float]]:
-    """What each operation of the "decoder" or "encoder" gives for one code, or one image."""
+    """What each operation of the part "draw" or "encode" gives for one code, or one image."""
     arrays = graph(part).run(given(part, values, [label]))[: len(graph(part).about["operations"])]
     return [list(map(float, x.values)) for x in arrays]
 
@@ -562,7 +564,7 @@ def trace(part: str, values: Iterable[float], label: int = 0) -> list[list[float
 def drawn(batch: list[list[float]], labels: list[int]) -> list[bytes]:
     """The images of a batch of codes."""
     codes = list(itertools.chain.from_iterable(batch))
-    values = graph("decoder")(given("decoder", codes, labels))
+    values = graph("draw")(given("draw", codes, labels))
     low, high = MODEL["range"]
     levels = bytes(round(min(255.0, max(0.0, (v - low) / (high - low) * 255))) for v in values)
     size = math.prod(MODEL["image"])
@@ -627,7 +629,7 @@ def generate(n: int = 1, seed: int = 0, label: int | str | None = None) -> list[
     """
     n, seed, chosen = whole("n", n, 0, 2**31), whole("seed", seed, 0, 2**64), known(label)
     mixed = label is None and len(MODEL["classes"])
-    graph("decoder")  # a file without one says so, even for n = 0
+    graph("draw")  # a file without one says so, even for n = 0
     images: list[bytes] = []
     for first in range(0, n, TOGETHER):
         numbers = range(first, min(first + TOGETHER, n))
@@ -645,7 +647,7 @@ def encode(
         raise ValueError(f"expected {math.prod(MODEL['image'])} grey levels, 0 to 255")
     low, high = MODEL["range"]
     x = [v / 255 * (high - low) + low for v in levels]
-    both = trace("encoder", x, known(label))[-1]
+    both = trace("encode", x, known(label))[-1]
     return both[: MODEL["latent"]], both[MODEL["latent"] :]
 
 
@@ -730,11 +732,11 @@ def self_test() -> list[str]:
     if code(0, test["seed"]) != floats["code"]:
         faults.append(f"code 0 of seed {test['seed']} is not the one it should be")
     try:
-        if "decoder" in MODEL["parts"]:
+        if "draw" in MODEL["parts"]:
             off = max(abs(a - b) for a, b in zip(decode(floats["code"], label), image))
             if off > 1:
                 faults.append(f"the picture is up to {off} grey levels off, expected 1 at most")
-        if "encoder" in MODEL["parts"]:
+        if "encode" in MODEL["parts"]:
             pairs = zip(encode(image, label)[0], floats["mean"])
             if not all(abs(a - b) <= 1e-3 for a, b in pairs):  # also when not a number
                 faults.append("the mean code of the picture is off by more than 0.001")

@@ -167,19 +167,19 @@ def trace(part, x, label=0):
 
 
 def forward(part, x, label=0):
-    """The "decoder" of codes (n, latent), the "encoder" of flat images (n, pixels)."""
+    """What "draw" gives of codes (n, latent), "encode" of flat images (n, pixels)."""
     return trace(part, x, label)[-1]
 
 
 low, high = model["range"]
 test = {k: base64.b64decode(model["test"][k] or "") for k in ("code", "image", "mean")}
 image = np.frombuffer(test["image"], np.uint8).reshape(model["image"])
-if "decoder" in model["parts"]:
+if "draw" in model["parts"]:
     code = np.frombuffer(test["code"], "<f4")[None]  # or rng.standard_normal((n, latent))
-    drawn = forward("decoder", code, model["test"]["label"])
+    drawn = forward("draw", code, model["test"]["label"])
     pixels = np.rint((drawn - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
     assert abs(pixels[0].astype(int) - image).max() <= 1, "not the picture that it should be"
-if "encoder" in model["parts"]:
+if "encode" in model["parts"]:
     flat = (image.reshape(1, -1) / 255 * (high - low) + low).astype(np.float32)
-    mean, logvar = np.split(forward("encoder", flat, model["test"]["label"]), 2, axis=1)
+    mean, logvar = np.split(forward("encode", flat, model["test"]["label"]), 2, axis=1)
     assert abs(mean[0] - np.frombuffer(test["mean"], "<f4")).max() <= 1e-3, "not the mean code"

@@ -157,7 +157,7 @@ def run(operations, known, n):
 
 
 def forward(part, x, label=0):
-    """The "decoder" of codes (n, latent), the "encoder" of flat images (n, pixels)."""
+    """What "draw" gives of codes (n, latent), "encode" of flat images (n, pixels)."""
     graph, n = model["parts"][part], len(x)
     sizes = [sized(k, n) for k in graph["inputs"][0]["shape"]]
     inputs = [x.reshape(sizes), torch.as_tensor(label).expand(n)][: len(graph["inputs"])]
@@ -169,13 +169,13 @@ def forward(part, x, label=0):
 low, high = model["range"]
 test = {k: bytearray(base64.b64decode(model["test"][k] or "")) for k in ("code", "image", "mean")}
 image = torch.frombuffer(test["image"], dtype=torch.uint8).reshape(model["image"])
-if "decoder" in model["parts"]:
+if "draw" in model["parts"]:
     code = torch.frombuffer(test["code"], dtype=torch.float32)[None]  # or torch.randn(n, latent)
-    drawn = forward("decoder", code, model["test"]["label"])
+    drawn = forward("draw", code, model["test"]["label"])
     pixels = ((drawn - low) / (high - low) * 255).round().clamp(0, 255).to(torch.uint8)
     assert (pixels[0].int() - image.int()).abs().max() <= 1, "not the picture that it should be"
-if "encoder" in model["parts"]:
+if "encode" in model["parts"]:
     flat = image.reshape(1, -1) / 255 * (high - low) + low
-    mean, logvar = forward("encoder", flat, model["test"]["label"]).chunk(2, dim=1)
+    mean, logvar = forward("encode", flat, model["test"]["label"]).chunk(2, dim=1)
     expected = torch.frombuffer(test["mean"], dtype=torch.float32)
     assert (mean[0] - expected).abs().max() <= 1e-3, "not the mean code that it should be"

@@ -20,16 +20,19 @@ function whole(read) {
 
 // ---- what is shown -----------------------------------------------------------------------------
 
-const CELLS = 9; // along a side of the map
 let wrong = []; // why the file is damaged
 const model = whole(() => described($("model").textContent, $("model").dataset.sha256)) ?? {
   about: { title: "tinygen", model: "" }, image: [1, 1, 1], parts: {}, classes: [], order: [0, 0],
-  samples: 0, start: 0,
+  samples: 0, start: 0, smooth: true,
 };
+const { smooth } = model; // whether a code between two means something
+const WALKS = "#code-card,#map-card,#play,#truncation,[for=truncation],#samples-card .hint," +
+  "#explain [lang]>:nth-child(2),#explain [lang]>:nth-child(3)"; // what goes from code to code
+const CELLS = smooth ? 9 : 0; // along a side of the map
 const SAMPLES = model.samples; // small pictures
 const [height, width, channels] = model.image;
 const reach = model.prior === "normal" ? 3 : 1; // the map and the sliders go from -reach to reach
-const encodes = "encoder" in model.parts;
+const encodes = "encode" in model.parts;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const net = wrong.length ? null : whole(() => generator(model, $("weights").textContent));
@@ -471,6 +474,7 @@ function begin() {
   for (const id of ["picture", "echo", "ink"]) Object.assign($(id), { width, height });
   Object.assign($("cells"), { width: CELLS * width, height: CELLS * height });
   if (encodes) $("code-help").dataset.text = "codeDrawn";
+  if (!smooth) for (const element of all(WALKS)) element.hidden = true;
   all(".language").forEach((button, i) => { button.onclick = () => speak(i); });
   speak(language);
   if (!net) return;

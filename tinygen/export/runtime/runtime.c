@@ -48,7 +48,7 @@ extern "C" {
 /* The same in words. */
 const char *toy_message(int result);
 
-#if HAS_DECODER
+#if HAS_DRAW
 /* Draws image `index` of a seed. Without a label, images come in rows of ten with the labels 0, 1,
    2 and so on. workspace: TOY_WORKSPACE floats, here and below. */
 int toy_generate(uint64_t seed, uint64_t index, int label, unsigned char *pixels,
@@ -70,7 +70,7 @@ int toy_label(const char *name);
 extern const char *const toy_classes[];
 
 #endif
-#if HAS_ENCODER
+#if HAS_ENCODE
 /* The mean and the log-variance of an image's code, TOY_LATENT numbers each. */
 int toy_encode(const unsigned char *pixels, int label, float *mean, float *logvar,
         float *workspace);
@@ -484,13 +484,13 @@ static void linear(const Layer *layer, const float *RESTRICT x, float *RESTRICT 
 /* What the model is made of stands after the program, at the end of this file: for each part the
    sum of its weights, and a function that computes it in a workspace m, at whose beginning the code
    or the image lies. It returns where the result is. */
-#if HAS_DECODER
-static const float *decoder_graph(float label, float *m);
-static uint32_t decoder_sum(void);
+#if HAS_DRAW
+static const float *draw_graph(float label, float *m);
+static uint32_t draw_sum(void);
 #endif
-#if HAS_ENCODER
-static const float *encoder_graph(float label, float *m);
-static uint32_t encoder_sum(void);
+#if HAS_ENCODE
+static const float *encode_graph(float label, float *m);
+static uint32_t encode_sum(void);
 static const float *mean_expected(void);
 #endif
 static const float *code_expected(void);
@@ -514,7 +514,7 @@ static int is_label(int label) {
 }
 #endif
 
-#if HAS_DECODER
+#if HAS_DRAW
 static int grey_level(float y) {
     const double level = ((double)y - LOW) * (255 / (HIGH - LOW));
     return level > 0 ? level < 255 ? (int)rint(level) : 255 : 0;
@@ -522,7 +522,7 @@ static int grey_level(float y) {
 
 /* Draws the code at the start of the workspace. */
 static void draw(int label, unsigned char *pixels, float *workspace) {
-    const float *y = decoder_graph((float)label, workspace);
+    const float *y = draw_graph((float)label, workspace);
     int k;
     for (k = 0; k < TOY_PIXELS; k++)
         pixels[k] = (unsigned char)grey_level(y[k]);
@@ -556,9 +556,9 @@ int toy_decode(const float *code, int label, unsigned char *pixels, float *works
 }
 #endif
 
-#if HAS_ENCODER
+#if HAS_ENCODE
 /* Puts an image at the start of the workspace. */
-static void start_encoder(const unsigned char *pixels, float *workspace) {
+static void start_encode(const unsigned char *pixels, float *workspace) {
     int k;
     for (k = 0; k < TOY_PIXELS; k++)
         workspace[k] = (float)(pixels[k] / 255.0 * (HIGH - LOW) + LOW);
@@ -569,8 +569,8 @@ int toy_encode(const unsigned char *pixels, int label, float *mean, float *logva
     const float *y;
     if (!is_label(label))
         return TOY_BAD_LABEL;
-    start_encoder(pixels, workspace);
-    y = encoder_graph((float)label, workspace);
+    start_encode(pixels, workspace);
+    y = encode_graph((float)label, workspace);
     memcpy(mean, y, TOY_LATENT * sizeof *y);
     memcpy(logvar, y + TOY_LATENT, TOY_LATENT * sizeof *y);
     return TOY_OK;
@@ -605,12 +605,12 @@ static void check_weights(Check *check, const Weight *x, int n) {
 
 /* Whether the weights are those of the model. */
 static int is_whole(void) {
-#if HAS_DECODER
-    if (decoder_sum() != DECODER_CHECK)
+#if HAS_DRAW
+    if (draw_sum() != DRAW_CHECK)
         return 0;
 #endif
-#if HAS_ENCODER
-    if (encoder_sum() != ENCODER_CHECK)
+#if HAS_ENCODE
+    if (encode_sum() != ENCODE_CHECK)
         return 0;
 #endif
     return 1;
@@ -625,15 +625,15 @@ int toy_self_test(float *workspace) {
     toy_code(TEST_SEED, 0, workspace);
     if (memcmp(workspace, code_expected(), TOY_LATENT * sizeof *workspace) != 0)
         return TOY_TEST_CODE;
-#if HAS_DECODER
-    y = decoder_graph(TEST_LABEL, workspace);
+#if HAS_DRAW
+    y = draw_graph(TEST_LABEL, workspace);
     for (k = 0; k < TOY_PIXELS; k++)
         if (abs(grey_level(y[k]) - image[k]) > 1)
             return TOY_TEST_IMAGE;
 #endif
-#if HAS_ENCODER
-    start_encoder(image, workspace);
-    y = encoder_graph(TEST_LABEL, workspace);
+#if HAS_ENCODE
+    start_encode(image, workspace);
+    y = encode_graph(TEST_LABEL, workspace);
     for (k = 0; k < TOY_LATENT; k++)
         if (!(fabsf(y[k] - mean_expected()[k]) <= 1e-3f))
             return TOY_TEST_MEAN;
@@ -688,7 +688,7 @@ static FILE *shown; /* where --trace writes what each operation gives */
 
 static const char usage[] =
     "usage: toy [options]\n"
-#if HAS_DECODER
+#if HAS_DRAW
     "  --n N          how many images (16)\n"
     "  --seed SEED    image i of a seed is always the same (0)\n"
 #if HAS_LABELS
@@ -763,7 +763,7 @@ static int close_output(Output *output, int wanted) {
     return failed;
 }
 
-#if HAS_DECODER
+#if HAS_DRAW
 /* ---- PNG: chunks, each with a checksum. The pixels are one block of deflate (RFC 1951) with its
    fixed codes: a byte, or how many bytes are as those of the pixel before, or of the row above. */
 
@@ -1002,16 +1002,16 @@ static uint64_t columns_for(uint64_t n, int label) {
 }
 #endif
 
-/* Writes what each operation gives: those of the decoder for the first image or, of an encoder
+/* Writes what each operation gives: those of the drawing of the first image or, of an encoder
    alone, for the image of the self-test. */
 static void trace(uint64_t seed, int label, FILE *file) {
     shown = file;
-#if HAS_DECODER
+#if HAS_DRAW
     toy_code(seed, 0, workspace);
-    decoder_graph((float)(label == -1 ? 0 : label), workspace);
+    draw_graph((float)(label == -1 ? 0 : label), workspace);
 #else
-    start_encoder(image_expected(), workspace);
-    encoder_graph(TEST_LABEL, workspace);
+    start_encode(image_expected(), workspace);
+    encode_graph(TEST_LABEL, workspace);
     (void)seed;
     (void)label;
 #endif
@@ -1042,7 +1042,7 @@ int main(int argc, char **argv) {
     const char *trace_to = NULL;
     uint64_t seed = 0;
     int label = -1, about = 0, test = 0, failed = 0, i;
-#if HAS_DECODER
+#if HAS_DRAW
     static Output picture, bytes;
     const char *out = NULL, *raw = NULL;
     uint64_t n = 16, columns = 0;
@@ -1063,7 +1063,7 @@ int main(int argc, char **argv) {
             test = 1;
         } else if (is(option, "--trace")) {
             path = &trace_to;
-#if HAS_DECODER
+#if HAS_DRAW
         } else if (is(option, "--out")) {
             path = &out;
         } else if (is(option, "--raw")) {
@@ -1078,7 +1078,7 @@ int main(int argc, char **argv) {
             number = &seed;
             least = 0;
 #endif
-#if HAS_DECODER && HAS_LABELS
+#if HAS_DRAW && HAS_LABELS
         } else if (is(option, "--label")) {
             path = &chosen;
 #else
@@ -1097,7 +1097,7 @@ int main(int argc, char **argv) {
         else if (read_number(option, argv[i], least, most, number))
             return 2;
     }
-#if HAS_DECODER && HAS_LABELS
+#if HAS_DRAW && HAS_LABELS
     if (chosen) {
         label = toy_label(chosen);
         if (label == TOY_CLASSES && COUNTED && is_number(chosen, 0, TOY_CLASSES - 1, &given))
@@ -1113,7 +1113,7 @@ int main(int argc, char **argv) {
         }
     }
 #endif
-#if HAS_DECODER
+#if HAS_DRAW
     if (!about && !test && !out && !raw && !trace_to)
         out = "samples.png";
     if (columns == 0)
@@ -1149,7 +1149,7 @@ int main(int argc, char **argv) {
         trace(seed, label, traced.file);
         failed = close_output(&traced, 1);
     }
-#if HAS_DECODER
+#if HAS_DRAW
     if (out)
         failed |= open_output(&picture, out);
     if (raw && !failed)

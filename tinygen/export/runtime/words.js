@@ -62,6 +62,6 @@ const TEXT = {
 const ABOUT = new Map(Object.entries({ // what files call in English
   format: "格式", "made by": "制作工具", title: "名称", model: "模型", weights: "权重指纹",
   image: "图像", latent: "隐编码长度", prior: "先验分布", classes: "类别", precision: "精度",
-  decoder: "解码器", encoder: "编码器", "licence of the code": "代码许可", "licence of weights and data": "权重与数据许可",
+  "drawn with": "绘制设置", draw: "绘制", encode: "编码", "licence of the code": "代码许可", "licence of weights and data": "权重与数据许可",
   data: "训练数据", images: "训练图像数", "data hash": "数据指纹", epochs: "训练轮数", seed: "训练种子",
 }));
