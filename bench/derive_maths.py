@@ -44,6 +44,15 @@ def _atanh_rest(z: Real) -> Real:
     return 2 * (mp.atanh(s) / s - 1) / z
 
 
+def _sin_rest(z: Real) -> Real:
+    x = mp.sqrt(z)
+    return (mp.sin(x) / x - 1) / z
+
+
+def _cos_rest(z: Real) -> Real:
+    return (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2
+
+
 Fit = tuple[Callable[[Real], Real], Callable[[Real], Real], Any, Any, int]
 FITS: dict[str, Fit] = {
     # e^r = 1 + r + r^2 P(r)
@@ -58,6 +67,9 @@ FITS: dict[str, Fit] = {
     "LOG": (_atanh_rest, lambda z: z, "0", "0.02944", 2),
     # log(1 + e) = 2 s + s z P(z), s = e / (2 + e) <= 1/3
     "LOG1P": (_atanh_rest, lambda z: z, "0", "0.11112", 3),
+    # sin r = r + r z P(z), cos r = 1 - z / 2 + z^2 P(z), z = r^2, |r| <= pi/4
+    "SIN": (_sin_rest, lambda z: z, "0", "0.617", 2),
+    "COS": (_cos_rest, lambda z: z**2 / mp.cos(mp.sqrt(z)), "0", "0.617", 2),
 }
 
 
@@ -86,7 +98,7 @@ def _softplus(x: Any) -> Any:
 
 TRUTH: dict[str, Callable[[Any], Any]] = {
     "exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": _sigmoid, "softplus": _softplus,
-    "erf": erf,
+    "erf": erf, "sin": np.sin, "cos": np.cos,
 }  # fmt: skip
 
 

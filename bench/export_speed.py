@@ -32,7 +32,6 @@ import report
 
 from tinygen import export, models, train
 from tinygen.export import Artefact
-from tinygen.export.graphs import CONVOLUTIONS
 from tinygen.images import to_uint8
 from tinygen.random import Generator
 
@@ -161,7 +160,7 @@ def main() -> int:
                 made = export.prepare(model.eval(), title, "", precision=precision)
                 cells, faster = measure(made, Path(folder), options.rounds)
                 rows.append([title, *cells])
-                dense = not {op.name for op in made.graphs["draw"].graph.ops} & {*CONVOLUTIONS}
+                dense = not any(op.traits.convolution for op in made.graphs["draw"].graph.ops)
                 if dense and faster < 1:
                     slower.append(f"{title}: {faster:.2f} times as fast")
     head = ["", "weights", "source", "compiled in", "C, one", "ORT, one", "", "ORT, 64", ""]

@@ -33,6 +33,7 @@ _CUDA = {
     "conv": "conv2d_nd conv2d_dx conv2d_dw",
     "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
     "reduce": "sum mean max min sum_to argmax",
+    "normalise": "normalise normalise_dx",
     "softmax": "softmax log_softmax logsumexp",
     "index": "take scatter_add one_hot",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step update_running",

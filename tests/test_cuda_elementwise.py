@@ -59,6 +59,8 @@ ALONE = {
     "sigmoid": lambda x: np.where(x >= 0, 1, np.exp(-abs(x))) / (1 + np.exp(-abs(x))),
     "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-abs(x))),
     "sqrt": np.sqrt,
+    "sin": np.sin,
+    "cos": np.cos,
     "relu": lambda x: np.maximum(x, 0),
     "abs": np.abs,
     "square": np.square,
@@ -72,6 +74,7 @@ PAIRS = {
     "guarded_div": lambda c, s: np.where(c == 0, 0, c / s),
 }  # fmt: skip
 COMPARISONS = {name: getattr(np, name) for name, row in pointwise.ROWS.items() if row.truth}
+FINITE = COMPARISONS.pop("isfinite")
 RANGES = {"log": (-37, 38), "sqrt": (-37, 38), "exp": (-87, 88.7), "tanh": (-12, 12)}
 
 # ---- one operation -------------------------------------------------------------------------------
@@ -103,8 +106,10 @@ def test_functions_at_special_values(device: Any, dtype: str) -> None:
             want = exact(x)
         assert np.array_equal(np.isnan(got), np.isnan(want)), name
         np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-44, err_msg=name)
-        if name in ("tanh", "erf", "sqrt", "neg", "abs", "square"):
+        if name in ("tanh", "erf", "sqrt", "sin", "neg", "abs", "square"):
             assert np.array_equal(np.signbit(got), np.signbit(want)), name
+    (found,) = run(device, (("isfinite", (("in", 0),), ()),), (0,), [x], ["bool"])
+    assert np.array_equal(found, np.isfinite(x))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -260,7 +265,8 @@ def test_what_cannot_be_served_is_declined(device: Any) -> None:
     tall = device.asarray(np.ones((6, 4), "float32")).T
     for other in (x.astype(np.float64), tall, x[:, :3], x.astype(np.int32)):
         assert fused(lines("add"), (0,), [x, other], out) is NotImplemented
-    assert fused((("sin", (("in", 0),), ()),), (0,), [x], out) is NotImplemented
+    power = ("power_n", (("in", 0),), (("n", 1.5),))
+    assert fused((power,), (0,), [x], out) is NotImplemented
     assert fused(lines("exp"), (0,), [x], [tall]) is NotImplemented
     assert fused(lines("exp"), (0,), [x[:0]], [x[:0]]) is NotImplemented
 

@@ -12,12 +12,12 @@ import pytest
 from strategies import AVAILABLE
 
 import tinygen as tg
-from tinygen import backend, ops
+from tinygen import backend, nn, ops
 
 if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
 
-from tinygen_kernels.cuda import reduce, softmax
+from tinygen_kernels.cuda import normalise, reduce, softmax
 
 REDUCE = {"sum": reduce.sum, "mean": reduce.mean, "max": reduce.max, "min": reduce.min}
 SOFTMAX = {
@@ -236,3 +236,57 @@ def test_logsumexp_of_everything_in_two_launches(device: Any) -> None:
     assert kernels(call) == ["softmax_blocks", "softmax_warps"]
     np.testing.assert_allclose(run(call), [[[np.log(np.exp(x.astype("float64")).sum())]]], 1e-6)
     assert run(softmax.softmax.bind(on_device(x), axis=(1, 2))).shape == x.shape
+
+
+# ---- normalise -----------------------------------------------------------------------------------
+
+NORMS: list[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = [
+    ((5, 3), (-1,), (3,)),  # layer
+    ((2, 4, 700), (2,), (700,)),
+    ((3, 2, 1000), (1, 2), (2, 1000)),
+    ((2, 3, 4, 2, 4), (1, 2, 4), (2, 4)),  # group
+    ((3, 9, 3, 5), (1, 3), (3, 5)),
+    ((1, 60, 2, 33), (1, 3), (2, 33)),
+    ((2, 50, 1, 4), (1, 3), (1, 4)),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "axis", "of_weight"), NORMS)
+def test_normalise(shape: Any, axis: Any, of_weight: Any, dtype: str, device: Any) -> None:
+    x, above = normal(shape, dtype), normal(shape, dtype, 1)
+    weight, bias = normal(of_weight, dtype, 2), normal(of_weight, dtype, 3)
+    limit = 1e-5 if dtype == "float32" else 1e-12
+    options = {"axis": axis, "eps": 1e-3}
+    wide = [tg.tensor(a.astype("float64")) for a in (x, weight, bias, above)]
+    call = normalise.normalise.bind(*map(on_device, (x, weight, bias)), **options)
+    want = ops.norm.normalise.body(*wide[:3], **options).numpy()
+    np.testing.assert_allclose(run(call), want, rtol=limit, atol=limit)
+
+    call = normalise.normalise_dx.bind(*map(on_device, (above, x, weight)), **options)
+    call()
+    wants = ops.norm.normalise_dx.body(wide[3], wide[0], wide[1], **options)
+    for got, of in zip(call.out, wants, strict=True):
+        scale = max(1.0, abs(of.numpy()).max())
+        np.testing.assert_allclose(got.get(), of.numpy(), rtol=limit, atol=limit * scale)
+
+
+def test_what_normalise_leaves_to_its_body(device: Any) -> None:
+    def bound(shape: Any, axis: Any, of_weight: Any, dtype: str = "float32") -> Any:
+        x, weight = (on_device(normal(s, dtype)) for s in (shape, of_weight))
+        return normalise.normalise.bind(x, weight, weight, axis=axis, eps=1e-3)
+
+    assert bound((4, 6, 8), (0, 1), (8,)) is NotImplemented  # batch: a channel is far apart
+    assert bound((4, 6, 8), (1,), (8,)) is NotImplemented  # instance
+    assert bound((4, 8), (1,), (4, 1)) is NotImplemented  # a weight a sample
+    assert bound((4, 8), (1,), (8,)) is not NotImplemented
+    x, weight = on_device(normal((4, 8), "float32")), on_device(normal((8,), "float64"))
+    assert normalise.normalise.bind(x, weight, weight, axis=(1,), eps=1e-3) is NotImplemented
+
+
+def test_layers_that_normalise_use_the_kernels(device: Any) -> None:
+    before = device.hits.copy()
+    x = tg.tensor(normal((2, 3, 3, 8), "float32")).detach(requires_grad=True)
+    for layer in (nn.GroupNorm(2, 8), nn.LayerNorm(8)):
+        (layer(x) ** 2).sum().backward()
+    assert (device.hits - before)["normalise"] == (device.hits - before)["normalise_dx"] == 2

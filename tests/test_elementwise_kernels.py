@@ -171,13 +171,24 @@ def test_in_place_and_booleans():
     assert np.array_equal(mask, x > 0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_finite(dtype):
+    largest = np.finfo(dtype).max
+    x = np.array([[0, -0.0, 1, largest, -largest, np.inf, -np.inf, np.nan] * 9], dtype)
+    out = np.empty(x.shape, bool)
+    made = elementwise.fused((("isfinite", (("in", 0),), ()),), (0,), [x], [out])
+    elementwise.elementwise_call(made, *x.shape)()
+    np.testing.assert_array_equal(out, np.isfinite(x))
+
+
 def test_what_cannot_be_served_is_declined():
     x = np.ones((4, 6), "float32")
     add = (("add", (("in", 0), ("in", 1)), ()),)
     out = [np.empty((4, 6), "float32")]
     assert elementwise.fused(add, (0,), [x, x.astype("d")], out) is NotImplemented
     assert elementwise.fused(add, (0,), [x, np.ones((6, 4), "f").T], out) is NotImplemented
-    assert elementwise.fused((("sin", (("in", 0),), ()),), (0,), [x], out) is NotImplemented
+    power = ("power_n", (("in", 0),), (("n", 1.5),))
+    assert elementwise.fused((power,), (0,), [x], out) is NotImplemented
 
 
 def test_the_source_can_be_read_also_where_an_error_is_shown():

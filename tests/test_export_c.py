@@ -495,6 +495,28 @@ def test_is_cpp_too(compiler: str, tmp_path: Path) -> None:
         compiled(compiler, *flags, main, source(artefact, tmp_path))
 
 
+@pytest.mark.parametrize("short", ["", "pixels", "workspace", "code", "mean"])
+def test_an_array_that_is_too_short_is_seen_by_the_compiler(short: str, tmp_path: Path) -> None:
+    artefact = replace(made("vae"), name="sized")
+    source(artefact, tmp_path)
+    sizes = {"pixels": "PIXELS", "workspace": "WORKSPACE", "code": "LATENT", "mean": "LATENT"}
+    arrays = "".join(
+        f"    static {'unsigned char' if k == 'pixels' else 'float'} {k}[SIZED_{n}"
+        f"{' - 1' if k == short else ''}];\n" for k, n in sizes.items()
+    )  # fmt: skip
+    caller = tmp_path / "caller.c"
+    caller.write_text(
+        '#include "sized.h"\nint main(void) {\n' + arrays + "    sized_code(1, 0, code);\n"
+        "    sized_generate(1, 0, -1, pixels, workspace);\n"
+        "    return sized_encode(pixels, -1, mean, code, workspace);\n}\n"
+    )
+    done = subprocess.run(
+        ["gcc", "-std=c99", "-O1", "-c", str(caller), "-o", str(tmp_path / "caller.o")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ("warning" in done.stderr) == bool(short), done.stderr
+
+
 @pytest.mark.parametrize(
     "header", ['#include "model.h"', '#define MODEL_HEADER\n#include "model.c"']
 )

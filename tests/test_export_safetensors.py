@@ -17,7 +17,6 @@ from exported import AUTOENCODERS, SMALL, WINDOWS, ends, hostile, images, labels
 from tinygen.export import Artefact, render, spec, write
 from tinygen.export import safetensors as form
 from tinygen.io import load
-from tinygen.trace.passes import PRODUCTS
 
 
 def blocks(card: str) -> list[str]:
@@ -84,7 +83,7 @@ def test_weights_are_stored_as_they_are(precision: str, tmp_path: Path) -> None:
     found, reference = load(path), safetensors.numpy.load_file(path)
     assert sorted(found) == sorted(reference)
     for part, packed in artefact.graphs.items():
-        products = [op for op in packed.graph.ops if op.name in PRODUCTS]
+        products = [op for op in packed.graph.ops if op.traits.weighs]
         for k, op in enumerate(products):
             name, stored = f"{part}.{k}", packed.stored[op.args[1]]
             assert found[f"{name}.weight"].dtype == precision

@@ -37,6 +37,8 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "sigmoid": _sigmoid,
     "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     "erf": erf,
+    "sin": np.sin,
+    "cos": np.cos,
 }
 
 
@@ -74,7 +76,23 @@ def test_two_ulp_where_most_inputs_are(name: str, width: float) -> None:
 def test_two_ulp_beside_the_seams(name: str) -> None:
     """Where a formula takes over from another, a result starts to be denormal, 0, 1 or infinite."""
     halves = [(k + 0.5) * math.log(2) for k in range(-152, 130)]
-    seams = [0.55, 0.85, 4, 10, 87.336544, 88.722839, 89, 103.278929, 103.972084, 104, 105]
+    halves += [k * math.pi / 4 for k in range(1, 200)]
+    halves += [2.0**k * math.pi for k in range(126)]
+    seams = [
+        0.5,
+        16367173 * 2.0**72,
+        0.55,
+        0.85,
+        4,
+        10,
+        87.336544,
+        88.722839,
+        89,
+        103.278929,
+        103.972084,
+        104,
+        105,
+    ]
     at = np.array([s * v for v in (*halves, *seams, math.sqrt(0.5), 2.0**-126) for s in (1, -1)])
     bits = at.astype(np.float32).view(np.int32)[:, None] + np.arange(-40, 41, dtype=np.int32)
     assert errors(name, bits.reshape(-1).view(np.float32)).max() <= 2
@@ -88,6 +106,8 @@ SPECIAL = {
     "sigmoid": {0.0: 0.5, INF: 1, -INF: 0, NAN: NAN, 20.0: 1, -104.0: 0},
     "softplus": {INF: INF, -INF: 0, NAN: NAN, 200.0: 200, -104.0: 0},
     "erf": {0.0: 0.0, INF: 1, -INF: -1, NAN: NAN, 4.5: 1, -4.5: -1, TINY: TINY, -TINY: -TINY},
+    "sin": {0.0: 0.0, INF: NAN, -INF: NAN, NAN: NAN, TINY: TINY, -TINY: -TINY},
+    "cos": {0.0: 1, INF: NAN, -INF: NAN, NAN: NAN, TINY: 1},
 }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import contextvars
 import csv
 import ctypes
 import datetime
 import decimal
+import functools
 import gc
 import inspect
 import io
@@ -255,3 +257,26 @@ def test_what_the_engine_asks_for_itself_is_no_part_of_a_step() -> None:
 
     x = draw(3, 4)
     np.testing.assert_allclose(tg.compile(f)(x).numpy(), f(x).numpy(), rtol=1e-5)
+
+
+class Drawn(abc.ABC):
+    """What a class may be registered with."""
+
+    @abc.abstractmethod
+    def draw(self) -> Any:
+        """What one of them does."""
+
+
+class Plain:
+    """A class that is registered with it between two calls."""
+
+
+def test_a_class_that_is_registered_later() -> None:
+    thing = Plain()
+    follows(lambda x: x * (2.0 if isinstance(thing, Drawn) else 3.0), lambda: Drawn.register(Plain))
+
+
+def test_a_partial_that_is_given_other_parts() -> None:
+    scale = functools.partial(lambda x, by: x * by, by=2.0)
+    other = functools.partial(lambda x, by: x - by, by=5.0).__reduce__()[2]
+    follows(lambda x: scale(x) + 1.0, lambda: scale.__setstate__(other))  # type: ignore[attr-defined]

@@ -125,7 +125,7 @@ def test_folded_constants_are_those_of_the_formula_to_the_bit(kind: str) -> None
     g = passes.simplify(drawing(model))
     found = folded(model.decoder if kind in AUTOENCODERS else model.generator)
     biases = {op.args[0]: op.args[1].const for op in g.ops if op.name == "add"}
-    products = [op for op in g.ops if op.name in passes.PRODUCTS]
+    products = [op for op in g.ops if op.traits.weighs]
     for op, (weight, bias) in zip(products, found, strict=True):
         assert op.args[1].const.astype(np.float32).tobytes() == weight.astype(np.float32).tobytes()
         made = biases.get(op.outs[0], np.zeros(bias.shape))

@@ -13,7 +13,7 @@ import numpy as np
 PARTS = (
     "backend", "callsite", "checks", "differentiate", "events", "fused", "graph", "ops", "outputs",
     "plan", "primitive", "protocols", "random", "recompute", "spelling", "tensor", "testing",
-    "trace", "weak",
+    "trace", "traits", "weak",
 )  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in PARTS))
 _PACKAGES = (str(Path(np.__file__).parent), str(Path(__file__).parent))

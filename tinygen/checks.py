@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import backend as backends
-from . import spelling
+from . import spelling, traits
 from .backend import Array, Backend, DeviceError
 from .events import changed, replayed, state
 from .graph import Node
@@ -42,7 +42,7 @@ def declaration(p: Primitive, before: Primitive | None) -> None:
             raise TypeError(
                 f"{p.name}: the argument name {name!r} is reserved for rules; rename it"
             )
-    traits(p)
+    traits.check(p)
     for name in p.nondiff | p.mutates:
         if name not in p.args:
             raise TypeError(f"{p.name}: no array argument is called {name!r}")
@@ -53,21 +53,6 @@ def declaration(p: Primitive, before: Primitive | None) -> None:
                 f"a primitive called {p.name!r} is registered already, {'.'.join(theirs)}; choose "
                 "another name"
             )
-
-
-def traits(p: Primitive) -> None:
-    """Refuse an operation that draws, or updates for an optimizer, and does not say so."""
-    draws, update = p.traits.draws, p.traits.update
-    if draws != ({"key", "base"} <= {*p.args} and "offset" in p.defaults):
-        raise TypeError(
-            f"{p.name}: draws={draws}; an operation that draws is declared with draws=True, and "
-            "takes the arrays key and base and the option offset of a Generator"
-        )
-    if bool(update) != (p.args[:2] == ["p", "grad"] and "p" in p.mutates):
-        raise TypeError(
-            f"{p.name}: update={update!r}; the update of an optimizer is declared with its name, "
-            "such as update='adam', and writes into its first argument, p, by its second, grad"
-        )
 
 
 def rules(p: Primitive, given: Sequence[str], unnamed: Sequence[Any] = ()) -> None:

@@ -26,34 +26,12 @@ from .events import clock, newest, state
 from .graph import Node
 from .outputs import Call, outputs_of
 from .tensor import Tensor, as_tensor
+from .traits import Traits
 from .weak import WEAK, tensors_or_weak
 
 PRIMITIVES: dict[str, Primitive] = {}
 _CACHE_LIMIT = 4096  # signatures remembered for one primitive before starting over
 revised = [0]  # when a definition or a rule last took the place of another: older plans are void
-
-
-class Traits(NamedTuple):
-    """What an operation is, as declared: plans and exports go by this, never by its name.
-
-    Attributes:
-        pointwise: an element of the result is made of the elements at its place. Where the kernels
-            have an expression for it, plans join it with others.
-        draws: the result is random, a function of the `key`, `base` and `offset` of a Generator.
-        copies: the result holds the argument's values, in memory of its own.
-        product: the result is the matrix product of the two arguments.
-        convolution: of (images, kernel, output) the places among the arguments and the result.
-        update: which update of p by grad it does for an optimizer: "adam", "sgd", "momentum".
-        ufunc: the reference is this function of the array module, which takes `out`.
-    """
-
-    pointwise: bool = False
-    draws: bool = False
-    copies: bool = False
-    product: bool = False
-    convolution: tuple[int, int, int] | None = None
-    update: str = ""
-    ufunc: str = ""
 
 
 class Primitive:

@@ -49,10 +49,10 @@ def _reduce(op: str, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out:
     divisor = n if mean else 1
     pieces = _pieces(outer, n, inner)
     if pieces == 1:
-        return Call([_launch(op, x, out, view, 1, divisor)], out)
+        return Call([launch(op, x, out, view, 1, divisor)], out)
     partial = device_of(x).empty((outer, pieces, inner), x.dtype)
-    first = _launch(op, x, partial, view, pieces, 1)
-    second = _launch(op, partial, out, (outer, pieces, inner), 1, divisor)
+    first = launch(op, x, partial, view, pieces, 1)
+    second = launch(op, partial, out, (outer, pieces, inner), 1, divisor)
     return Call([first, second], out, keep=partial)
 
 
@@ -71,7 +71,7 @@ def _strips(inner: int) -> tuple[int, int]:
     return width, blocks(inner, width)
 
 
-def _launch(op: str, x: Any, out: Any, view: tuple[int, int, int], pieces: int, divisor: int
+def launch(op: str, x: Any, out: Any, view: tuple[int, int, int], pieces: int, divisor: int
             ) -> Launch:  # fmt: skip
     """One kernel that reduces x, as (outer, n, inner), to (outer, pieces, inner)."""
     outer, n, inner = view

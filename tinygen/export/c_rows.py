@@ -323,7 +323,7 @@ def convolution(f: Function, op: Op) -> None:
         raise ExportError(f"{op.line}: the form c convolves with constant kernels only")
     window = op.static["window"]
     values = ungrouped(f.packed.stored[kernel].values, window.groups)
-    kind = "CONV" if op.name == "conv2d_nd" else "CONV_TRANSPOSE"
+    kind = "CONV" if op.traits.convolves else "CONV_TRANSPOSE"
     before, after = sizes(x), sizes(op.outs[0])
     name = layer(f, op, kind, before[1:], after[1:], values)
     linear(f, name, op, before[0], math.prod(before[1:]), math.prod(after[1:]))

@@ -32,11 +32,9 @@ from ..primitive import PRIMITIVES
 from ..sampling.noise import Noise, Prior
 from ..tensor import Tensor
 from ..trace.graph import Affine, Graph, Op, Refused, Var, at, batch, evaluate, part, record
-from ..trace.passes import PRODUCTS, simplify
+from ..trace.passes import simplify
 from ..trace.repeat import repeat
 from .weights import Stored, store
-
-CONVOLUTIONS = ("conv2d_nd", "conv2d_dx")
 
 
 class ExportError(ValueError):
@@ -69,9 +67,8 @@ class Packed:
         """The products with weights, for people: kind, sizes of the weight and of the result."""
         out = []
         for op in self.graph.every():
-            weight = op.args[1] if op.name in PRODUCTS else None
-            if weight is not None and weight.const is not None:
-                sizes = (" x ".join(map(str, v.shape)) for v in (weight, op.outs[0]))
+            if op.weight is not None and op.weight.const is not None:
+                sizes = (" x ".join(map(str, v.shape)) for v in (op.weight, op.outs[0]))
                 out.append(f"{op.name} {' -> '.join(sizes)}")
         return out
 
@@ -111,7 +108,7 @@ def _do(ops: Sequence[Op], known: dict[Var, Any], n: int) -> None:
             known.update(zip(op.outs, state, strict=True))
         elif op.name == "slice":
             known[op.outs[0]] = args[0][tuple(part(*p) for p in static["parts"])]
-        elif op.name == "cast":
+        elif op.traits.copies:
             known[op.outs[0]] = args[0].astype(static["dtype"])
         else:
             known[op.outs[0]] = PRIMITIVES[op.name](*args, **static)
@@ -217,8 +214,8 @@ def pack(graph: Graph, precision: str) -> Packed:
     """The graph with its constants rounded: weights of products to a precision, else to float32."""
     stored: dict[Var, Stored] = {}
     for op in graph.every():
-        if op.name in PRODUCTS and op.args[1] is not None and op.args[1].const is not None:
-            old: Any = op.args[1]
+        old = op.weight
+        if old is not None and old.const is not None:
             rounded = store(_ordered(op, old.const), precision)
             used = _ordered(op, rounded.array(), back=True)
             op.args[1] = made = Var(old.shape, old.dtype, used, old.name)
@@ -232,10 +229,10 @@ def pack(graph: Graph, precision: str) -> Packed:
 
 def _ordered(op: Op, kernel: NDArray[Any], back: bool = False) -> NDArray[Any]:
     """A kernel (KH, KW, inputs of a group, outputs) from it as an operation takes it, or back."""
-    if op.name not in CONVOLUTIONS:
+    if op.traits.convolution is None:
         return kernel
     window: Window = op.static["window"]
-    forward = op.name == "conv2d_nd"
+    forward = op.traits.convolves
     swapped = window.transposed == forward  # a transposed kernel is (KH, KW, inputs, outputs) there
     if swapped and not back:
         kernel = kernel.swapaxes(2, 3)
@@ -264,10 +261,10 @@ def named(packed: Packed, part: str) -> dict[Var, str]:
         x, y = (*op.args, None, None)[:2]
         if x is None or y is None or y.const is None:
             continue
-        if op.name in PRODUCTS:
+        if op.traits.weighs:
             number = made[op.outs[0]] = len(made)
             names.setdefault(y, f"{part}.{number}.weight")
-        elif op.name == "add" and x in made and y.shape:
+        elif op.traits.ufunc == "add" and x in made and y.shape:
             names.setdefault(y, f"{part}.{made[x]}.bias")
     arrays = [v for v in _numbers(packed.graph) if v.const is not None and v.shape]
     others = [v for v in arrays if v not in names]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..trace.passes import PRODUCTS
 from .artefact import Artefact
 from .graphs import ExportError
 from .js import parts, sources
@@ -74,12 +73,13 @@ def _first_weights(artefact: Artefact) -> NDArray[Any]:
         read, out = op.args[0], op.outs[0]
         if read not in codes:
             continue
-        if op.name in PRODUCTS and op.args[1] in packed.stored:
-            weight = packed.stored[op.args[1]].array().astype(np.float64)
+        if op.weight in packed.stored:
+            weight = packed.stored[op.weight].array().astype(np.float64)
             if read.shape[1:] in ((weight.shape[-2],), (1, 1, weight.shape[-2])):
                 rows: NDArray[Any] = np.square(weight).sum(axis=(*range(weight.ndim - 2), -1))
                 return rows
-        elif op.name == "concat" or (op.name == "reshape" and out.shape[0] == read.shape[0]):
+        moves = op.traits.moves
+        if moves == "joined" or (moves == "shape" and out.shape[0] == read.shape[0]):
             codes.add(out)
             continue
         break

@@ -75,7 +75,7 @@ class Memory:
                 for out, head in zip(op.outs, op.body.inputs[1:], strict=True):
                     self._same[out] = head
                 self._keep(op, op.body)
-            elif op.name == "reshape" and op.args[0] in self._span:
+            elif op.traits.moves == "shape" and op.args[0] in self._span:
                 self._same[op.outs[0]] = self._root(op.args[0])
             else:
                 self._span[op.outs[0]] = [time, time]
@@ -119,7 +119,7 @@ class Memory:
             if op.name not in self.within or op.outs[0] not in self._span:
                 continue
             out = op.outs[0]
-            arrays = op.args[:1] if op.name == "put" else op.args
+            arrays = op.args if op.traits.pointwise else op.args[:1]
             for v in arrays:
                 if v is None or v.const is not None or self._root(v) not in self._span:
                     continue

@@ -44,7 +44,6 @@ OPERATORS = {
     "relu": "Relu", "sigmoid": "Sigmoid", "sin": "Sin", "softplus": "Softplus", "sqrt": "Sqrt",
     "sub": "Sub", "tanh": "Tanh", "where": "Where",
 }  # fmt: skip
-POINTWISE = frozenset((*OPERATORS, "cast", "clip", "leaky_relu", "not_equal"))
 REDUCED = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin"}
 
 
@@ -100,8 +99,8 @@ def whole(
     for v in graph.inputs:
         rows.names[v] = file.input(v.name, np.dtype(v.dtype), sizes[v.name])
     for op in graph.every():  # what is made of stored weights is made once, not in each turn
-        if op.name == "matmul_nd" and op.args[1] in packed.stored:
-            rows.name(op.args[1])
+        if op.traits.product and op.weight in packed.stored:
+            rows.name(op.weight)
     for k, op in enumerate(graph.ops):
         rows.do(op, f"{part}.{k}")
     return rows.name(graph.outputs[0])
@@ -123,7 +122,7 @@ class Rows:
     def do(self, op: Op, name: str = "") -> None:
         """Add the nodes of an operation; what it gives is called by a name."""
         out = op.outs[0]
-        if op.name in ("repeat", "conv2d_nd", "conv2d_dx"):
+        if op.body is not None or op.traits.convolution is not None:
             ROWS[op.name](self, op)
         elif self.stays(op):
             args = [self.beside(v) for v in op.args]
@@ -141,7 +140,7 @@ class Rows:
         arrays = [v for v in op.args if v is not None and v.const is None]
         shape, constants = op.outs[0].shape, [v for v in op.args if v and v.const is not None]
         return (
-            op.name in POINTWISE
+            op.traits.pointwise
             and all(v in self.planes and v.shape == shape for v in arrays)
             and all(v.shape in ((), shape[-1:]) for v in constants)
         )
@@ -229,7 +228,7 @@ class Rows:
             "group": window.groups,
         }  # fmt: skip
         out, image = op.outs[0], self.image(x)
-        if op.name == "conv2d_nd":
+        if op.traits.convolves:
             self.planes[out] = self.conv(image, values, scale, **sizes)
         elif self.lower:
             self.planes[out] = self.lowered(op, image, values, scale)

@@ -182,9 +182,14 @@ def products(packed: Packed, part: str) -> list[tuple[str, ...]]:
             name = names[weight].removesuffix(".weight")
             kind = KINDS[op.name]
             rows.append((name, kind, before, after, [], window(op, packed), f"{count:,}"))
-        elif rows and op.name not in ("add", "reshape", *rows[-1][4]):
+        elif rows and not _of_the_product(op) and op.name not in rows[-1][4]:
             rows[-1][4].append(op.name)
     return [(*row[:4], ", ".join(row[4]), *row[5:]) for row in rows]
+
+
+def _of_the_product(op: Op) -> bool:
+    """Whether it is a bias, or another shape, of which the card says nothing."""
+    return op.traits.ufunc == "add" or op.traits.moves == "shape"
 
 
 def window(op: Op, packed: Packed) -> str:

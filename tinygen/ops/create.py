@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import backend as backends
 from ..backend import XP, Array
+from ..events import state
 from ..primitive import PRIMITIVES, primitive
 from ..tensor import Tensor, tensor
 from ..weak import SCALARS, Weak
@@ -109,4 +110,10 @@ def counted(start: Any, stop: Any, step: Any, dtype: Any) -> Tensor:
 def full_like(x: Tensor, value: Any) -> Tensor:
     """A constant of the shape and dtype of x."""
     value = value if value.__class__ in SCALARS else _plain(value)
-    return full(shape=x.shape, value=value, dtype=x.dtype, backend=x.backend.name)
+    a, backend = x.data, x.backend
+    if value.__class__ in SCALARS and value in (0, 1) and not state.observers:
+        # Nobody is to hear of it, x has passed all checks, and any type holds the number: what is
+        # left of a dispatch is the reference. backward begins so, and it takes half the time.
+        made = full.reference(backend.xp, shape=a.shape, value=value, dtype=a.dtype, backend="")
+        return Tensor(made)
+    return full(shape=a.shape, value=value, dtype=a.dtype, backend=backend.name)

@@ -27,7 +27,7 @@ from .create import full_like
 # ---- arithmetic ----------------------------------------------------------------------------------
 
 
-@primitive(pointwise=True)
+@primitive(pointwise=True, moves="shape")
 def identity(xp: XP, x: Array) -> Array:
     """x itself."""
     return x

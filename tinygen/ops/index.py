@@ -29,7 +29,7 @@ def _out_of_range(x: Array, axis: int, error: IndexError) -> IndexError:
     )
 
 
-@primitive(nondiff=("indices",))
+@primitive(nondiff=("indices",), places=("indices",))
 def take(xp: XP, x: Array, indices: Array, *, axis: int = 0) -> Array:
     """The elements of x at `indices` along `axis` (gather); an index may repeat.
 
@@ -47,7 +47,7 @@ def _(x: Array, indices: Array, axis: int) -> None:
     _integers("take", indices)
 
 
-@primitive(nondiff=("indices",))
+@primitive(nondiff=("indices",), places=("indices",))
 def scatter_add(xp: XP, x: Array, indices: Array, *, axis: int, shape: Shape) -> Array:
     """Zeros of `shape` plus x added at `indices` along `axis`: the adjoint of take."""
     return xp.scatter_add(shape, axis % len(shape), xp.asarray(indices), x)
@@ -80,7 +80,7 @@ def _label_range(labels: Array, classes: int) -> None:
         raise ValueError(f"one_hot: {what}{hint}")
 
 
-@primitive(nondiff=("i",))
+@primitive(nondiff=("i",), places=("i",))
 def put(xp: XP, x: Array, value: Array, i: Array, *, axis: int) -> Array:
     """A copy of x with `value` at place i along `axis`; i below 0 counts from the end.
 

@@ -32,7 +32,7 @@ def count(shape: tuple[int, ...], axis: Axis) -> int:
     return math.prod(shape[a] for a in normal_axes("count", axis, len(shape)))
 
 
-@primitive
+@primitive(axes=True)
 def sum(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The sum over `axis`."""
     return xp.sum(x, axis=axis, keepdims=keepdims)
@@ -42,7 +42,7 @@ sum.check(axes_fit("sum"))
 sum.vjp(x=lambda g, x_shape, axis, keepdims: expand(g, x_shape, axis, keepdims))
 
 
-@primitive(floats=True)
+@primitive(floats=True, axes=True)
 def mean(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The mean over `axis`."""
     return xp.mean(x, axis=axis, keepdims=keepdims)
@@ -69,7 +69,7 @@ def var(x: Any, axis: Axis = None, keepdims: bool = False, correction: int = 0) 
     return mean(square(centred), axis=axis, keepdims=keepdims) * (n / (n - correction))
 
 
-@primitive
+@primitive(axes=True)
 def max(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The largest element over `axis`; NaN if any is."""
     return xp.max(x, axis=axis, keepdims=keepdims)
@@ -78,7 +78,7 @@ def max(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array
 max.check(axes_hold_some("max"))
 
 
-@primitive
+@primitive(axes=True)
 def min(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The smallest element over `axis`; NaN if any is."""
     return xp.min(x, axis=axis, keepdims=keepdims)
@@ -126,7 +126,7 @@ def _finite_max(xp: XP, x: Array, axis: Axis) -> Array:
     return xp.where(xp.isfinite(top), top, 0)
 
 
-@primitive(floats=True)
+@primitive(floats=True, axes=True)
 def softmax(xp: XP, x: Array, *, axis: Axis = -1) -> Array:
     """exp(x) / sum exp(x) over `axis`: positive, with sum 1."""
     e = xp.exp(x - _finite_max(xp, x, axis))
@@ -137,7 +137,7 @@ softmax.check(axes_hold_some("softmax"))
 softmax.vjp(x=lambda g, ans, axis: ans * (g - sum(g * ans, axis=axis, keepdims=True)))
 
 
-@primitive(floats=True)
+@primitive(floats=True, axes=True)
 def logsumexp(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """log sum exp(x) over `axis`, without overflow."""
     top = _finite_max(xp, x, axis)
@@ -151,7 +151,7 @@ logsumexp.vjp(
 )
 
 
-@primitive(floats=True)
+@primitive(floats=True, axes=True)
 def log_softmax(xp: XP, x: Array, *, axis: Axis = -1) -> Array:
     """x - log sum exp(x) over `axis`: the logarithm of softmax."""
     shifted = x - _finite_max(xp, x, axis)

@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 # ---- broadcasting and its adjoint ----------------------------------------------------------------
 
 
-@primitive
+@primitive(moves="spread")
 def broadcast_to(xp: XP, x: Array, *, shape: Shape) -> Array:
     """x repeated along new axes and axes of size 1 to have the given shape."""
     return xp.broadcast_to(x, shape)
@@ -54,7 +54,7 @@ def unbroadcast(x: Tensor, shape: Shape) -> Tensor:
 # ---- the same elements in another shape or order -------------------------------------------------
 
 
-@primitive
+@primitive(moves="shape")
 def reshape(xp: XP, x: Array, *, shape: int | Shape) -> Array:
     """The same elements, in the same order, in another shape; one size may be -1."""
     return xp.reshape(x, shape)
@@ -75,7 +75,7 @@ def _(x: Array, shape: int | tuple[int, ...]) -> None:
 reshape.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
-@primitive
+@primitive(moves="axes")
 def transpose(xp: XP, x: Array, *, axes: Shape | None = None) -> Array:
     """x with its axes in the given order; None reverses them."""
     return xp.transpose(x, axes)
@@ -101,7 +101,7 @@ def _undo_transpose(g: Tensor, axes: Shape | None) -> Tensor:
 transpose.vjp(x=_undo_transpose)
 
 
-@primitive
+@primitive(moves="axes")
 def swapaxes(xp: XP, x: Array, *, axis1: int, axis2: int) -> Array:
     """x with two axes exchanged."""
     return xp.swapaxes(x, axis1, axis2)
@@ -116,7 +116,7 @@ def _(x: Array, axis1: int, axis2: int) -> None:
 swapaxes.vjp(x=lambda g, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
 
 
-@primitive
+@primitive(moves="shape", axes=True)
 def expand_dims(xp: XP, x: Array, *, axis: int | Shape) -> Array:
     """x with new axes of size 1, at `axis` of the result."""
     return xp.expand_dims(x, axis)
@@ -130,7 +130,7 @@ def _(x: Array, axis: int | tuple[int, ...]) -> None:
 expand_dims.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
-@primitive
+@primitive(moves="shape", axes=True)
 def squeeze(xp: XP, x: Array, *, axis: int | Shape | None = None) -> Array:
     """x without the given axes of size 1 (None: all of them)."""
     return xp.squeeze(x, axis)
@@ -148,7 +148,7 @@ def _(x: Array, axis: int | tuple[int, ...] | None) -> None:
 squeeze.vjp(x=lambda g, x_shape: reshape(g, shape=x_shape))
 
 
-@primitive
+@primitive(axes=True)
 def flip(xp: XP, x: Array, *, axis: int | Shape | None = None) -> Array:
     """x with the order reversed along the given axes (None: all)."""
     return xp.flip(x, axis)
@@ -161,7 +161,7 @@ flip.vjp(x=lambda g, axis: flip(g, axis=axis))
 # ---- parts and wholes ----------------------------------------------------------------------------
 
 
-@primitive
+@primitive(moves="joined")
 def concat(xp: XP, *xs: Array, axis: int = 0) -> Array:
     """The arrays one after the other along an axis."""
     return xp.concatenate(xs, axis=axis)

@@ -215,7 +215,7 @@ def _terms(calls: list[Call], at: int, needed: set[Storage]) -> list[int]:
     fusion = call.fused
     if not isinstance(fusion, Fusion) or fusion.product is None or len(fusion.outputs) != 1:
         return []
-    if any(member.primitive.name != "add" for member in fusion.members):
+    if any(member.primitive.traits.ufunc != "add" for member in fusion.members):
         return []
     product, out = fusion.product, fusion.outputs[0]
     if len(fusion.members) != len(fusion.inputs) - 1 or out.shape != product.outs[0].shape:

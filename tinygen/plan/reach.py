@@ -52,8 +52,10 @@ from .world import (
     at_start,
     context_of,
     inner_iterators,
+    parts_of,
     place,
     pointed_at,
+    registered,
     still_cached,
 )
 
@@ -137,6 +139,7 @@ class Reached:
             self.reach(value.fget, label)
         elif isinstance(value, functools.partial):
             self.reach((value.func, value.args, value.keywords), label)
+            self.ask_again(parts_of(value), f"what {label} consists of")
         elif isinstance(value, _SHOWING):
             for shown in gc.get_referents(value):
                 self.reach(shown, label)
@@ -158,6 +161,7 @@ class Reached:
             if value is os:
                 self.reach(os.environ, "os.environ")
         elif isinstance(value, type):
+            self.ask_again(registered(value), f"what is registered with {label}")
             if users_module(value.__module__):
                 self._namespace(value, label)
         elif (found := place(value)) is not None:

@@ -8,6 +8,7 @@ asks while it works (it looks for compiled code, it compiles) is no part of the 
 
 from __future__ import annotations
 
+import abc
 import functools
 import gc
 import io
@@ -133,6 +134,16 @@ def still_cached(function: Any) -> Callable[[], Any] | None:
         return holds
 
     return ask
+
+
+def parts_of(partial: functools.partial[Any]) -> Callable[[], Any]:
+    """What says which parts a partial has: __setstate__ gives it others."""
+    return lambda: (id(partial.func), id(partial.args), id(partial.keywords))
+
+
+def registered(kind: type) -> Callable[[], Any] | None:
+    """What says whether a class has been registered with an abstract one; None for others."""
+    return abc.get_cache_token if isinstance(kind, abc.ABCMeta) else None
 
 
 def pointed_at(value: Any) -> Any:

@@ -23,6 +23,7 @@ from ..backend import Backend
 from ..graph import no_grad
 from ..primitive import PRIMITIVES, Primitive
 from ..tensor import Tensor
+from ..traits import Traits
 from .record import Call, Recorder, Recording, Value
 
 SIZES = (2, 3, 5)  # of the batches that are recorded: two could agree by chance
@@ -87,6 +88,17 @@ class Op:
     outs: list[Var]
     line: str = ""
     body: Graph | None = None
+
+    @property
+    def traits(self) -> Traits:
+        """What it is; `repeat` and `slice` are the graph's own, and no primitive's."""
+        p = PRIMITIVES.get(self.name)
+        return Traits() if p is None else p.traits
+
+    @property
+    def weight(self) -> Var | None:
+        """Of a product, the matrix or kernel that its first argument is multiplied by."""
+        return self.args[1] if self.traits.weighs else None
 
     def __str__(self) -> str:
         outs, args = (", ".join(map(str, vs)) for vs in (self.outs, self.args))
@@ -238,7 +250,7 @@ class _ByValue:
             made = self.var(x, where)
         else:
             made = Var((), number_dtype(p, call, i), np.array(x))
-        place = p.arg(i) == "indices" or (p.name, p.arg(i)) == ("put", "i")
+        place = p.arg(i) in p.traits.places
         if place and made.const is not None and (made.const < 0).any():
             raise Refused(f"{where} counts from the end; give places from 0 up")
         return made

@@ -1,6 +1,6 @@
 """Passes over a graph: compute what is known before it runs, and leave few kinds of operation.
 
-    simplify(graph, keep)      # all of them, in the order that serves a file best
+    simplify(graph)      # all of them, in the order that serves a file best
 
 Constants are computed in float64, by the operations that were recorded and in their order. A
 normalisation after a product with constant weights,
@@ -13,7 +13,7 @@ so becomes a part of the weights and one bias.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,14 +24,12 @@ from ..primitive import PRIMITIVES
 from .graph import Affine, Graph, Op, Refused, Size, Var, symbolic
 from .record import LOOP
 
-# products, whose second argument is the weight
-PRODUCTS = ("matmul_nd", "conv2d_nd", "conv2d_dx")
 TINY = 16  # elements of a constant that is compared by value
 
 
-def simplify(graph: Graph, keep: Collection[str] = ()) -> Graph:
-    """The graph (itself, changed) after all passes; `keep` names fused operations left whole."""
-    expand(graph, keep)
+def simplify(graph: Graph) -> Graph:
+    """The graph (itself, changed) after all passes."""
+    expand(graph)
     drop_dead(graph)
     fold_constants(graph)
     fold_norms(graph)
@@ -41,18 +39,16 @@ def simplify(graph: Graph, keep: Collection[str] = ()) -> Graph:
     return graph
 
 
-def expand(graph: Graph, keep: Collection[str] = ()) -> None:
-    """The operations of a body in place of each fused one that is not kept."""
+def expand(graph: Graph) -> None:
+    """The operations of its body in place of each fused one."""
     renamed: dict[Var, Var] = {}
     ops: list[Op] = []
     for op in graph.ops:
         _rename(op, renamed)
         if op.name == LOOP.name and op.body is not None:
-            expand(op.body, keep)
-        elif op.body is not None and op.name in keep:
-            op.body = None
+            expand(op.body)
         elif op.body is not None:
-            expand(op.body, keep)
+            expand(op.body)
             ops += op.body.ops
             renamed.update(zip(op.outs, op.body.outputs, strict=True))
             continue
@@ -144,12 +140,12 @@ def _wide(v: Var) -> NDArray[Any]:
 
 # ---- normalisations ------------------------------------------------------------------------------
 
-# (scale, shift) of x scale + shift after an operation with a constant on its right
+# (scale, shift) of x scale + shift after this function of it and a constant on its right
 _AFTER: dict[str, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
     "add": lambda scale, shift, k: (scale, shift + k),
-    "sub": lambda scale, shift, k: (scale, shift - k),
-    "mul": lambda scale, shift, k: (scale * k, shift * k),
-    "div": lambda scale, shift, k: (scale / k, shift / k),
+    "subtract": lambda scale, shift, k: (scale, shift - k),
+    "multiply": lambda scale, shift, k: (scale * k, shift * k),
+    "divide": lambda scale, shift, k: (scale / k, shift / k),
 }
 
 
@@ -170,15 +166,14 @@ def _fold_norms(graph: Graph, readers: Counter[Var | None]) -> None:
     for op in graph.ops:
         if op.body is not None:
             _fold_norms(op.body, readers)
-        weight = op.args[1] if op.name in PRODUCTS else None
-        if weight is not None and weight.const is not None:
+        if op.weight is not None and op.weight.const is not None:
             made[op.outs[0]] = (op, np.float64(1), np.float64(0))
-        elif op.name in _AFTER:
+        elif op.traits.ufunc in _AFTER:
             x, k = _with_constant(op, made)
             if k is not None and readers[x] == 1:
                 product, scale, shift = made.pop(x)
                 product.outs = op.outs
-                made[op.outs[0]] = (product, *_AFTER[op.name](scale, shift, k))
+                made[op.outs[0]] = (product, *_AFTER[op.traits.ufunc](scale, shift, k))
                 continue
         kept.append(op)
     biases = {product: _fold(product, scale, shift) for product, scale, shift in made.values()}
@@ -192,7 +187,7 @@ def _fold_norms(graph: Graph, readers: Counter[Var | None]) -> None:
 def _with_constant(op: Op, made: dict[Var, Any]) -> tuple[Any, NDArray[Any] | None]:
     """The product's result and the constant (0-d, or one value a channel) that an op has."""
     x, y = op.args
-    if op.name in ("add", "mul") and y in made:
+    if op.traits.ufunc in ("add", "multiply") and y in made:
         x, y = y, x
     if x not in made or y is None or y.const is None:
         return x, None
@@ -220,13 +215,13 @@ def _fold(product: Op, scale: NDArray[Any], shift: NDArray[Any]) -> list[Op]:
 def _of_weight(product: Op, scale: NDArray[Any]) -> NDArray[Any]:
     """A scale of each output as its weight has it.
 
-    A kernel is (.., inputs, outputs) or, of a transposed window in conv2d_nd and of another one in
-    conv2d_dx, (.., outputs, inputs). That of conv2d_dx has the inputs of all groups and the outputs
-    of one.
+    A kernel is (.., inputs, outputs) or, of a transposed window in a convolution and of another one
+    in the reverse of one, (.., outputs, inputs). That of a reverse has the inputs of all groups and
+    the outputs of one.
     """
-    if "window" not in product.static:
+    if product.traits.convolution is None:
         return scale
-    window, back = product.static["window"], product.name == "conv2d_dx"
+    window, back = product.static["window"], not product.traits.convolves
     turned, by = window.transposed != back, scale[None, :]
     if back and window.groups > 1:
         weight: Any = product.args[1]
@@ -256,7 +251,7 @@ def canonical(graph: Graph) -> None:
         for made in _canonical(op):
             _rename(made, renamed)
             x, out = made.args[0] if made.args else None, made.outs[0]
-            if made.name == "reshape" and x is not None:
+            if made.traits.moves == "shape" and x is not None:
                 made.args[0] = x = reshaped[out] = reshaped.get(x, x)
             if x is not None and _changes_nothing(made, x, out):
                 renamed[out] = x
@@ -270,37 +265,30 @@ def _changes_nothing(op: Op, x: Var, out: Var) -> bool:
     if x.shape != out.shape or x.dtype != out.dtype:
         return False
     whole = op.name == "slice" and all(step == 1 for _, _, step in op.static["parts"])
-    return whole or op.name in ("reshape", "cast", "broadcast_to", "identity")
+    return whole or op.traits.copies or op.traits.moves in ("shape", "spread")
 
 
 def _canonical(op: Op) -> list[Op]:
-    name, static, out = op.name, op.static, op.outs[0]
+    traits, static, out = op.traits, op.static, op.outs[0]
     x: Any = op.args[0] if op.args else None
-    if name in ("reshape", "expand_dims", "squeeze"):
+    if op.name in _WRITTEN:
+        return _WRITTEN[op.name](op)
+    if traits.moves == "shape":
         op.name, op.static = "reshape", {"shape": out.shape}
-    elif name == "broadcast_to":
-        op.static = {"shape": out.shape}
-    elif name == "full":  # of the size of a batch; others are constants
-        value = Var((), out.dtype, np.array(static["value"]))
-        op.name, op.args, op.static = "broadcast_to", [value], {"shape": out.shape}
-    elif name in ("transpose", "swapaxes"):
+    elif traits.moves == "spread":
+        op.name, op.static = "broadcast_to", {"shape": out.shape}
+    elif traits.moves == "axes":
         op.name, op.static = "transpose", {"axes": _order(op, len(x.shape))}
-    elif name == "basic_slice":
-        return _slices(op)
-    elif name in ("cast", "cast_discrete"):
+    elif traits.copies:
         op.name = "cast"
-    elif name == "square":
-        op.name, op.args = "mul", [x, x]
-    elif name == "neg":
-        op.name, op.args = "mul", [x, Var((), x.dtype, np.array(-1))]
     elif "axis" in static:
-        op.static = {**static, "axis": _axis(name, static["axis"], len(x.shape))}
+        op.static = {**static, "axis": _axis(op, static["axis"], len(x.shape))}
     return [op]
 
 
 def _order(op: Op, ndim: int) -> tuple[int, ...]:
     order = list(range(ndim))
-    if op.name == "transpose":
+    if "axes" in op.static:
         axes = op.static["axes"]
         return tuple(reversed(order)) if axes is None else tuple(a % ndim for a in axes)
     a, b = op.static["axis1"] % ndim, op.static["axis2"] % ndim
@@ -308,10 +296,9 @@ def _order(op: Op, ndim: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _axis(name: str, axis: Any, ndim: int) -> Any:
+def _axis(op: Op, axis: Any, ndim: int) -> Any:
     """One axis >= 0; of what takes several, a sorted tuple."""
-    several = name in ("sum", "mean", "max", "min", "logsumexp", "softmax", "log_softmax", "flip")
-    if several or name == "normalise":
+    if op.traits.axes:
         axes = range(ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         return tuple(sorted(a % ndim for a in axes))
     return axis if axis is None else axis % ndim
@@ -340,6 +327,28 @@ def _slices(op: Op) -> list[Op]:
         first.outs = [out]
         return [first]
     return [first, Op("reshape", [cut], {"shape": out.shape}, [out], op.line)]
+
+
+def _full(op: Op) -> list[Op]:
+    """Of the size of a batch; others are constants."""
+    out = op.outs[0]
+    value = Var((), out.dtype, np.array(op.static["value"]))
+    return [Op("broadcast_to", [value], {"shape": out.shape}, [out], op.line)]
+
+
+def _square(op: Op) -> list[Op]:
+    return [Op("mul", [op.args[0], op.args[0]], {}, op.outs, op.line)]
+
+
+def _neg(op: Op) -> list[Op]:
+    x: Any = op.args[0]
+    return [Op("mul", [x, Var((), x.dtype, np.array(-1))], {}, op.outs, op.line)]
+
+
+# rows: operations that are written by others
+_WRITTEN: dict[str, Callable[[Op], list[Op]]] = {
+    "basic_slice": _slices, "full": _full, "neg": _neg, "square": _square,
+}  # fmt: skip
 
 
 def _plus(x: Size, y: Size) -> Size:

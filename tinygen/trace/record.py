@@ -32,6 +32,7 @@ from ..graph import Node
 from ..primitive import Primitive
 from ..random import Generator
 from ..tensor import Tensor
+from ..traits import Traits
 from .tree import Atom, mapped, refuse_result
 
 
@@ -142,6 +143,7 @@ class _Loop:
     mutates: frozenset[str] = frozenset()
     nondiff: frozenset[str] = frozenset()
     defaults: ClassVar[dict[str, Any]] = {}
+    traits = Traits()
 
     def arg(self, i: int) -> str:
         return "state"

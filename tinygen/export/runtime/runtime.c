@@ -31,6 +31,13 @@
    A code is TOY_LATENT numbers. A label is 0 to TOY_CLASSES - 1; -1 is none. */
 /* @sizes@ */
 
+/* In C, a compiler that sees an array that is shorter, or a null pointer, gives a warning. */
+#if defined(__STDC_VERSION__) && __STDC_VERSION__ >= 199901L && !defined(_MSC_VER)
+#define TOY_LEAST(n) static n
+#else
+#define TOY_LEAST(n) n
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -51,15 +58,18 @@ const char *toy_message(int result);
 #if HAS_DRAW
 /* Draws image `index` of a seed. Without a label, images come in rows of ten with the labels 0, 1,
    2 and so on. workspace: TOY_WORKSPACE floats, here and below. */
-int toy_generate(uint64_t seed, uint64_t index, int label, unsigned char *pixels,
-        float *workspace);
+int toy_generate(uint64_t seed, uint64_t index, int label,
+        unsigned char pixels[TOY_LEAST(TOY_PIXELS)],
+        float workspace[TOY_LEAST(TOY_WORKSPACE)]);
 
 /* Draws the image of a code. */
-int toy_decode(const float *code, int label, unsigned char *pixels, float *workspace);
+int toy_decode(const float code[TOY_LEAST(TOY_LATENT)], int label,
+        unsigned char pixels[TOY_LEAST(TOY_PIXELS)],
+        float workspace[TOY_LEAST(TOY_WORKSPACE)]);
 
 #endif
 /* The code of image `index` of a seed. */
-int toy_code(uint64_t seed, uint64_t index, float *code);
+int toy_code(uint64_t seed, uint64_t index, float code[TOY_LEAST(TOY_LATENT)]);
 
 #if HAS_LABELS
 /* The label of the class with this name (UTF-8), or TOY_CLASSES, which is no label, if there is
@@ -72,12 +82,13 @@ extern const char *const toy_classes[];
 #endif
 #if HAS_ENCODE
 /* The mean and the log-variance of an image's code, TOY_LATENT numbers each. */
-int toy_encode(const unsigned char *pixels, int label, float *mean, float *logvar,
-        float *workspace);
+int toy_encode(const unsigned char pixels[TOY_LEAST(TOY_PIXELS)], int label,
+        float mean[TOY_LEAST(TOY_LATENT)], float logvar[TOY_LEAST(TOY_LATENT)],
+        float workspace[TOY_LEAST(TOY_WORKSPACE)]);
 
 #endif
 /* Checks that this program gives what the model gave when it was exported. */
-int toy_self_test(float *workspace);
+int toy_self_test(float workspace[TOY_LEAST(TOY_WORKSPACE)]);
 
 /* What the model is, as JSON: pieces to be printed one after the other, then a null pointer. */
 extern const char *const toy_about[];
@@ -169,7 +180,7 @@ static double noise(uint32_t w) {
 }
 #endif
 
-int toy_code(uint64_t seed, uint64_t index, float *code) {
+int toy_code(uint64_t seed, uint64_t index, float code[TOY_LEAST(TOY_LATENT)]) {
     const uint32_t stream[4] = {STREAM_LOW, STREAM_HIGH, 0, 0};
     const uint64_t first = index * TOY_LATENT;
     uint32_t words[4];
@@ -528,8 +539,9 @@ static void draw(int label, unsigned char *pixels, float *workspace) {
         pixels[k] = (unsigned char)grey_level(y[k]);
 }
 
-int toy_generate(uint64_t seed, uint64_t index, int label, unsigned char *pixels,
-        float *workspace) {
+int toy_generate(uint64_t seed, uint64_t index, int label,
+        unsigned char pixels[TOY_LEAST(TOY_PIXELS)],
+        float workspace[TOY_LEAST(TOY_WORKSPACE)]) {
     const int result = toy_code(seed, index, workspace);
     if (result != TOY_OK)
         return result;
@@ -543,7 +555,9 @@ int toy_generate(uint64_t seed, uint64_t index, int label, unsigned char *pixels
     return TOY_OK;
 }
 
-int toy_decode(const float *code, int label, unsigned char *pixels, float *workspace) {
+int toy_decode(const float code[TOY_LEAST(TOY_LATENT)], int label,
+        unsigned char pixels[TOY_LEAST(TOY_PIXELS)],
+        float workspace[TOY_LEAST(TOY_WORKSPACE)]) {
     int k;
     if (!is_label(label))
         return TOY_BAD_LABEL;
@@ -564,8 +578,9 @@ static void start_encode(const unsigned char *pixels, float *workspace) {
         workspace[k] = (float)(pixels[k] / 255.0 * (HIGH - LOW) + LOW);
 }
 
-int toy_encode(const unsigned char *pixels, int label, float *mean, float *logvar,
-        float *workspace) {
+int toy_encode(const unsigned char pixels[TOY_LEAST(TOY_PIXELS)], int label,
+        float mean[TOY_LEAST(TOY_LATENT)], float logvar[TOY_LEAST(TOY_LATENT)],
+        float workspace[TOY_LEAST(TOY_WORKSPACE)]) {
     const float *y;
     if (!is_label(label))
         return TOY_BAD_LABEL;
@@ -616,7 +631,7 @@ static int is_whole(void) {
     return 1;
 }
 
-int toy_self_test(float *workspace) {
+int toy_self_test(float workspace[TOY_LEAST(TOY_WORKSPACE)]) {
     const unsigned char *image = image_expected();
     const float *y;
     int k;

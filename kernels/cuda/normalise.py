@@ -1,0 +1,94 @@
+"""Normalisation over the last axes, or of groups of channels: normalise.cuh on its arguments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .axes import floats, into, power_of_two
+from .reduce import launch
+from .runtime import Call, Launch, Source, ctype, dense, device_of, devices, kernel
+
+SOURCE = Source("normalise.cuh")
+INSTANCES = tuple(f"{f}<{t}>" for f in ("normalise", "normalise_dx") for t in ("float", "double"))
+
+THREADS = 256
+NARROW = 4  # channels of a group; of fewer, a block would read a few bytes here and there
+
+
+def _parts(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+    """n, p, g, k: sizes of axes that are kept, gone, kept, gone; None for another order."""
+    over = {a % len(shape) for a in axis}
+    sizes, gone = [1], False  # alternately kept and gone
+    for a, n in enumerate(shape):
+        if n != 1 and (a in over) != gone:
+            sizes.append(1)
+            gone = not gone
+        sizes[-1] *= n
+    if len(sizes) == 2:  # the last axes are gone: k, where sums run along memory
+        return sizes[0], 1, 1, sizes[1]
+    n, p, g, k = (*sizes, 1, 1, 1)[:4]
+    return (n, p, g, k) if len(sizes) < 5 else None
+
+
+def _split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> Any:
+    """n, p, g, k where all is as the kernels take it."""
+    if any(type(a) not in devices for a in (x, weight, *others)) or not floats(x):
+        return None
+    sizes = _parts(x.shape, axis)
+    if sizes is None or any(a.dtype != x.dtype or not dense(a) for a in (weight, *others)):
+        return None
+    n, p, g, k = sizes
+    if p == g == 1 and k % weight.size == 0:  # one group of all channels, or a layer
+        p, k = k // weight.size, weight.size
+    channels = math.prod(x.shape[len(x.shape) - weight.ndim :])  # that weight is spread over
+    served = (p == 1 or k >= NARROW) and g * k < 2**31 and n * g < 2**31
+    return (n, p, g, k) if served and weight.size == g * k == channels else None
+
+
+def _threads(p: int, k: int) -> int:
+    """Of a block: four elements each, and whole warps."""
+    return min(THREADS, max(32, power_of_two(p * k // 4)))
+
+
+@kernel
+def normalise(
+    x: Any, weight: Any, bias: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
+) -> Any:
+    """(x - mean) / sqrt(var + eps) weight + bias."""
+    sizes = _split(x, weight, axis, bias)
+    if sizes is None or bias.shape != weight.shape:
+        return NotImplemented
+    out = into(out, x, x.shape, x.dtype)
+    if out is None:
+        return NotImplemented
+    n, p, g, k = sizes
+    args = (x, weight, bias, out, np.int64(p), np.int32(g), np.int32(k), x.dtype.type(eps))
+    name = f"normalise<{ctype(x.dtype)}>"
+    return Call([Launch(SOURCE, name, (n * g,), (_threads(p, k),), args)], out)
+
+
+@kernel
+def normalise_dx(
+    y: Any, x: Any, weight: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
+) -> Any:
+    """normalise's gradients for x, weight and bias, given y, its cotangent."""
+    sizes = _split(x, weight, axis, y)
+    if sizes is None or y.shape != x.shape:
+        return NotImplemented
+    into_each = zip(out or (None,) * 3, (x, weight, weight), strict=True)
+    outs = tuple(into(o, like, like.shape, like.dtype) for o, like in into_each)
+    if any(o is None for o in outs):
+        return NotImplemented
+    n, p, g, k = sizes
+    partial = [device_of(x).empty((n, g * k), x.dtype) for _ in range(2)]
+    threads = _threads(p, k)
+    width = min(threads, power_of_two(k))
+    numbers = (np.int64(p), np.int32(g), np.int32(k), np.int32(width), x.dtype.type(eps))
+    name = f"normalise_dx<{ctype(x.dtype)}>"
+    args = (y, x, weight, outs[0], *partial, *numbers)
+    sums = zip(partial, outs[1:], strict=True)
+    ends = [launch("SUM", samples, o, (1, n, g * k), 1, 1) for samples, o in sums]
+    return Call([Launch(SOURCE, name, (n * g,), (threads,), args), *ends], outs, keep=partial)
