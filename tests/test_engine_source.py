@@ -237,6 +237,7 @@ FLOORS = (
     "fused random recompute testing",
     "ops",
     "data metrics nn protocols",
+    "rates updates",
     "losses optim",
     "trace",
     "plan",
