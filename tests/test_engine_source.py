@@ -234,7 +234,7 @@ FLOORS = (
     "checks",
     "primitive",
     "differentiate",
-    "fused random recompute testing",
+    "derivatives fused random recompute testing",
     "ops",
     "data metrics nn protocols",
     "rates updates",
