@@ -654,3 +654,29 @@ def test_recording_stays_as_it_was() -> None:
         optimizer.step([tg.tensor(np.ones(3))])
     optimizer.step([tg.tensor(np.ones(3))])
     assert (p * 2.0).requires_grad
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_warm_up_is_that_of_a_training(compiled: bool) -> None:
+    """As set by hand from decay_at, to the bit; saved and gone on with."""
+    p, q = parameter(), parameter()
+    grows, by_hand = optim.EMA([p], 0.5, warmup=True), optim.EMA([q], 0.5)
+    assert [by_hand.decay_at(n) for n in (0, 1, 8, 100)] == [0.1, 2 / 11, 0.5, 0.5]
+
+    def move(x: tg.Tensor) -> None:
+        nn.module.assign(p, x)
+        grows.update()
+
+    step = tg.compile(move, fuse=False) if compiled else move
+    for n in range(12):
+        x = tg.tensor(np.array([n, -n, n * n], np.float64))
+        if n == 5:
+            state = grows.state_dict()
+            assert state["updates"] == 5
+            grows.load_state_dict(state)
+        step(x)
+        nn.module.assign(q, x)
+        by_hand.set_decay(by_hand.decay_at(n))
+        by_hand.update()
+        for name, average in by_hand.state_dict().items():
+            np.testing.assert_array_equal(grows.state_dict()[name], average)

@@ -493,13 +493,15 @@ class EMA:
             images = generator(z)
 
     The average starts at the current weights; `set_decay` before an update changes how fast it
-    forgets them: ema.set_decay(ema.decay_at(n)) before update number n lets it soon forget random
-    ones. Of a module, the buffers are averaged as well: running statistics belong to the
-    weights that they were met with. Integers and booleans stay as they are: they have no mean.
+    forgets them. With `warmup` the decay of update n is min(decay, (1 + n) / (10 + n)), so that
+    random ones are soon forgotten. Of a module, the buffers are averaged as well: running
+    statistics belong to the weights that they were met with. Integers and booleans stay as they
+    are: they have no mean.
 
     Args:
         params: a module, net.parameters(), or a dict of parameters (and buffers).
         decay: in [0, 1], typically 0.999.
+        warmup: count the updates and let the decay grow with them; the count is in the state.
 
     Raises:
         ValueError: decay out of its range, or no parameters.
@@ -508,7 +510,9 @@ class EMA:
     Source: Polyak and Juditsky, 1992; the exponential form as in Karras et al., 2018.
     """
 
-    def __init__(self, params: Params | Mapping[str, Tensor], decay: float) -> None:
+    def __init__(
+        self, params: Params | Mapping[str, Tensor], decay: float, *, warmup: bool = False
+    ) -> None:
         found = _named("EMA", params, Parameter, Buffer)
         self._named = {name: p for name, p in found.items() if p.dtype.kind == "f"}
         self._averages = {name: p.copy() for name, p in self._named.items()}
@@ -516,6 +520,10 @@ class EMA:
         self._inside = False
         self.decay = decay
         self.set_decay(decay)
+        self._state = dict(self._averages)  # what is saved
+        self._count = _scalar_like(self._rate, 0, "int64") if warmup else None
+        if self._count is not None:
+            self._state["updates"] = self._count
 
     def set_decay(self, decay: float) -> None:
         """How much of the average the next updates keep, in [0, 1]."""
@@ -534,6 +542,10 @@ class EMA:
         """Move the averages towards the current weights."""
         self._refuse_inside("update")
         with no_grad():
+            if self._count is not None:
+                n = ops.astype(self._count, "float64")
+                assign(self._rate, 1 - ops.minimum((1 + n) / (10 + n), self.decay))
+                assign(self._count, self._count + 1)
             for name, p in self._named.items():
                 ema_step(self._averages[name], p, self._rate)
 
@@ -565,14 +577,14 @@ class EMA:
         restore("EMA.copy_to_model", self._named, self._averages, strict=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages by parameter name, as NumPy copies."""
+        """The averages by parameter name, and "updates" with a warm-up, as NumPy copies."""
         self._refuse_inside("state_dict")
-        return arrays_of(self._averages)
+        return arrays_of(self._state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set the averages. Raises ValueError if names, shapes or dtypes differ."""
         self._refuse_inside("load_state_dict")
-        restore("EMA.load_state_dict", self._averages, state, strict=True)
+        restore("EMA.load_state_dict", self._state, state, strict=True)
 
 
 if not TYPE_CHECKING:
