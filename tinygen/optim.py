@@ -157,7 +157,9 @@ class Optimizer:
             moves = lr > 0 or own_lr == lr
             expected = "the optimizer's lr above 0, which groups move with"
             require(f"{who}: group {i}", "lr", own_lr, moves, expected)
-            settled = self.settled(f"{who}: group {i}" if own else who, **{**options, **own})
+            settled = self.options  # the same dict: a change of it serves all that say nothing else
+            if own:
+                settled = self.settled(f"{who}: group {i}", **{**options, **own})
             rate = _scalar_like(next(iter(named.values())), own_lr, "float64")
             arrays = [self.state_of(p, settled) for p in named.values()]
             self.groups.append(Group(named, settled, own_lr, rate, arrays))
