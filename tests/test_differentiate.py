@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygen as tg
 from tinygen import nn
@@ -93,7 +95,12 @@ def test_their_results_are_differentiated_further() -> None:
     [
         (lambda: tg.jvp(lambda x: x.detach(), t(X), t(X)), "jvp: the output .* no gradient"),
         (lambda: tg.hvp(lambda x: x.detach(), t(X), t(X)), "hvp: the output .* no gradient"),
-        (lambda: tg.jvp(f, t(X), t([1.0])), "grad_outputs has shape"),
+        (lambda: tg.jvp(f, t(X), t([1.0])), r"jvp: vector 0 is \(1,\) float64, its input \(3,\) f"),
+        (
+            lambda: tg.jvp(f, t(X), tg.ones(3)),
+            r"vector 0 is \(3,\) float32, its input \(3,\) f.*64",
+        ),
+        (lambda: tg.hvp(f, [t(X), t(X)], [t(X)]), "hvp: 1 vectors for 2 inputs; expected one each"),
         (lambda: tg.hvp(f, t(X), t(X)), "a gradient is defined for one number"),
         (lambda: tg.jacobian(lambda x: x[:0], t(X)), "at least one element"),
     ],
@@ -101,6 +108,63 @@ def test_their_results_are_differentiated_further() -> None:
 def test_what_they_refuse(call: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: tg.jvp(lambda x: [x, x], t(X), t(X)), "jvp: f gives list .*a tuple of tensors"),
+        (lambda: tg.hvp(lambda x: (tg.sum(x),), t(X), t(X)), "hvp: f gives a tuple of 1; expected"),
+        (lambda: tg.jacobian(lambda x: (x, x), t(X)), "jacobian: f gives a tuple of 2; expected"),
+        (lambda: tg.jacobian(f, [1.0, 2.0]), "jacobian: input 0 is 1.0; expected a tensor"),
+        (lambda: tg.jacobian(f, 1.0), "jacobian: the inputs are 1.0; expected a tensor"),
+        (lambda: tg.jacobian(f, tg.tensor([1, 2, 3])), "int64 carries no gradient"),
+        (lambda: tg.checkpoint(lambda x: [x], t(X)), "checkpoint: the function gives list"),
+    ],
+)
+def test_what_is_no_tensor_is_refused(call: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+def test_they_take_arrays_and_an_output_that_depends_on_nothing() -> None:
+    (y, one), (dy, zero) = tg.jvp(lambda x: (x * x, tg.tensor(1.0)), X, np.ones(3))
+    assert (dy.tolist(), zero.item()) == ((2 * X).tolist(), 0.0)
+    assert (y.tolist(), one.item()) == ((X * X).tolist(), 1.0)
+    np.testing.assert_array_equal(tg.jacobian(f, X).numpy(), tg.jacobian(f, t(X)).numpy())
+    (only,) = tg.jacobian(f, [t(X)])
+    assert only.shape == (2, 3)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(1, 4))
+def test_they_agree_with_finite_differences(seed: int, rows: int, columns: int) -> None:
+    draw = np.random.default_rng(seed)
+    w, a, b, u, v = (draw.normal(size=s) for s in [(rows, columns), *[(columns,), (rows,)] * 2])
+    g = lambda a, b: (tg.tanh(t(w) @ a) * b, tg.sum(tg.exp(b)) * a)
+    scalar = lambda a, b: tg.sum(g(a, b)[0]) * tg.sum(tg.sin(g(a, b)[1]))
+    h = 1e-5
+    moved = [[t(a + s * h * u), t(b + s * h * v)] for s in (1, -1)]
+    _, along = tg.jvp(g, [t(a), t(b)], [t(u), t(v)])
+    for got, plus, minus in zip(along, g(*moved[0]), g(*moved[1]), strict=True):
+        np.testing.assert_allclose(got.numpy(), (plus - minus).numpy() / (2 * h), atol=1e-6)
+    _, products = tg.hvp(scalar, [t(a), t(b)], [t(u), t(v)])
+    plus, minus = ([j.numpy() for j in tg.jacobian(scalar, m)] for m in moved)
+    for got, p, m in zip(products, plus, minus, strict=True):
+        np.testing.assert_allclose(got.numpy(), (p - m) / (2 * h), rtol=1e-5, atol=1e-5)
+
+
+def test_they_work_inside_a_compiled_step() -> None:
+    w, v = t(W), t([0.5, -1.0, 2.0])
+
+    def step(x: Tensor) -> Any:
+        g = lambda z: tg.tanh(w @ z)
+        _, product = tg.hvp(lambda z: tg.sum(g(z) ** 2), x, v)
+        return tg.jvp(g, x, v)[1], product, tg.jacobian(g, x)
+
+    compiled = tg.compile(step, fuse=False)
+    for values in (X, X * 2, -X):
+        for got, expected in zip(compiled(t(values)), step(t(values)), strict=True):
+            assert got.tolist() == expected.tolist()
 
 
 # ---- checkpoint ----------------------------------------------------------------------------------

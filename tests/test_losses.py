@@ -140,6 +140,76 @@ def test_cross_entropy() -> None:
         losses.cross_entropy(tg.zeros((2, 4)), np.array([0, 4]))
 
 
+def _smoothed(x: Any, labels: Any, e: float, ignored: int | None) -> tuple[Any, Any]:
+    """Terms and which count, as the formula says, one label at a time."""
+    rows, k = x.reshape(-1, x.shape[-1]), x.shape[-1]
+    terms = []
+    for row, label in zip(rows, labels.reshape(-1), strict=True):
+        log_p = row - row.max() - np.log(np.exp(row - row.max()).sum())
+        t = np.full(k, e / k)
+        if label != ignored:
+            t[label] += 1 - e
+        terms.append(0.0 if label == ignored else -(t * log_p).sum())
+    return np.reshape(terms, labels.shape), labels != (k + 7 if ignored is None else ignored)
+
+
+@pytest.mark.parametrize("ignored", [None, -100, 2])
+@pytest.mark.parametrize("e", [0.0, 0.1, 0.7])
+def test_cross_entropy_smoothed_and_over_what_counts(e: float, ignored: int | None) -> None:
+    (x,) = draws((4, 3, 5))
+    labels = np.random.default_rng(2).integers(0, 5, size=(4, 3))
+    labels[0, 1] = labels[2] = 2 if ignored is None else ignored
+    terms, counts = _smoothed(x, labels, e, ignored)
+    options: Any = {"label_smoothing": e, "ignore_index": ignored}
+    for reduction, expected in (
+        ("none", terms), ("sum", terms.sum()), ("mean", terms.sum() / counts.sum()),
+    ):  # fmt: skip
+        loss = lambda z, reduction=reduction: losses.cross_entropy(z, labels, reduction, **options)
+        np.testing.assert_allclose(loss(x).numpy(), expected, rtol=1e-12)
+        check_grads(loss, [tg.tensor(x)], order=2)
+    compiled = tg.compile(lambda z, y: losses.cross_entropy(z, y, **options))
+    for _ in range(2):
+        np.testing.assert_allclose(
+            float(compiled(tg.tensor(x), tg.tensor(labels))), terms.sum() / counts.sum()
+        )
+
+
+def test_labels_that_do_not_count_hide_their_logits() -> None:
+    """NaN and infinity behind them reach neither the value nor the gradients, at any order."""
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    x[1], x[2] = np.nan, np.inf
+    z, labels = tg.tensor(x, requires_grad=True), np.array([0, 255, 255, 2], np.uint8)
+    loss = losses.cross_entropy(z, labels, ignore_index=255, label_smoothing=0.1)
+    (g,) = tg.grad(loss, [z], create_graph=True)
+    (h,) = tg.grad(tg.sum(g * g), [z])
+    alone = losses.cross_entropy(x[[0, 3]], labels[[0, 3]], label_smoothing=0.1)
+    assert float(loss) == pytest.approx(float(alone), rel=1e-12)
+    assert g.numpy()[1:3].tolist() == h.numpy()[1:3].tolist() == np.zeros((2, 3)).tolist()
+    assert np.isfinite(h.numpy()).all()
+
+
+def test_a_mean_over_no_labels_is_zero() -> None:
+    x = tg.tensor(np.ones((3, 4)), requires_grad=True)
+    loss = losses.cross_entropy(x, np.full(3, -1), ignore_index=-1)
+    assert float(loss) == 0
+    assert tg.grad(loss, [x])[0].tolist() == np.zeros((3, 4)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; expected 0 <= label_smoothing < 1"),
+        ({"label_smoothing": float("nan")}, "label_smoothing is nan"),
+        ({"ignore_index": 1.5}, "ignore_index is 1.5; expected a label, such as -1"),
+        ({"ignore_index": 3}, "labels from -1 to 1, expected from 0 to 3"),
+        ({"ignore_index": -1, "reduction": "avg"}, "reduction is 'avg'"),
+    ],
+)
+def test_cross_entropy_refuses(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        losses.cross_entropy(tg.zeros((3, 4)), np.array([0, -1, 1]), **options)
+
+
 # ---- VAE -----------------------------------------------------------------------------------------
 
 

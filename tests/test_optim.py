@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -287,6 +288,60 @@ def test_learning_rate_can_be_set() -> None:
     assert repr(optimizer) == "SGD(lr=0.25, 3 parameters)"
 
 
+# ---- groups --------------------------------------------------------------------------------------
+
+
+def test_groups_are_optimizers_of_their_own() -> None:
+    """Each with its learning rate, betas and decay; the rate of all moves them in proportion."""
+    a, b, a2, b2 = parameter(), parameter(), parameter(), parameter()
+    own = {"lr": 0.02, "betas": (0.5, 0.9), "weight_decay": 0.0}
+    both = optim.AdamW([{"params": [a], **own}, {"params": [b]}], 0.1, weight_decay=0.2)
+    one, two = optim.AdamW([a2], **own), optim.AdamW([b2], 0.1, weight_decay=0.2)
+    for share in (1.0, 0.5):
+        both.lr, one.lr, two.lr = 0.1 * share, 0.02 * share, 0.1 * share
+        assert [group.lr for group in both.groups] == [0.02 * share, 0.1 * share]
+        g = tg.tensor(np.array([1.0, -0.1, 3.0]))
+        both.step([g, g])
+        one.step([g])
+        two.step([g])
+    np.testing.assert_array_equal(a.numpy(), a2.numpy())
+    np.testing.assert_array_equal(b.numpy(), b2.numpy())
+    assert repr(both) == "AdamW(lr=0.05, 6 parameters, 2 groups)"
+
+
+def test_groups_save_their_rates_and_go_on() -> None:
+    nets = [nn.Dense(2, 1, rng=Generator(i)) for i in range(2)]
+    make = lambda: optim.SGD(
+        [{"params": nets[0], "lr": 0.01}, {"params": nets[1], "momentum": 0.0}], 0.1, momentum=0.9
+    )
+    first = make()
+    first.lr = 0.5
+    state = first.state_dict()
+    assert list(state) == ["lr", "lr#0", "weight.velocity", "bias.velocity"]
+    again = make()
+    again.load_state_dict(state)
+    assert [group.lr for group in again.groups] == [0.05, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "message"),
+    [
+        (lambda p: [{"params": p, "decay": 1}], ValueError, "SGD: group 0 has no option decay"),
+        (lambda p: [{"params": p, "lr": -1}], ValueError, "SGD: group 0: lr is -1"),
+        (lambda p: [{"params": p, "momentum": 2}], ValueError, "SGD: group 0: momentum is 2"),
+        (lambda p: [{"params": p}, {"params": p}], ValueError, "'parameter#0' is in two groups"),
+        (lambda p: [{"params": p}, {"lr": 1}], TypeError, "group 1 is keys lr; expected a dict"),
+        (lambda p: [{"params": p}, p[0]], TypeError, "group 1 is .*; expected a dict with"),
+        (lambda p: [{"params": []}], ValueError, "SGD: group 0: no parameters"),
+    ],
+)
+def test_groups_that_are_none_are_refused(groups: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=message):
+        optim.SGD(groups([parameter()]), lr=0.1)
+    with pytest.raises(ValueError, match="expected the optimizer's lr above 0"):
+        optim.SGD([{"params": [parameter()], "lr": 0.1}], lr=0.0)
+
+
 # ---- saving --------------------------------------------------------------------------------------
 
 
@@ -357,6 +412,21 @@ def test_schedules() -> None:
     np.testing.assert_allclose([cosine.lr_at(i) for i in (0, 2, 4, 8, 9)], expected, atol=1e-15)
 
 
+def test_a_schedule_holds_its_rate_before_it_falls() -> None:
+    course = optim.Course("linear", warmup=4, hold=0.7, final=0.02)
+    schedule = course.over(lr=1.0, steps=100)
+    assert schedule == optim.Schedule(1.0, "linear", 100, warmup=4, final=0.02, hold=0.7)
+    assert [schedule.lr_at(i) for i in (0, 3, 4, 69, 70)] == [0.25, 1.0, 1.0, 1.0, 1.0]
+    np.testing.assert_allclose([schedule.lr_at(i) for i in (85, 100, 120)], [0.51, 0.02, 0.02])
+    short = optim.Schedule(1.0, "cosine", 10, warmup=8, hold=0.5)  # the warm-up is longer
+    assert [short.lr_at(i) for i in (7, 8, 9)] == [1.0, 1.0, 0.5]
+    for bad, message in (({"hold": 1.0}, "Course: hold is 1.0"), ({"final": 2}, "final is 2")):
+        with pytest.raises(ValueError, match=message):
+            optim.Course(**bad)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Schedule: hold is -0\.1"):
+        optim.Schedule(0.1, hold=-0.1)
+
+
 @given(
     kind=st.sampled_from(["constant", "linear", "cosine"]), warmup=st.integers(0, 20),
     extra=st.integers(1, 50), step=st.integers(0, 100),
@@ -386,6 +456,83 @@ def test_clip_grad_norm() -> None:
     b.grad = tg.tensor([1e20, 0.0])  # its square is beyond float32
     assert float(optim.clip_grad_norm([b], 1.0)) == pytest.approx(1e20)
     np.testing.assert_allclose(b.grad.numpy(), [1, 0])
+
+
+KINDS: dict[str, Any] = {
+    "adamw": lambda net: optim.AdamW(net, 0.01, betas=(0.9, 0.99), weight_decay=0.1),
+    "momentum": lambda net: optim.SGD(net, 0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "sgd": lambda net: optim.SGD(net, 0.1),
+}
+
+
+def _states(make: Any, compiled: bool, whole: bool) -> tuple[list[Any], optim.Optimizer]:
+    """What six steps leave, of which two have gradients that are not finite."""
+    rng = Generator(0)
+    net = nn.Sequential(nn.Dense(3, 40, rng=rng), nn.Tanh(), nn.Dense(40, 2, rng=rng))
+    optimizer = make(net)
+    optimizer.clip_norm = 0.0 if whole else 0.5
+
+    def step(x: tg.Tensor) -> None:
+        optimizer.zero_grad()
+        tg.square(net(x)).sum().backward()
+        if whole:
+            optim.clip_grad_norm(net, 0.5, skip_nonfinite=True)
+        optimizer.step()
+
+    run = tg.compile(step, fuse=False) if compiled else step
+    found = []
+    for i in range(6):
+        x = np.random.default_rng(i).normal(size=(5, 3)).astype(np.float32)
+        x[0, 0] = {2: np.nan, 4: np.inf}.get(i, x[0, 0])
+        run(tg.tensor(x))
+        found.append(net.state_dict() | optimizer.state_dict())
+    return found, optimizer
+
+
+@pytest.mark.parametrize("backend", ["numpy", "emulated"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_that_is_not_finite_is_skipped(kind: str, backend: str) -> None:
+    """Parameters, moments and counts stay, eagerly and compiled, to the same bits."""
+    with tg.use_backend(backend):
+        eager, optimizer = _states(KINDS[kind], compiled=False, whole=True)
+        assert optimizer.skipped == 2
+        for i, (before, now) in enumerate(itertools.pairwise(eager), 1):
+            kept = [np.array_equal(now[k], before[k]) for k in before if k not in ("skipped", "lr")]
+            assert all(kept) if i in (2, 4) else not any(kept)
+        for compiled, whole in ((True, True), (False, False), (True, False)):
+            others, _ = _states(KINDS[kind], compiled, whole)
+            for one, other in zip(eager, others, strict=True):
+                assert one.keys() == other.keys()
+                assert all(np.array_equal(one[k], other[k]) for k in one)
+
+
+def test_what_was_skipped_is_saved() -> None:
+    p = parameter()
+    optimizer = optim.SGD([p], lr=0.1)
+    optimizer.clip_norm = 1.0
+    assert "skipped" not in optimizer.state_dict()
+    optimizer.step([tg.tensor(np.array([np.inf, 0.0, 1.0]))])
+    assert p.tolist() == START
+    again = optim.SGD([p], lr=0.1)
+    again.load_state_dict(optimizer.state_dict())
+    assert again.skipped == 1
+    again.load_state_dict(optim.SGD([p], lr=0.1).state_dict())  # of one that never skipped
+    assert again.skipped == 0
+
+
+def test_a_reference_skips_as_the_kernels_do() -> None:
+    """On a device too, where it cannot look: the emulated one, with a gradient that has gaps."""
+    with tg.use_backend("emulated"):
+        for make in (lambda p: optim.AdamW(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.5)):
+            p = nn.Parameter(np.ones((4, 3), np.float32))
+            optimizer = make([p])
+            optimizer.clip_norm = 1.0
+            optimizer.step([tg.tensor(np.full((3, 4), 0.5, np.float32)).T])
+            before = [p.tolist(), *(v.tolist() for v in optimizer.state_dict().values())]
+            optimizer.step([tg.tensor(np.full((3, 4), np.nan, np.float32)).T])
+            after = [p.tolist(), *(v.tolist() for v in optimizer.state_dict().values())]
+            assert before == after[:-1]
+            assert optimizer.skipped == 1
 
 
 def test_clip_grad_value() -> None:
@@ -507,3 +654,29 @@ def test_recording_stays_as_it_was() -> None:
         optimizer.step([tg.tensor(np.ones(3))])
     optimizer.step([tg.tensor(np.ones(3))])
     assert (p * 2.0).requires_grad
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_warm_up_is_that_of_a_training(compiled: bool) -> None:
+    """As set by hand from decay_at, to the bit; saved and gone on with."""
+    p, q = parameter(), parameter()
+    grows, by_hand = optim.EMA([p], 0.5, warmup=True), optim.EMA([q], 0.5)
+    assert [by_hand.decay_at(n) for n in (0, 1, 8, 100)] == [0.1, 2 / 11, 0.5, 0.5]
+
+    def move(x: tg.Tensor) -> None:
+        nn.module.assign(p, x)
+        grows.update()
+
+    step = tg.compile(move, fuse=False) if compiled else move
+    for n in range(12):
+        x = tg.tensor(np.array([n, -n, n * n], np.float64))
+        if n == 5:
+            state = grows.state_dict()
+            assert state["updates"] == 5
+            grows.load_state_dict(state)
+        step(x)
+        nn.module.assign(q, x)
+        by_hand.set_decay(by_hand.decay_at(n))
+        by_hand.update()
+        for name, average in by_hand.state_dict().items():
+            np.testing.assert_array_equal(grows.state_dict()[name], average)

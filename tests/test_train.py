@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen import data, models, train
+from tinygen import data, models, optim, train
 from tinygen.data.dataset import scaled
 from tinygen.options import option
 from tinygen.runs import pictures
@@ -259,7 +259,7 @@ def _stop_after(monkeypatch, steps):
 SCRIPT = """
     import sys, time
     import tinygen as tg
-    from tinygen import data, models, train
+    from tinygen import data, models, optim, train
     from tinygen.train import loop
     loop.CHECKPOINT_EVERY = 0.0  # after every step
     slow = loop.Session.step
@@ -318,6 +318,84 @@ def test_ctrl_c_ends_the_step_saves_and_says_how_to_go_on(tmp_path):
     assert f"'{out}'" in output  # quoted for the shell
     assert "Traceback" not in output
     assert train.open_run(out).interrupted
+
+
+class Careful(models.VAE):
+    """A model that says how its rate moves, and clips."""
+
+    course = optim.Course("linear", warmup=200, hold=0.5, final=0.02)
+    clip = 1.0
+
+
+def _careful(strokes, out, bad=(), monkeypatch=None, stop_at=0, **more):
+    """A training of which some steps meet NaN."""
+    from tinygen.train import loop
+
+    if bad:
+        done = loop.Session.step
+
+        def step(self, batch):
+            if self.state.position.step in bad:
+                nan = np.full(batch["image"].shape, np.nan, np.float32)
+                batch = type(batch)({**batch, "image": nan}, batch.index, batch.position)
+            return done(self, batch)
+
+        monkeypatch.setattr(loop.Session, "step", step)
+    if stop_at:
+        _stop_after(monkeypatch, stop_at)
+    model = Careful(strokes.shape, rng=tg.random.Generator(0), **OPTIONS["vae"])
+    try:
+        return train.fit(
+            model, strokes, out=out, **{"epochs": 3, "batch_size": 10, "progress": "lines", **more}
+        )
+    finally:
+        if monkeypatch is not None:
+            monkeypatch.undo()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_steps_that_are_not_finite_are_skipped_and_told(
+    compiled, strokes, tmp_path, monkeypatch, capsys
+):
+    """Stopped behind one of them and resumed: the same bits, the same count, the same log."""
+    whole, parts, bad = tmp_path / "whole", tmp_path / "parts", (3, 5, 12)
+    run = _careful(strokes, whole, bad, monkeypatch, compiled=compiled)
+    said = capsys.readouterr().out
+    assert "  2 steps of 10 skipped: the gradients were not finite" in said
+    assert "  1 step of 10 skipped" in said
+    assert [e.get("skipped", 0) for e in run.epochs] == [2, 1, 0]
+    assert all(np.isfinite(v) for e in run.epochs for v in e["losses"].values())
+    first = _careful(strokes, parts, bad, monkeypatch, stop_at=5, compiled=compiled)
+    assert first.interrupted
+    second = _careful(strokes, parts, bad, monkeypatch, resume=True, compiled=compiled)
+    assert equal(weights(run), weights(second))
+    a, b = (train.RunFolder(p).newest_checkpoint() for p in (whole, parts))
+    assert equal(a, b)
+    assert (whole / "log.jsonl").read_bytes() == (parts / "log.jsonl").read_bytes()
+
+
+def test_a_training_that_only_skips_has_diverged(strokes, tmp_path, monkeypatch):
+    with pytest.raises(train.Diverged, match="gradients of the last 50 steps = nan"):
+        _careful(strokes, tmp_path / "run", range(20, 80), monkeypatch, epochs=10, compiled=False)
+
+
+def test_a_model_says_how_its_rate_moves(strokes, tmp_path, capsys):
+    """Its warm-up takes at most a tenth; more epochs move the decay, and say so."""
+    out = tmp_path / "run"
+    run = _careful(strokes, out, epochs=2)
+    training = train.RunFolder(out).read_config()["training"]
+    assert [training[k] for k in ("schedule", "warmup", "clip")] == ["linear", 200, 1.0]
+    rate = train.RunFolder(out).newest_checkpoint()["optimizer/vae/lr"]
+    lr = run.model.options.lr
+    assert rate == optim.Schedule(lr, "linear", 20, 2, 0.02 * lr, 0.5).lr_at(19)
+    capsys.readouterr()
+    _careful(strokes, out, epochs=4, resume=True)
+    said = capsys.readouterr().out
+    assert "falls over 4 epochs now and not over 2" in said
+    assert f"at vae {lr:.3g}\n" in said  # half of them lie behind: it is not falling yet
+    plain = _careful(strokes, None, epochs=1, schedule="constant", warmup=0, clip=0.0)
+    other = _careful(strokes, None, epochs=1)
+    assert not equal(weights(plain), weights(other))
 
 
 def test_more_epochs_can_be_added(strokes, tmp_path):

@@ -9,7 +9,8 @@ from . import images, losses, nn, ops, optim, random, spelling
 from . import protocols as protocols
 from .backend import DeviceError, show_config, use_backend
 from .conventions import conventions
-from .differentiate import grad, hvp, jacobian, jvp
+from .derivatives import hvp, jacobian, jvp
+from .differentiate import grad
 from .fused import fused
 from .graph import no_grad
 from .io import load, save

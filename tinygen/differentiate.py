@@ -1,4 +1,4 @@
-"""Derivatives of functions of tensors: `grad`, `backward`, and what is made of them.
+"""Derivatives of functions of tensors: `grad` and `backward`; derivatives.py makes more of them.
 
 The rules that the walk back runs are ordinary tensor code, so recording them (`create_graph=True`)
 gives gradients of gradients, to any order.
@@ -7,16 +7,13 @@ gives gradients of gradients, to any order.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from . import checks
 from . import tensor as _tensor
 from .callsite import called_at
-from .events import state
-from .graph import Leaf, Node, pull_back, recording
+from .graph import Leaf, Node, pull_back
 from .primitive import PRIMITIVES
 from .tensor import Tensor, tensor
 
@@ -98,103 +95,12 @@ def backward(
         given.add(id(node.grad.owner()))
 
 
-# ---- what is made of gradients -------------------------------------------------------------------
-
-Inputs = Tensor | Sequence[Tensor]
-
-
 def beside(x: Tensor, node: Node | None) -> Tensor:
     """A tensor to differentiate by in place of x: a leaf, or one that passes its part to node."""
     if node is None:
         return x.detach(requires_grad=True)
     out: Tensor = PRIMITIVES["identity"](Tensor(x.data, node))
     return out
-
-
-def _run(who: str, f: Callable[..., Any], inputs: Inputs) -> tuple[list[Tensor], Any, bool]:
-    """Stand-ins for the inputs, f of them, and whether the result is differentiated further.
-
-    An input that carries a gradient has a stand-in on its own node, so that it gets its part.
-    """
-    xs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    further = state.recording and any(x.node is not None for x in xs)
-    with recording(True):
-        stand_ins = [beside(x, x.node) for x in xs]
-        y = f(*stand_ins)
-    for one in y if isinstance(y, tuple) else (y,):
-        checks.output(who, one, one)
-    return stand_ins, y, further
-
-
-def _along(gradients: Any, inputs: Any, along: Any, further: bool) -> tuple[Tensor, ...]:
-    """Gradients of <gradients, along>: zeros where none depends on an input."""
-    vs = [along] if isinstance(along, Tensor) else list(along)
-    live = [(g, v) for g, v in zip(gradients, vs, strict=True) if g.node is not None]
-    if not live:
-        return tuple(x.zeros_like() for x in inputs)
-    ys, gs = zip(*live, strict=True)
-    return grad(ys, inputs, gs, create_graph=further)
-
-
-def jvp(f: Callable[..., Any], inputs: Inputs, tangents: Inputs) -> tuple[Any, Any]:
-    """The value of f and its derivative along `tangents`: (y, J v) with J = dy / dx.
-
-    J v is the gradient of <J^T u, v> with respect to u: two backward passes, and no rule of its
-    own for any operation. Both results have the structure that f returns, a tensor or a tuple.
-
-    Args:
-        f: function of the inputs, as many tensors.
-        inputs: where: a tensor or several.
-        tangents: v, of the shapes of the inputs.
-
-    Raises:
-        ValueError: f's result carries no gradient, or a tangent has another shape.
-    """
-    xs, y, further = _run("jvp", f, inputs)
-    ys = y if isinstance(y, tuple) else (y,)
-    us = [one.ones_like().detach(requires_grad=True) for one in ys]
-    pulled = grad(ys, xs, us, create_graph=True)
-    along = _along(pulled, us, tangents, further)
-    values = tuple(one if further else one.detach() for one in ys)
-    return (values, along) if isinstance(y, tuple) else (values[0], along[0])
-
-
-def hvp(f: Callable[..., Tensor], inputs: Inputs, along: Inputs) -> tuple[Tensor, Any]:
-    """The value of f, one number, and its Hessian times a vector: (y, H v), H = d^2 y / dx^2.
-
-    H v is the gradient of <dy / dx, v>. Given several inputs, H v is a tuple.
-
-    Raises:
-        ValueError: f's result is no scalar or carries no gradient, or v has another shape.
-    """
-    xs, y, further = _run("hvp", f, inputs)
-    products = _along(grad(y, xs, create_graph=True), xs, along, further)
-    return y if further else y.detach(), products[0] if isinstance(inputs, Tensor) else products
-
-
-def jacobian(f: Callable[..., Tensor], inputs: Inputs) -> Any:
-    """All derivatives of f, one backward pass an element: dy_i / dx_j at [i, j].
-
-    Of the shape (*y.shape, *x.shape); given several inputs, a tuple. For a scalar f it is grad; of
-    large results take jvp or grad, which need one pass.
-
-    Raises:
-        ValueError: f's result carries no gradient, or has no elements.
-    """
-    xs, y, further = _run("jacobian", f, inputs)
-    if not y.size:
-        raise ValueError(f"jacobian: f gives shape {y.shape}; expected at least one element")
-    place, ones = PRIMITIVES["place"], y.ones_like()
-    rows = []
-    for position in np.ndindex(y.shape):
-        index = tuple(("int", i) for i in position)
-        one = place(PRIMITIVES["basic_slice"](ones, index=index), index=index, shape=y.shape)
-        rows.append(grad(y, xs, one, create_graph=further, retain_graph=True))
-    found = tuple(
-        PRIMITIVES["concat"](*(g.reshape(-1) for g in of_x)).reshape(*y.shape, *x.shape)
-        for x, of_x in zip(xs, zip(*rows, strict=True), strict=True)
-    )
-    return found[0] if isinstance(inputs, Tensor) else found
 
 
 setattr(_tensor, "differentiate", sys.modules[__name__])  # noqa: B010  (for Tensor.backward)

@@ -19,7 +19,7 @@ from .differentiate import grad
 from .fused import fused
 from .graph import no_grad
 from .nn.layers import BatchNorm
-from .nn.module import Module
+from .nn.module import Module, require
 from .ops.create import full_like
 from .random import Generator
 from .spelling import spelled
@@ -148,17 +148,34 @@ def l1(prediction: Any, target: Any, reduction: str = "mean") -> Tensor:
 
 
 @spelled
-def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
-    """Cross-entropy of classes: -log softmax(logits)[label], in nats.
+def cross_entropy(
+    logits: Any, labels: Any, reduction: str = "mean", *, label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Cross-entropy of classes: -sum_c t_c log softmax(logits)_c, in nats.
 
-    Shapes: logits (..., classes), labels (...) integers in [0, classes); one term a label,
-    reduced by "mean", "sum" or "none".
+    t is 1 at the label and 0 elsewhere; with label_smoothing e of K classes it is
+    (1 - e) [c = label] + e / K. Shapes: logits (..., classes), labels (...) integers in
+    [0, classes); one term a label, reduced by "mean", "sum" or "none".
+
+    Args:
+        logits: floats.
+        labels: class numbers.
+        reduction: "mean", over the labels that count; "sum"; or "none".
+        label_smoothing: e in [0, 1): the share that is spread over all classes.
+        ignore_index: labels of this number do not count: their term and its gradient are 0,
+            whatever the logits are, and the mean is over the others. It need not be a class. Where
+            no label counts, the mean is 0 and so is its gradient.
 
     Raises:
-        ValueError: shapes that do not fit, a label out of range, an unknown reduction.
+        ValueError: shapes that do not fit, a label out of range, a share out of its range, an
+            unknown reduction.
         TypeError: labels that are not integers.
+
+    Source: Szegedy et al., 2016, section 7 (smoothing).
     """
-    logits, labels = _floats("cross_entropy", "logits", logits), as_tensor(labels)
+    who = "cross_entropy"
+    logits, labels = _floats(who, "logits", logits), as_tensor(labels)
     if logits.ndim < 1 or labels.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: logits {logits.shape} and labels {labels.shape}; expected logits "
@@ -167,14 +184,39 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Tensor:
     if labels.dtype.kind not in "iu":
         what = f"labels {labels.shape} {labels.dtype}"
         raise TypeError(f"cross_entropy: {what}; expected integers: .astype('int64')")
+    require(who, "label_smoothing", label_smoothing, 0 <= label_smoothing < 1,
+            "0 <= label_smoothing < 1")  # fmt: skip
+    counts = None
+    if ignore_index is not None:
+        whole = isinstance(ignore_index, (int, np.integer)) and not isinstance(ignore_index, bool)
+        require(who, "ignore_index", ignore_index, whole, "a label, such as -1")
+        labels = ops.astype(labels, "int64")
+        counts = ops.not_equal(labels, int(ignore_index))
+        labels = ops.where(counts, labels, 0)
+    terms = _cross_entropies(logits, labels, label_smoothing, counts)
+    if counts is None or reduction != "mean":
+        return _reduced(who, terms, reduction)
+    return ops.sum(terms) / ops.maximum(ops.sum(ops.astype(counts, terms.dtype)), 1.0)
+
+
+def _cross_entropies(
+    logits: Tensor, labels: Tensor, smoothing: float, counts: Tensor | None
+) -> Tensor:
+    """A term for each label; where `counts` is false, 0, with no way back to the logits."""
+    classes = logits.shape[-1]
     try:
-        chosen = ops.one_hot(labels, classes=logits.shape[-1], dtype="bool")
+        chosen = ops.one_hot(labels, classes=classes, dtype="bool")
     except ValueError as error:
         what = str(error).partition(": ")[2]
         given = f"logits {logits.shape} and labels {labels.shape}"
         raise ValueError(f"cross_entropy: {given}: {what}") from None
-    log_p = ops.where(chosen, ops.log_softmax(logits, axis=-1), 0.0)
-    return _reduced("cross_entropy", -ops.sum(log_p, axis=-1), reduction)
+    if counts is not None:
+        logits = ops.where(counts.reshape(*counts.shape, 1), logits, 0.0)
+    log_p = ops.log_softmax(logits, axis=-1)
+    terms = -ops.sum(ops.where(chosen, log_p, 0.0), axis=-1)
+    if smoothing:
+        terms = (1 - smoothing) * terms - (smoothing / classes) * ops.sum(log_p, axis=-1)
+    return terms if counts is None else ops.where(counts, terms, 0.0)
 
 
 # ---- variational autoencoders --------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """Optimizers, learning-rate schedules, gradient clipping, and averages of weights.
 
-An update is a primitive that writes in place. The learning rate and the step count reach it as
-small arrays, not as constants, so that a recorded step follows them.
+The updates themselves are in updates.py, the learning rates over the steps in rates.py.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -15,103 +14,21 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import ops, spelling
-from .backend import XP, Array
 from .graph import no_grad
 from .nn.module import Buffer, Module, Parameter, arrays_of, assign, require, restore
-from .primitive import primitive
+from .rates import Course as Course
+from .rates import Schedule as Schedule
+from .rates import at_least_0
 from .tensor import Tensor
+from .updates import adam_step as adam_step
+from .updates import ema_step as ema_step
+from .updates import sgd_momentum_step as sgd_momentum_step
+from .updates import sgd_step as sgd_step
 
 Params = Module | Mapping[str, Parameter] | Iterable[Parameter]
-
-_BLOCK = 32_768  # elements worked on together: the pieces of p, g, m, v stay in a core's cache
-
-
-def _pieces(xp: XP, *arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """The arrays cut into flat pieces, each time with scratch space of the size of a piece."""
-    first = arrays[0]
-    if xp.name != "numpy" or not all(a.flags.c_contiguous for a in arrays):
-        yield (*arrays, xp.empty(first.shape, first.dtype))
-        return
-    flats = [a.reshape(-1) for a in arrays]
-    scratch = xp.empty(min(_BLOCK, first.size), first.dtype)
-    for i in range(0, first.size, _BLOCK):
-        pieces = [a[i : i + _BLOCK] for a in flats]
-        yield (*pieces, scratch[: pieces[0].size])
-
-
-# ---- the updates ---------------------------------------------------------------------------------
-
-
-@primitive(update="sgd", mutates=("p",))
-def sgd_step(xp: XP, p: Array, grad: Array, lr: Array, *, weight_decay: float) -> Array:
-    """p -= lr (grad + weight_decay p)."""
-    lr = lr.astype(p.dtype)
-    for w, d, step in _pieces(xp, p, grad):
-        xp.multiply(w, weight_decay, out=step)
-        step += d
-        step *= lr
-        w -= step
-    return p
-
-
-@primitive(update="momentum", mutates=("p", "velocity"))
-def sgd_momentum_step(
-    xp: XP, p: Array, grad: Array, velocity: Array, lr: Array,
-    *, momentum: float, nesterov: bool, weight_decay: float,
-) -> Array:  # fmt: skip
-    """d = grad + weight_decay p; v = momentum v + d; p -= lr v, or lr (d + momentum v)."""
-    lr = lr.astype(p.dtype)
-    for w, d, v, step in _pieces(xp, p, grad, velocity):
-        xp.multiply(w, weight_decay, out=step)
-        step += d
-        v *= momentum
-        v += step
-        w -= lr * (step + momentum * v if nesterov else v)
-    return p
-
-
-@primitive(update="adam", mutates=("p", "m", "v", "t"))
-def adam_step(
-    xp: XP, p: Array, grad: Array, m: Array, v: Array, t: Array, lr: Array,
-    *, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool,
-) -> Array:  # fmt: skip
-    """One update of Adam, with weight decay added to the gradient g or, decoupled, taken off p.
-
-    t += 1;  m += (1 - beta1) (g - m);  v += (1 - beta2) (g^2 - v)
-    p -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
-    """
-    t += 1
-    # The correction of v, taken out of the root: sqrt(v / c^2) + eps = (sqrt(v) + eps c) / c.
-    c = xp.sqrt(1 - beta2**t)
-    scale = (lr * c / (1 - beta1**t)).astype(p.dtype)
-    floor = (eps * c).astype(p.dtype)
-    shrink = (1 - lr * weight_decay).astype(p.dtype)
-    for w, d, mean, square, step in _pieces(xp, p, grad, m, v):
-        if weight_decay and decoupled:
-            w *= shrink
-        elif weight_decay:
-            d = d + weight_decay * w
-        xp.subtract(d, mean, out=step)
-        step *= 1 - beta1
-        mean += step
-        xp.square(d, out=step)
-        step -= square
-        step *= 1 - beta2
-        square += step
-        xp.sqrt(square, out=step)
-        step += floor
-        xp.divide(mean, step, out=step)
-        step *= scale
-        w -= step
-    return p
-
+Groups = Params | Iterable[Mapping[str, Any]]
 
 # ---- optimizers ----------------------------------------------------------------------------------
-
-
-def _at_least_0(who: str, **values: float) -> None:
-    for name, value in values.items():
-        require(who, name, value, 0 <= value < math.inf, "a finite number >= 0")
 
 
 def _named(who: str, params: Any, *kinds: Any) -> dict[str, Any]:
@@ -147,57 +64,160 @@ def _scalar_like(x: Tensor, value: Any, dtype: str) -> Tensor:
     return Tensor(x.backend.asarray(np.array(value, dtype=dtype)))
 
 
+@dataclass
+class Group:
+    """Parameters of an optimizer that are updated alike.
+
+    Attributes:
+        params: the parameters by name.
+        options: the constants of their update.
+        own: the learning rate that it has when the optimizer has the one that it was made with.
+    """
+
+    params: dict[str, Parameter]
+    options: dict[str, Any]
+    own: float
+    rate: Tensor  # the learning rate, where the parameters are
+    arrays: list[dict[str, Tensor]]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the group."""
+        return float(self.rate.item())
+
+
+def _grouped(who: str, params: Any) -> list[tuple[dict[str, Parameter], dict[str, Any]]]:
+    """The parameters of each group by name, unique in all, and what the group says of itself."""
+    whole = isinstance(params, (Module, Mapping, Tensor)) or callable(params)
+    entries = params if whole else list(params)
+    if whole or not any(isinstance(x, Mapping) for x in entries):
+        return [(_named(who, entries, Parameter), {})]
+    groups: list[tuple[dict[str, Parameter], dict[str, Any]]] = []
+    taken: dict[str, Parameter] = {}
+    for i, entry in enumerate(entries):
+        if not isinstance(entry, Mapping) or "params" not in entry:
+            what = f"keys {', '.join(entry)}" if isinstance(entry, Mapping) else repr(entry)[:60]
+            raise TypeError(
+                f"{who}: group {i} is {what}; expected a dict with 'params' and the options of "
+                "the group, or parameters alone, without groups"
+            )
+        named = {}
+        for name, p in _named(f"{who}: group {i}", entry["params"], Parameter).items():
+            if any(p is q for q in taken.values()):
+                raise ValueError(f"{who}: parameter {name!r} is in two groups; give each once")
+            places = itertools.count(len(taken))
+            unique = name
+            while unique in taken:
+                unique = f"{name}#{next(places)}"
+            taken[unique] = named[unique] = p
+        groups.append((named, {k: v for k, v in entry.items() if k != "params"}))
+    return groups
+
+
 class Optimizer:
     """What optimizers share: named parameters, state arrays, the learning rate.
 
     A parameter belongs to the optimizer made last for it; an earlier one raises when stepped.
-    Subclasses define `state_of` and `update`.
+    Subclasses define `settled`, `state_of` and `update`.
 
     Args:
-        params: net.parameters(), a module, or a dict of parameters.
+        params: net.parameters(), a module, or a dict of parameters; or a list of groups, each a
+            dict of "params" and of what is otherwise with them: any option of the optimizer.
         lr: the learning rate, >= 0.
-        options: constants of the update.
+        options: of the update, for groups that do not say otherwise.
+
+    Attributes:
+        groups: the groups of parameters; one where none were given.
+        clip_norm: where above 0, `step` scales all gradients as clip_grad_norm does, and skips the
+            step if their norm is not finite.
+        skips: how many steps were skipped so far, a 0-d tensor where the parameters are.
     """
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         spelling.constructed(cls, args, options)
         return super().__new__(cls)
 
-    def __init__(self, params: Params, lr: float, **options: Any) -> None:
+    def __init__(self, params: Groups, lr: float, **options: Any) -> None:
         who = type(self).__name__
-        _at_least_0(who, lr=lr)
-        self.options = options
-        self._named = _named(who, params, Parameter)
+        at_least_0(who, lr=lr)
+        self.options = self.settled(who, **options)
+        self._base = lr
+        self.clip_norm = 0.0
+        self.groups = []
+        for i, (named, own) in enumerate(_grouped(who, params)):
+            given = own.keys() - options.keys() - {"lr"}
+            if given:
+                known = ", ".join(["lr", *options])
+                raise ValueError(
+                    f"{who}: group {i} has no option {', '.join(sorted(given))}; expected of "
+                    f"{known}"
+                )
+            own_lr = own.pop("lr", lr)
+            at_least_0(f"{who}: group {i}", lr=own_lr)
+            moves = lr > 0 or own_lr == lr
+            expected = "the optimizer's lr above 0, which groups move with"
+            require(f"{who}: group {i}", "lr", own_lr, moves, expected)
+            settled = self.options  # the same dict: a change of it serves all that say nothing else
+            if own:
+                settled = self.settled(f"{who}: group {i}", **{**options, **own})
+            rate = _scalar_like(next(iter(named.values())), own_lr, "float64")
+            arrays = [self.state_of(p, settled) for p in named.values()]
+            self.groups.append(Group(named, settled, own_lr, rate, arrays))
+        self._named = {k: p for group in self.groups for k, p in group.params.items()}
         self.params = list(self._named.values())
         self._lr = _scalar_like(self.params[0], lr, "float64")
-        self._arrays = [self.state_of(p) for p in self.params]
+        self.skips = _scalar_like(self.params[0], 0, "int64")
         self._state = {"lr": self._lr}  # what is saved
-        for name, arrays in zip(self._named, self._arrays, strict=True):
-            self._state |= {f"{name}.{key}": x for key, x in arrays.items()}
+        for i, group in enumerate(self.groups):
+            if group.own == lr:  # it moves as the optimizer's
+                group.rate = self._lr
+            else:
+                self._state[f"lr#{i}"] = group.rate
+            for name, kept in zip(group.params, group.arrays, strict=True):
+                self._state |= {f"{name}.{key}": x for key, x in kept.items()}
         self._claim = object()
         for p in self.params:
             p.claim = self._claim
 
-    def state_of(self, p: Parameter) -> dict[str, Tensor]:
+    def settled(self, who: str, **options: Any) -> dict[str, Any]:
+        """The constants of an update from the options as given; ValueError for one out of range."""
+        return options
+
+    def state_of(self, p: Parameter, options: dict[str, Any]) -> dict[str, Tensor]:
         """The arrays that are kept for a parameter, by name."""
         return {}
 
-    def update(self, p: Parameter, g: Tensor, *arrays: Tensor) -> None:
-        """Change a parameter by its gradient, and the arrays kept for it."""
+    def update(
+        self, p: Parameter, g: Tensor, lr: Tensor, options: dict[str, Any], *arrays: Tensor
+    ) -> None:
+        """Change a parameter by its gradient, and the arrays kept for it; not if lr is NaN."""
         raise NotImplementedError
 
     @property
     def lr(self) -> float:
-        """The learning rate; set it before a step to change it."""
+        """The learning rate; setting it before a step moves those of all groups in proportion."""
         return float(self._lr.item())
 
     @lr.setter
     def lr(self, value: float) -> None:
-        _at_least_0(type(self).__name__, lr=value)
+        at_least_0(type(self).__name__, lr=value)
         assign(self._lr, _scalar_like(self._lr, value, "float64"))
+        for group in self.groups:
+            if group.rate is not self._lr:
+                own = group.own if value == self._base else group.own * (value / self._base)
+                assign(group.rate, _scalar_like(self._lr, own, "float64"))
+
+    @property
+    def skipped(self) -> int:
+        """How many steps were skipped because the norm of the gradients was not finite."""
+        return int(self.skips.item())
 
     def step(self, grads: Sequence[Tensor | None] | None = None) -> None:
         """Update every parameter that has a gradient.
+
+        A step is skipped, and counted in `skipped`, if the norm of the gradients is not finite and
+        clip_grad_norm(..., skip_nonfinite=True) or `clip_norm` asks for that: no parameter, moment
+        or step count changes then.
 
         Args:
             grads: one for each parameter, in their order, as tinygen.grad returns them; None
@@ -222,9 +242,25 @@ class Optimizer:
         if all(g is None for g in grads):
             raise RuntimeError(f"{who}: no parameter has a gradient; call loss.backward() first")
         with no_grad():
-            for p, g, arrays in zip(self.params, grads, self._arrays, strict=True):
-                if g is not None:
-                    self.update(p, g, *arrays.values())
+            if self.clip_norm:
+                grads = _clipped(grads, self.clip_norm)
+            given = iter(grads)
+            finite = self._finite(grads)
+            for group in self.groups:
+                lr = group.rate if finite is None else ops.where(finite, group.rate, np.nan)
+                for p, arrays in zip(group.params.values(), group.arrays, strict=True):
+                    g = next(given)
+                    if g is not None:
+                        self.update(p, g, lr, group.options, *arrays.values())
+
+    def _finite(self, grads: Sequence[Tensor | None]) -> Tensor | None:
+        """Whether the norms that this step depends on are finite; counts it if not."""
+        norms = {id(g.norm): g.norm for g in grads if isinstance(g, Clipped)}
+        if not norms:
+            return None
+        finite = ops.isfinite(ops.sum(ops.stack(list(norms.values()))))
+        assign(self.skips, ops.where(finite, self.skips, self.skips + 1))
+        return finite
 
     def _check(self, who: str, grads: Sequence[Tensor | None]) -> None:
         if len(grads) != len(self.params):
@@ -243,8 +279,11 @@ class Optimizer:
             p.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Learning rate, step counts and moments as NumPy copies, named "0.weight.m" and so on."""
-        return arrays_of(self._state)
+        """Learning rates, step counts and moments as NumPy copies, named "0.weight.m" and so on.
+
+        "lr#1" is the rate of group 1 if it has its own; "skipped" is there once a step was skipped.
+        """
+        return arrays_of(self._state | ({"skipped": self.skips} if self.skipped else {}))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where the optimizer that gave `state` stood.
@@ -252,11 +291,14 @@ class Optimizer:
         Raises:
             ValueError: names, shapes or dtypes differ; nothing is changed then.
         """
-        restore(f"{type(self).__name__}.load_state_dict", self._state, state, strict=True)
+        state = {"skipped": np.zeros((), np.int64), **state}
+        held = self._state | {"skipped": self.skips}
+        restore(f"{type(self).__name__}.load_state_dict", held, state, strict=True)
 
     def __repr__(self) -> str:
         count = sum(p.size for p in self.params)
-        return f"{type(self).__name__}(lr={self.lr:g}, {count:,} parameters)"
+        groups = f", {len(self.groups)} groups" if len(self.groups) > 1 else ""
+        return f"{type(self).__name__}(lr={self.lr:g}, {count:,} parameters{groups})"
 
 
 class SGD(Optimizer):
@@ -265,7 +307,7 @@ class SGD(Optimizer):
     d = g + weight_decay p;  v = momentum v + d;  p -= lr v, or lr (d + momentum v) with nesterov.
 
     Args:
-        params: net.parameters(), a module, or a dict of parameters.
+        params: net.parameters(), a module, or a dict of parameters; or groups, see Optimizer.
         lr: the learning rate, >= 0.
         momentum: in [0, 1); 0 keeps no velocity.
         nesterov: look ahead by the momentum; needs momentum > 0.
@@ -279,21 +321,29 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, params: Params, lr: float, momentum: float = 0.0, nesterov: bool = False,
+        self, params: Groups, lr: float, momentum: float = 0.0, nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:  # fmt: skip
-        require("SGD", "momentum", momentum, 0 <= momentum < 1, "0 <= momentum < 1")
-        require("SGD", "nesterov", nesterov, momentum > 0 or not nesterov, "momentum > 0 with it")
-        _at_least_0("SGD", weight_decay=weight_decay)
-        options = {"momentum": momentum, "nesterov": bool(nesterov)} if momentum else {}
-        super().__init__(params, lr, weight_decay=weight_decay, **options)
+        super().__init__(
+            params, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
+        )
 
-    def state_of(self, p: Parameter) -> dict[str, Tensor]:
-        return {"velocity": p.zeros_like()} if "momentum" in self.options else {}
+    def settled(self, who: str, **options: Any) -> dict[str, Any]:
+        momentum, nesterov, decay = (options[k] for k in ("momentum", "nesterov", "weight_decay"))
+        require(who, "momentum", momentum, 0 <= momentum < 1, "0 <= momentum < 1")
+        require(who, "nesterov", nesterov, momentum > 0 or not nesterov, "momentum > 0 with it")
+        at_least_0(who, weight_decay=decay)
+        moves = {"momentum": momentum, "nesterov": bool(nesterov)} if momentum else {}
+        return {"weight_decay": decay, **moves}
 
-    def update(self, p: Parameter, g: Tensor, *velocity: Tensor) -> None:
+    def state_of(self, p: Parameter, options: dict[str, Any]) -> dict[str, Tensor]:
+        return {"velocity": p.zeros_like()} if "momentum" in options else {}
+
+    def update(
+        self, p: Parameter, g: Tensor, lr: Tensor, options: dict[str, Any], *velocity: Tensor
+    ) -> None:
         step = sgd_momentum_step if velocity else sgd_step
-        step(p, g, *velocity, self._lr, **self.options)
+        step(p, g, *velocity, lr, **options)
 
 
 class Adam(Optimizer):
@@ -303,7 +353,7 @@ class Adam(Optimizer):
     p -= lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps),  t counted for each parameter.
 
     Args:
-        params: net.parameters(), a module, or a dict of parameters.
+        params: net.parameters(), a module, or a dict of parameters; or groups, see Optimizer.
         lr: the learning rate, >= 0.
         betas: decay of the moments, each in [0, 1).
         eps: >= 0, added to the root.
@@ -319,23 +369,28 @@ class Adam(Optimizer):
     decoupled = False
 
     def __init__(
-        self, params: Params, lr: float = 1e-3, betas: Sequence[float] = (0.9, 0.999),
+        self, params: Groups, lr: float = 1e-3, betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-8, weight_decay: float = 0.0,
     ) -> None:  # fmt: skip
-        who = type(self).__name__
+        super().__init__(params, lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+    def settled(self, who: str, **options: Any) -> dict[str, Any]:
+        betas, eps, decay = options["betas"], options["eps"], options["weight_decay"]
         valid = np.shape(betas) == (2,) and all(0 <= beta < 1 for beta in betas)
         require(who, "betas", betas, valid, "two numbers, each 0 <= beta < 1")
-        _at_least_0(who, eps=eps, weight_decay=weight_decay)
-        super().__init__(
-            params, lr, beta1=betas[0], beta2=betas[1], eps=eps, weight_decay=weight_decay,
-            decoupled=self.decoupled,
-        )  # fmt: skip
+        at_least_0(who, eps=eps, weight_decay=decay)
+        return {
+            "beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": decay,
+            "decoupled": self.decoupled,
+        }  # fmt: skip
 
-    def state_of(self, p: Parameter) -> dict[str, Tensor]:
+    def state_of(self, p: Parameter, options: dict[str, Any]) -> dict[str, Tensor]:
         return {"m": p.zeros_like(), "v": p.zeros_like(), "step": _scalar_like(p, 0, "int64")}
 
-    def update(self, p: Parameter, g: Tensor, *moments: Tensor) -> None:
-        adam_step(p, g, *moments, self._lr, **self.options)
+    def update(
+        self, p: Parameter, g: Tensor, lr: Tensor, options: dict[str, Any], *moments: Tensor
+    ) -> None:
+        adam_step(p, g, *moments, lr, **options)
 
 
 class AdamW(Adam):
@@ -345,58 +400,6 @@ class AdamW(Adam):
     """
 
     decoupled = True
-
-
-# ---- schedules -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The learning rate as a pure function of the step: warm-up, then constant or decaying.
-
-    For step < warmup: lr (step + 1) / warmup. After it, with f running from 0 to 1 at `steps`:
-    lr (constant), lr + (final - lr) f (linear), final + (lr - final) (1 + cos(pi f)) / 2 (cosine);
-    beyond `steps`, final.
-
-        optimizer.lr = schedule.lr_at(step)
-
-    Args:
-        lr: the largest rate, >= 0.
-        kind: "constant", "linear" or "cosine".
-        steps: steps in all, warm-up included; needed unless constant.
-        warmup: steps of warm-up, >= 0.
-        final: the rate at the end of the decay, >= 0.
-
-    Raises:
-        ValueError: an unknown kind, or a number out of its range.
-
-    Source: Loshchilov and Hutter, 2017, equation 5, without restarts (cosine).
-    """
-
-    lr: float
-    kind: str = "constant"
-    steps: int | None = None
-    warmup: int = 0
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        known = ("constant", "linear", "cosine")
-        require("Schedule", "kind", self.kind, self.kind in known, f"one of {', '.join(known)}")
-        _at_least_0("Schedule", lr=self.lr, warmup=self.warmup, final=self.final)
-        ends = self.steps is not None and self.steps > self.warmup
-        require("Schedule", "steps", self.steps, ends or self.kind == "constant",
-                 f"more than the warm-up of {self.warmup} for a {self.kind} decay")  # fmt: skip
-
-    def lr_at(self, step: int) -> float:
-        """The learning rate of step number `step`, counted from 0."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        if self.kind == "constant" or self.steps is None:
-            return self.lr
-        f = min(1.0, (step - self.warmup) / (self.steps - self.warmup))
-        if self.kind == "linear":
-            return self.lr + (self.final - self.lr) * f
-        return self.final + (self.lr - self.final) * (1 + math.cos(math.pi * f)) / 2
 
 
 # ---- clipping ------------------------------------------------------------------------------------
@@ -410,11 +413,49 @@ def _with_grads(who: str, params: Params) -> list[tuple[Parameter, Tensor]]:
     return found
 
 
-def clip_grad_norm(params: Params, max_norm: float) -> Tensor:
+class Clipped(Tensor):
+    """A gradient that was scaled, which knows the norm that its step depends on."""
+
+    __slots__ = ("norm",)
+
+    def __init__(self, scaled: Tensor, norm: Tensor) -> None:
+        super().__init__(scaled.data)
+        self.norm = norm
+
+
+def _scaled(grads: Sequence[Tensor], max_norm: float) -> tuple[list[Tensor], Tensor]:
+    """The gradients scaled to a norm of at most max_norm, and the norm that they had."""
+    squares = [ops.sum(ops.square(ops.astype(g, "float64"))) for g in grads]
+    norm = ops.sqrt(ops.sum(ops.stack(squares)))
+    scale = ops.minimum(max_norm / (norm + 1e-6), 1.0)
+    return [g * ops.astype(scale, g.dtype) for g in grads], norm
+
+
+def _clipped(grads: Sequence[Tensor | None], max_norm: float) -> list[Tensor | None]:
+    """The gradients that there are scaled, for a step that is skipped if they are not finite."""
+    scaled, norm = _scaled([g for g in grads if g is not None], max_norm)
+    left = iter(scaled)
+    return [None if g is None else Clipped(next(left), norm) for g in grads]
+
+
+def clip_grad_norm(
+    params: Params, max_norm: float, *, skip_nonfinite: bool = False
+) -> Tensor:  # fmt: skip
     """Scale all gradients by min(1, max_norm / (|g| + 1e-6)), |g| the norm of all together.
 
+        optim.clip_grad_norm(net, 1.0, skip_nonfinite=True)
+        optimizer.step()           # changes nothing if |g| is NaN or infinite
+        optimizer.skipped          # how often that was so
+
     Returns |g| before scaling, a 0-d float64 tensor. A gradient that is not finite gives a norm
-    that is not either: check it before the step.
+    that is not either: check it before the step, or let the step check it.
+
+    Args:
+        params: net.parameters(), a module, or a dict of parameters.
+        max_norm: > 0; infinity scales nothing.
+        skip_nonfinite: the next optimizer step with these gradients leaves parameters, moments and
+            step counts as they are if |g| is not finite. Within a compiled step, too, if that has
+            both the clipping and the optimizer's step.
 
     Raises:
         RuntimeError: no parameter has a gradient.
@@ -425,11 +466,9 @@ def clip_grad_norm(params: Params, max_norm: float) -> Tensor:
     require("clip_grad_norm", "max_norm", max_norm, max_norm > 0, "a number > 0")
     clipped = _with_grads("clip_grad_norm", params)
     with no_grad():
-        squares = [ops.sum(ops.square(ops.astype(g, "float64"))) for _, g in clipped]
-        norm = ops.sqrt(ops.sum(ops.stack(squares)))
-        scale = ops.minimum(max_norm / (norm + 1e-6), 1.0)
-        for p, g in clipped:
-            p.grad = g * ops.astype(scale, g.dtype)
+        scaled, norm = _scaled([g for _, g in clipped], max_norm)
+        for (p, _), g in zip(clipped, scaled, strict=True):
+            p.grad = Clipped(g, norm) if skip_nonfinite else g
     return norm
 
 
@@ -448,17 +487,6 @@ def clip_grad_value(params: Params, value: float) -> None:
 # ---- averages of weights -------------------------------------------------------------------------
 
 
-@primitive(mutates=("average",))
-def ema_step(xp: XP, average: Array, p: Array, rate: Array) -> Array:
-    """average += rate (p - average)."""
-    rate = rate.astype(p.dtype)
-    for a, w, step in _pieces(xp, average, p):
-        xp.subtract(w, a, out=step)
-        step *= rate
-        a += step
-    return average
-
-
 class EMA:
     """An exponential moving average of weights: average = decay average + (1 - decay) p.
 
@@ -467,12 +495,15 @@ class EMA:
             images = generator(z)
 
     The average starts at the current weights; `set_decay` before an update changes how fast it
-    forgets them. Of a module, the buffers are averaged as well: running statistics belong to the
-    weights that they were met with. Integers and booleans stay as they are: they have no mean.
+    forgets them. With `warmup` the decay of update n is min(decay, (1 + n) / (10 + n)), so that
+    random ones are soon forgotten. Of a module, the buffers are averaged as well: running
+    statistics belong to the weights that they were met with. Integers and booleans stay as they
+    are: they have no mean.
 
     Args:
         params: a module, net.parameters(), or a dict of parameters (and buffers).
         decay: in [0, 1], typically 0.999.
+        warmup: count the updates and let the decay grow with them; the count is in the state.
 
     Raises:
         ValueError: decay out of its range, or no parameters.
@@ -481,18 +512,29 @@ class EMA:
     Source: Polyak and Juditsky, 1992; the exponential form as in Karras et al., 2018.
     """
 
-    def __init__(self, params: Params | Mapping[str, Tensor], decay: float) -> None:
+    def __init__(
+        self, params: Params | Mapping[str, Tensor], decay: float, *, warmup: bool = False
+    ) -> None:
         found = _named("EMA", params, Parameter, Buffer)
         self._named = {name: p for name, p in found.items() if p.dtype.kind == "f"}
         self._averages = {name: p.copy() for name, p in self._named.items()}
         self._rate = _scalar_like(next(iter(self._averages.values())), 0, "float64")
         self._inside = False
+        self.decay = decay
         self.set_decay(decay)
+        self._state = dict(self._averages)  # what is saved
+        self._count = _scalar_like(self._rate, 0, "int64") if warmup else None
+        if self._count is not None:
+            self._state["updates"] = self._count
 
     def set_decay(self, decay: float) -> None:
         """How much of the average the next updates keep, in [0, 1]."""
         require("EMA", "decay", decay, 0 <= decay <= 1, "0 <= decay <= 1")
         assign(self._rate, _scalar_like(self._rate, 1 - decay, "float64"))
+
+    def decay_at(self, n: int) -> float:
+        """With a warm-up: min(decay, (1 + n) / (10 + n)), for update number n from 0 on."""
+        return min(self.decay, (1 + n) / (10 + n))
 
     def _refuse_inside(self, what: str) -> None:
         if self._inside:
@@ -502,6 +544,10 @@ class EMA:
         """Move the averages towards the current weights."""
         self._refuse_inside("update")
         with no_grad():
+            if self._count is not None:
+                n = ops.astype(self._count, "float64")
+                assign(self._rate, 1 - ops.minimum((1 + n) / (10 + n), self.decay))
+                assign(self._count, self._count + 1)
             for name, p in self._named.items():
                 ema_step(self._averages[name], p, self._rate)
 
@@ -533,14 +579,14 @@ class EMA:
         restore("EMA.copy_to_model", self._named, self._averages, strict=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages by parameter name, as NumPy copies."""
+        """The averages by parameter name, and "updates" with a warm-up, as NumPy copies."""
         self._refuse_inside("state_dict")
-        return arrays_of(self._averages)
+        return arrays_of(self._state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set the averages. Raises ValueError if names, shapes or dtypes differ."""
         self._refuse_inside("load_state_dict")
-        restore("EMA.load_state_dict", self._averages, state, strict=True)
+        restore("EMA.load_state_dict", self._state, state, strict=True)
 
 
 if not TYPE_CHECKING:

@@ -102,7 +102,9 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
         args: its arguments.
 
     Raises:
-        RuntimeError: f changes memory in place; or, in backward, what f read was changed since.
+        RuntimeError: f changes memory in place; or, in backward, what f read was changed since, or
+            a generator that it drew from was set to another state.
+        TypeError: f gives something else than tensors.
 
     Source: Chen et al., "Training deep nets with sublinear memory cost", 2016.
     """
@@ -111,6 +113,12 @@ def checkpoint(f: Callable[..., Any], *args: Any) -> Any:
         y = f(*args)
     many = isinstance(y, tuple)
     ys = y if many else (y,)
+    for one in ys:
+        if not isinstance(one, Tensor):
+            raise TypeError(
+                f"checkpoint: the function gives {type(one).__name__} {one!r:.40}; expected a "
+                "tensor, or a tuple of tensors"
+            )
     seen.meet(args)
     seen.meet(ys)
     tensors = list(seen.tensors.values())

@@ -12,7 +12,8 @@ ten passes over pieces that fit a core's cache, moves about 25 within the cache.
 
 Learning rate, step count and EMA rate are read when the call runs, not when it is bound. Adam runs
 in two phases: one worker counts the step and leaves scale, floor and shrink in the table of
-arguments, then all workers use them. Each takes float32 or float64, C-contiguous.
+arguments, then all workers use them. Each takes float32 or float64, C-contiguous. A learning rate
+of NaN skips the step: nothing changes, not even the count.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ ADAM = Table("p g m v t lr n columns beta1 beta2 eps decay decoupled scale floor
 def _sgd(p, g, lr, decay):  # type: ignore[no-untyped-def]
     kind = p.dtype.type
     lr, decay = kind(lr), kind(decay)
+    if np.isnan(lr):
+        return
     before = flush_subnormals()
     for i in range(p.size):
         p[i] -= lr * (g[i] + decay * p[i])
@@ -69,6 +72,8 @@ def _sgd(p, g, lr, decay):  # type: ignore[no-untyped-def]
 def _momentum(p, g, v, lr, decay, momentum, nesterov):  # type: ignore[no-untyped-def]
     kind = p.dtype.type
     lr, decay, momentum = kind(lr), kind(decay), kind(momentum)
+    if np.isnan(lr):
+        return
     before = flush_subnormals()
     for i in range(p.size):
         d = g[i] + decay * p[i]
@@ -85,6 +90,8 @@ def _adam(p, g, m, v, args):  # type: ignore[no-untyped-def]
     coupled, decay = word(args, ADAM.decoupled) == 0 and decay != 0, kind(decay)
     scale, floor = kind(number(args, ADAM.scale)), kind(number(args, ADAM.floor))
     shrink = kind(number(args, ADAM.shrink))
+    if np.isnan(scale):
+        return
     before = flush_subnormals()
     for i in range(p.size):
         w = p[i] * shrink
@@ -155,14 +162,17 @@ def _ema_share(worker, workers, args, kind):  # type: ignore[no-untyped-def]
 @native_exact
 def _adam_count(worker, workers, args):  # type: ignore[no-untyped-def]
     """t += 1, and what follows from it; the root is taken out as in the reference."""
-    t = int64_pointer(word(args, ADAM.t))
+    t, table = int64_pointer(word(args, ADAM.t)), float64_pointer(args)
+    lr = doubles(args, ADAM.lr, 1)[0]
+    if np.isnan(lr):
+        table[ADAM.scale] = lr
+        return
     t[0] += 1
-    steps, lr = float(t[0]), doubles(args, ADAM.lr, 1)[0]
+    steps = float(t[0])
     beta1, beta2, decay = (
         number(args, ADAM.beta1), number(args, ADAM.beta2), number(args, ADAM.decay)
     )  # fmt: skip
     c = np.sqrt(1 - beta2**steps)
-    table = float64_pointer(args)
     table[ADAM.scale] = lr * c / (1 - beta1**steps)
     table[ADAM.floor] = number(args, ADAM.eps) * c
     table[ADAM.shrink] = 1 - lr * decay if word(args, ADAM.decoupled) else 1.0

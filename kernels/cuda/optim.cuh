@@ -13,12 +13,14 @@
 //
 // Memory bounds them: Adam moves 28 bytes an element in float32 and computes 10 operations. The
 // learning rate and the step count are read on the device when the kernel runs, so a captured graph
-// follows them; what depends on them alone is computed once, in float64, by adam_begin.
+// follows them; what depends on them alone is computed once, in float64, by adam_begin. A rate of
+// NaN skips the step: nothing changes, not even the count.
 #include "common.cuh"
 
 template <class T>
 __global__ void sgd_step(T* p, const T* grad, const double* lr, T decay, long long n) {
     T rate = T(*lr);
+    if (rate != rate) return;
     for (EACH(i, n)) p[i] -= rate * (grad[i] + decay * p[i]);
 }
 
@@ -26,6 +28,7 @@ template <class T>
 __global__ void sgd_momentum_step(T* p, const T* grad, T* velocity, const double* lr, T decay,
                                   T momentum, int nesterov, long long n) {
     T rate = T(*lr);
+    if (rate != rate) return;
     for (EACH(i, n)) {
         T d = grad[i] + decay * p[i];
         T v = momentum * velocity[i] + d;
@@ -38,6 +41,10 @@ __global__ void sgd_momentum_step(T* p, const T* grad, T* velocity, const double
 template <class T>
 __device__ inline void begin(long long* t, double lr, T* constants, double beta1, double beta2,
                              double eps, double decay) {
+    if (lr != lr) {
+        constants[0] = T(lr);
+        return;
+    }
     double step = double(*t += 1);
     double c = sqrt(1 - pow(beta2, step));
     constants[0] = T(lr * c / (1 - pow(beta1, step)));
@@ -71,6 +78,7 @@ template <class T>
 __global__ void adam_step(T* p, const T* grad, T* m, T* v, const T* constants, T beta1, T beta2,
                           T decay, int decoupled, long long n) {
     T own[3] = {constants[0], constants[1], constants[2]};
+    if (own[0] != own[0]) return;
     for (EACH(i, n)) adam(p + i, grad[i], m + i, v + i, own, beta1, beta2, decay, decoupled);
 }
 
@@ -96,6 +104,7 @@ __global__ void adam_step_all(const long long* table, const T* constants, T beta
     T *p = (T*)row[0], *m = (T*)row[2], *v = (T*)row[3];
     const T* grad = (const T*)row[1];
     T own[3] = {constants[3 * k], constants[3 * k + 1], constants[3 * k + 2]};
+    if (own[0] != own[0]) return;
     long long start = (blockIdx.x - row[6]) * EVERY, stop = min(start + EVERY, row[5]);
     for (long long i = start + threadIdx.x; i < stop; i += blockDim.x)
         adam(p + i, grad[i], m + i, v + i, own, beta1, beta2, decay, decoupled);

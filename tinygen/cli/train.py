@@ -109,7 +109,10 @@ def groups_of(kind: type[Model]) -> list[Group]:
     defaults: dict[str, Any] = dict.fromkeys(last, "the model's own")
     one = issubclass(kind, ImageModel)  # stage; others may have several
     if issubclass(kind, ImageModel):
-        defaults = {"epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema}
+        defaults = {
+            "epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema,
+            "schedule": kind.course.kind, "warmup": kind.course.warmup, "clip": kind.clip,
+        }  # fmt: skip
     own = {f.name: f.default for f in fields(kind.Options)}
     if "lr" in own:
         defaults["lr"] = own["lr"]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from .. import spelling
 from ..ops import one_hot
-from ..optim import Optimizer
+from ..optim import Course, Optimizer
 from ..options import OptionError
 from ..options import Options as BaseOptions
 from ..random import Generator, resolve
@@ -58,6 +58,8 @@ class ImageModel(Model):
     epochs: ClassVar[int] = 10  # defaults of a training
     batch_size: ClassVar[int] = 128
     ema: ClassVar[float] = 0.0
+    course: ClassVar[Course] = Course()
+    clip: ClassVar[float] = 0.0
     batches_per_step: int = 1  # how many batches a step takes at once
     latent: int = 0
     options: Any  # an object of Options; each model annotates its own class
@@ -161,6 +163,7 @@ class ImageModel(Model):
             Stage(
                 "train", self.columns, self.parts, self.step, self.optimizers, self.figures,
                 self.epochs, self.batch_size, self.batches_per_step, self.ema, self.averages,
+                self.course, self.clip,
             ),
         )  # fmt: skip
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from .. import nn
 from ..backend import Backend, use_backend
-from ..optim import Adam, Optimizer
+from ..optim import Adam, Course, Optimizer
 from ..random import Generator, resolve
 from ..sampling import Noise
 from ..tensor import Tensor
@@ -113,6 +113,9 @@ class Stage:
         ema: decay of an average of the weights, 0 for none. When the next stage starts, the
             average becomes the weights.
         averages: the attributes that it is kept of; None for all that learn.
+        course: how the learning rate moves; of stages before the last, None is the training's own.
+        clip: the largest norm of an optimizer's gradients, 0 for none; with it, a step whose norm
+            is not finite is skipped.
     """
 
     name: str
@@ -126,6 +129,8 @@ class Stage:
     batches_per_step: int = 1
     ema: float = 0.0
     averages: tuple[str, ...] | None = None
+    course: Course | None = None
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
         if self.step is None and self.figures is None:

@@ -21,6 +21,8 @@ class Position:
     batch: int = 0  # batches done of the next epoch
     step: int = 0  # updates in all
     sums: dict[str, float] = field(default_factory=dict)  # of the losses in this epoch
+    skipped: int = 0  # steps of this epoch that were skipped, and are not in the sums
+    in_a_row: int = 0  # of them, those just before the next step
     best: float | None = None  # the least Session.rank of the stage so far
     log_bytes: int = 0  # length of log.jsonl
 
@@ -60,7 +62,11 @@ class State:
         """ValueError naming what `saved` lacks, or has in another shape, to be restored."""
         mine = self.capture()
         kinds = [
-            {k: (v.shape, v.dtype.name) for k, v in a.items() if k != "fixed_noise"}  # of old ones
+            {
+                k: (v.shape, v.dtype.name)
+                for k, v in a.items()
+                if k != "fixed_noise" and not k.endswith("/skipped")  # of old ones; a count
+            }
             for a in (saved, mine)
         ]
         wrong = sorted(k for k in saved.keys() | mine.keys() if kinds[0].get(k) != kinds[1].get(k))

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .session import Session
 
 
+IN_A_ROW = 50  # steps that may be skipped before it is no longer bad luck
+
+
 class Diverged(RuntimeError):  # noqa: N818  (it is what happened)
     """A loss was not finite; says which operation, line and tensor, and what to try."""
 
@@ -21,6 +24,10 @@ def refuse_losses(session: Session, values: list[dict[str, float]]) -> None:
     for step, losses in enumerate(values, session.state.position.step - len(values) + 1):
         if not all(np.isfinite(v) for v in losses.values()):
             raise diverged(session, losses, step)
+    position = session.state.position
+    if position.in_a_row >= IN_A_ROW:
+        losses = {f"gradients of the last {position.in_a_row} steps": float("nan")}
+        raise diverged(session, losses, position.step)
 
 
 def refuse_weights(session: Session) -> None:
@@ -53,6 +60,7 @@ def explain(session: Session, failed_step: int) -> str:
         while position.step < failed_step:
             if position.batch == session.batches:
                 position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
+                position.skipped = 0
             with session.epoch_batches() as batches:
                 for batch in batches:
                     if position.step < failed_step - 2:

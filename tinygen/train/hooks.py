@@ -56,7 +56,9 @@ class Log(Hook):
 
     def epoch_ended(self, session: Session, epoch: Epoch) -> None:
         value = None if epoch.validation is None else epoch.validation.value
-        self.write(session, {"kind": "epoch", "losses": epoch.losses, "validation": value})
+        skipped = {"skipped": epoch.skipped} if epoch.skipped else {}
+        losses = {"losses": epoch.losses, "validation": value}
+        self.write(session, {"kind": "epoch", **losses, **skipped})
 
 
 class Progress(Hook):
@@ -88,6 +90,9 @@ class Progress(Hook):
             self.show.epoch(epoch.losses, None)
         else:
             self.show.epoch(epoch.losses, held_out.value, held_out.unit)
+        if epoch.skipped:
+            steps = f"{epoch.skipped:,} step{'s' * (epoch.skipped != 1)} of {session.batches:,}"
+            self.show.say(f"  {steps} skipped: the gradients were not finite")
 
 
 class Measures(Hook):

@@ -18,6 +18,7 @@ from ..data import Dataset
 from ..data.files import printable
 from ..models import Model, Stage, feed
 from ..nn import BatchNorm
+from ..optim import Course
 from ..runs import Run, RunFolder
 from ..runs.files import FORMAT
 from ..signals import Interrupt
@@ -76,9 +77,10 @@ def fit(
     seed: int = 0,
     batch_size: int | None = None,
     lr: float | None = None,
-    schedule: Schedule = "constant",
-    warmup: int = 0,
+    schedule: Schedule | None = None,
+    warmup: int | None = None,
     ema: float | None = None,
+    clip: float | None = None,
     compiled: bool = True,
     evaluate_every: int = 0,
     classifier: str | os.PathLike[str] | None = None,
@@ -135,11 +137,14 @@ def fit(
             f"each; {sets['train'].name!r} has {entries}, batch_size is {batch_size}; give more "
             "images"
         )
-    ema = last.ema if ema is None else ema
+    course: Any = last.course or Course()
+    own = {"schedule": course.kind, "warmup": course.warmup, "ema": last.ema, "clip": last.clip}
+    given = {"schedule": schedule, "warmup": warmup, "ema": ema, "clip": clip}
+    settled: Any = {k: own[k] if v is None else v for k, v in given.items()}
     measuring = None if classifier is None else os.path.abspath(classifier)
     settings = Settings(
-        epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, schedule=schedule, warmup=warmup,
-        ema=ema, compiled=compiled, evaluate_every=evaluate_every, classifier=measuring,
+        epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, compiled=compiled,
+        evaluate_every=evaluate_every, classifier=measuring, **settled,
     )  # fmt: skip
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):

@@ -168,6 +168,7 @@ def resume(session: Session, folder: RunFolder, now: Config) -> list[str]:
             f"{folder.path} has done {position.epoch} epochs{session.named}, more than the "
             f"{session.epochs} asked for; a run cannot shrink"
         )
+    notes += _other_decay(session, was["training"]["epochs"])
     missing = folder.cut_log(position.log_bytes)
     if missing:
         notes.append(
@@ -178,6 +179,18 @@ def resume(session: Session, folder: RunFolder, now: Config) -> list[str]:
     if position.batch == 0 and position.epoch > 0:
         draw(session, folder)
     return notes
+
+
+def _other_decay(session: Session, epochs: int) -> list[str]:
+    """What more epochs do to a learning rate that falls: it falls over all of them."""
+    falls = session.settings.schedule != "constant"
+    if not falls or not session.last or epochs == session.epochs:
+        return []
+    rates = (f"{name} {rate:.3g}" for name, rate in session.rates().items())
+    return [
+        f"the learning rate falls over {session.epochs} epochs now and not over {epochs}: it goes "
+        f"on as if that had been so from the start, at {', '.join(rates)}"
+    ]
 
 
 # ---- how a person goes on ------------------------------------------------------------------------

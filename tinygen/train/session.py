@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import optim
+from .. import ops, optim
 from ..data import Batch, Dataset
 from ..graph import no_grad
 from ..io import Arrays
@@ -30,6 +30,7 @@ from .resident import Resident, fits
 if TYPE_CHECKING:
     from .settings import Settings
 
+SKIPPED = "steps skipped"  # among the losses: whether the step was
 READ_EVERY = 25  # steps, on a device: reading a loss waits for it
 VALIDATION_IMAGES = 2000
 VALIDATION_BATCH = 500  # of them at a time: a convolution's layers are large
@@ -52,6 +53,7 @@ class Epoch:
     losses: dict[str, float]
     validation: Held | None
     quality: Quality | None = None
+    skipped: int = 0  # steps
 
 
 class Session:
@@ -98,14 +100,15 @@ class Session:
         self.batches = entries // self.step_size  # an epoch
         self._freeze()
         optimizers = stage.new_optimizers(self.model, settings.lr if last else None)
+        clip = settings.clip if last else stage.clip
+        for optimizer in optimizers.values():
+            optimizer.clip_norm = clip
+        self._clips = bool(clip)
         self.decay = settings.ema if last else stage.ema
         ema = optim.EMA(held(self.model, stage.averaged), self.decay) if self.decay else None
         self.state = State(self.model, optimizers, ema, position)
-        steps = self.epochs * self.batches
-        self.schedules = {
-            name: optim.Schedule(o.lr, settings.schedule, steps, settings.warmup)
-            for name, o in optimizers.items()
-        }
+        steps, course = self.epochs * self.batches, self._course(last)
+        self.schedules = {name: course.over(o.lr, steps) for name, o in optimizers.items()}
         self._update: Callable[..., dict[str, Tensor]] = self._plain_update
         if settings.compiled:
             self._update = compile(self._plain_update)
@@ -113,6 +116,21 @@ class Session:
         self._unread: list[dict[str, Tensor]] = []  # losses of the steps since the last reading
         kept = fits(self.model, self.data, stage.reads)
         self._resident = Resident(self.model, self.data, stage.reads) if kept else None
+
+    def _course(self, last: bool) -> optim.Course:
+        """How the learning rate of this stage moves.
+
+        What the settings do not say is as the model has it. A warm-up that is the model's own takes
+        at most a tenth of a short training.
+        """
+        settings, own = self.settings, self.stage.course or optim.Course()
+        kind: str = settings.schedule
+        warmup = settings.warmup
+        if self.stage.course is not None and not last:
+            kind, warmup = own.kind, own.warmup
+        if warmup == own.warmup:
+            warmup = min(warmup, self.epochs * self.batches // 10)
+        return replace(own, kind=kind, warmup=warmup)
 
     def _freeze(self) -> None:
         """Only what the stage learns is trained: all else is in eval mode and has no gradient."""
@@ -170,16 +188,24 @@ class Session:
         first = position.stage == 0
         return feed.batches(self.stage, self.sets, self.step_size, first=first, **where)
 
+    @property
+    def number(self) -> int:
+        """Of the next step, within the stage."""
+        return self.state.position.epoch * self.batches + self.state.position.batch
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate of each optimizer at the next step."""
+        return {name: each.lr_at(self.number) for name, each in self.schedules.items()}
+
     def step(self, batch: Batch) -> None:
         """One update; `read` returns its losses."""
-        state, position = self.state, self.state.position
-        number = position.epoch * self.batches + position.batch  # of the stage
+        state, position, rates = self.state, self.state.position, self.rates()
         for name, optimizer in state.optimizers.items():
-            lr = self.schedules[name].lr_at(number)
+            lr = rates[name]
             if lr != self._rates.get(name):  # setting it moves a number to the device
                 optimizer.lr = self._rates[name] = lr
         if state.ema is not None:
-            decay = min(self.decay, (1 + number) / (10 + number))
+            decay = state.ema.decay_at(self.number)
             if decay != self._rates.get("ema"):
                 state.ema.set_decay(decay)
                 self._rates["ema"] = decay
@@ -188,10 +214,18 @@ class Session:
         position.batch = batch.position + 1
 
     def read(self) -> list[dict[str, float]]:
-        """The losses of each step since the last reading; waits until they are known."""
-        sums, values = self.state.position.sums, []
+        """The losses of each step since the last reading; waits until they are known.
+
+        A step that was skipped has none.
+        """
+        position, values = self.state.position, []
+        sums = position.sums
         for numbers in self._numbers():
-            values.append(dict(zip(self._unread[0], numbers, strict=True)))
+            losses = dict(zip(self._unread[0], numbers, strict=True))
+            skipped = losses.pop(SKIPPED, 0)
+            position.skipped += bool(skipped)
+            position.in_a_row = position.in_a_row + 1 if skipped else 0
+            values.append({} if skipped else losses)
             for name, value in values[-1].items():
                 sums[name] = sums.get(name, 0.0) + value
         self._unread.clear()
@@ -209,15 +243,24 @@ class Session:
 
     def _plain_update(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """What is compiled: the stage's own step, and the average of its weights."""
+        before = self._skips()
         losses = self.stage.update(self.model, batch, self.state.optimizers)
+        if before is not None:
+            losses = {**losses, SKIPPED: (self._skips() - before).astype("float32")}
         if self.state.ema is not None:
             self.state.ema.update()
         return losses
 
+    def _skips(self) -> Any:
+        """How many steps all optimizers have skipped; None where none can be."""
+        counts = [o.skips for o in self.state.optimizers.values()]
+        return ops.sum(ops.stack(counts)) if self._clips else None
+
     def averages(self) -> dict[str, float]:
         """The mean of each loss over this epoch so far."""
         position = self.state.position
-        return {k: v / max(position.batch, 1) for k, v in position.sums.items()}
+        count = max(position.batch - position.skipped, 1)
+        return {k: v / count for k, v in position.sums.items()}
 
     @no_grad()
     def validation(self) -> Held | None:
@@ -311,10 +354,11 @@ class Session:
         refuse_weights(self)
         position = self.state.position
         with self.drawing_weights():
-            epoch = Epoch(self.averages(), self.validation())
+            epoch = Epoch(self.averages(), self.validation(), skipped=position.skipped)
         if epoch.validation is not None and not np.isfinite(epoch.validation.value):
             raise diverged(self, {"held out": epoch.validation.value}, position.step)
         position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
+        position.skipped = 0
         return epoch
 
     def end(self) -> None:

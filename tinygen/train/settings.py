@@ -20,6 +20,10 @@ class Settings(Options):
     The average of the weights (`ema`) is used for drawing. Its decay grows from 0.1 to `ema`,
     min(ema, (1 + step) / (10 + step)): otherwise early pictures would still show the initial,
     random weights. A step of an epoch that lacks images for a whole one is left out.
+
+    A learning rate falls to 0, or to what the model says (Course). It is a function of the step and
+    of the steps of all epochs: with more epochs, a resumed run goes on where a training of so many
+    epochs would be.
     """
 
     epochs: int = option(rule=at_least(1), help="Passes over the data in all.")
@@ -31,9 +35,13 @@ class Settings(Options):
     )
     lr: float | None = option(None, above(0), "Learning rate.", shown="the model's own")
     schedule: Schedule = option(
-        "constant", help="How the learning rate falls, to 0 over all epochs.", metavar="NAME"
+        "constant", help="How the learning rate falls, over all epochs.", metavar="NAME"
     )
     warmup: int = option(0, at_least(0), "Steps over which the learning rate rises from 0.")
+    clip: float = option(
+        0.0, at_least(0),
+        "Largest norm of the gradients; a step that is not finite is skipped; 0 for none.",
+    )  # fmt: skip
     ema: float = option(
         0.0, half_open(0, 1), "Draw with an average of the weights of this decay; 0 for none."
     )
