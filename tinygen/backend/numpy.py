@@ -111,11 +111,11 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 NAMES = """
     abs add all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to
     ceil clip copysign cos cumsum divide empty equal exp expand_dims expm1 flip float32 float64
-    floor frexp full greater greater_equal int32 int64 isfinite isnan less less_equal log log1p
-    logaddexp logical_and logical_not logical_or matmul max maximum mean min minimum moveaxis
-    multiply negative not_equal ones ones_like pad power prod repeat reshape sign sin sqrt
-    square squeeze stack subtract sum swapaxes take tanh transpose uint32 uint64 uint8 zeros
-    zeros_like
+    floor floor_divide frexp full greater greater_equal int32 int64 isfinite isnan less
+    less_equal log log1p logaddexp logical_and logical_not logical_or matmul max maximum mean
+    min minimum moveaxis multiply negative not_equal ones ones_like pad power prod remainder
+    repeat reshape rint sign sin sqrt square squeeze stack subtract sum swapaxes take
+    take_along_axis tanh transpose uint32 uint64 uint8 zeros zeros_like
 """
 xp: Any = SimpleNamespace(
     name="numpy",
