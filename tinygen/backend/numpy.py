@@ -168,13 +168,16 @@ class NumpyBackend(Backend):
         steps: list[Callable[[], None]] = []
         rows: list[Array] = []
         for call in (*calls, None):
-            if call is not None and call.kernel is not None:
-                rows.append(call.kernel.rows)
-                continue
-            if rows:
+            kernel = None if call is None else call.kernel
+            before = None if kernel is None else kernel.before
+            if rows and (kernel is None or before is not None):
                 steps.append(_rows(np.concatenate(rows)))
                 rows = []
-            if call is not None:
+            if before is not None:
+                steps.append(before)
+            if kernel is not None:
+                rows.append(kernel.rows)
+            elif call is not None:
                 steps.append(call.reference)
         return steps
 
