@@ -905,7 +905,12 @@ _ONE = with_axes(DISTINCT, low=1, several=False, everything=False)
 _ORDERED = st.builds(
     lambda s, down: Sample(s.arrays, {**s.options, "descending": down}), _ONE, st.booleans()
 )
+_LONG = np.random.default_rng(0).integers(-9, 9, (3, 40, 5)).astype(np.float32)
+_LONG[0, :7, 0] = math.inf, -0.0, 0.0, -math.inf, 1e-40, -1e-40, 0.0
 _MANY_TIES = (
+    sample(_LONG, axis=1),
+    sample(_LONG, axis=-1, descending=True),
+    sample(_LONG, axis=0),
     sample(np.array([2.0, 1.0, 2.0, 1.0, 3.0]), axis=0),
     sample(np.array([2.0, 1.0, 2.0, 1.0, 3.0]), axis=0, descending=True),
     sample(np.zeros((0, 2)), axis=0),
@@ -940,7 +945,7 @@ def _tops(draw: Any) -> Sample:
 
 add("argsort", _argsorted, _ORDERED, order=0, edges=_MANY_TIES, errors=_ORDER_ERRORS)
 add("sort", lambda x, axis=-1, descending=False: np.take_along_axis(
-    x, _argsorted(x, axis, descending), axis), _ORDERED, edges=_MANY_TIES[2:],
+    x, _argsorted(x, axis, descending), axis), _ORDERED, edges=_MANY_TIES[-2:],
     errors=_ORDER_ERRORS)  # fmt: skip
 add(
     "top_k", _top, _tops(), edges=(sample(np.array([1.0, 4.0, 3.0]), k=2),),

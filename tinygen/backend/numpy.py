@@ -81,6 +81,26 @@ def scatter_add(shape: tuple[int, ...], axis: int, indices: Array, values: Array
     return total
 
 
+def stable_argsort(x: Array, axis: int) -> Array:
+    """The indices that sort x along an axis; equal elements stay in their order, NaN is last.
+
+    A float32 and its place make one integer, of which no two are equal: those NumPy sorts in vector
+    code, while it merges what shall stay in order an element at a time.
+    """
+    if x.dtype != np.float32 or x.size < 256:
+        return np.argsort(x, axis=axis, kind="stable")
+    rows = np.add(np.moveaxis(x, axis, -1), np.float32(0), order="C")  # -0.0 becomes 0.0
+    rows[np.isnan(rows)] = np.nan
+    bits = rows.view(np.int32)
+    bits ^= (bits >> 31) & 0x7FFFFFFF  # integers in the order of the floats
+    words = bits.astype(np.int64)
+    words <<= 32
+    words |= np.arange(x.shape[axis])
+    words.sort(axis=-1)
+    words &= 0xFFFFFFFF
+    return np.ascontiguousarray(np.moveaxis(words, -1, axis))
+
+
 def mulhi(x: Array, y: int) -> Array:
     """The upper 32 bits of the 64-bit products of uint32 values."""
     return (x.astype(np.uint64) * np.uint64(y) >> np.uint64(32)).astype(np.uint32)
@@ -122,6 +142,7 @@ xp: Any = SimpleNamespace(
     **{name: getattr(np, name) for name in NAMES.split()},
     erf=erf,
     scatter_add=scatter_add,
+    stable_argsort=stable_argsort,
     mulhi=mulhi,
     where=where,
     # row by row, whatever the order of what is joined: kernels want channels side by side

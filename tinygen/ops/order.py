@@ -25,9 +25,9 @@ def argsort(xp: XP, x: Array, *, axis: int = -1, descending: bool = False) -> Ar
     NaN is the largest of all. Raises ValueError for an axis that x lacks.
     """
     if not descending:
-        return xp.argsort(x, axis=axis, kind="stable").astype("int64", copy=False)
-    back = xp.argsort(xp.flip(x, axis), axis=axis, kind="stable")
-    return x.shape[axis] - 1 - xp.flip(back, axis).astype("int64", copy=False)
+        return xp.stable_argsort(x, axis).astype("int64", copy=False)
+    back = xp.stable_argsort(xp.flip(x, axis), axis).astype("int64", copy=False)
+    return x.shape[axis] - 1 - xp.flip(back, axis)
 
 
 @argsort.check
