@@ -55,6 +55,18 @@ def _columns(n, worker, workers, mine):  # type: ignore[no-untyped-def]
     return 0, n
 
 
+@inline
+def _clear(out, kind, start, inner, j0, j1, k0, k1):  # type: ignore[no-untyped-def]
+    """Zeros in rows j0 to j1, columns k0 to k1; whole rows are one loop."""
+    if k1 - k0 == inner:
+        for k in range(start + j0 * inner, start + j1 * inner):
+            out[k] = kind
+        return
+    for j in range(j0, j1):
+        for k in range(start + j * inner + k0, start + j * inner + k1):
+            out[k] = kind
+
+
 @both_exact
 def _take(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     outer, n, m = word(args, INDEX.outer), word(args, INDEX.n), word(args, INDEX.m)
@@ -82,9 +94,7 @@ def _scatter_add(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     k0, k1 = _columns(inner, worker, workers, by == COLUMNS)
     j0, j1 = _share(n, worker, workers, by == ROWS)
     for a in range(a0, a1):
-        for j in range(j0, j1):
-            for k in range(k0, k1):
-                out[(a * n + j) * inner + k] = kind
+        _clear(out, kind, a * n * inner, inner, j0, j1, k0, k1)
         for i in range(m):
             j = index[i]
             j += n if j < 0 else 0
@@ -100,12 +110,15 @@ def _take_along(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     inner, index = word(args, INDEX.inner), int64_pointer(word(args, INDEX.index))
     x = pointer_of(kind, word(args, INDEX.x))
     out = pointer_of(kind, word(args, INDEX.out))
-    for row in range(outer * m * worker // workers, outer * m * (worker + 1) // workers):
-        start = row // m * n * inner
-        for k in range(inner):
-            j = index[row * inner + k]
-            j += n if j < 0 else 0
-            out[row * inner + k] = x[start + j * inner + k]
+    row, end = outer * m * worker // workers, outer * m * (worker + 1) // workers
+    while row < end:
+        a = row // m
+        for i in range(row - a * m, min(end - a * m, m)):
+            to = (a * m + i) * inner
+            for k in range(inner):
+                j = index[to + k]
+                out[to + k] = x[(a * n + (j + n if j < 0 else j)) * inner + k]
+        row = (a + 1) * m
 
 
 @both_exact
@@ -118,9 +131,7 @@ def _add_along(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     k0, k1 = _columns(inner, worker, workers, by == COLUMNS)
     j0, j1 = _share(n, worker, workers, by == ROWS)
     for a in range(a0, a1):
-        for j in range(j0, j1):
-            for k in range(k0, k1):
-                out[(a * n + j) * inner + k] = kind
+        _clear(out, kind, a * n * inner, inner, j0, j1, k0, k1)
         for i in range(m):
             for k in range(k0, k1):
                 at = (a * m + i) * inner + k
