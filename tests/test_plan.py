@@ -474,7 +474,18 @@ def test_loops_over_any_shape(shape):
 
 
 # Pointwise operations that run alone in a plan: no loop has an expression for them yet.
-ALONE = {"cast", "cast_discrete", "cos", "identity", "isfinite", "power_n", "power_xy", "sin"}
+ALONE = {
+    "cast",
+    "cast_discrete",
+    "cos",
+    "floor_divide",
+    "identity",
+    "isfinite",
+    "power_n",
+    "power_xy",
+    "remainder",
+    "sin",
+}
 
 
 def test_every_pointwise_operation_has_a_loop_on_every_backend() -> None:
