@@ -22,6 +22,7 @@ _CPU = {
     "reduce": "sum mean max min sum_to",
     "softmax": "softmax log_softmax logsumexp",
     "normalise": "normalise normalise_dx",
+    "index": "take scatter_add take_along_axis add_along_axis",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
     "random": (
         "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
@@ -35,7 +36,7 @@ _CUDA = {
     "reduce": "sum mean max min sum_to argmax",
     "normalise": "normalise normalise_dx",
     "softmax": "softmax log_softmax logsumexp",
-    "index": "take scatter_add one_hot",
+    "index": "take scatter_add take_along_axis add_along_axis one_hot",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step update_running",
     "random": (
         "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"

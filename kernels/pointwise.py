@@ -3,9 +3,9 @@
 A text is an expression of the operands {0}, {1}, ... and of the options by name; an option that is
 None is the open side of a range: -infinity for `low`, infinity for `high`. The texts of the CPU
 are Python that Numba compiles: ZERO is 0 of the arrays' type, and the functions are those of
-cpu/maths.py, NumPy's sqrt and Python's abs. Those of CUDA call CUDA's functions and those of
-cuda/maths.cuh; {zero} is 0 of the arrays' type. To add an operation is to add its row here;
-plans then join it with its neighbours on every device.
+cpu/maths.py, NumPy's sqrt, floor and rint, and Python's abs. Those of CUDA call CUDA's functions
+and those of cuda/maths.cuh; {zero} is 0 of the arrays' type. To add an operation is to add its row
+here; plans then join it with its neighbours on every device.
 
 A fused operation has no text. tinygen hands down its body as a program, the lines that running it
 gave: (operation, operands, static) each. An operand is ("in", i), an argument; ("line", j), what
@@ -55,6 +55,8 @@ ROWS: dict[str, Row] = {
     "abs": Row("abs({0})", "fabs({0})"),
     "square": Row("{0} * {0}", "{0} * {0}"),
     "sign": Row("sign({0})", "sign({0})"),
+    "floor": Row("np.floor({0})", "floor({0})"),
+    "round": Row("np.rint({0})", "rint({0})"),
     "sqrt": Row("sqrt({0})", "sqrt({0})"),
     "exp": Row("exp({0})", "exp({0})", alone=262_144),
     "log": Row("log({0})", "log({0})", alone=524_288),
@@ -94,6 +96,8 @@ ROWS: dict[str, Row] = {
     "less_equal": Row("{0} <= {1}", "{0} <= {1}", truth=True),
     "greater": Row("{0} > {1}", "{0} > {1}", truth=True),
     "greater_equal": Row("{0} >= {1}", "{0} >= {1}", truth=True),
+    "mask_and": Row("{0} and {1}", "{0} && {1}", truth=True),
+    "mask_or": Row("{0} or {1}", "{0} || {1}", truth=True),
 }
 # float64 is served by the CPU's kernels where several passes of NumPy become one without an
 # exponential: ours is the C library's there, an element at a time.
@@ -109,9 +113,11 @@ BODIES: dict[str, Body] = {
 WITHOUT: dict[str, str] = {
     "cast": "a loop computes in one type, the arrays'",
     "cast_discrete": "a loop computes in one type, the arrays'",
+    "floor_divide": "no row yet",
     "identity": "a plan drops it, as it drops all views",
     "power_n": "to 2 ulp it takes a logarithm in float64: NumPy's vector code, 1.3 ns, is faster",
     "power_xy": "as power_n",
+    "remainder": "no row yet",
 }
 DRAWN = "dropout"  # the one operation of a loop that draws: words.py and random.cuh have its text
 SERVED = frozenset((*ROWS, DRAWN))  # what a loop may be made of

@@ -78,6 +78,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "equal": lambda x: ops.equal(x.argmax(axis=-1), 2),
     "erf": lambda x: ops.erf(x),
     "exp": lambda x: ops.exp(x),
+    "floor": lambda x: (x * 3.0).floor() + ops.ceil(x - 0.25),
     "greater": lambda x: x > ROW,
     "greater_equal": lambda x: x >= ROW,
     "leaky_relu": lambda x: x.leaky_relu(slope=0.2),
@@ -85,6 +86,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "less_equal": lambda x: x <= 0.1,
     "log": lambda x: ops.log(positive(x)),
     "log_softmax": lambda x: x.log_softmax(axis=-1) + x.log_softmax(axis=1),
+    "mask_and": lambda x: (x > 0.0) & (x < ROW) & ~(x > 1.0),
+    "mask_or": lambda x: (x > 0.5) | ((x < -0.5) ^ (x < ROW)),
     "matmul_nd": lambda x: ((x @ MATRIX) @ (x @ MATRIX).transpose(0, 2, 1))[:, None] @ STACK[:, :3],
     "max": lambda x: x.max(axis=1) + x.max(axis=(1, 2), keepdims=True)[:, 0],
     "maximum": lambda x: ops.maximum(x, ROW),
@@ -101,6 +104,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "relu": lambda x: x.relu(),
     "repeat": lambda x: tg.repeat(3, _turn, (x, x.sum(axis=1)))[0],
     "reshape": lambda x: x.reshape(-1, 6, 2) * 2.0,
+    "round": lambda x: (x * 3.0).round() + ((x * 3.0).floor() * 0.5).round(straight_through=True),
     "sigmoid": lambda x: x.sigmoid(),
     "sin": lambda x: ops.sin(x),
     "slice": lambda x: x[:, ::2, -1:0:-1] + x[:, 1:, 3, None],
@@ -117,7 +121,10 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
 # Pointwise operations of which no graph has a call (the canonical pass writes them by others), or
 # which no form has a row for.
 REWRITTEN = {"cast_discrete", "identity", "neg", "square"}
-WITHOUT = {"guarded_div", "guarded_mul", "isfinite", "power_n", "power_xy", "sign"}
+WITHOUT = {
+    "floor_divide", "guarded_div", "guarded_mul", "isfinite", "power_n", "power_xy", "remainder",
+    "sign",
+}  # fmt: skip
 
 
 def from_the_table() -> dict[str, Callable[[Tensor], Any]]:

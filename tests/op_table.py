@@ -168,6 +168,70 @@ for _name, _compare in {
 pointwise("isfinite", np.isfinite, REAL, order=0, extremes=EXTREME)
 pointwise("sign", np.sign, REAL, order=0, extremes=EXTREME)
 
+add("isnan", np.isnan, elementwise(REAL), order=0, edges=(
+    sample(np.array([1.0, math.nan, math.inf])), sample(np.array([1, 2]))))  # fmt: skip
+add("isinf", np.isinf, elementwise(REAL), order=0, edges=(
+    sample(np.array([1.0, math.nan, math.inf, -math.inf])), sample(np.array([1, 2]))))  # fmt: skip
+
+# ---- masks ---------------------------------------------------------------------------------------
+
+_MASKS = elementwise(REAL, REAL).map(lambda s: Sample(tuple(a > 0 for a in s.arrays), {}))
+for _name, _join in {
+    "logical_and": lambda x, y: np.array(x * y),
+    "logical_or": lambda x, y: np.array(x + y),
+    "logical_xor": lambda x, y: np.array(x != y),
+}.items():
+    if _name != "logical_xor":
+        add(_name.replace("logical", "mask"), _join, _MASKS, order=0)
+    add(_name, _join, _MASKS, order=0, edges=(sample(np.zeros((0, 2), bool), np.ones(2, bool)),),
+        errors=(
+            Bad((VEC > 1, VEC), TypeError, rf"{_name}: an operand has dtype float32, expected b"),
+            Bad((VEC > 1, 1), TypeError, rf"{_name}: an operand has dtype int\w*, expected bool"),
+            Bad((VEC > 1, np.ones(2, bool)), ValueError, r"shapes do not broadcast: x \(3,\)"),
+        ))  # fmt: skip
+add(
+    "logical_not", lambda x: np.array(x == 0), order=0,
+    samples=elementwise(REAL).map(lambda s: Sample((s.arrays[0] > 0,), {})),
+    errors=(Bad((INT,), TypeError, r"logical_not: an operand has dtype int64, expected bool"),),
+)  # fmt: skip
+_SOME = with_keepdims(with_axes()).map(lambda s: Sample((s.arrays[0] > 0.5,), s.options))
+for _name, _whether in {"any": np.any, "all": np.all}.items():
+    add(_name, _whether, _SOME, order=0,
+        edges=(sample(np.zeros((0, 2), bool), axis=0), sample(np.array([0.0, math.nan]), axis=0),
+               sample(np.array([[0, 2], [3, 4]]), axis=1)),
+        errors=(Bad((MAT,), ValueError, rf"{_name}: axis 5 does not fit an array with 2 axes",
+                    {"axis": 5}),))  # fmt: skip
+
+# ---- whole numbers -------------------------------------------------------------------------------
+
+_BETWEEN = Domain(-3.0, 3.0, avoid=tuple(n / 2 for n in range(-6, 7)))
+_WHOLE = (*EXTREME, 0.5, -0.5, 1.5, 2.5, -2.5, 8388607.5)
+for _name, _rounded in {"floor": np.floor, "ceil": np.ceil, "round": np.round}.items():
+    pointwise(
+        _name, lambda x, straight_through=False, f=_rounded: f(x), _BETWEEN, extremes=_WHOLE,
+        call=lambda *x, name=_name, **options: getattr(tg, name)(*x, **options),
+        errors=(
+            Bad((INT,), TypeError, r"expected floating-point values.*int64.*astype"),
+            Bad((VEC,), TypeError, rf"{_name}.*decimals", {"decimals": 2}),
+        ),
+    )  # fmt: skip
+_FLOATS = (0.0, 1.0, -1.0, 0.1, 3.5, -7.25, 1e3, math.inf, -math.inf, math.nan)
+_NO_MASK = (
+    Bad((VEC > 1, VEC > 1), TypeError, r"x is of dtype bool; expected floats or integers"),
+    Bad((INT, 0.5), TypeError, r"dtypes do not mix"),
+    Bad((VEC, MAT.T), ValueError, r"shapes do not broadcast"),
+)
+_INTEGERS = tuple(
+    sample(np.array([7, -7, 0, 5], kind), np.array([3, 3, 2, 0], kind))
+    for kind in ("int8", "int32", "int64")
+)
+add("floor_divide", np.floor_divide, order=0, edges=_INTEGERS, extremes=_FLOATS, errors=_NO_MASK,
+    samples=elementwise(REAL, NOT_ZERO), domains=(REAL, NOT_ZERO))  # fmt: skip
+# x % y is differentiable where x / y is no whole number.
+add("remainder", np.remainder, elementwise(Domain(4.2, 4.8), Domain(0.95, 1.04)), edges=_INTEGERS,
+    domains=(Domain(4.2, 4.8), Domain(0.95, 1.04)), extremes=_FLOATS, errors=_NO_MASK,
+    ulps=32)  # fmt: skip
+
 # ---- choosing ------------------------------------------------------------------------------------
 
 
@@ -343,6 +407,54 @@ add(
         Bad((VEC,), ValueError, r"var: 3 elements along axis 0 .* more than the correction 3",
             {"axis": 0, "correction": 3}),
     ),
+)  # fmt: skip
+add(
+    "std", lambda x, axis, keepdims=False, correction=0: np.std(
+        x, axis=axis, keepdims=keepdims, ddof=correction), ulps=64,
+    samples=with_keepdims(with_axes(DISTINCT, low=2)).filter(lambda s: _counted(s) > 1),
+    edges=(sample(np.zeros((0, 3)), axis=1), sample(np.arange(4.0) ** 2, axis=0, correction=1)),
+    errors=(
+        Bad((VEC,), ValueError, r"3 elements along axis 0 .* more than the correction 3",
+            {"axis": 0, "correction": 3}),
+        Bad((INT,), TypeError, r"expected floating-point values"),
+    ),
+)  # fmt: skip
+
+
+def _counted(s: Sample) -> int:
+    """How many elements a result is made from."""
+    axis, shape = s.options["axis"], s.arrays[0].shape
+    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return math.prod(shape[a] for a in axes)
+
+
+def _norm(x: np.ndarray, axis: Any, keepdims: bool = False, ord: float = 2) -> np.ndarray:
+    if ord == math.inf:
+        return np.abs(x).max(axis, keepdims=keepdims)
+    return (np.abs(x) ** ord).sum(axis, keepdims=keepdims) ** (1 / ord)
+
+
+add(
+    "norm", _norm, st.builds(
+        lambda s, ord: Sample(s.arrays, {**s.options, "ord": ord}),
+        _TIES, st.sampled_from([2, 1, math.inf])),
+    edges=_ROW_EDGES, ulps=32,
+    errors=(
+        Bad((MAT,), ValueError, r"norm: ord is 3; expected 1, 2 or inf", {"ord": 3}),
+        Bad((INT,), TypeError, r"norm: x \(3,\) int64; expected floats: .astype"),
+        Bad((MAT,), ValueError, r"axis 5 does not fit", {"axis": 5}),
+        Bad((np.zeros((0, 3)),), ValueError, r"no elements along axis 0",
+            {"axis": 0, "ord": math.inf}),
+    ),
+)  # fmt: skip
+add(
+    "prod", np.prod, with_keepdims(with_axes()), ulps=32, view=True,
+    edges=(
+        *_ROW_EDGES, sample(np.zeros((2, 0)), axis=None), sample(np.array([2.0, 0.0, 3.0]), axis=0),
+        sample(np.array([[2.0, 0.0, 3.0, 0.0, 1.5], [0.0] * 5]), axis=1),
+        sample(np.array([[2, 3], [4, 5]], np.int32), axis=0),
+    ),
+    errors=(*_axis_errors("prod"),),
 )  # fmt: skip
 add("max", np.max, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("max"), _empty("max")))
 add("min", np.min, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("min"), _empty("min")))
@@ -721,6 +833,127 @@ add(
             {"axis": 0, "shape": (3,)}),
         Bad((VEC, [0, 1]), ValueError, r"scatter_add: x \(3,\) .* expected \(2,\)",
             {"axis": 0, "shape": (3,)}),
+    ),
+)  # fmt: skip
+
+
+@st.composite
+def _along_axis(draw: Any, scatter: bool) -> Sample:
+    """take_along_axis and its adjoint: indices for each place."""
+    shape, rng = draw(shapes(1, 4, (1, 3))), draw(rngs)
+    axis = draw(st.integers(-len(shape), len(shape) - 1))
+    form, n = list(shape), shape[axis]
+    form[axis] = draw(st.integers(0, 4))
+    indices = rng.integers(-n, n, form)
+    if scatter:
+        return Sample((REAL.fill(rng, tuple(form)), indices), {"axis": axis, "shape": shape})
+    return Sample((REAL.fill(rng, shape), indices), {"axis": axis})
+
+
+def _taken_along(x: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
+    out = np.empty(indices.shape, x.dtype)
+    for index in np.ndindex(indices.shape):
+        source = list(index)
+        source[axis] = int(indices[index])
+        out[index] = x[tuple(source)]
+    return out
+
+
+def _added_along(x: np.ndarray, indices: np.ndarray, axis: int, shape: Any) -> np.ndarray:
+    out = np.zeros(shape, x.dtype)
+    for index in np.ndindex(indices.shape):
+        target = list(index)
+        target[axis] = int(indices[index])
+        out[tuple(target)] += x[index]
+    return out
+
+
+_ALONG = (
+    Bad(
+        (MAT, INT),
+        ValueError,
+        r"indices \(3,\) do not fit \(2, 3\) along axis 0; expected eq",
+        {"axis": 0},
+    ),
+    Bad(
+        (MAT, MAT), TypeError, r"indices have dtype float32, expected integers.*astype", {"axis": 0}
+    ),
+    Bad((MAT, np.zeros((2, 3), int)), ValueError, r"axis 2 does not fit", {"axis": 2}),
+)
+add(
+    "take_along_axis", _taken_along, _along_axis(scatter=False),
+    edges=(sample(np.array([1.0, 2.0]), np.array([1, 1, -2], np.int8), axis=0),),
+    errors=(
+        *_ALONG,
+        Bad((MAT, np.array([[0], [3]])), IndexError,
+            r"take_along_axis: indices from 0 to 3; x has shape \(2, 3\), expected .* -3 to 2",
+            {"axis": 1}),
+    ),
+)  # fmt: skip
+add(
+    "add_along_axis", _added_along, _along_axis(scatter=True),
+    errors=(
+        Bad((MAT, np.zeros((2, 1), int)), ValueError,
+            r"add_along_axis: x \(2, 3\) and indices \(2, 1\); expected one shape",
+            {"axis": 1, "shape": (2, 3)}),
+    ),
+)  # fmt: skip
+
+# ---- order ---------------------------------------------------------------------------------------
+
+_ONE = with_axes(DISTINCT, low=1, several=False, everything=False)
+_ORDERED = st.builds(
+    lambda s, down: Sample(s.arrays, {**s.options, "descending": down}), _ONE, st.booleans()
+)
+_LONG = np.random.default_rng(0).integers(-9, 9, (3, 40, 5)).astype(np.float32)
+_LONG[0, :7, 0] = math.inf, -0.0, 0.0, -math.inf, 1e-40, -1e-40, 0.0
+_MANY_TIES = (
+    sample(_LONG, axis=1),
+    sample(_LONG, axis=-1, descending=True),
+    sample(_LONG, axis=0),
+    sample(np.array([2.0, 1.0, 2.0, 1.0, 3.0]), axis=0),
+    sample(np.array([2.0, 1.0, 2.0, 1.0, 3.0]), axis=0, descending=True),
+    sample(np.zeros((0, 2)), axis=0),
+    sample(np.array([[3, 1], [2, 2]]), axis=-1),
+)
+_ORDER_ERRORS = (
+    Bad((MAT,), ValueError, r"axis 5 does not fit an array with 2 axes", {"axis": 5}),
+    Bad((MAT,), ValueError, r"sort: axis is None; expected an integer", {"axis": None}),
+)
+
+
+def _argsorted(x: np.ndarray, axis: int = -1, descending: bool = False) -> np.ndarray:
+    def order(row: np.ndarray) -> Any:
+        return sorted(range(len(row)), key=lambda i: -row[i] if descending else row[i])
+
+    rows = np.moveaxis(x, axis, -1)
+    out = [order(rows[i]) for i in np.ndindex(rows.shape[:-1])]
+    return np.moveaxis(np.array(out, np.int64).reshape(rows.shape), -1, axis)
+
+
+def _top(x: np.ndarray, k: int, axis: int = -1) -> tuple[np.ndarray, np.ndarray]:
+    indices = np.take(_argsorted(x, axis, True), range(k), axis)
+    return _taken_along(x, indices, axis), indices
+
+
+@st.composite
+def _tops(draw: Any) -> Sample:
+    s = draw(_ONE)
+    return Sample(s.arrays, {**s.options, "k": draw(st.integers(1, s.arrays[0].shape[
+        s.options["axis"]]))})  # fmt: skip
+
+
+add("argsort", _argsorted, _ORDERED, order=0, edges=_MANY_TIES, errors=_ORDER_ERRORS)
+add("sort", lambda x, axis=-1, descending=False: np.take_along_axis(
+    x, _argsorted(x, axis, descending), axis), _ORDERED, edges=_MANY_TIES[-2:],
+    errors=_ORDER_ERRORS)  # fmt: skip
+add(
+    "top_k", _top, _tops(), edges=(sample(np.array([1.0, 4.0, 3.0]), k=2),),
+    errors=(
+        Bad((MAT, 4), ValueError, r"top_k: k is 4, along axis -1 of shape \(2, 3\) are 3 elements"),
+        Bad((MAT, 0), ValueError, r"top_k: k is 0, .*; expected an int from 1 to 3"),
+        Bad((MAT, 1.0), ValueError, r"top_k: k is 1.0"),
+        Bad((MAT, 1), ValueError, r"axis 5 does not fit", {"axis": 5}),
     ),
 )  # fmt: skip
 

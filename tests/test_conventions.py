@@ -16,7 +16,7 @@ pytestmark = pytest.mark.quick
 TABLE = tg.conventions()
 KINKED = {
     "relu", "leaky_relu", "abs", "maximum", "minimum", "clip", "max", "min", "sqrt", "log", "power",
-    "max_pool2d",
+    "max_pool2d", "std", "norm", "floor", "round", "floor_divide", "remainder",
 }  # fmt: skip
 
 

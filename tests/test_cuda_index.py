@@ -63,7 +63,12 @@ def test_dispatch(device: Any) -> None:
     x, index = tg.tensor(values((5, 3), "float32")), tg.tensor(np.array([4, -1]))
     tg.take(x, index), tg.one_hot(tg.tensor(np.array([1, 0])), classes=2)
     tg.scatter_add(x, tg.tensor(np.arange(5)), axis=0, shape=(6, 3))
-    assert {"take", "scatter_add", "one_hot"} <= set(device.hits - before)
+    x.requires_grad = True
+    places = tg.tensor(np.zeros((5, 1), int))
+    tg.grad(tg.sum(tg.square(x.take_along_axis(places, axis=1))), [x])
+    assert {"take", "scatter_add", "one_hot", "take_along_axis", "add_along_axis"} <= set(
+        device.hits - before
+    )
 
 
 # ---- scatter_add ---------------------------------------------------------------------------------
@@ -89,6 +94,32 @@ def test_scatter_add(
         at = (slice(None),) * axis + (index % shape[axis],)
         np.add.at(want, at, x)  # in the order of the indices: the same bits
         assert run(call).tobytes() == want.tobytes()
+
+
+# ---- by a list for each place --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["int32", "int64"])
+@pytest.mark.parametrize(("shape", "axis", "m"), [
+    ((5,), 0, 700), ((300, 10), 1, 1), ((4, 9, 33), 1, 12), ((2, 3, 5), -1, 4),
+])  # fmt: skip
+def test_along_an_axis(shape: Any, axis: int, m: int, kind: str, dtype: str, device: Any) -> None:
+    x, n, form = values(shape, dtype), shape[axis], list(shape)
+    form[axis] = m
+    for far in (1, 4):  # of the axis: from the end, too, and counting round
+        index = drawn(far * n, form, kind, -far * n)
+        got = run(kernels.take_along_axis.bind(on_device(x), on_device(index), axis=axis))
+        np.testing.assert_array_equal(got, np.take_along_axis(x, index % n, axis))
+        g, want = values(form, dtype), np.zeros(shape, dtype)
+        for place in np.ndindex(*form):
+            to = list(place)
+            to[axis] = index[place] % n
+            want[tuple(to)] += g[place]
+        args = on_device(g), on_device(index)
+        assert run(kernels.add_along_axis.bind(*args, axis=axis, shape=shape)).tobytes() == (
+            want.tobytes()
+        )
 
 
 # ---- one_hot -------------------------------------------------------------------------------------

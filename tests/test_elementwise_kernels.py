@@ -63,6 +63,8 @@ EXACT = {
     "square": np.square,
     "neg": np.negative,
     "sign": np.sign,
+    "floor": np.floor,
+    "round": np.rint,
 }
 RANGES = {"log": (-37, 38), "exp": (-87, 88.7), "tanh": (-12, 12), "sqrt": (-37, 38)}
 

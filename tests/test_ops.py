@@ -452,3 +452,20 @@ def test_samples_reach_the_corners() -> None:
     spread = np.sort(Domain(grid=0.3).fill(np.random.default_rng(0), (50,)))
     assert np.diff(spread).min() > 0.2
     assert rngs is not None
+
+
+@pytest.mark.parametrize("count", [9, 900])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_nan_of_either_sign_is_the_largest_and_ties_stay_in_order(count: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 4, count).astype(dtype)
+    x[::3] = np.copysign(np.nan, rng.standard_normal(len(x[::3])))
+    at = np.argsort(x, kind="stable")
+    np.testing.assert_array_equal(tg.argsort(x).numpy(), at)
+    down = tg.argsort(x, descending=True).numpy()
+    nans = len(x[::3])
+    np.testing.assert_array_equal(down[:nans], np.arange(count)[::3])
+    rest = x[down[nans:]]
+    assert all(rest[:-1] >= rest[1:])
+    same = rest[:-1] == rest[1:]
+    assert np.all(np.diff(down[nans:])[same] > 0)

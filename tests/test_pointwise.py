@@ -15,6 +15,7 @@ from tinygen.primitive import PRIMITIVES
 from tinygen_kernels import pointwise
 
 X, Y = ("in", 0), ("in", 1)
+OF_GRADIENTS = {"straight_through"}  # options that leave the values as they are
 
 
 def fields(text: str) -> set[str]:
@@ -26,11 +27,13 @@ def fields(text: str) -> set[str]:
 def test_a_row_takes_the_operands_and_the_options_of_its_operation(name: str) -> None:
     row, operation = pointwise.ROWS[name], PRIMITIVES[name]
     assert operation.traits.pointwise
-    wanted = {*map(str, range(len(operation.args))), *operation.defaults}
+    wanted = {*map(str, range(len(operation.args))), *operation.defaults} - OF_GRADIENTS
     assert fields(row.cpu) == wanted
     assert fields(row.cuda) - {"zero"} == wanted
-    one = tg.ones(2) > 0.0 if name == "where" else tg.ones(2)
-    arrays = [one, *[tg.ones(2)] * (len(operation.args) - 1)]
+    mask, ones = tg.ones(2) > 0.0, [tg.ones(2)] * len(operation.args)
+    arrays = [mask, *ones[1:]] if name == "where" else ones
+    if name.startswith("mask_"):
+        arrays = [mask] * len(ones)
     assert (operation(*arrays).dtype == np.bool_) == row.truth
 
 

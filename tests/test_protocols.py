@@ -293,7 +293,7 @@ def test_numbers() -> None:
     for t, error in ((one, TypeError), (tg.tensor([1, 2]), ValueError)):
         with pytest.raises(error, match=r"integer; .* float32: int\(x\)|expected one element"):
             [1, 2, 3][t]
-    for call in (round, lambda t: divmod(t, 2), lambda t: t // 2, lambda t: t % 2, lambda t: ~t):
+    for call in (round, lambda t: divmod(t, 2)):
         with pytest.raises(TypeError, match="Tensor"):
             call(one)
     assert [row.tolist() for row in reversed(plain())] == A[::-1].tolist()
@@ -405,7 +405,7 @@ LOSING: dict[str, Callable[[Any], Any]] = {
     "np.sort": np.sort,
     "np.linalg.norm": np.linalg.norm,
     "np.linalg.inv": np.linalg.inv,
-    "np.floor": np.floor,
+    "np.trunc": np.trunc,
     "np.log1p": np.log1p,
     "np.add.reduce": np.add.reduce,
     "np.multiply.outer": lambda x: np.multiply.outer(x, x),
@@ -428,7 +428,12 @@ def test_numpy_gives_values_and_never_loses_a_gradient(name: str) -> None:
 
 
 def test_the_cure_is_named() -> None:
-    for f, words in ((np.sum, "tinygen.sum"), (np.amax, "tinygen.max"), (np.prod, "operations of")):
+    for f, words in (
+        (np.sum, "tinygen.sum"),
+        (np.amax, "tinygen.max"),
+        (np.prod, "tinygen.prod"),
+        (np.diff, "operations of"),
+    ):
         with pytest.raises(TypeError, match=f"use {words}"):
             f(recorded())
 

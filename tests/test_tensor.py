@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tinygen as tg
-from tinygen.tensor import METHODS, Tensor
+from tinygen.ops import METHODS
+from tinygen.tensor import Tensor
 
 pytestmark = pytest.mark.quick
 
@@ -286,20 +287,40 @@ def test_a_method_is_the_function(name: str) -> None:
         "astype": ("float32",), "broadcast_to": ((3, 2, 2),), "cumsum": (0,), "expand_dims": (0,),
         "one_hot": (4,), "pad": (((1, 1), (0, 0)),), "power": (3,), "swapaxes": (0, 1),
         "take": (1,), "clip": (0.2, 0.6), "avg_pool2d": (2,), "max_pool2d": (2,),
-        "reflection_pad2d": (1,), "resize2d": (3,), "upsample2d": (2,),
+        "reflection_pad2d": (1,), "resize2d": (3,), "upsample2d": (2,), "top_k": (1,),
+        "take_along_axis": (np.array([[1, 0]]), 0),
     }  # fmt: skip
     x = tg.tensor([1, 2]) if name == "one_hot" else x
     x = x.reshape(1, 2, 2, 1) if name.endswith("2d") else x
     got = getattr(x, name)(*extra.get(name, ()))
     want = getattr(tg, name)(x, *extra.get(name, ()))
+    got, want = (v[0] if isinstance(v, tuple) else v for v in (got, want))
     np.testing.assert_array_equal(got.numpy(), want.numpy())
     assert got.dtype == want.dtype
 
 
 def test_every_function_of_one_array_is_a_method() -> None:
     internal = {"identity", "isfinite", "neg", "sign", "sum_to", "full_like"}
+    internal |= {"logical_and", "logical_or", "logical_xor", "logical_not"}  # operators
     internal |= {"getitem", "matmul", "linear", "conv2d", "conv_transpose2d"}  # two arrays
     assert sorted(n for n in TAKES_ONE_ARRAY_FIRST - internal if not hasattr(Tensor, n)) == []
+
+
+def test_operators_of_masks_and_of_whole_numbers() -> None:
+    x, mask = tg.tensor([-3.0, 2.5, 4.0]), tg.tensor([True, False, True])
+    cases: list[tuple[Tensor, list[float]]] = [
+        (x % 2, [1.0, 0.5, 0.0]), (5 % x, [-1.0, 0.0, 1.0]), (x // 2, [-2.0, 1.0, 2.0]),
+        (7 // x, [-3.0, 2.0, 1.0]), (mask & (x > 0), [0, 0, 1]), (mask | (x > 0), [1, 1, 1]),
+        (mask ^ (x > 0), [1, 1, 0]), (~mask, [0, 1, 0]), (True & mask, [1, 0, 1]),
+        (np.array([1, 1, 0], bool) & mask, [1, 0, 0]), (np.invert(mask), [0, 1, 0]),
+        (tg.tensor([7, -7, 5]) % 3, [1, 2, 2]), (tg.tensor([7, -7, 5]) // 0, [0, 0, 0]),
+    ]  # fmt: skip
+    for got, want in cases:
+        assert isinstance(got, Tensor)
+        np.testing.assert_array_equal(got.numpy(), want)
+    for call in (lambda: x & mask, lambda: mask | 1, lambda: ~x, lambda: 2 ^ mask):
+        with pytest.raises(TypeError, match=r"logical_\w+: an operand has dtype .*, expected bool"):
+            call()
 
 
 def test_shapes_by_several_spellings() -> None:

@@ -29,7 +29,7 @@ def operands(name: str, seed: int) -> list[Any]:
     out: list[Any] = [rng.integers(1, 9, SHAPE) / 4 for _ in range(count)]
     if name == "where":
         out[0] = out[0] > 1
-    return out
+    return [x > 1 for x in out] if name.startswith("mask_") else out
 
 
 def is_pointwise(name: str) -> bool:

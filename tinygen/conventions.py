@@ -42,6 +42,29 @@ TABLE = (
     Convention("sqrt", "x = 0", "infinite", BOTH, (0.0,), (np.inf,)),
     Convention("log", "x = 0", "infinite", BOTH, (0.0,), (np.inf,)),
     Convention("power", "x = 0, y > 0", "y x^(y-1) and 0", BOTH, (0.0, 2.0), (0.0, 0.0)),
+    Convention("std", "all equal", "0", "PyTorch", ((2.0, 2.0),), ((0.0, 0.0),)),
+    Convention("norm", "x = 0", "0", "PyTorch", ((0.0, 0.0),), ((0.0, 0.0),)),
+    Convention(
+        "norm", "x = 0, ord 1", "0", "PyTorch", ((0.0, 2.0),), ((0.0, 1.0),), (("ord", 1),)
+    ),
+    Convention(
+        "norm", "ties, ord inf", "equal parts", BOTH, ((-3.0, 3.0),), ((-0.5, 0.5),),
+        (("ord", np.inf),),
+    ),
+    Convention("floor", "everywhere", "0", BOTH, (0.5,), (0.0,)),
+    Convention(
+        "floor", "straight_through", "1", "none of them", (0.5,), (1.0,),
+        (("straight_through", True),),
+    ),
+    Convention("round", "everywhere", "0", BOTH, (0.5,), (0.0,)),
+    Convention(
+        "round", "straight_through", "1", "none of them", (0.5,), (1.0,),
+        (("straight_through", True),),
+    ),
+    Convention("floor_divide", "everywhere", "0 and 0", "JAX", (7.0, 2.0), (0.0, 0.0)),
+    Convention(
+        "remainder", "x = n y", "1 and -floor(x / y)", "PyTorch", (6.0, 2.0), (1.0, -3.0)
+    ),
     Convention("power", "x = 0, y = 0", "0 for x", BOTH, (0.0, 0.0), (0.0, 0.0)),
 )  # fmt: skip
 

@@ -22,8 +22,10 @@ from .tensor import Tensor
 
 # NumPy's names of operations that are called otherwise here.
 _NAMES = {
-    "absolute": "abs", "amax": "max", "amin": "min", "divide": "div", "multiply": "mul",
-    "negative": "neg", "subtract": "sub",
+    "absolute": "abs", "amax": "max", "amin": "min", "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or", "bitwise_xor": "logical_xor", "divide": "div",
+    "invert": "logical_not", "multiply": "mul", "negative": "neg", "rint": "round",
+    "subtract": "sub",
 }  # fmt: skip
 
 _LOOKS = {np.shape: "shape", np.ndim: "ndim", np.size: "size"}  # they read no values

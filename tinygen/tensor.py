@@ -342,17 +342,12 @@ class Tensor:
         flat = axes[0] if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)) else axes
         return ops.transpose(self, axes=flat or None)
 
-    if TYPE_CHECKING:  # tinygen.ops adds the methods named in METHODS
+    if TYPE_CHECKING:  # tinygen.ops adds its METHODS, and these operators
+        __mod__ = __floordiv__ = __and__ = __or__ = __xor__ = __add__
+        __rmod__ = __rfloordiv__ = __rand__ = __ror__ = __rxor__ = __radd__
+        __invert__ = __neg__
 
         def __getattr__(self, name: str) -> Any: ...
-
-
-# Methods that are the function of the same name in tinygen.ops with the tensor as its first
-# argument; tinygen.ops attaches them, so that each is written once.
-METHODS = """abs argmax astype avg_pool2d broadcast_to clip cos cumsum erf exp expand_dims flip
-    gelu leaky_relu log log_softmax logsumexp max max_pool2d mean min one_hot pad power
-    reflection_pad2d relu resize2d sigmoid silu sin softmax softplus sqrt square squeeze sum
-    swapaxes take tanh upsample2d var"""
 
 
 def as_array(data: Any, dtype: Any = None) -> Array:

@@ -34,6 +34,8 @@ POOLINGS = {
     "max_pool2d_nd": "max pool", "max_pool2d_dx": "max pool, dx", "max_pool2d_pick": "max pool, dg",
     "avg_pool2d_nd": "average pool", "avg_pool2d_dx": "average pool, dx",
 }  # fmt: skip
+# Of arrays and of integers that count along an axis of n: n.
+INDEXED = {"take": 256, "scatter_add": 256, "take_along_axis": 256, "add_along_axis": 256}
 PASSES = {"sgd_step": 3, "sgd_momentum_step": 5, "adam_step": 7, "ema_step": 3}  # reads and writes
 
 
@@ -79,6 +81,9 @@ class Case:
         if self.op == "gather_images":
             images = rng.integers(256, size=self.shapes[1], dtype=np.uint8)
             return [images, rng.integers(len(images), size=self.shapes[0][0])]
+        if self.op in INDEXED:
+            x = rng.standard_normal(self.shapes[0], np.float32)
+            return [x, rng.integers(INDEXED[self.op], size=self.shapes[1])]
         out = []
         for i, shape in enumerate(self.shapes):
             flip = i in self.turned
@@ -149,6 +154,11 @@ def cases() -> list[Case]:
             ((256, 28, 28, 1), (10_000, 28, 28, 1)), {"low": low, "high": high})  # fmt: skip
     x, y = (CONVOLVED, 28, 28, 64), (CONVOLVED, 28 // POOLED, 28 // POOLED, 64)
     pooled = {"avg_pool2d_nd": (x,), "avg_pool2d_dx": (y,), "max_pool2d_nd": (x,)}
+    table, tokens, places = (256, 128), (4096,), (4096, 1)
+    add("take", "embedding", (table, tokens), {"axis": 0})
+    add("scatter_add", "embedding, back", ((4096, 128), tokens), {"axis": 0, "shape": table})
+    add("take_along_axis", "one of a row", ((4096, 256), places), {"axis": 1})
+    add("add_along_axis", "one of a row, back", (places, places), {"axis": 1, "shape": (4096, 256)})
     for op, title in POOLINGS.items():  # the gradients of a maximum need what it was taken of
         add(op, title, pooled.get(op) or (y if op == "max_pool2d_dx" else x, x))
     return out

@@ -159,6 +159,16 @@ def images_last(x: torch.Tensor) -> torch.Tensor:
     return x.permute(0, 2, 3, 1)
 
 
+INDEXED: dict[str, Callable[..., torch.Tensor]] = {
+    "take": lambda x, i, shape: F.embedding(i, x),
+    "scatter_add": lambda x, i, shape: torch.ops.aten.embedding_dense_backward(
+        x, i, shape[0], -1, False
+    ),
+    "take_along_axis": lambda x, i, shape: x.gather(1, i),
+    "add_along_axis": lambda x, i, shape: torch.zeros(shape).scatter_add_(1, i, x),
+}
+
+
 def prepared(case: Case) -> Made:
     if case.op in CONVOLUTIONS:
         return convolution(case), None
@@ -183,6 +193,8 @@ def prepared(case: Case) -> Made:
     if case.op == "matmul_nd":
         product = torch.empty(*case.shapes[0][:-1], case.shapes[1][-1])
         return lambda: torch.matmul(x, tensors[1], out=product), None
+    if case.op in INDEXED:
+        return lambda: INDEXED[case.op](x, tensors[1], case.static.get("shape")), None
     if case.op in ("softmax", "log_softmax", "logsumexp"):
         function = getattr(torch, case.op)
         return lambda: function(x, dim=-1), None

@@ -201,17 +201,21 @@ class Call:
         keep: other objects that must live as long as the call.
         then: further (function, workers) on the same table of args, each after all workers of the
             one before: for a kernel in several phases. A phase may write to the table.
+        before: Python that runs each time before the call, and raises for values that its function
+            cannot refuse.
 
     `rows` is what runs, int64 (phases, 3); several calls are one array of all their rows.
     """
 
-    __slots__ = ("args", "function", "keep", "out", "rows", "rows_at", "workers")
+    __slots__ = ("args", "before", "function", "keep", "out", "rows", "rows_at", "workers")
 
     def __init__(
         self, function: Native, args: Sequence[Any], *, out: Any, workers: int = 1,
         keep: Any = None, then: Sequence[tuple[Native, int]] = (),
+        before: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         self.function = function
+        self.before = before
         self.out = out
         self.workers = workers
         self.args = table_of(args)
@@ -227,6 +231,8 @@ class Call:
         self.rows_at = address_of(rows)
 
     def __call__(self) -> None:
+        if self.before is not None:
+            self.before()
         run_rows(self.rows_at, len(self.rows), busiest(self.rows))
 
 

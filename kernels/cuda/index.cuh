@@ -1,20 +1,24 @@
-// Gathering along an axis, its adjoint, one-hot codes, and batches of images.
+// Gathering along an axis, its adjoint, by one list of indices or by one for each place; one-hot
+// codes, and batches of images.
 //
 //     take            out (outer, m, inner):  out[a, i] = x[a, index[i]],  x (outer, n, inner)
 //     scatter_add     out (outer, n, inner):  out[a, j] = sum of x[a, i] over i with index[i] = j
+//     take_along_axis out (outer, m, inner):  out[a, i, k] = x[a, index[a, i, k], k]
+//     add_along_axis  out (outer, n, inner):  out[a, j, k] = sum of x[a, i, k] over i with
+//                                             index[a, i, k] = j
 //     one_hot         out (m, classes):       out[i, c] = 1 where c = label[i], else 0
 //     gather_images   out (m, size):          out[i] = images[index[i]] / 255 * width + low
 //
 // All but scatter_add only move memory. A row of a block's threads takes a row of the result, so
 // neighbours write neighbouring words, and the index is looked up once a row.
 //
-// A device has no exception for an index out of range; no such index is followed. take and
-// scatter_add count round the axis, -1 and n - 1 alike, as the array module's take does on a
-// device: so they remain each other's adjoint. one_hot has a row of 0 there, as its reference.
+// A device has no exception for an index out of range; no such index is followed. Gathers and
+// scatters count round the axis, -1 and n - 1 alike, as the array module's take does on a device:
+// so they remain each other's adjoint. one_hot has a row of 0 there, as its reference.
 // gather_images has NaN there: data that was never asked for would go unnoticed.
 //
-// scatter_add must add in a fixed order, so there are no atomics; what owns an element looks
-// through the index instead, from first to last:
+// Scatters must add in a fixed order, so there are no atomics; what owns an element looks through
+// the index instead, from first to last:
 //
 //     wrap            index -> where (m), int32 from 0 to n - 1: the rest need not divide
 //     scatter_thread  one thread an element reads every index     short rows
@@ -87,6 +91,28 @@ __global__ void scatter_rows(const T* x, const int* where, T* out, int n, int m,
         __syncthreads();  // before the next 256 are laid down
     }
     if (b < inner) out[line * inner + b] = sum;
+}
+
+template <class T, class I>
+__global__ void take_along_axis(const T* x, const I* index, T* out, long long size, long long n,
+                                long long m, long long inner) {
+    for (EACH(o, size)) {
+        long long a = o / (m * inner), k = o % inner;
+        out[o] = x[(a * n + wrapped(index[o], n)) * inner + k];
+    }
+}
+
+template <class T>
+__global__ void add_along_axis(const T* x, const int* where, T* out, long long size, long long n,
+                               long long m, long long inner) {
+    for (EACH(o, size)) {
+        long long line = o / inner, a = line / n, start = a * m * inner + o % inner;
+        int j = int(line % n);
+        T sum = 0;
+        for (long long i = 0; i < m; ++i)
+            if (where[start + i * inner] == j) sum += x[start + i * inner];
+        out[o] = sum;
+    }
 }
 
 template <class T, class I>

@@ -1,4 +1,4 @@
-"""Gathering, scattering, one-hot codes and batches of images: index.cuh on its arguments."""
+"""Gathers, scatters, one-hot codes and batches of images: index.cuh on its arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ SOURCE = Source("index.cuh", fused=False)
 _INDICES = ("int", "long long")
 INSTANCES = (
     *(f"take<{t}, {i}>" for t in ("float", "double", *_INDICES) for i in _INDICES),
+    *(f"take_along_axis<{t}, {i}>" for t in ("float", "double", *_INDICES) for i in _INDICES),
     *(f"wrap<{i}>" for i in _INDICES),
+    *(f"add_along_axis<{t}>" for t in ("float", "double")),
     *(f"{name}<{t}>" for name in ("scatter_thread", "scatter_rows") for t in ("float", "double")),
     *(f"one_hot<{t}, {i}>" for t in ("float", "double") for i in _INDICES),
     "gather_images",
@@ -95,6 +97,47 @@ def scatter_add(
     else:
         args = (x, where, out, np.int64(size), *sizes)
         then = Launch(SOURCE, f"scatter_thread<{kind}>", *strides_of_a_grid(size), args)
+    return Call([first, then], out, keep=where)
+
+
+@kernel
+def take_along_axis(x: Any, indices: Any, *, axis: int, out: Any = None) -> Any:
+    """For each place along `axis` the elements that its indices name; an index counts round."""
+    kinds = (np.float32, np.float64, np.int32, np.int64)
+    if not _integers(indices) or x.dtype not in kinds or not dense(x) or not indices.size:
+        return NotImplemented
+    at = axis % x.ndim
+    out = into(out, x, indices.shape, x.dtype)
+    if out is None or not x.size:
+        return NotImplemented
+    inner = math.prod(x.shape[at + 1 :])
+    sizes = (np.int64(n) for n in (out.size, x.shape[at], indices.shape[at], inner))
+    name = f"take_along_axis<{ctype(x.dtype)}, {ctype(indices.dtype)}>"
+    args = (x, indices, out, *sizes)
+    return Call([Launch(SOURCE, name, *strides_of_a_grid(out.size), args)], out)
+
+
+@kernel
+def add_along_axis(
+    x: Any, indices: Any, *, axis: int, shape: tuple[int, ...], out: Any = None
+) -> Any:  # fmt: skip
+    """Zeros of `shape` plus x added at `indices` along `axis`, in the order of the indices."""
+    if not _integers(indices) or not floats(x):
+        return NotImplemented
+    at, size = axis % len(shape), math.prod(shape)
+    n, m, inner = shape[at], x.shape[at], math.prod(shape[at + 1 :])
+    if not size or not x.size or n >= 2**31 or size * m >= MOST:
+        return NotImplemented
+    out = into(out, x, tuple(shape), x.dtype)
+    if out is None:
+        return NotImplemented
+    where = device_of(x).empty((x.size,), np.dtype(np.int32))
+    args = (indices, where, np.int64(n), np.int64(x.size))
+    first = Launch(SOURCE, f"wrap<{ctype(indices.dtype)}>", *strides_of_a_grid(x.size), args)
+    sizes = (np.int64(k) for k in (size, n, m, inner))
+    args = (x, where, out, *sizes)
+    name = f"add_along_axis<{ctype(x.dtype)}>"
+    then = Launch(SOURCE, name, *strides_of_a_grid(size), args)
     return Call([first, then], out, keep=where)
 
 

@@ -129,6 +129,7 @@ def namespace(cupy: Any) -> Any:
         **{name: getattr(cupy, name) for name in names},
         erf=erf,
         scatter_add=scatter_add,
+        stable_argsort=lambda x, axis: cupy.argsort(x, axis=axis),  # stable there
         mulhi=host_module.mulhi,
         where=cupy.where,
         concatenate=concatenate,

@@ -81,6 +81,26 @@ def scatter_add(shape: tuple[int, ...], axis: int, indices: Array, values: Array
     return total
 
 
+def stable_argsort(x: Array, axis: int) -> Array:
+    """The indices that sort x along an axis; equal elements stay in their order, NaN is last.
+
+    A float32 and its place make one integer, of which no two are equal: those NumPy sorts in vector
+    code, while it merges what shall stay in order an element at a time.
+    """
+    if x.dtype != np.float32 or x.size < 256:
+        return np.argsort(x, axis=axis, kind="stable")
+    rows = np.add(np.moveaxis(x, axis, -1), np.float32(0), order="C")  # -0.0 becomes 0.0
+    rows[np.isnan(rows)] = np.nan
+    bits = rows.view(np.int32)
+    bits ^= (bits >> 31) & 0x7FFFFFFF  # integers in the order of the floats
+    words = bits.astype(np.int64)
+    words <<= 32
+    words |= np.arange(x.shape[axis])
+    words.sort(axis=-1)
+    words &= 0xFFFFFFFF
+    return np.ascontiguousarray(np.moveaxis(words, -1, axis))
+
+
 def mulhi(x: Array, y: int) -> Array:
     """The upper 32 bits of the 64-bit products of uint32 values."""
     return (x.astype(np.uint64) * np.uint64(y) >> np.uint64(32)).astype(np.uint32)
@@ -111,17 +131,18 @@ def where(condition: Array, x: Array, y: Array) -> Array:
 NAMES = """
     abs add all any arange argmax argmin argsort asarray ascontiguousarray bool_ broadcast_to
     ceil clip copysign cos cumsum divide empty equal exp expand_dims expm1 flip float32 float64
-    floor frexp full greater greater_equal int32 int64 isfinite isnan less less_equal log log1p
-    logaddexp logical_and logical_not logical_or matmul max maximum mean min minimum moveaxis
-    multiply negative not_equal ones ones_like pad power prod repeat reshape sign sin sqrt
-    square squeeze stack subtract sum swapaxes take tanh transpose uint32 uint64 uint8 zeros
-    zeros_like
+    floor floor_divide frexp full greater greater_equal int32 int64 isfinite isnan less
+    less_equal log log1p logaddexp logical_and logical_not logical_or matmul max maximum mean
+    min minimum moveaxis multiply negative not_equal ones ones_like pad power prod remainder
+    repeat reshape rint sign sin sqrt square squeeze stack subtract sum swapaxes take
+    take_along_axis tanh transpose uint32 uint64 uint8 zeros zeros_like
 """
 xp: Any = SimpleNamespace(
     name="numpy",
     **{name: getattr(np, name) for name in NAMES.split()},
     erf=erf,
     scatter_add=scatter_add,
+    stable_argsort=stable_argsort,
     mulhi=mulhi,
     where=where,
     # row by row, whatever the order of what is joined: kernels want channels side by side
@@ -168,13 +189,16 @@ class NumpyBackend(Backend):
         steps: list[Callable[[], None]] = []
         rows: list[Array] = []
         for call in (*calls, None):
-            if call is not None and call.kernel is not None:
-                rows.append(call.kernel.rows)
-                continue
-            if rows:
+            kernel = None if call is None else call.kernel
+            before = None if kernel is None else kernel.before
+            if rows and (kernel is None or before is not None):
                 steps.append(_rows(np.concatenate(rows)))
                 rows = []
-            if call is not None:
+            if before is not None:
+                steps.append(before)
+            if kernel is not None:
+                rows.append(kernel.rows)
+            elif call is not None:
                 steps.append(call.reference)
         return steps
 

@@ -39,9 +39,10 @@ FIRST = np.iinfo(np.int64).min  # an end of a slice that runs backwards over the
 # Operations of elements, or of rows of the last axes, that ONNX has with the same meaning.
 OPERATORS = {
     "abs": "Abs", "add": "Add", "cos": "Cos", "div": "Div", "equal": "Equal", "erf": "Erf",
-    "exp": "Exp", "greater": "Greater", "greater_equal": "GreaterOrEqual", "less": "Less",
-    "less_equal": "LessOrEqual", "log": "Log", "maximum": "Max", "minimum": "Min", "mul": "Mul",
-    "relu": "Relu", "sigmoid": "Sigmoid", "sin": "Sin", "softplus": "Softplus", "sqrt": "Sqrt",
+    "exp": "Exp", "floor": "Floor", "greater": "Greater", "greater_equal": "GreaterOrEqual",
+    "less": "Less", "less_equal": "LessOrEqual", "log": "Log", "mask_and": "And",
+    "mask_or": "Or", "maximum": "Max", "minimum": "Min", "mul": "Mul", "relu": "Relu",
+    "round": "Round", "sigmoid": "Sigmoid", "sin": "Sin", "softplus": "Softplus", "sqrt": "Sqrt",
     "sub": "Sub", "tanh": "Tanh", "where": "Where",
 }  # fmt: skip
 REDUCED = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin"}

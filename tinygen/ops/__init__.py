@@ -17,10 +17,14 @@ from .create import *
 from .elementwise import *
 from .index import *
 from .linalg import *
+from .masks import *
 from .norm import *
+from .order import *
 from .pool import *
 from .reduce import *
+from .rounding import *
 from .shape import *
+from .totals import *
 
 
 def _method(operation: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,9 +37,26 @@ def _method(operation: Callable[..., Any]) -> Callable[..., Any]:
     return method
 
 
+def _reflected(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """The operation as the operator of a tensor on the right: 2 % x."""
+    return lambda self, other: operation(other, self)
+
+
+# Functions that are methods, too; their first argument is the tensor.
+METHODS = """abs all any argmax argsort astype avg_pool2d broadcast_to ceil clip cos cumsum erf exp
+    expand_dims flip floor gelu isfinite isinf isnan leaky_relu log log_softmax logsumexp max
+    max_pool2d mean min norm one_hot pad power prod reflection_pad2d relu resize2d round sigmoid
+    silu sin softmax softplus sort sqrt square squeeze std sum swapaxes take take_along_axis tanh
+    top_k upsample2d var"""
+# Operators whose other operand may be a number: x % 2 and 2 % x.
+OPERATORS = {
+    "mod": "remainder", "floordiv": "floor_divide", "and": "logical_and", "or": "logical_or",
+    "xor": "logical_xor",
+}  # fmt: skip
+
 # What other operations are made of; users call those.
-_INNER = """basic_slice cast cast_discrete concat count expand linear_fused matmul_nd place power_n
-    power_xy slice_axis unbroadcast"""
+_INNER = """add_along_axis basic_slice cast cast_discrete concat count expand linear_fused mask_and
+    mask_or matmul_nd place power_n power_xy slice_axis unbroadcast"""
 
 
 def _is_operation(name: str, value: Any) -> bool:
@@ -50,6 +71,10 @@ for _k in globals()["__all__"]:
     if not isinstance(_value, Primitive) and "axis" in inspect.signature(_value).parameters:
         globals()[_k] = _spelling.spelled(_value)  # others call it `dim`
 setattr(_tensor, "ops", sys.modules[__name__])  # noqa: B010
-for _name in _tensor.METHODS.split():
+for _name in METHODS.split():
     setattr(_tensor.Tensor, _name, _method(globals()[_name]))
+for _k, _name in OPERATORS.items():
+    setattr(_tensor.Tensor, f"__{_k}__", _method(globals()[_name]))
+    setattr(_tensor.Tensor, f"__r{_k}__", _reflected(globals()[_name]))
+setattr(_tensor.Tensor, "__invert__", _method(globals()["logical_not"]))  # noqa: B010
 _spelling.explain(_tensor.Tensor, _spelling.TENSOR)

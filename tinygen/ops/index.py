@@ -1,7 +1,8 @@
-"""Indexing: gather, its adjoint scatter, one-hot codes, and x[...]."""
+"""Indexing: gathers and their adjoint scatters, one-hot codes, and x[...]."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,80 @@ take.vjp(
     x=lambda g, indices, axis, x_shape: scatter_add(g, indices, axis=axis, shape=x_shape),
 )
 scatter_add.vjp(x=lambda g, indices, axis: take(g, indices, axis=axis))
+
+
+def _outside(x: Array, axis: int, indices: Array) -> IndexError:
+    n = x.shape[axis]
+    return IndexError(
+        f"take_along_axis: indices from {indices.min()} to {indices.max()}; x has shape {x.shape}, "
+        f"expected indices from {-n} to {n - 1} along axis {axis}"
+    )
+
+
+@primitive(nondiff=("indices",))
+def take_along_axis(xp: XP, x: Array, indices: Array, *, axis: int) -> Array:
+    """Along `axis`, for each place the elements of x that its own indices name.
+
+        x (a, n, b), indices (a, m, b), axis 1:  out[i, j, k] = x[i, indices[i, j, k], k]
+
+    Indices below 0 count from the end; an index may repeat, and then its gradients add up.
+
+    Raises:
+        ValueError: an axis that x lacks, shapes that differ on the other axes.
+        TypeError: indices that are not integers.
+        IndexError: an index out of range. A GPU, where looking would stop the device, counts round
+            the axis.
+    """
+    if xp.name == "numpy" and indices.size:
+        n = x.shape[axis]
+        if indices.min() < -n or indices.max() >= n:
+            raise _outside(x, axis, indices)
+    return xp.take_along_axis(x, indices.astype("int64", copy=False), axis)
+
+
+@take_along_axis.check
+def _(x: Array, indices: Array, axis: int) -> None:
+    _along("take_along_axis", x.shape, indices, axis)
+
+
+def _along(who: str, shape: tuple[int, ...], indices: Array, axis: int) -> None:
+    (at,) = normal_axes(who, axis, len(shape))
+    _integers(who, indices)
+    given = np.shape(indices)
+    if len(given) != len(shape) or any(
+        a != b for i, (a, b) in enumerate(zip(given, shape, strict=True)) if i != at
+    ):
+        raise ValueError(
+            f"{who}: indices {given} do not fit {shape} along axis {axis}; expected equal sizes on "
+            "the other axes"
+        )
+
+
+@primitive(nondiff=("indices",))
+def add_along_axis(xp: XP, x: Array, indices: Array, *, axis: int, shape: Shape) -> Array:
+    """Zeros of `shape` plus x added at `indices` along `axis`: the adjoint of take_along_axis."""
+    at = axis % len(shape)
+    inner, n = math.prod(shape[at + 1 :]), shape[at]
+    outer = xp.arange(math.prod(shape[:at])).reshape((*shape[:at], *(1,) * (len(shape) - at)))
+    column = xp.arange(inner).reshape((1, *shape[at + 1 :]))
+    row = outer * n + xp.remainder(indices.astype("int64", copy=False), n)
+    flat = xp.reshape(row * inner + column, (-1,))
+    return xp.scatter_add((math.prod(shape),), 0, flat, xp.reshape(x, (-1,))).reshape(shape)
+
+
+@add_along_axis.check
+def _(x: Array, indices: Array, axis: int, shape: tuple[int, ...]) -> None:
+    _along("add_along_axis", shape, indices, axis)
+    if x.shape != np.shape(indices):
+        raise ValueError(
+            f"add_along_axis: x {x.shape} and indices {np.shape(indices)}; expected one shape"
+        )
+
+
+take_along_axis.vjp(
+    x=lambda g, indices, axis, x_shape: add_along_axis(g, indices, axis=axis, shape=x_shape),
+)
+add_along_axis.vjp(x=lambda g, indices, axis: take_along_axis(g, indices, axis=axis))
 
 
 def _label_range(labels: Array, classes: int) -> None:

@@ -168,6 +168,11 @@ def clip(x: float, low: float | None, high: float | None) -> float:
     return high if high is not None and x > high else x
 
 
+def finite(f: Callable[[float], int]) -> Callable[[float], float]:
+    """A function that rounds, of numbers that may be infinite or NaN."""
+    return lambda x: float(f(x)) if math.isfinite(x) else x
+
+
 POINTWISE: dict[str, Callable[..., Any]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
     "maximum": max, "minimum": min, "abs": abs, "sqrt": math.sqrt, "exp": math.exp, "log": math.log,
@@ -178,6 +183,8 @@ POINTWISE: dict[str, Callable[..., Any]] = {
     "clip": clip, "where": lambda condition, x, y: x if condition else y,
     "equal": operator.eq, "not_equal": operator.ne, "less": operator.lt, "less_equal": operator.le,
     "greater": operator.gt, "greater_equal": operator.ge, "broadcast_to": lambda x: x,
+    "floor": finite(math.floor), "round": finite(round),
+    "mask_and": lambda x, y: x and y, "mask_or": lambda x, y: x or y,
 }  # fmt: skip
 
 

@@ -23,7 +23,17 @@ function erf(x) {
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
+// The nearest whole number; halves go to the even one.
+function round(x) {
+  const below = Math.floor(x), rest = x - below;
+  return below + +(rest > 0.5 || (rest === 0.5 && below % 2 !== 0));
+}
+
 Object.assign(POINTWISE, {
+  floor: Math.floor,
+  round,
+  mask_and: (x, y) => +(x && y),
+  mask_or: (x, y) => +(x || y),
   maximum: (x, y) => Math.max(x, y),
   minimum: (x, y) => Math.min(x, y),
   abs: Math.abs,
