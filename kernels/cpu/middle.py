@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .bands import sum_rows, whole
 from .runtime import (
     Call,
     Table,
@@ -19,6 +20,7 @@ from .runtime import (
     doubles,
     inline,
     number,
+    size_of,
     wide_vectors,
     word,
     workers_for,
@@ -28,18 +30,22 @@ TOGETHER = 64  # rows that are added without float64
 
 
 @inline
-def row_sums(rows, p, width, sums, fast):  # type: ignore[no-untyped-def]
+def row_sums(kind, rows, p, width, sums, fast):  # type: ignore[no-untyped-def]
     """sums = the sum of p rows, `width` apart; `fast` is scratch of their type, as long as sums."""
     wide_vectors()
-    count = sums.size
+    count, size = sums.size, size_of(kind)
+    done = whole(kind, count)
     for c in range(count):
         sums[c] = 0.0
     for start in range(0, p, TOGETHER):
-        for c in range(count):
+        end = min(start + TOGETHER, p)
+        here = rows.ctypes.data + start * width * size
+        sum_rows(kind, count, width * size, end - start, here, fast.ctypes.data)
+        for c in range(done, count):
             fast[c] = 0
-        for j in range(start, min(start + TOGETHER, p)):
+        for j in range(start, end):
             row = rows[j * width : j * width + count]
-            for c in range(count):
+            for c in range(done, count):
                 fast[c] += row[c]
         for c in range(count):
             sums[c] += fast[c]
@@ -61,7 +67,7 @@ def _samples(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         c0 = width * (piece - i * strips) // strips
         count = width * (piece - i * strips + 1) // strips - c0
         sums, fast = wide[worker * width :][:count], narrow[worker * width :][:count]
-        row_sums(x[i * p * width + c0 :], p, width, sums, fast)
+        row_sums(kind, x[i * p * width + c0 :], p, width, sums, fast)
         to = out[i * width + c0 :][:count]
         for c in range(count):
             to[c] = sums[c] / divisor
