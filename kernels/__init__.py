@@ -22,6 +22,7 @@ _CPU = {
     "reduce": "sum mean max min sum_to",
     "softmax": "softmax log_softmax logsumexp",
     "normalise": "normalise normalise_dx",
+    "normalise_silu": "normalise_silu normalise_silu_dx",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
     "random": (
         "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"
