@@ -20,6 +20,7 @@ _CPU = {
     "conv_dw": "conv2d_dw",
     "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
     "reduce": "sum mean max min sum_to",
+    "concat": "concat",
     "softmax": "softmax log_softmax logsumexp",
     "normalise": "normalise normalise_dx",
     "normalise_silu": "normalise_silu normalise_silu_dx",

@@ -18,7 +18,7 @@ from tinygen import ops, optim
 from tinygen.backend import get
 from tinygen.data.dataset import scaled
 from tinygen.primitive import PRIMITIVES
-from tinygen_kernels.cpu import gather, middle, normalise, normalise_silu, reduce, softmax
+from tinygen_kernels.cpu import concat, gather, middle, normalise, normalise_silu, reduce, softmax
 from tinygen_kernels.cpu import optim as kernels
 
 XP = get("numpy").xp
@@ -309,6 +309,23 @@ def test_sums_over_axes_in_the_middle(shape: Any, axis: Any, dtype: str) -> None
     call()
     np.testing.assert_allclose(call.out, wide.sum(axis, keepdims=True), rtol=limit, atol=limit * n)
     assert reduce.sum.bind(np.ones((2, 3, 4, 5), dtype), axis=(0, 2)) is NotImplemented
+
+
+def test_parts_of_rows_are_added_and_put_side_by_side() -> None:
+    whole = np.random.default_rng(0).normal(3, 1, (5, 4, 6, 60)).astype("float32")
+    part, wide = whole[..., 3:40], whole[..., 3:40].astype("float64")
+    for axes, call in (
+        ((0, 1, 2), reduce.sum_to.bind(part, shape=(37,))),
+        ((1, 2), reduce.sum.bind(part, axis=(1, 2))),
+    ):
+        np.testing.assert_allclose(run(call, 1), wide.sum(axes), rtol=1e-6)
+    for axis, arrays in ((-1, (whole, part, whole)), (2, (whole, whole[:, :, 1:]))):
+        for workers in (1, 3):
+            call = concat.concat.bind(*arrays, axis=axis)
+            assert np.array_equal(run(call, workers), np.concatenate(arrays, axis))
+    assert concat.concat.bind(part, part, axis=2) is NotImplemented  # a row in several pieces
+    assert reduce.sum.bind(whole[:, ::2], axis=(1, 2)) is NotImplemented
+    assert concat.concat.bind(whole, whole.astype("float64"), axis=1) is NotImplemented
 
 
 @pytest.mark.parametrize(
