@@ -20,9 +20,11 @@ _CPU = {
     "conv_dw": "conv2d_dw",
     "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
     "reduce": "sum mean max min sum_to",
+    "concat": "concat",
     "softmax": "softmax log_softmax logsumexp",
     "normalise": "normalise normalise_dx",
     "index": "take scatter_add take_along_axis add_along_axis",
+    "normalise_silu": "normalise_silu normalise_silu_dx",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",
     "random": (
         "random_words random_uniform random_normal random_bernoulli random_integers dropout advance"

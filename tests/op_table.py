@@ -1628,6 +1628,37 @@ add("normalise", _normalise, _normalised(back=False), ulps=64)
 add("normalise_dx", _normalise_dx, _normalised(back=True), ulps=256)
 
 
+@st.composite
+def _modulated(draw: Any, back: bool) -> Sample:
+    """x, weight, bias and modulation; `back`: the cotangent before them."""
+    rng, shape = draw(rngs), draw(shapes(1, 3, (4, 4)))
+    n = draw(st.sampled_from([1, shape[0]]))
+    x = 2 * DISTINCT.fill(rng, shape)
+    others = [REAL.fill(rng, s) for s in (shape[2:], shape[2:], (n, 2, *shape[2:]))]
+    arrays = (REAL.fill(rng, shape), x, *others) if back else (x, *others)
+    return Sample(arrays, {"eps": draw(st.sampled_from([1e-2, 0.3]))})
+
+
+def _normalise_silu(x: Any, weight: Any, bias: Any, modulation: Any, eps: float) -> np.ndarray:
+    y = _normalise(x, weight, bias, (1, 3), eps)
+    z = y * (1 + modulation[:, :1]) + modulation[:, 1:]
+    return z / (1 + np.exp(-z))
+
+
+def _normalise_silu_dx(
+    g: Any, x: Any, weight: Any, bias: Any, modulation: Any, eps: float
+) -> tuple[np.ndarray, ...]:
+    y = _normalise(x, weight, bias, (1, 3), eps)
+    z = y * (1 + modulation[:, :1]) + modulation[:, 1:]
+    dz = g * (1 + np.exp(-z) * (1 + z)) / (1 + np.exp(-z)) ** 2
+    back = _normalise_dx(dz * (1 + modulation[:, :1]), x, weight, (1, 3), eps)
+    return *back, np.stack([(dz * y).sum(1), dz.sum(1)], 1)
+
+
+add("normalise_silu", _normalise_silu, _modulated(back=False), ulps=256)
+add("normalise_silu_dx", _normalise_silu_dx, _modulated(back=True), ulps=512)
+
+
 def writing(count: int, *extra: Domain, **options: Any) -> st.SearchStrategy[Sample]:
     """`count` arrays of one shape, then 0-d ones from the other domains."""
 

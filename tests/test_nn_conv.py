@@ -160,6 +160,8 @@ def test_shapes_of_weights_and_of_same_padding() -> None:
         (lambda: nn.GroupNorm(3, 4), r"GroupNorm: 4 features in 3 groups; expected a divisor"),
         (lambda: nn.GroupNorm(4, 4)(tg.ones((2, 4))), r"GroupNorm\(4, 4\): input .* has 1 pixels"),
         (lambda: nn.GroupNorm(2, 4)(tg.ones(4)), r"expected \(n, \.\.\., features\)"),
+        (lambda: nn.GroupNormSiLU(2, 4)(tg.ones((2, 3, 4)), tg.ones((2, 4))),
+         r"GroupNormSiLU\(2, 4\): input \(2, 3, 4\) with modulation \(2, 4\); expected \(2, 8\)"),
         (lambda: nn.InstanceNorm(0), r"InstanceNorm: features is 0"),
         (lambda: nn.InstanceNorm(4)(tg.ones((2, 1, 1, 4))), r"InstanceNorm\(4\): .* 1 pixels"),
     ],
@@ -232,6 +234,19 @@ def test_moments_of_groups_and_channels() -> None:
     np.testing.assert_allclose(by_channel.std(axis=(1, 2)), 1, rtol=1e-4)
     rows = nn.GroupNorm(2, 6)(x[:, 0, 0]).numpy().reshape(3, 2, 3)
     np.testing.assert_allclose(rows.mean(axis=2), 0, atol=1e-6)
+
+
+@pytest.mark.quick
+def test_a_norm_scaled_and_shifted_by_each_sample_is_its_parts() -> None:
+    x, both = images(3, 4, 5, 6), images(3, 12)
+    layer, parts = nn.GroupNormSiLU(2, 6), nn.GroupNorm(2, 6)
+    for norm in (layer, parts):
+        norm.weight, norm.bias = (nn.Parameter(np.linspace(a, 2, 6, dtype="f4")) for a in (1, -1))
+    y = parts(x).numpy()
+    scale, shift = both[:, None, None, :6], both[:, None, None, 6:]
+    want = tg.silu(tg.tensor(y * (1 + scale) + shift))
+    np.testing.assert_allclose(layer(x, tg.tensor(both)).numpy(), want.numpy(), atol=2e-6)
+    np.testing.assert_allclose(layer(x).numpy(), tg.silu(parts(x)).numpy(), atol=2e-6)
 
 
 @pytest.mark.quick

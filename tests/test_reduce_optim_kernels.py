@@ -17,7 +17,8 @@ pytest.importorskip("numba")
 from tinygen import ops, optim
 from tinygen.backend import get
 from tinygen.data.dataset import scaled
-from tinygen_kernels.cpu import gather, middle, normalise, reduce, softmax
+from tinygen.primitive import PRIMITIVES
+from tinygen_kernels.cpu import concat, gather, middle, normalise, normalise_silu, reduce, softmax
 from tinygen_kernels.cpu import optim as kernels
 
 XP = get("numpy").xp
@@ -310,6 +311,23 @@ def test_sums_over_axes_in_the_middle(shape: Any, axis: Any, dtype: str) -> None
     assert reduce.sum.bind(np.ones((2, 3, 4, 5), dtype), axis=(0, 2)) is NotImplemented
 
 
+def test_parts_of_rows_are_added_and_put_side_by_side() -> None:
+    whole = np.random.default_rng(0).normal(3, 1, (5, 4, 6, 60)).astype("float32")
+    part, wide = whole[..., 3:40], whole[..., 3:40].astype("float64")
+    for axes, call in (
+        ((0, 1, 2), reduce.sum_to.bind(part, shape=(37,))),
+        ((1, 2), reduce.sum.bind(part, axis=(1, 2))),
+    ):
+        np.testing.assert_allclose(run(call, 1), wide.sum(axes), rtol=1e-6)
+    for axis, arrays in ((-1, (whole, part, whole)), (2, (whole, whole[:, :, 1:]))):
+        for workers in (1, 3):
+            call = concat.concat.bind(*arrays, axis=axis)
+            assert np.array_equal(run(call, workers), np.concatenate(arrays, axis))
+    assert concat.concat.bind(part, part, axis=2) is NotImplemented  # a row in several pieces
+    assert reduce.sum.bind(whole[:, ::2], axis=(1, 2)) is NotImplemented
+    assert concat.concat.bind(whole, whole.astype("float64"), axis=1) is NotImplemented
+
+
 @pytest.mark.parametrize(
     ("shape", "axis"), [((6, 70, 4, 5), (1, 3)), ((1, 90, 7, 1), (1,)), ((130, 24), (-1,))]
 )
@@ -334,3 +352,33 @@ def test_norms_and_sums_are_the_same_bits_for_any_number_of_workers(
         outs = [a for c in calls for a in (c.out if isinstance(c.out, tuple) else (c.out,))]
         found.append([a.tobytes() for a in outs])
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "of"), [((6, 70, 4, 5), 6), ((1, 90, 6, 8), 1), ((3, 2, 3, 7), 1)]
+)
+def test_a_norm_with_silu_is_its_definition_for_any_number_of_workers(
+    shape: Any, of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(3, 2, (2, *shape)).astype("float32")
+    weight, bias = rng.normal(size=(2, *shape[2:])).astype("float32")
+    both = rng.normal(size=(of, 2, *shape[2:])).astype("float32")
+    found = []
+    for workers in (1, 2, 4):
+        monkeypatch.setattr(normalise, "workers_for", lambda work, n=workers: n)
+        forward = normalise_silu.normalise_silu.bind(x, weight, bias, both, eps=1e-5)
+        back = normalise_silu.normalise_silu_dx.bind(g, x, weight, bias, both, eps=1e-5)
+        forward()
+        back()
+        found.append([a.tobytes() for a in (forward.out, *back.out)])
+    assert found[0] == found[1] == found[2]
+    wide = [a.astype("float64") for a in (g, x, weight, bias, both)]
+    for name, args, outs in (
+        ("normalise_silu", wide[1:], (forward.out,)),
+        ("normalise_silu_dx", wide, back.out),
+    ):
+        wanted = PRIMITIVES[name].reference(XP, *args, eps=1e-5)
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        for got, want in zip(outs, wanted, strict=True):
+            np.testing.assert_allclose(got, want, rtol=0, atol=3e-6 * np.abs(want).max())

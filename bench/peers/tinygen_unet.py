@@ -22,17 +22,14 @@ class Block(nn.Module):
     """Two convolutions; time and label scale and shift the second one's norm (AdaGN)."""
 
     def __init__(self, a: int, b: int) -> None:
-        self.norm1, self.conv1 = nn.GroupNorm(GROUPS, a), conv(a, b)
+        self.norm1, self.conv1 = nn.GroupNormSiLU(GROUPS, a), conv(a, b)
         self.ada = nn.Dense(EMB, 2 * b)
-        self.norm2, self.conv2 = nn.GroupNorm(GROUPS, b), conv(b, b)
+        self.norm2, self.conv2 = nn.GroupNormSiLU(GROUPS, b), conv(b, b)
         self.skip = conv(a, b, 1) if a != b else nn.Identity()
 
     def forward(self, x: Any, e: Any) -> Any:
-        h = self.conv1(tg.silu(self.norm1(x)))
-        both = tg.reshape(self.ada(e), (len(e), 1, 1, -1))
-        half = both.shape[-1] // 2
-        h = self.norm2(h) * (1.0 + both[..., :half]) + both[..., half:]
-        return self.skip(x) + self.conv2(tg.silu(h))
+        h = self.norm2(self.conv1(self.norm1(x)), self.ada(e))
+        return self.skip(x) + self.conv2(h)
 
 
 class Attention(nn.Module):
@@ -76,7 +73,7 @@ class UNet(nn.Module):
         self.down2, self.mid1 = Block(2 * W, 2 * W), Block(2 * W, 2 * W)
         self.attention, self.mid2 = Attention(2 * W), Block(2 * W, 2 * W)
         self.up2, self.grow = Block(4 * W, 2 * W), conv(2 * W, W)
-        self.up1, self.norm, self.head = Block(2 * W, W), nn.GroupNorm(GROUPS, W), conv(W, 4)
+        self.up1, self.norm, self.head = Block(2 * W, W), nn.GroupNormSiLU(GROUPS, W), conv(W, 4)
 
     def forward(self, z: Any, t: Any, labels: Any, frequencies: Any) -> Any:
         angle = t.reshape(-1, 1) * 1000.0 * frequencies
@@ -88,7 +85,7 @@ class UNet(nn.Module):
         h = self.mid2(self.attention(self.mid1(h3, e)), e)
         h = self.up2(tg.concatenate([h, h3], axis=3), e)
         h = self.up1(tg.concatenate([self.grow(doubled(h)), h2], axis=3), e)
-        return to_space(self.head(tg.silu(self.norm(h))))
+        return to_space(self.head(self.norm(h)))
 
 
 def step_of(load: Workload, rng: tg.random.Generator) -> Any:

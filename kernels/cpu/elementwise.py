@@ -38,9 +38,8 @@ from .runtime import (
     workers_for,
 )  # fmt: skip
 
-SPREADS = True  # inputs may be spread over rows as words.row_start has it
+SPREADS = True  # inputs may be spread over rows as `fused` has it
 CHUNK = 1024  # columns whose random words are drawn at a time
-_SPREAD = ("a value a row", "rows")
 _POINTER = {"float32": "float32_pointer", "float64": "float64_pointer", "bool": "uint8_pointer"}
 
 
@@ -60,13 +59,18 @@ def fused(
 ) -> Any:  # fmt: skip
     """The program as a function on blocks of `outs`; NotImplemented if it cannot be served.
 
-    spreads: by number, inputs that are no matrix: outer, far, inner, cycle, near as `row_start`
-        takes them, and whether there is a number for each column, else one for the row.
+    spreads: by number, inputs that are no matrix: outer, far, inner, cycle, near, and whether there
+        is a number for each column, else one for the row. Row r's begin at
+
+            r // outer * far + r // inner % cycle * near
+
+        Of (n, 1, g, 1) over the rows of (n, p, g, k): outer = p g, far = g, inner = 1, cycle = g,
+        near = 1. Of rows that lie apart: outer = 1, far = how far.
     """
     shape = outs[0].shape
     kinds = []
     for i, a in enumerate(inputs):
-        kind = _SPREAD[spreads[i][5]] if i in spreads else _kind(a, shape)
+        kind = _spread_kind(*spreads[i]) if i in spreads else _kind(a, shape)
         if kind is None:
             return NotImplemented
         kinds.append(kind)
@@ -97,6 +101,24 @@ def _kind(a: Any, shape: tuple[int, int]) -> str | None:
     if a.size == shape[1] and a.shape[-1] == shape[1]:
         return "row"
     return "column" if a.size == shape[0] and a.shape[-1] == 1 else None
+
+
+def _spread_kind(outer: int, far: int, inner: int, cycle: int, near: int, wide: bool) -> str:
+    """A row or a value of it; and which divisions it takes to find its place.
+
+    A division takes as long as a vector of numbers, so the source has no other than those.
+    """
+    return f"spread {int(wide)} {int(outer != 1 and far != 0)} {int(near != 0)}"
+
+
+def _row_start(kind: str, at: int) -> str:
+    """The text for where row r begins; its five numbers are entries `at` and on of the table."""
+    divides, cycles = (text == "1" for text in kind.split()[2:])
+    first = f"r // word(args, {at})" if divides else "r"
+    start = f"{first} * word(args, {at + 1})"
+    if not cycles:
+        return start
+    return f"{start} + r // word(args, {at + 2}) % word(args, {at + 3}) * word(args, {at + 4})"
 
 
 _loops: dict[Any, tuple[Native, str]] = {}
@@ -132,14 +154,14 @@ def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> s
             head.append(f"x{i} = {pointer}({at})[0]{compare}")
         elif kind == "column":
             rows.append(f"x{i} = {pointer}({at})[r]{compare}")
-        elif kind == _SPREAD[0]:
-            rows.append(f"x{i} = {pointer}({at})[row_start(args, {spreads}, r)]{compare}")
+        elif kind.startswith("spread 0"):
+            rows.append(f"x{i} = {pointer}({at})[{_row_start(kind, spreads)}]{compare}")
         else:
             start = {"row": "c", "full": "r * columns + c"}.get(kind)
-            start = start or f"row_start(args, {spreads}, r) + c"
+            start = start or f"{_row_start(kind, spreads)} + c"
             rows.append(f"a{i} = carray({pointer}({at} + {size[t]} * ({start})), n)")
             loads.append(f"x{i} = a{i}[j]{compare}")
-        spreads += 5 * (kind in _SPREAD)
+        spreads += 5 * kind.startswith("spread")
         names["in", i] = f"x{i}"
     count = len(kinds)
     for k, (j, t) in enumerate(zip(outputs, types[count:], strict=True)):
@@ -193,7 +215,7 @@ def _module(number: str, head: list[str], rows: list[str], each: list[str], draw
         *_imports(number),
         "from tinygen_kernels.cpu.philox import fill_words",
         "from tinygen_kernels.cpu.runtime import (",
-        "    float32_pointer, float64_pointer, row_start, uint8_pointer, uint64_pointer,",
+        "    float32_pointer, float64_pointer, uint8_pointer, uint64_pointer,",
         "    wide_vectors, word,",
         ")",
         "",

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from ..binding import kernel
+from .bands import scale_rows, sum_products, sum_squares, turn_rows, whole
 from .middle import TOGETHER, parts, row_sums
 from .reduce import SUM, fold_all
 from .runtime import (
@@ -39,6 +40,7 @@ from .runtime import (
     doubles,
     inline,
     number,
+    size_of,
     wide_vectors,
     word,
     workers_for,
@@ -51,22 +53,22 @@ WIDE_ROWS, NARROW_ROWS = 3, 6  # of a worker's scratch: float64, and of the type
 # `strips` share the groups of a sample; `wide` and `narrow` are each worker's scratch. The first
 # words are the same in both tables. Back, a block has `samples` samples, and a row of `partial`
 # for its sum of dweight and one for its sum of dbias.
-_COMMON = "n p g k strips eps x weight wide narrow"
-FORWARD = Table(f"{_COMMON} bias y")
-BACKWARD = Table(f"{_COMMON} above dx samples partial dweight dbias")
+COMMON = "n p g k strips eps x weight wide narrow"
+FORWARD = Table(f"{COMMON} bias y")
+BACKWARD = Table(f"{COMMON} above dx samples partial dweight dbias")
 
 
 # ---- short arrays: indices from 0, which vector code needs ---------------------------------------
 
 
 @inline
-def _fill(to, value):  # type: ignore[no-untyped-def]
+def fill(to, value):  # type: ignore[no-untyped-def]
     for c in range(to.size):
         to[c] = value
 
 
 @inline
-def _times(x, value, to):  # type: ignore[no-untyped-def]
+def times(x, value, to):  # type: ignore[no-untyped-def]
     for c in range(to.size):
         to[c] = x[c] * value
 
@@ -89,26 +91,31 @@ def _by(x, y, to):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _means(rows, p, width, k, sums, fast, mean):  # type: ignore[no-untyped-def]
+def means(kind, rows, p, width, k, sums, fast, mean):  # type: ignore[no-untyped-def]
     """mean = that of the channel's group in a sample of p rows."""
-    row_sums(rows, p, width, sums, fast)
+    row_sums(kind, rows, p, width, sums, fast)
     for c in range(0, mean.size, k):
-        _fill(mean[c : c + k], fold_all(SUM, sums[c : c + k]) / (p * k))
+        fill(mean[c : c + k], fold_all(SUM, sums[c : c + k]) / (p * k))
 
 
 @inline
-def _squares(rows, p, width, sums, fast, mean):  # type: ignore[no-untyped-def]
+def squares(kind, rows, p, width, sums, fast, mean):  # type: ignore[no-untyped-def]
     """sums = sum of (x - mean)^2."""
     wide_vectors()
-    count = mean.size
+    count, size = mean.size, size_of(kind)
+    done = whole(kind, count)
     for c in range(count):
         sums[c] = 0.0
     for start in range(0, p, TOGETHER):
-        for c in range(count):
+        end = min(start + TOGETHER, p)
+        x = rows.ctypes.data + start * width * size
+        to = fast.ctypes.data
+        sum_squares(kind, count, width * size, end - start, x, mean.ctypes.data, to)
+        for c in range(done, count):
             fast[c] = 0
-        for j in range(start, min(start + TOGETHER, p)):
+        for j in range(start, end):
             row = rows[j * width : j * width + count]
-            for c in range(count):
+            for c in range(done, count):
                 d = row[c] - mean[c]
                 fast[c] += d * d
         for c in range(count):
@@ -116,21 +123,27 @@ def _squares(rows, p, width, sums, fast, mean):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _products(rows, above, p, width, sums, g_fast, d_fast, mean):  # type: ignore[no-untyped-def]
+def products(kind, rows, above, p, width, sums, g_fast, d_fast, mean):  # type: ignore[no-untyped-def]
     """sums[0], sums[1] = sum of g, sum of g (x - mean)."""
     wide_vectors()
-    count = mean.size
+    count, size = mean.size, size_of(kind)
+    done = whole(kind, count)
     g_sums, d_sums = sums[0], sums[1]
     for c in range(count):
         g_sums[c] = 0.0
         d_sums[c] = 0.0
     for start in range(0, p, TOGETHER):
-        for c in range(count):
+        end, at = min(start + TOGETHER, p), start * width * size
+        sum_products(
+            kind, count, width * size, end - start, rows.ctypes.data + at, above.ctypes.data + at,
+            mean.ctypes.data, g_fast.ctypes.data, d_fast.ctypes.data,
+        )  # fmt: skip
+        for c in range(done, count):
             g_fast[c] = 0
             d_fast[c] = 0
-        for j in range(start, min(start + TOGETHER, p)):
+        for j in range(start, end):
             row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
-            for c in range(count):
+            for c in range(done, count):
                 g_fast[c] += g[c]
                 d_fast[c] += g[c] * (row[c] - mean[c])
         for c in range(count):
@@ -139,25 +152,35 @@ def _products(rows, above, p, width, sums, g_fast, d_fast, mean):  # type: ignor
 
 
 @inline
-def _scaled(rows, out, p, width, mean, scale, bias):  # type: ignore[no-untyped-def]
+def scaled(kind, rows, out, p, width, mean, scale, bias):  # type: ignore[no-untyped-def]
     """y = (x - mean) scale + bias."""
     wide_vectors()
     count = mean.size
-    for j in range(p):
+    done = whole(kind, count)
+    scale_rows(
+        kind, count, width * size_of(kind), p, rows.ctypes.data, mean.ctypes.data,
+        scale.ctypes.data, bias.ctypes.data, out.ctypes.data,
+    )  # fmt: skip
+    for j in range(p if done < count else 0):
         row, to = rows[j * width : j * width + count], out[j * width : j * width + count]
-        for c in range(count):
+        for c in range(done, count):
             to[c] = (row[c] - mean[c]) * scale[c] + bias[c]
 
 
 @inline
-def _turned(rows, above, out, p, width, mean, by_g, by_d, plus):  # type: ignore[no-untyped-def]
+def turned(kind, rows, above, out, p, width, mean, by_g, by_d, plus):  # type: ignore[no-untyped-def]
     """dx = g by_g + (x - mean) by_d + plus."""
     wide_vectors()
     count = mean.size
-    for j in range(p):
+    done = whole(kind, count)
+    turn_rows(
+        kind, count, width * size_of(kind), p, rows.ctypes.data, above.ctypes.data,
+        mean.ctypes.data, by_g.ctypes.data, by_d.ctypes.data, plus.ctypes.data, out.ctypes.data,
+    )  # fmt: skip
+    for j in range(p if done < count else 0):
         row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
         to = out[j * width : j * width + count]
-        for c in range(count):
+        for c in range(done, count):
             to[c] = g[c] * by_g[c] + ((row[c] - mean[c]) * by_d[c] + plus[c])
 
 
@@ -165,7 +188,7 @@ def _turned(rows, above, out, p, width, mean, by_g, by_d, plus):  # type: ignore
 
 
 @inline
-def _sizes(args):  # type: ignore[no-untyped-def]
+def sizes_of(args):  # type: ignore[no-untyped-def]
     """n, p, g, k and the strips."""
     n, p, g, k = (
         word(args, FORWARD.n), word(args, FORWARD.p), word(args, FORWARD.g), word(args, FORWARD.k)
@@ -174,7 +197,7 @@ def _sizes(args):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _scratch(worker, workers, args, kind, width, count):  # type: ignore[no-untyped-def]
+def scratch(worker, workers, args, kind, width, count):  # type: ignore[no-untyped-def]
     """A worker's rows of `count` numbers: of float64, and of the type of x."""
     wide = doubles(args, FORWARD.wide, workers * WIDE_ROWS * width)
     narrow = array(kind, args, FORWARD.narrow, workers * NARROW_ROWS * width)
@@ -186,7 +209,7 @@ def _scratch(worker, workers, args, kind, width, count):  # type: ignore[no-unty
 @both
 def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A strip of a sample is a piece of work."""
-    n, p, g, k, strips = _sizes(args)
+    n, p, g, k, strips = sizes_of(args)
     width, eps = g * k, number(args, FORWARD.eps)
     x, y = array(kind, args, FORWARD.x, n * p * width), array(kind, args, FORWARD.y, n * p * width)
     weight, bias = array(kind, args, FORWARD.weight, width), array(kind, args, FORWARD.bias, width)
@@ -194,19 +217,19 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         i = piece // strips
         strip = piece - i * strips
         c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
-        wide, own = _scratch(worker, workers, args, kind, width, c1 - c0)
+        wide, own = scratch(worker, workers, args, kind, width, c1 - c0)
         sums, mean, scale, fast = wide[0], own[0], own[1], own[2]
         rows, out = x[i * p * width + c0 :], y[i * p * width + c0 :]
-        _means(rows, p, width, k, sums, fast, mean)
-        _squares(rows, p, width, sums, fast, mean)
+        means(kind, rows, p, width, k, sums, fast, mean)
+        squares(kind, rows, p, width, sums, fast, mean)
         for c in range(0, c1 - c0, k):
             r = 1.0 / math.sqrt(fold_all(SUM, sums[c : c + k]) / (p * k) + eps)
-            _times(weight[c0 + c : c0 + c + k], r, scale[c : c + k])
-        _scaled(rows, out, p, width, mean, scale, bias[c0:c1])
+            times(weight[c0 + c : c0 + c + k], r, scale[c : c + k])
+        scaled(kind, rows, out, p, width, mean, scale, bias[c0:c1])
 
 
 @inline
-def _factors(c, k, size, eps, weight, sums, own, dweight, dbias):  # type: ignore[no-untyped-def]
+def factors(c, k, size, eps, weight, sums, own, dweight, dbias):  # type: ignore[no-untyped-def]
     """What a group of `size` numbers, from channel c on, adds to dweight and dbias; its factors."""
     w, d2 = weight[c : c + k], sums[2][c : c + k]
     g_sums, d_sums = sums[0][c : c + k], sums[1][c : c + k]
@@ -218,15 +241,15 @@ def _factors(c, k, size, eps, weight, sums, own, dweight, dbias):  # type: ignor
     h = fold_all(SUM, d2) / size
     _by(d_sums, w, d2)
     hd = fold_all(SUM, d2) / size
-    _times(w, r, by_g)
-    _fill(by_d, -hd * r * r * r)
-    _fill(plus, -h * r)
+    times(w, r, by_g)
+    fill(by_d, -hd * r * r * r)
+    fill(plus, -h * r)
 
 
 @both
 def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A strip of a block of samples is a piece of work."""
-    n, p, g, k, strips = _sizes(args)
+    n, p, g, k, strips = sizes_of(args)
     width, eps, samples = g * k, number(args, BACKWARD.eps), word(args, BACKWARD.samples)
     x, above, dx = (
         array(kind, args, BACKWARD.x, n * p * width),
@@ -240,26 +263,26 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         block = piece // strips
         strip = piece - block * strips
         c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
-        sums, own = _scratch(worker, workers, args, kind, width, c1 - c0)
+        sums, own = scratch(worker, workers, args, kind, width, c1 - c0)
         dweight = partial[2 * block * width + c0 : 2 * block * width + c1]
         dbias = partial[(2 * block + 1) * width + c0 : (2 * block + 1) * width + c1]
-        _fill(dweight, 0.0)
-        _fill(dbias, 0.0)
+        fill(dweight, 0.0)
+        fill(dbias, 0.0)
         for i in range(block * samples, min((block + 1) * samples, n)):
             start = i * p * width + c0
             rows, cotangent, mean = x[start:], above[start:], own[2]
-            _means(rows, p, width, k, sums[2], own[0], mean)
-            _squares(rows, p, width, sums[2], own[0], mean)
-            _products(rows, cotangent, p, width, sums, own[0], own[1], mean)
+            means(kind, rows, p, width, k, sums[2], own[0], mean)
+            squares(kind, rows, p, width, sums[2], own[0], mean)
+            products(kind, rows, cotangent, p, width, sums, own[0], own[1], mean)
             for c in range(0, c1 - c0, k):
-                _factors(c, k, p * k, eps, weight[c0:c1], sums, own, dweight, dbias)
-            _turned(rows, cotangent, dx[start:], p, width, mean, own[3], own[4], own[5])
+                factors(c, k, p * k, eps, weight[c0:c1], sums, own, dweight, dbias)
+            turned(kind, rows, cotangent, dx[start:], p, width, mean, own[3], own[4], own[5])
 
 
 @both
-def _end(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+def sum_blocks(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """The blocks' gradients of weight and bias, added in order."""
-    n, _, g, k, _ = _sizes(args)
+    n, _, g, k, _ = sizes_of(args)
     width, samples = g * k, word(args, BACKWARD.samples)
     blocks = (n + samples - 1) // samples
     partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
@@ -285,7 +308,7 @@ def _parts(shape: tuple[int, ...], axis: tuple[int, ...]) -> list[int] | None:
     return [*sizes, *[1] * (4 - len(sizes))] if len(sizes) < 5 else None
 
 
-def _split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> list[int] | None:
+def split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> list[int] | None:
     """The parts of x where all is as the kernels take it."""
     sizes = _parts(x.shape, axis)
     served = all(
@@ -299,7 +322,7 @@ def _split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> list[int
     return sizes if weight.size == width == channels else None
 
 
-def _common(x: Any, weight: Any, sizes: list[int], eps: float) -> tuple[dict[str, Any], int]:
+def common(x: Any, weight: Any, sizes: list[int], eps: float) -> tuple[dict[str, Any], int]:
     """What both tables have, and the number of workers."""
     n, p, g, k = sizes
     workers = workers_for(x.size)
@@ -307,14 +330,14 @@ def _common(x: Any, weight: Any, sizes: list[int], eps: float) -> tuple[dict[str
     workers = min(workers, n * strips)
     wide = np.empty(workers * WIDE_ROWS * g * k)
     narrow = np.empty(workers * NARROW_ROWS * g * k, x.dtype)
-    words = {
+    table = {
         "n": n, "p": p, "g": g, "k": k, "strips": strips, "eps": float(eps), "x": x,
         "weight": weight, "wide": wide, "narrow": narrow,
     }  # fmt: skip
-    return words, workers
+    return table, workers
 
 
-def _fits(out: Any, like: Any) -> bool:
+def fits(out: Any, like: Any) -> bool:
     return bool(out.shape == like.shape and out.dtype == like.dtype and out.flags.c_contiguous)
 
 
@@ -322,12 +345,12 @@ def _fits(out: Any, like: Any) -> bool:
 def normalise(
     x: Any, weight: Any, bias: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
 ) -> Any:
-    sizes = _split(x, weight, axis, bias)
+    sizes = split(x, weight, axis, bias)
     y = np.empty(x.shape, x.dtype) if out is None else out
-    if sizes is None or bias.shape != weight.shape or not _fits(y, x):
+    if sizes is None or bias.shape != weight.shape or not fits(y, x):
         return NotImplemented
-    common, workers = _common(x, weight, sizes, eps)
-    return Call(_forward[x.dtype], FORWARD.fill(**common, bias=bias, y=y), out=y, workers=workers)
+    words, workers = common(x, weight, sizes, eps)
+    return Call(_forward[x.dtype], FORWARD.fill(**words, bias=bias, y=y), out=y, workers=workers)
 
 
 @kernel
@@ -337,17 +360,17 @@ def normalise_dx(
     if not isinstance(y, np.ndarray) or y.shape != x.shape:
         return NotImplemented
     y = np.ascontiguousarray(y) if out is None else y  # a plan's would be copied only once
-    sizes = _split(x, weight, axis, y)
+    sizes = split(x, weight, axis, y)
     like = (x, weight, weight)
     outs = tuple(np.empty(a.shape, a.dtype) for a in like) if out is None else out
-    if sizes is None or not all(map(_fits, outs, like)):
+    if sizes is None or not all(map(fits, outs, like)):
         return NotImplemented
-    common, workers = _common(x, weight, sizes, eps)
+    words, workers = common(x, weight, sizes, eps)
     samples = -(-sizes[0] // BLOCKS)
     blocks = -(-sizes[0] // samples)
     table = BACKWARD.fill(
-        **common, above=y, dx=outs[0], samples=samples, dweight=outs[1], dbias=outs[2],
+        **words, above=y, dx=outs[0], samples=samples, dweight=outs[1], dbias=outs[2],
         partial=np.empty(2 * blocks * weight.size),
     )  # fmt: skip
-    then = [(_end[x.dtype], 1)]
+    then = [(sum_blocks[x.dtype], 1)]
     return Call(_backward[x.dtype], table, out=outs, workers=workers, then=then)

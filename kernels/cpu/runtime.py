@@ -72,7 +72,6 @@ from .words import (
     number,
     pointer_of,
     restore,
-    row_start,
     size_of,
     table_of,
     uint8_pointer,
@@ -87,6 +86,6 @@ __all__ = [
     "both_update", "busiest", "call_block", "call_update", "compiling", "doubles", "exact", "first",
     "float32_pointer", "float64_pointer", "floats", "flush_subnormals", "inline", "int64_pointer",
     "lines", "native", "native_block", "native_exact", "native_update", "number", "pointer_of",
-    "restore", "row_start", "run_rows", "size_of", "table_of", "threads", "uint8_pointer",
+    "restore", "run_rows", "size_of", "table_of", "threads", "uint8_pointer",
     "uint32_pointer", "uint64_pointer", "wide_vectors", "word", "workers_for", "workspace",
 ]  # fmt: skip

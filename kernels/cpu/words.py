@@ -142,19 +142,6 @@ def first(n, worker, workers):  # type: ignore[no-untyped-def]
     return min(lines * worker // workers * 16, n)
 
 
-@inline
-def row_start(args, i, r):  # type: ignore[no-untyped-def]
-    """Where row r of an input begins that is spread over rows: its numbers are entries i to i + 4.
-
-    At r // outer * far + r // inner % cycle * near: (n, 1, g, 1) over the rows of (n, p, g, k) has
-    outer = p g, far = g, inner = 1, cycle = g, near = 1.
-    """
-    outer, far, inner, cycle, near = (
-        word(args, i), word(args, i + 1), word(args, i + 2), word(args, i + 3), word(args, i + 4)
-    )  # fmt: skip
-    return r // outer * far + r // inner % cycle * near
-
-
 # ---- writing -------------------------------------------------------------------------------------
 
 

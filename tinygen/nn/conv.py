@@ -16,8 +16,8 @@ from .layers import size, with_features
 from .module import Buffer, Module, Parameter, assign, require
 
 __all__ = [
-    "AvgPool2d", "Conv2d", "ConvTranspose2d", "GroupNorm", "InstanceNorm", "MaxPool2d",
-    "ReflectionPad2d", "SpectralNorm", "Upsample", "ZeroPad2d",
+    "AvgPool2d", "Conv2d", "ConvTranspose2d", "GroupNorm", "GroupNormSiLU", "InstanceNorm",
+    "MaxPool2d", "ReflectionPad2d", "SpectralNorm", "Upsample", "ZeroPad2d",
 ]  # fmt: skip
 
 # ---- convolutions --------------------------------------------------------------------------------
@@ -223,6 +223,11 @@ class GroupNorm(Module):
         self.bias = Parameter(zeros(features))
 
     def forward(self, inputs: Any) -> Tensor:
+        x, *given = self._grouped(inputs)
+        return ops.reshape(ops.normalise(*given, axis=(1, 3), eps=self.eps), x.shape)
+
+    def _grouped(self, inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The input, it as (n, pixels, groups, channels), and weight and bias of each group."""
         x = with_features(self, inputs, self.features, self.weight)
         channels = (self.groups, self.features // self.groups)
         pixels = math.prod(x.shape[1:-1])
@@ -232,8 +237,37 @@ class GroupNorm(Module):
                 "group; expected (n, ..., features) with 2 or more values to normalise"
             )
         weight, bias = (ops.reshape(p, channels) for p in (self.weight, self.bias))
-        rows = ops.reshape(x, (x.shape[0], pixels, *channels))
-        return ops.reshape(ops.normalise(rows, weight, bias, axis=(1, 3), eps=self.eps), x.shape)
+        return x, ops.reshape(x, (x.shape[0], pixels, *channels)), weight, bias
+
+
+class GroupNormSiLU(GroupNorm):
+    """silu(y (1 + scale) + shift) with y = GroupNorm of x; scale and shift are each sample's own.
+
+    The first half of a residual block in a diffusion model's network, in which time and label
+    scale and shift the norm ("AdaGN"): norm(x, dense(embedding)). Without them it is silu(y). As
+    one operation it takes half the time of its parts, and a step keeps nothing but x for it.
+
+    Shapes: x and the result (n, ..., features); modulation (n, 2 features) or (1, 2 features),
+    scale and then shift.
+
+    Raises:
+        ValueError: as GroupNorm; a modulation of another shape.
+
+    Source: Dhariwal and Nichol, 2021, section 3.
+    """
+
+    def forward(self, inputs: Any, modulation: Any = None) -> Tensor:
+        x, rows, weight, bias = self._grouped(inputs)
+        if modulation is None:
+            both = zeros((1, 2, *weight.shape), x.dtype)
+        elif modulation.shape in ((x.shape[0], 2 * self.features), (1, 2 * self.features)):
+            both = ops.reshape(modulation, (-1, 2, *weight.shape))
+        else:
+            raise ValueError(
+                f"{self.label()}: input {x.shape} with modulation {modulation.shape}; expected "
+                f"({x.shape[0]}, {2 * self.features}), scale and then shift of each sample"
+            )
+        return ops.reshape(ops.normalise_silu(rows, weight, bias, both, eps=self.eps), x.shape)
 
 
 class InstanceNorm(GroupNorm):

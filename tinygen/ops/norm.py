@@ -16,11 +16,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..fused import fused
-from .elementwise import sqrt, square
-from .reduce import mean
-from .shape import unbroadcast
+from .elementwise import sigmoid, sqrt, square
+from .reduce import mean, sum
+from .shape import concatenate, unbroadcast
 
-__all__ = ["normalise"]
+__all__ = ["normalise", "normalise_silu"]
 
 Axes = tuple[int, ...]
 
@@ -56,3 +56,58 @@ def normalise_dx(y: Any, x: Any, weight: Any, *, axis: Axes, eps: float) -> Any:
 normalise.vjp_all(
     lambda g, x, weight, axis, eps: normalise_dx(g, x, weight, axis=axis, eps=eps),
 )
+
+
+# ---- with a scale and a shift of each sample, and SiLU -------------------------------------------
+
+
+def _modulated(x: Any, weight: Any, bias: Any, modulation: Any, eps: float) -> tuple[Any, Any, Any]:
+    """y, 1 + scale, and z = y (1 + scale) + shift."""
+    rows, both = x.shape, modulation.shape
+    if len(rows) != 4 or len(both) != 4 or both[0] not in (1, rows[0]) or both[1] != 2:
+        raise ValueError(
+            f"normalise_silu: x {rows} with modulation {both}; expected x (n, pixels, groups, "
+            "channels) with modulation (n or 1, 2, groups, channels)"
+        )
+    y = normalise(x, weight, bias, axis=(1, 3), eps=eps)
+    more = 1.0 + modulation[:, :1]
+    return y, more, y * more + modulation[:, 1:]
+
+
+@fused(whole=True)
+def normalise_silu(x: Any, weight: Any, bias: Any, modulation: Any, *, eps: float) -> Any:
+    """silu(y (1 + scale) + shift) with y = normalise(x), moments over each group of each sample.
+
+    The block of a diffusion model's network: time and label scale and shift what follows a norm
+    ("AdaGN"). Shapes: x and the result (n, pixels, groups, channels), weight and bias (groups,
+    channels), modulation (n or 1, 2, groups, channels): scale and shift.
+
+    Raises:
+        ValueError: x or modulation of another shape.
+
+    Source: Dhariwal and Nichol, 2021, section 3; Perez et al., 2018.
+    """
+    z = _modulated(x, weight, bias, modulation, eps)[2]
+    return z * sigmoid(z)
+
+
+@fused(whole=True)
+def normalise_silu_dx(
+    y: Any, x: Any, weight: Any, bias: Any, modulation: Any, *, eps: float
+) -> Any:
+    """normalise_silu's gradients for x, weight, bias and each sample's modulation, given its
+    cotangent. What it needs is made again from x: a step keeps neither y nor z."""
+    normed, more, z = _modulated(x, weight, bias, modulation, eps)
+    s = sigmoid(z)
+    dz = y * (s + z * s * (1.0 - s))
+    dscale, dshift = (sum(d, axis=1, keepdims=True) for d in (dz * normed, dz))
+    back = normalise_dx(dz * more, x, weight, axis=(1, 3), eps=eps)
+    return *back, concatenate([dscale, dshift], axis=1)
+
+
+def _pull(g: Any, x: Any, weight: Any, bias: Any, modulation: Any, eps: float) -> Any:
+    dx, dweight, dbias, each = normalise_silu_dx(g, x, weight, bias, modulation, eps=eps)
+    return dx, dweight, dbias, unbroadcast(each, modulation.shape)
+
+
+normalise_silu.vjp_all(_pull)

@@ -155,7 +155,8 @@ PLAIN = (None, ROW, COLUMN)  # what generated loops of all backends take
 
 
 def _spread(v: Value, out: Value) -> Spread | None:
-    """How a value of more than one element, smaller than the result, is spread over its rows.
+    """How a value of more than one element is spread over the result's rows: it is smaller, or a
+    part of another array, whose rows lie apart.
 
     None where that takes more than the numbers above: more than two runs of axes with steps.
     """
@@ -184,7 +185,7 @@ def _spread(v: Value, out: Value) -> Spread | None:
 def _read(v: Value, out: Value) -> tuple[Any, Spread | None]:
     """What says that two arguments are the same input: their elements, and for which of the result
     each is. A vector of a square result may be its rows and its columns."""
-    return position(v), None if v.size in (1, out.size) else _spread(v, out)
+    return position(v), None if _flat(v, out.size) else _spread(v, out)
 
 
 # ---- which calls may be members ------------------------------------------------------------------
@@ -194,8 +195,8 @@ def _fits(v: Any, out: Value, spreads: bool) -> bool:
     """Whether an argument is a number, one element, or spread over the out as loops take it."""
     if not isinstance(v, Value) or v.size == 1:
         return True
-    if v.size == out.size:
-        return v.contiguous
+    if v.size == out.size and v.contiguous:
+        return True
     spread = _spread(v, out)
     return spread is not None and (spreads or spread in PLAIN)
 
@@ -256,7 +257,8 @@ class _Group:
 
 
 def _flat(v: Value, size: int) -> bool:
-    return v.size in (1, size)
+    """Whether a value is one element, or one for each of so many, side by side."""
+    return v.size == 1 or (v.size == size and v.contiguous)
 
 
 def fuse(calls: list[Call], needed: set[Storage], backend: Backend) -> list[Call]:
