@@ -152,6 +152,9 @@ MORE: dict[str, Callable[[Tensor], Any]] = {
     "dense after a loop": lambda x: tg.repeat(2, lambda i, y: (y + x,), (x * 0.5,))[0] @ MATRIX,
     "silu and gelu": lambda x: x.silu() + x.gelu(),
     "a norm": lambda x: ((x @ MATRIX) - 0.5) / 2.0 * 3.0 + 1.0,
+    "blocks of pixels": lambda x: ops.depth_to_space(
+        ops.space_to_depth(ops.upsample2d(images(x), 2), (2, 5)).tanh(), (1, 2)
+    ),
     "two batches": lambda x: ops.concatenate([x, x * 2.0])[x.shape[0] :] - x,
 }
 RNG_BACK = RNG.normal((2, 3, 4, 3))

@@ -1267,6 +1267,76 @@ add(
     ),
 )  # fmt: skip
 
+
+# ---- blocks of pixels ----------------------------------------------------------------------------
+
+
+def _blocks_of(size: Any, block: Any) -> Any:
+    """(row, column) of each pixel of a large image; of its small one; its place in the block."""
+    (h, w), (a, b) = size, block
+    for i, j in itertools.product(range(h), range(w)):
+        yield (i, j), (i // a, j // b), i % a * b + j % b
+
+
+def _repeated(x: np.ndarray, block: Any) -> np.ndarray:
+    return np.repeat(np.repeat(x, block[0], 1), block[1], 2)
+
+
+def _added(x: np.ndarray, block: Any) -> np.ndarray:
+    n, h, w, c = x.shape
+    out = np.zeros((n, h // block[0], w // block[1], c), x.dtype)
+    for (i, j), (k, m), _ in _blocks_of((h, w), block):
+        out[:, k, m] += x[:, i, j]
+    return out
+
+
+def _to_channels(x: np.ndarray, block: Any) -> np.ndarray:
+    n, h, w, c = x.shape
+    (a, b) = block
+    out = np.zeros((n, h // a, w // b, a * b, c), x.dtype)
+    for (i, j), (k, m), place in _blocks_of((h, w), block):
+        out[:, k, m, place] = x[:, i, j]
+    return out.reshape(n, h // a, w // b, a * b * c)
+
+
+def _to_pixels(x: np.ndarray, block: Any) -> np.ndarray:
+    (n, h, w, c), (a, b) = x.shape, block
+    out = np.zeros((n, a * h, b * w, c // (a * b)), x.dtype)
+    for (i, j), (k, m), place in _blocks_of((a * h, b * w), block):
+        out[:, i, j] = x[:, k, m].reshape(n, a * b, c // (a * b))[:, place]
+    return out
+
+
+@st.composite
+def _in_blocks(draw: Any, grow: tuple[bool, bool], name: str = "block") -> Sample:
+    """Images of sizes that blocks divide; `grow`: whether pixels or channels are a multiple."""
+    a, b = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    n, h, w, c = (draw(st.integers(low, 3)) for low in (0, 1, 1, 0))
+    size = (a * h, b * w) if grow[0] else (h, w)
+    x = REAL.fill(draw(rngs), (n, *size, c * a * b if grow[1] else c))
+    factor = (a, b) if name == "block" or a != b or draw(st.booleans()) else a
+    return Sample((x,), {name: factor})
+
+
+add("pixels_repeated", _repeated, _in_blocks((False, False)))
+add("pixels_added", _added, _in_blocks((True, False)))
+add("pixels_to_channels", _to_channels, _in_blocks((True, False)), view=True)
+add("channels_to_pixels", _to_pixels, _in_blocks((False, True)), view=True)
+for _name, _reference, _grow, _message in (
+    ("space_to_depth", _to_channels, (True, False), "image 4 x 5 in blocks of 3 x 1; expected"),
+    ("depth_to_space", _to_pixels, (False, True), "2 channels for blocks of 3 x 1 .* of 3"),
+):
+    add(
+        _name, lambda x, factor, f=_reference: f(x, _both(factor)), _in_blocks(_grow, "factor"),
+        view=True,
+        errors=(
+            Bad((_IMAGE, (3, 1)), ValueError, f"{_name}: {_message}"),
+            Bad((_IMAGE[0], 2), ValueError, rf"{_name}: x \(4, 5, 2\); expected images"),
+            Bad((_IMAGE, 0), ValueError, rf"{_name}: factor is 0; expected an int >= 1"),
+            Bad((_IMAGE, 1.5), ValueError, rf"{_name}: factor is 1.5"),
+        ),
+    )  # fmt: skip
+
 # ---- random: from the definition of Philox 4x32-10, one word at a time, in Python's integers -----
 
 

@@ -18,6 +18,7 @@ from .elementwise import *
 from .index import *
 from .linalg import *
 from .norm import *
+from .pixels import *
 from .pool import *
 from .reduce import *
 from .shape import *
