@@ -152,6 +152,13 @@ MORE: dict[str, Callable[[Tensor], Any]] = {
     "dense after a loop": lambda x: tg.repeat(2, lambda i, y: (y + x,), (x * 0.5,))[0] @ MATRIX,
     "silu and gelu": lambda x: x.silu() + x.gelu(),
     "a norm": lambda x: ((x @ MATRIX) - 0.5) / 2.0 * 3.0 + 1.0,
+    "attention": lambda x: (
+        tg.attention(x, x.tanh(), x * 0.5, causal=True)
+        + tg.attention(x[:, None], x[:, None] * 0.5, x[:, None], mask=np.tri(3, dtype=bool))[:, 0]
+    ),
+    "attention among places": lambda x: tg.self_attention(
+        ops.concatenate([x, x.tanh(), x * 0.5], axis=2), heads=2
+    ),
     "blocks of pixels": lambda x: ops.depth_to_space(
         ops.space_to_depth(ops.upsample2d(images(x), 2), (2, 5)).tanh(), (1, 2)
     ),

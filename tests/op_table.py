@@ -1337,6 +1337,111 @@ for _name, _reference, _grow, _message in (
         ),
     )  # fmt: skip
 
+# ---- attention -----------------------------------------------------------------------------------
+
+
+def _attended(q: np.ndarray, k: Any, v: Any, causal: bool = False, mask: Any = None) -> np.ndarray:
+    """A query at a time."""
+    n, m = q.shape[-2], k.shape[-2]
+    seen = np.tri(n, m, dtype=bool) if causal else np.ones((n, m), bool) if mask is None else mask
+    seen = np.broadcast_to(seen, (*q.shape[:-1], m))
+    out = np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
+    for at in np.ndindex(q.shape[:-1]):
+        keys, values = (x[at[:-1]][seen[at]] for x in (k, v))
+        weights = np.exp(keys @ q[at] / q.shape[-1] ** 0.5)
+        out[at] = weights / weights.sum() @ values
+    return out
+
+
+def _attended_dx(y: Any, q: Any, k: Any, v: Any, causal: bool) -> tuple[np.ndarray, ...]:
+    """From the derivative of a share by a fit: share_i (1 if i is j - share_j)."""
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    scale = q.shape[-1] ** -0.5
+    for at in np.ndindex(q.shape[:-1]):
+        lead, m = at[:-1], at[-1] + 1 if causal else k.shape[-2]
+        weights = np.exp(k[lead][:m] @ q[at] * scale)
+        shares = weights / weights.sum()
+        dfit = (np.diag(shares) - np.outer(shares, shares)) @ (v[lead][:m] @ y[at]) * scale
+        dq[at] = dfit @ k[lead][:m]
+        dk[lead][:m] += np.outer(dfit, q[at])
+        dv[lead][:m] += np.outer(shares, y[at])
+    return dq, dk, dv
+
+
+def _heads_of(x: np.ndarray, parts: int, heads: int) -> list[np.ndarray]:
+    cut = x.reshape(*x.shape[:2], parts, heads, -1)
+    return [np.moveaxis(cut[:, :, i], 2, 1) for i in range(parts)]
+
+
+def _beside(*parts: np.ndarray) -> np.ndarray:
+    flat = [np.moveaxis(p, 1, 2).reshape(p.shape[0], p.shape[2], -1) for p in parts]
+    return np.concatenate(flat, 2)
+
+
+@st.composite
+def _queries(draw: Any, back: bool = False, masks: bool = False) -> Sample:
+    lead, rng = draw(st.sampled_from([(), (1,), (2,), (1, 2), (2, 1, 2)])), draw(rngs)
+    n, m, d, e = (draw(st.integers(1, 4)) for _ in range(4))
+    causal = draw(st.booleans())
+    m = n if causal else m
+    arrays = [REAL.fill(rng, (*lead, *tail)) for tail in ((n, d), (m, d), (m, e))]
+    options: dict[str, Any] = {"causal": causal}
+    if masks and not causal and draw(st.booleans()):
+        options["mask"] = np.arange(n * m).reshape(n, m) % (m + 1) != 1 if m > 1 else True
+    return Sample((*([REAL.fill(rng, (*lead, n, e))] if back else []), *arrays), options)
+
+
+@st.composite
+def _beside_each_other(draw: Any, back: bool = False) -> Sample:
+    n, places, heads, d = (draw(st.integers(1, 3)) for _ in range(4))
+    rng = draw(rngs)
+    x = REAL.fill(rng, (n, places, 3 * heads * d))
+    options = {"heads": heads, "causal": draw(st.booleans())}
+    return Sample((REAL.fill(rng, (n, places, heads * d)), x) if back else (x,), options)
+
+
+def _self_attended(x: np.ndarray, heads: int, causal: bool = False) -> np.ndarray:
+    return _beside(_attended(*_heads_of(x, 3, heads), causal))
+
+
+add("attend", _attended, _queries(), ulps=32)
+add("attend_dx", _attended_dx, _queries(back=True), ulps=64)
+add("attend_self", _self_attended, _beside_each_other(), ulps=32)
+add(
+    "attend_self_dx",
+    lambda y, x, heads, causal: _beside(
+        *_attended_dx(*_heads_of(y, 1, heads), *_heads_of(x, 3, heads), causal)
+    ),
+    _beside_each_other(back=True), ulps=64,
+)  # fmt: skip
+_Q = np.ones((2, 4, 3), np.float32)
+add(
+    "attention", _attended, _queries(masks=True), ulps=32,
+    errors=(
+        Bad((_Q, _Q, _Q[:1]), ValueError, r"attention: q \(2, 4, 3\), .* equal leading axes"),
+        Bad((_Q, _Q[..., :2], _Q), ValueError, r"attention: .* k \(2, 4, 2\).* expected"),
+        Bad((_Q, _Q, _Q[:, :2]), ValueError, r"attention: .* v \(2, 2, 3\).* expected"),
+        Bad((VEC, VEC, VEC), ValueError, r"attention: q \(3,\), .*; expected \(..., n, d\)"),
+        Bad((_Q, _Q[:, :0], _Q[:, :0]), ValueError, r"attention: k \(2, 0, 3\); expected one"),
+        Bad((_Q, _Q[:, :2], _Q[:, :2]), ValueError, r"attention: causal with 4 queries, 2 keys",
+            {"causal": True}),
+        Bad((_Q, _Q, _Q), ValueError, r"attention: causal with a mask as well",
+            {"causal": True, "mask": True}),
+        Bad((_Q, _Q, _Q), TypeError, r"attention: mask of float32; expected booleans",
+            {"mask": _Q[0, :, :1]}),
+    ),
+)  # fmt: skip
+add(
+    "self_attention", _self_attended, _beside_each_other(), ulps=32,
+    errors=(
+        Bad((_Q, 2), ValueError, r"self_attention: qkv \(2, 4, 3\) with 2 heads; .* by 6"),
+        Bad((_Q[0], 1), ValueError, r"self_attention: qkv \(4, 3\) with 1 heads; expected \(n"),
+        Bad((_Q[:, :0], 1), ValueError, r"self_attention: qkv \(2, 0, 3\)"),
+        Bad((_Q, 0), ValueError, r"self_attention: heads is 0; expected an int >= 1"),
+        Bad((_Q, 1.0), ValueError, r"self_attention: heads is 1.0"),
+    ),
+)  # fmt: skip
+
 # ---- random: from the definition of Philox 4x32-10, one word at a time, in Python's integers -----
 
 

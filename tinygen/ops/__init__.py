@@ -12,6 +12,7 @@ from .. import spelling as _spelling
 from .. import tensor as _tensor
 from ..primitive import Primitive
 from . import create as create
+from .attention import *
 from .conv import *
 from .create import *
 from .elementwise import *
