@@ -25,6 +25,7 @@ STACK = RNG.normal((3, 4, 2))
 KERNEL, GROUPED = RNG.normal((2, 3, 4, 6)), RNG.normal((3, 2, 2, 6))
 BACK = RNG.normal((3, 2, 4, 3))
 SQUARE = RNG.normal((4, 4))
+EARLIER = tg.tensor(np.tri(3, dtype=bool))
 PLACES = tg.tensor([2, 0, 0])
 
 
@@ -154,8 +155,9 @@ MORE: dict[str, Callable[[Tensor], Any]] = {
     "a norm": lambda x: ((x @ MATRIX) - 0.5) / 2.0 * 3.0 + 1.0,
     "attention": lambda x: (
         tg.attention(x, x.tanh(), x * 0.5, causal=True)
-        + tg.attention(x[:, None], x[:, None] * 0.5, x[:, None], mask=np.tri(3, dtype=bool))[:, 0]
+        + tg.attention(x[:, None], x[:, None] * 0.5, x[:, None], mask=EARLIER)[:, 0]
     ),
+    "einsum": lambda x: tg.einsum("nij,nkj,ja->nika", x, x.tanh(), MATRIX),
     "attention among places": lambda x: tg.self_attention(
         ops.concatenate([x, x.tanh(), x * 0.5], axis=2), heads=2
     ),

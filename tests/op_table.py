@@ -1442,6 +1442,43 @@ add(
     ),
 )  # fmt: skip
 
+# ---- einsum --------------------------------------------------------------------------------------
+
+_FORMULAS = (
+    "ij,jk->ik", "bij,bjk->bik", "bhid,bhjd->bhij", "ij,ij->", "i,j->ij", "ij->ji", "ij->j",
+    "bi,ij,bj->b", "ij,jk", "ab,bc,cd->da", "i,i->i", "bqc,kc->bkq", "ij,k->i", "ijk->",
+)  # fmt: skip
+
+
+@st.composite
+def _contracted(draw: Any) -> Sample:
+    formula, rng = draw(st.sampled_from(_FORMULAS)), draw(rngs)
+    sizes = {c: draw(st.integers(1, 3)) for c in sorted(set(formula) - set(",->"))}
+    terms = formula.partition("->")[0].split(",")
+    arrays = tuple(REAL.fill(rng, tuple(sizes[c] for c in term)) for term in terms)
+    return Sample(arrays, {"formula": formula})
+
+
+def _formula_errors(*cases: Any) -> tuple[Bad, ...]:
+    return tuple(
+        Bad(arrays, ValueError, match, {"formula": formula}) for formula, arrays, match in cases
+    )
+
+
+add(
+    "einsum", lambda *xs, formula: np.einsum(formula, *xs), _contracted(),
+    call=lambda *xs, formula: tg.einsum(formula, *xs), view=True, ulps=32,
+    errors=_formula_errors(
+        ("ii->i", (MAT,), r"einsum: 'ii' in 'ii->i' has a letter twice; diagonals and traces"),
+        ("...i->i", (MAT,), r"einsum: formula '...i->i'; expected letters"),
+        (None, (MAT,), r"einsum: formula None; expected letters"),
+        ("ij,jk->ik", (MAT,), r"einsum: formula .* is of 2 arrays, 1 given"),
+        ("ij->ik", (MAT,), r"einsum: 'k' in the result of 'ij->ik' is on no array"),
+        ("i->i", (MAT,), r"einsum: 'i' in 'i->i' names 1 axes of shape \(2, 3\)"),
+        ("ij,jk->ik", (MAT, MAT), r"einsum: 'j' .* is 3 on one array and 2 on shape \(2, 3\)"),
+    ),
+)  # fmt: skip
+
 # ---- random: from the definition of Philox 4x32-10, one word at a time, in Python's integers -----
 
 

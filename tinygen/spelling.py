@@ -95,7 +95,7 @@ TINYGEN = {
     "pixel_unshuffle": f"tg.space_to_depth(x, 2), {_ORDER}",
     "scaled_dot_product_attention": "tg.attention(q, k, v)",
     "mm": f"{_OPERATOR}: x @ y", "bmm": f"{_OPERATOR}: x @ y", "dot": f"{_OPERATOR}: x @ y",
-    "outer": "x.expand_dims(1) * y", "einsum": "tg.matmul, with transpose and reshape",
+    "outer": "x.expand_dims(1) * y",
     "subtract": f"{_OPERATOR}: x - y", "multiply": f"{_OPERATOR}: x * y",
     "divide": f"{_OPERATOR}: x / y", "negative": f"{_OPERATOR}: -x", "pow": f"{_OPERATOR}: x ** 2",
     "eq": f"{_OPERATOR}: x == y", "clamp": "tg.clip(x, 0.0, 1.0)",

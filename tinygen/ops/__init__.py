@@ -13,6 +13,7 @@ from .. import tensor as _tensor
 from ..primitive import Primitive
 from . import create as create
 from .attention import *
+from .contract import *
 from .conv import *
 from .create import *
 from .elementwise import *
