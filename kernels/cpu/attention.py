@@ -42,6 +42,7 @@ from .runtime import (
     pointer_of,
     restore,
     size_of,
+    wide_vectors,
     word,
     workers_for,
 )
@@ -109,24 +110,28 @@ def _product(kind, size, vectors, a, a_row, a_col, rows, k, panels, depth, lanes
 
 
 @inline
-def _shares(fit, top, scale):  # type: ignore[no-untyped-def]
-    """fit = exp(scale fit - top); returns the sum."""
-    if fit.itemsize == 4:
-        for j in range(fit.size):
-            fit[j] = narrow_exp(np.float32(fit[j] * np.float32(scale) - top))
-    else:
-        for j in range(fit.size):
-            fit[j] = math.exp(fit[j] * scale - top)
-    return fold_all(SUM, fit)
+def _softmax(kind, fit, own, seen, scale):  # type: ignore[no-untyped-def]
+    """exp(scale fit - top) of a row's first `own` numbers, in place; returns the sum.
 
-
-@inline
-def _softmax(kind, fit, scale):  # type: ignore[no-untyped-def]
-    """The exponentials of a row in place, and their sum."""
-    top = fold_all(MAX, fit) * fit.dtype.type(scale)
+    The rest of what is seen becomes 0, and so does the rest of a line: vector code needs no last
+    few. The row has whole pieces of 256 bytes, as its maximum does.
+    """
+    wide_vectors()
+    for j in range(own, _whole(own, 256 // fit.itemsize)):
+        fit[j] = -np.inf
+    top = fold_all(MAX, fit[: _whole(own, 256 // fit.itemsize)]) * fit.dtype.type(scale)
     if not np.isfinite(top):
         top = kind
-    return _shares(fit, top, scale)
+    line = fit[: _whole(own, 64 // fit.itemsize)]
+    if fit.itemsize == 4:
+        for j in range(line.size):
+            line[j] = narrow_exp(np.float32(line[j] * np.float32(scale) - top))
+    else:
+        for j in range(line.size):
+            line[j] = math.exp(line[j] * scale - top)
+    for j in range(line.size, seen):
+        fit[j] = 0
+    return fold_all(SUM, line)
 
 
 @inline
@@ -163,7 +168,7 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     n, pieces = VECTOR_BYTES // size, word(args, FORWARD.samples) * word(args, FORWARD.heads)
     m, s, d, e = _sizes(args)
     causal, scale = word(args, FORWARD.causal), number(args, FORWARD.scale)
-    places, width, vectors = _whole(s, 2 * n), _whole(e, 2 * n), 2 if e > n else 1
+    places, width, vectors = _whole(s, 256 // size), _whole(e, 2 * n), 2 if e > n else 1
     keys = word(args, FORWARD.scratch) + worker * word(args, FORWARD.share)
     values = keys + d * places * size
     fit = values + s * width * size
@@ -185,9 +190,8 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             )
             for i in range(rows):
                 own = min(seen, r + i + 1) if causal else seen
-                row = _row(kind, fit + i * places * size, seen)
-                totals[i] = _softmax(kind, row[:own], scale)
-                _clear(row[own:])
+                row = _row(kind, fit + i * places * size, places)
+                totals[i] = _softmax(kind, row, own, seen, scale)
             _product(
                 kind, size, vectors, fit, places * size, size, rows, seen, values, s, e, made,
                 width * size, 0,
@@ -205,19 +209,21 @@ def _block(kind, size, args, r, rows, seen, q, q_row, g, g_row, keys, values, fi
     """The shares of `rows` queries from r on, and f, in fit and dfit."""
     _, s, d, e = _sizes(args)
     causal, scale = word(args, BACKWARD.causal), number(args, BACKWARD.scale)
-    places = _whole(s, 2 * (VECTOR_BYTES // size))
+    places = _whole(s, 256 // size)
     along = places * size
     _product(kind, size, 2, q, q_row, size, rows, d, keys, d, seen, fit, along, 0)
     _product(kind, size, 2, g, g_row, size, rows, e, values, e, seen, dfit, along, 0)
     for i in range(rows):
         own = min(seen, r + i + 1) if causal else seen
-        share, t = _row(kind, fit + i * along, seen), _row(kind, dfit + i * along, seen)
-        total = _softmax(kind, share[:own], scale)
-        _times(share[:own], share.dtype.type(1) / total, share[:own])
-        _by(t[:own], share[:own], t[:own])
-        _pulled(t[:own], share[:own], fold_all(SUM, t[:own]), share.dtype.type(scale))
-        _clear(share[own:])
-        _clear(t[own:])
+        row, line = _row(kind, fit + i * along, places), _whole(own, 64 // size)
+        total = _softmax(kind, row, own, seen, scale)
+        share, t = row[:line], _row(kind, dfit + i * along, line)
+        _times(share, share.dtype.type(1) / total, share)
+        _clear(t[own:])  # of short vectors the product may have left a part of a line
+        _by(t, share, t)
+        _pulled(t, share, fold_all(SUM, t), share.dtype.type(scale))
+        if line < seen:
+            _clear(_row(kind, dfit + i * along + line * size, seen - line))
 
 
 @both
@@ -226,7 +232,7 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     n, pieces = VECTOR_BYTES // size, word(args, BACKWARD.samples) * word(args, BACKWARD.heads)
     m, s, d, e = _sizes(args)
     causal = word(args, BACKWARD.causal)
-    places, high = _whole(s, 2 * n), _whole(s, ROWS)
+    places, high = _whole(s, 256 // size), _whole(s, ROWS)
     deep, width = _whole(d, 2 * n), _whole(e, 2 * n)
     vectors = 2 if d > n else 1
     keys = word(args, BACKWARD.scratch) + worker * word(args, BACKWARD.share)
@@ -334,7 +340,7 @@ def _whole_number(n: int, step: int) -> int:
 def _forwards(q: Any, k: Any, v: Any, causal: bool, y: Any, out: Any) -> Any:
     """Into y (samples, heads, m, e), a view of out."""
     n, (s, e), d = VECTOR_BYTES // q.itemsize, v.shape[2:], q.shape[3]
-    places, width = _whole_number(s, 2 * n), _whole_number(e, 2 * n)
+    places, width = _whole_number(s, 256 // q.itemsize), _whole_number(e, 2 * n)
     scratch = d * places + s * width + TOGETHER * (places + width + 1)
     return _call(_forward, FORWARD, causal, scratch, out, q=q, k=k, v=v, y=y)
 
@@ -343,7 +349,8 @@ def _backwards(
     g: Any, q: Any, k: Any, v: Any, causal: bool, grads: tuple[Any, Any, Any], out: Any
 ) -> Any:
     n, (s, e), d = VECTOR_BYTES // q.itemsize, v.shape[2:], q.shape[3]
-    places, deep, width = (_whole_number(size, 2 * n) for size in (s, d, e))
+    places = _whole_number(s, 256 // q.itemsize)
+    deep, width = (_whole_number(size, 2 * n) for size in (d, e))
     scratch = (d + e) * places + s * deep + TOGETHER * 2 * places + TOGETHER * (2 * deep + width)
     scratch += _whole_number(s, ROWS) * (deep + width)
     dq, dk, dv = grads
