@@ -108,7 +108,7 @@ def test_the_layer_refuses_what_it_cannot_divide() -> None:
 
 @pytest.mark.parametrize("block", [(1, 1), (2, 2), (3, 2), (1, 3)])
 def test_blocks_of_pixels_are_what_their_bodies_say(block: tuple[int, int]) -> None:
-    x, c = draw(4, 4, 6, 6, 18).numpy(), {"block": block}
+    x, c = draw(4, 2, 6, 6, 36).numpy(), {"block": block}
     for name in ("pixels_repeated", "pixels_added", "pixels_to_channels", "channels_to_pixels"):
         got = getattr(blocks, name)(x, **c)
         want = PRIMITIVES[name].reference(np, x, **c)
