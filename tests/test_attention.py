@@ -63,6 +63,13 @@ def test_a_later_place_changes_nothing_before_it() -> None:
     assert (a[:, 66:] != b[:, 66:]).all()
 
 
+def test_who_may_look_nowhere_gets_0() -> None:
+    x = draw(5, 2, 3, 4)
+    y, *gradients = pulled(lambda x: tg.attention(x, x, x, mask=False), x, x)
+    assert not y.any()
+    assert not gradients[0].any()
+
+
 def test_parts_side_by_side_are_attention_of_each_head() -> None:
     x, g = draw(1, 2, 10, 36), draw(2, 2, 10, 12)
 

@@ -29,6 +29,8 @@ from .shape import concatenate, expand_dims, reshape, swapaxes, transpose
 
 __all__ = ["attention", "self_attention"]
 
+NEVER = -1e30  # its exponential is 0 beside any other; finite, as files of exports need numbers
+
 
 def _t(x: Any) -> Any:
     return swapaxes(x, axis1=-1, axis2=-2)
@@ -42,7 +44,7 @@ def _earlier(x: Any, n: int) -> Any:
 
 def _shares(q: Any, k: Any, mask: Any) -> Any:
     fit = matmul(q, _t(k)) * (1 / math.sqrt(q.shape[-1]))
-    return softmax(fit if mask is None else where(mask, fit, -math.inf), axis=-1)
+    return softmax(fit if mask is None else where(mask, fit, NEVER), axis=-1)
 
 
 def _gradients(g: Any, q: Any, k: Any, v: Any, causal: bool) -> tuple[Any, Any, Any]:
@@ -117,7 +119,7 @@ def attention(q: Any, k: Any, v: Any, causal: bool = False, mask: Any = None) ->
         k, v: keys (..., m, d) and values (..., m, e), with the leading axes of q.
         causal: place i looks at places 0 to i only; then n is m.
         mask: booleans that broadcast to (..., n, m), true where a query may look; a query that may
-            look nowhere gets NaN. With a mask the shares are stored, and no kernel serves the call.
+            look nowhere gets 0. With a mask the shares are stored, and no kernel serves the call.
 
     Returns:
         (..., n, e). Memory beyond it grows with m, not with n m (without a mask).
@@ -151,7 +153,7 @@ def attention(q: Any, k: Any, v: Any, causal: bool = False, mask: Any = None) ->
         raise TypeError(
             f"attention: mask of {mask.dtype}; expected booleans, true where a query may look"
         )
-    return matmul(_shares(q, k, mask), v)
+    return matmul(where(mask, _shares(q, k, mask), 0.0), v)
 
 
 def self_attention(qkv: Any, heads: int, causal: bool = False) -> Tensor:
