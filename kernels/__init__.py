@@ -19,6 +19,8 @@ _CPU = {
     "conv": "conv2d_nd conv2d_dx",
     "conv_dw": "conv2d_dw",
     "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
+    "attention": "attend attend_dx attend_self attend_self_dx",
+    "pixels": "pixels_repeated pixels_added pixels_to_channels channels_to_pixels",
     "reduce": "sum mean max min sum_to",
     "concat": "concat",
     "softmax": "softmax log_softmax logsumexp",

@@ -25,6 +25,7 @@ STACK = RNG.normal((3, 4, 2))
 KERNEL, GROUPED = RNG.normal((2, 3, 4, 6)), RNG.normal((3, 2, 2, 6))
 BACK = RNG.normal((3, 2, 4, 3))
 SQUARE = RNG.normal((4, 4))
+EARLIER = tg.tensor(np.tri(3, dtype=bool))
 PLACES = tg.tensor([2, 0, 0])
 
 
@@ -159,6 +160,17 @@ MORE: dict[str, Callable[[Tensor], Any]] = {
     "dense after a loop": lambda x: tg.repeat(2, lambda i, y: (y + x,), (x * 0.5,))[0] @ MATRIX,
     "silu and gelu": lambda x: x.silu() + x.gelu(),
     "a norm": lambda x: ((x @ MATRIX) - 0.5) / 2.0 * 3.0 + 1.0,
+    "attention": lambda x: (
+        tg.attention(x, x.tanh(), x * 0.5, causal=True)
+        + tg.attention(x[:, None], x[:, None] * 0.5, x[:, None], mask=EARLIER)[:, 0]
+    ),
+    "einsum": lambda x: tg.einsum("nij,nkj,ja->nika", x, x.tanh(), MATRIX),
+    "attention among places": lambda x: tg.self_attention(
+        ops.concatenate([x, x.tanh(), x * 0.5], axis=2), heads=2
+    ),
+    "blocks of pixels": lambda x: ops.depth_to_space(
+        ops.space_to_depth(ops.upsample2d(images(x), 2), (2, 5)).tanh(), (1, 2)
+    ),
     "two batches": lambda x: ops.concatenate([x, x * 2.0])[x.shape[0] :] - x,
 }
 RNG_BACK = RNG.normal((2, 3, 4, 3))

@@ -1500,6 +1500,218 @@ add(
     ),
 )  # fmt: skip
 
+
+# ---- blocks of pixels ----------------------------------------------------------------------------
+
+
+def _blocks_of(size: Any, block: Any) -> Any:
+    """(row, column) of each pixel of a large image; of its small one; its place in the block."""
+    (h, w), (a, b) = size, block
+    for i, j in itertools.product(range(h), range(w)):
+        yield (i, j), (i // a, j // b), i % a * b + j % b
+
+
+def _repeated(x: np.ndarray, block: Any) -> np.ndarray:
+    return np.repeat(np.repeat(x, block[0], 1), block[1], 2)
+
+
+def _added(x: np.ndarray, block: Any) -> np.ndarray:
+    n, h, w, c = x.shape
+    out = np.zeros((n, h // block[0], w // block[1], c), x.dtype)
+    for (i, j), (k, m), _ in _blocks_of((h, w), block):
+        out[:, k, m] += x[:, i, j]
+    return out
+
+
+def _to_channels(x: np.ndarray, block: Any) -> np.ndarray:
+    n, h, w, c = x.shape
+    (a, b) = block
+    out = np.zeros((n, h // a, w // b, a * b, c), x.dtype)
+    for (i, j), (k, m), place in _blocks_of((h, w), block):
+        out[:, k, m, place] = x[:, i, j]
+    return out.reshape(n, h // a, w // b, a * b * c)
+
+
+def _to_pixels(x: np.ndarray, block: Any) -> np.ndarray:
+    (n, h, w, c), (a, b) = x.shape, block
+    out = np.zeros((n, a * h, b * w, c // (a * b)), x.dtype)
+    for (i, j), (k, m), place in _blocks_of((a * h, b * w), block):
+        out[:, i, j] = x[:, k, m].reshape(n, a * b, c // (a * b))[:, place]
+    return out
+
+
+@st.composite
+def _in_blocks(draw: Any, grow: tuple[bool, bool], name: str = "block") -> Sample:
+    """Images of sizes that blocks divide; `grow`: whether pixels or channels are a multiple."""
+    a, b = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    n, h, w, c = (draw(st.integers(low, 3)) for low in (0, 1, 1, 0))
+    size = (a * h, b * w) if grow[0] else (h, w)
+    x = REAL.fill(draw(rngs), (n, *size, c * a * b if grow[1] else c))
+    factor = (a, b) if name == "block" or a != b or draw(st.booleans()) else a
+    return Sample((x,), {name: factor})
+
+
+add("pixels_repeated", _repeated, _in_blocks((False, False)))
+add("pixels_added", _added, _in_blocks((True, False)))
+add("pixels_to_channels", _to_channels, _in_blocks((True, False)), view=True)
+add("channels_to_pixels", _to_pixels, _in_blocks((False, True)), view=True)
+for _name, _reference, _grow, _message in (
+    ("space_to_depth", _to_channels, (True, False), "image 4 x 5 in blocks of 3 x 1; expected"),
+    ("depth_to_space", _to_pixels, (False, True), "2 channels for blocks of 3 x 1 .* of 3"),
+):
+    add(
+        _name, lambda x, factor, f=_reference: f(x, _both(factor)), _in_blocks(_grow, "factor"),
+        view=True,
+        errors=(
+            Bad((_IMAGE, (3, 1)), ValueError, f"{_name}: {_message}"),
+            Bad((_IMAGE[0], 2), ValueError, rf"{_name}: x \(4, 5, 2\); expected images"),
+            Bad((_IMAGE, 0), ValueError, rf"{_name}: factor is 0; expected an int >= 1"),
+            Bad((_IMAGE, 1.5), ValueError, rf"{_name}: factor is 1.5"),
+        ),
+    )  # fmt: skip
+
+# ---- attention -----------------------------------------------------------------------------------
+
+
+def _attended(q: np.ndarray, k: Any, v: Any, causal: bool = False, mask: Any = None) -> np.ndarray:
+    """A query at a time."""
+    n, m = q.shape[-2], k.shape[-2]
+    seen = np.tri(n, m, dtype=bool) if causal else np.ones((n, m), bool) if mask is None else mask
+    seen = np.broadcast_to(seen, (*q.shape[:-1], m))
+    out = np.zeros((*q.shape[:-1], v.shape[-1]), q.dtype)
+    for at in np.ndindex(q.shape[:-1]):
+        keys, values = (x[at[:-1]][seen[at]] for x in (k, v))
+        weights = np.exp(keys @ q[at] / q.shape[-1] ** 0.5)
+        out[at] = weights / weights.sum() @ values
+    return out
+
+
+def _attended_dx(y: Any, q: Any, k: Any, v: Any, causal: bool) -> tuple[np.ndarray, ...]:
+    """From the derivative of a share by a fit: share_i (1 if i is j - share_j)."""
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    scale = q.shape[-1] ** -0.5
+    for at in np.ndindex(q.shape[:-1]):
+        lead, m = at[:-1], at[-1] + 1 if causal else k.shape[-2]
+        weights = np.exp(k[lead][:m] @ q[at] * scale)
+        shares = weights / weights.sum()
+        dfit = (np.diag(shares) - np.outer(shares, shares)) @ (v[lead][:m] @ y[at]) * scale
+        dq[at] = dfit @ k[lead][:m]
+        dk[lead][:m] += np.outer(dfit, q[at])
+        dv[lead][:m] += np.outer(shares, y[at])
+    return dq, dk, dv
+
+
+def _heads_of(x: np.ndarray, parts: int, heads: int) -> list[np.ndarray]:
+    cut = x.reshape(*x.shape[:2], parts, heads, -1)
+    return [np.moveaxis(cut[:, :, i], 2, 1) for i in range(parts)]
+
+
+def _beside(*parts: np.ndarray) -> np.ndarray:
+    flat = [np.moveaxis(p, 1, 2).reshape(p.shape[0], p.shape[2], -1) for p in parts]
+    return np.concatenate(flat, 2)
+
+
+@st.composite
+def _queries(draw: Any, back: bool = False, masks: bool = False) -> Sample:
+    lead, rng = draw(st.sampled_from([(), (1,), (2,), (1, 2), (2, 1, 2)])), draw(rngs)
+    n, m, d, e = (draw(st.integers(1, 4)) for _ in range(4))
+    causal = draw(st.booleans())
+    m = n if causal else m
+    arrays = [REAL.fill(rng, (*lead, *tail)) for tail in ((n, d), (m, d), (m, e))]
+    options: dict[str, Any] = {"causal": causal}
+    if masks and not causal and draw(st.booleans()):
+        options["mask"] = np.arange(n * m).reshape(n, m) % (m + 1) != 1 if m > 1 else True
+    return Sample((*([REAL.fill(rng, (*lead, n, e))] if back else []), *arrays), options)
+
+
+@st.composite
+def _beside_each_other(draw: Any, back: bool = False) -> Sample:
+    n, places, heads, d = (draw(st.integers(1, 3)) for _ in range(4))
+    rng = draw(rngs)
+    x = REAL.fill(rng, (n, places, 3 * heads * d))
+    options = {"heads": heads, "causal": draw(st.booleans())}
+    return Sample((REAL.fill(rng, (n, places, heads * d)), x) if back else (x,), options)
+
+
+def _self_attended(x: np.ndarray, heads: int, causal: bool = False) -> np.ndarray:
+    return _beside(_attended(*_heads_of(x, 3, heads), causal))
+
+
+add("attend", _attended, _queries(), ulps=32)
+add("attend_dx", _attended_dx, _queries(back=True), ulps=64)
+add("attend_self", _self_attended, _beside_each_other(), ulps=32)
+add(
+    "attend_self_dx",
+    lambda y, x, heads, causal: _beside(
+        *_attended_dx(*_heads_of(y, 1, heads), *_heads_of(x, 3, heads), causal)
+    ),
+    _beside_each_other(back=True), ulps=64,
+)  # fmt: skip
+_Q = np.ones((2, 4, 3), np.float32)
+add(
+    "attention", _attended, _queries(masks=True), ulps=32,
+    errors=(
+        Bad((_Q, _Q, _Q[:1]), ValueError, r"attention: q \(2, 4, 3\), .* equal leading axes"),
+        Bad((_Q, _Q[..., :2], _Q), ValueError, r"attention: .* k \(2, 4, 2\).* expected"),
+        Bad((_Q, _Q, _Q[:, :2]), ValueError, r"attention: .* v \(2, 2, 3\).* expected"),
+        Bad((VEC, VEC, VEC), ValueError, r"attention: q \(3,\), .*; expected \(..., n, d\)"),
+        Bad((_Q, _Q[:, :0], _Q[:, :0]), ValueError, r"attention: k \(2, 0, 3\); expected one"),
+        Bad((_Q, _Q[:, :2], _Q[:, :2]), ValueError, r"attention: causal with 4 queries, 2 keys",
+            {"causal": True}),
+        Bad((_Q, _Q, _Q), ValueError, r"attention: causal with a mask as well",
+            {"causal": True, "mask": True}),
+        Bad((_Q, _Q, _Q), TypeError, r"attention: mask of float32; expected booleans",
+            {"mask": _Q[0, :, :1]}),
+    ),
+)  # fmt: skip
+add(
+    "self_attention", _self_attended, _beside_each_other(), ulps=32,
+    errors=(
+        Bad((_Q, 2), ValueError, r"self_attention: qkv \(2, 4, 3\) with 2 heads; .* by 6"),
+        Bad((_Q[0], 1), ValueError, r"self_attention: qkv \(4, 3\) with 1 heads; expected \(n"),
+        Bad((_Q[:, :0], 1), ValueError, r"self_attention: qkv \(2, 0, 3\)"),
+        Bad((_Q, 0), ValueError, r"self_attention: heads is 0; expected an int >= 1"),
+        Bad((_Q, 1.0), ValueError, r"self_attention: heads is 1.0"),
+    ),
+)  # fmt: skip
+
+# ---- einsum --------------------------------------------------------------------------------------
+
+_FORMULAS = (
+    "ij,jk->ik", "bij,bjk->bik", "bhid,bhjd->bhij", "ij,ij->", "i,j->ij", "ij->ji", "ij->j",
+    "bi,ij,bj->b", "ij,jk", "ab,bc,cd->da", "i,i->i", "bqc,kc->bkq", "ij,k->i", "ijk->",
+)  # fmt: skip
+
+
+@st.composite
+def _contracted(draw: Any) -> Sample:
+    formula, rng = draw(st.sampled_from(_FORMULAS)), draw(rngs)
+    sizes = {c: draw(st.integers(1, 3)) for c in sorted(set(formula) - set(",->"))}
+    terms = formula.partition("->")[0].split(",")
+    arrays = tuple(REAL.fill(rng, tuple(sizes[c] for c in term)) for term in terms)
+    return Sample(arrays, {"formula": formula})
+
+
+def _formula_errors(*cases: Any) -> tuple[Bad, ...]:
+    return tuple(
+        Bad(arrays, ValueError, match, {"formula": formula}) for formula, arrays, match in cases
+    )
+
+
+add(
+    "einsum", lambda *xs, formula: np.einsum(formula, *xs), _contracted(),
+    call=lambda *xs, formula: tg.einsum(formula, *xs), view=True, ulps=32,
+    errors=_formula_errors(
+        ("ii->i", (MAT,), r"einsum: 'ii' in 'ii->i' has a letter twice; diagonals and traces"),
+        ("...i->i", (MAT,), r"einsum: formula '...i->i'; expected letters"),
+        (None, (MAT,), r"einsum: formula None; expected letters"),
+        ("ij,jk->ik", (MAT,), r"einsum: formula .* is of 2 arrays, 1 given"),
+        ("ij->ik", (MAT,), r"einsum: 'k' in the result of 'ij->ik' is on no array"),
+        ("i->i", (MAT,), r"einsum: 'i' in 'i->i' names 1 axes of shape \(2, 3\)"),
+        ("ij,jk->ik", (MAT, MAT), r"einsum: 'j' .* is 3 on one array and 2 on shape \(2, 3\)"),
+    ),
+)  # fmt: skip
+
 # ---- random: from the definition of Philox 4x32-10, one word at a time, in Python's integers -----
 
 

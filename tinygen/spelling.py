@@ -60,6 +60,8 @@ TENSOR = {
     "eval": "x.numpy()", "values": "x.numpy()", "fliplr": "x.flip(1)",
 }  # fmt: skip
 
+_ORDER = "whose channels are in another order: its help says which"
+
 # A name of tinygen itself -> what to write.
 TINYGEN = {
     "array": "tg.tensor([1.0, 2.0])", "asarray": "tg.tensor(a)", "from_numpy": "tg.tensor(a)",
@@ -86,8 +88,11 @@ TINYGEN = {
     "ravel": "x.reshape(-1)", "permute": "tg.transpose(x, (0, 2, 3, 1))",
     "moveaxis": "tg.transpose(x, (0, 2, 3, 1))", "unsqueeze": "tg.expand_dims(x, 0)",
     "tile": "tg.concatenate([x, x])",
+    "pixel_shuffle": f"tg.depth_to_space(x, 2), {_ORDER}",
+    "pixel_unshuffle": f"tg.space_to_depth(x, 2), {_ORDER}",
+    "scaled_dot_product_attention": "tg.attention(q, k, v)",
     "mm": f"{_OPERATOR}: x @ y", "bmm": f"{_OPERATOR}: x @ y", "dot": f"{_OPERATOR}: x @ y",
-    "outer": "x.expand_dims(1) * y", "einsum": "tg.matmul, with transpose and reshape",
+    "outer": "x.expand_dims(1) * y",
     "subtract": f"{_OPERATOR}: x - y", "multiply": f"{_OPERATOR}: x * y",
     "divide": f"{_OPERATOR}: x / y", "negative": f"{_OPERATOR}: -x", "pow": f"{_OPERATOR}: x ** 2",
     "eq": f"{_OPERATOR}: x == y", "clamp": "tg.clip(x, 0.0, 1.0)",
@@ -127,6 +132,10 @@ NN = {
     "AdaptiveAvgPool2d": "x.mean(axis=(1, 2))", "GlobalAveragePooling2D": "x.mean(axis=(1, 2))",
     "UpSampling2D": "nn.Upsample(2)", "UpsamplingNearest2d": "nn.Upsample(2)",
     "UpsamplingBilinear2d": "nn.Upsample(2, 'bilinear')", "Unflatten": "nn.Reshape(28, 28, 1)",
+    "PixelShuffle": f"nn.DepthToSpace(2), {_ORDER}",
+    "PixelUnshuffle": f"nn.SpaceToDepth(2), {_ORDER}",
+    "MultiheadAttention": "nn.Attention(64, heads=4)",
+    "MultiHeadAttention": "nn.Attention(64, heads=4)",
     "Softmax": _LOGITS, "LogSoftmax": _LOGITS, "Swish": "nn.SiLU()",
     "ModuleList": "a Python list: its layers are found", "ModuleDict": "a Python dict",
     "ParameterList": "a Python list: its parameters are found", "Model": "nn.Module",
@@ -230,6 +239,10 @@ CALLED = {
     "conv2d_dw": "the weight's gradient of conv2d", "max_pool2d_nd": "max_pool2d",
     "max_pool2d_dx": "the gradient of max_pool2d", "max_pool2d_pick": "the gradient of max_pool2d",
     "avg_pool2d_nd": "avg_pool2d", "avg_pool2d_dx": "the gradient of avg_pool2d",
+    "pixels_repeated": "upsample2d", "pixels_added": "the gradient of upsample2d",
+    "pixels_to_channels": "space_to_depth", "channels_to_pixels": "depth_to_space",
+    "attend": "attention", "attend_dx": "the gradient of attention",
+    "attend_self": "self_attention", "attend_self_dx": "the gradient of self_attention",
     "bce_logits_terms": "bce_with_logits", "gaussian_kl_terms": "gaussian_kl",
     "gaussian_nll_terms": "gaussian_nll", "gaussian_sample": "reparameterise",
     "normalise_dx": "the gradient of normalise", "update_running": "BatchNorm",

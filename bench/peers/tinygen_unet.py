@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import workload as w
@@ -40,29 +39,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Any) -> Any:
         n, h, width, c = x.shape
-        d = c // HEADS
-        qkv = self.qkv(self.norm(x).reshape(n, h * width, c)).reshape(n, h * width, 3, HEADS, d)
-        q, k, v = qkv.transpose(2, 0, 3, 1, 4)
-        shares = tg.softmax((q @ k.swapaxes(axis1=-1, axis2=-2)) * (1 / math.sqrt(d)))
-        return x + self.out((shares @ v).transpose(0, 2, 1, 3).reshape(n, h, width, c))
-
-
-def to_depth(x: Any) -> Any:
-    n, h, width, _ = x.shape
-    x = x.reshape(n, h // 2, 2, width // 2, 2).transpose(0, 1, 3, 2, 4)
-    return x.reshape(n, h // 2, width // 2, 4)
-
-
-def to_space(x: Any) -> Any:
-    n, h, width, _ = x.shape
-    x = x.reshape(n, h, width, 2, 2).transpose(0, 1, 3, 2, 4)
-    return x.reshape(n, 2 * h, 2 * width, 1)
-
-
-def doubled(x: Any) -> Any:
-    n, h, width, c = x.shape
-    x = tg.broadcast_to(x.reshape(n, h, 1, width, 1, c), shape=(n, h, 2, width, 2, c))
-    return x.reshape(n, 2 * h, 2 * width, c)
+        qkv = self.qkv(self.norm(x).reshape(n, h * width, c))
+        return x + self.out(tg.self_attention(qkv, HEADS)).reshape(x.shape)
 
 
 class UNet(nn.Module):
@@ -79,13 +57,13 @@ class UNet(nn.Module):
         angle = t.reshape(-1, 1) * 1000.0 * frequencies
         e = tg.concatenate([tg.sin(angle), tg.cos(angle)], axis=1)
         e = tg.silu(self.time2(tg.silu(self.time1(e))) + self.label(labels))
-        h1 = self.stem(to_depth(z))
+        h1 = self.stem(tg.space_to_depth(z, 2))
         h2 = self.down1(h1, e)
         h3 = self.down2(self.shrink(h2), e)
         h = self.mid2(self.attention(self.mid1(h3, e)), e)
         h = self.up2(tg.concatenate([h, h3], axis=3), e)
-        h = self.up1(tg.concatenate([self.grow(doubled(h)), h2], axis=3), e)
-        return to_space(self.head(self.norm(h)))
+        h = self.up1(tg.concatenate([self.grow(tg.upsample2d(h, 2)), h2], axis=3), e)
+        return tg.depth_to_space(self.head(self.norm(h)), 2)
 
 
 def step_of(load: Workload, rng: tg.random.Generator) -> Any:

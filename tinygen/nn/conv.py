@@ -16,8 +16,9 @@ from .layers import size, with_features
 from .module import Buffer, Module, Parameter, assign, require
 
 __all__ = [
-    "AvgPool2d", "Conv2d", "ConvTranspose2d", "GroupNorm", "GroupNormSiLU", "InstanceNorm",
-    "MaxPool2d", "ReflectionPad2d", "SpectralNorm", "Upsample", "ZeroPad2d",
+    "AvgPool2d", "Conv2d", "ConvTranspose2d", "DepthToSpace", "GroupNorm", "GroupNormSiLU",
+    "InstanceNorm", "MaxPool2d", "ReflectionPad2d", "SpaceToDepth", "SpectralNorm", "Upsample",
+    "ZeroPad2d",
 ]  # fmt: skip
 
 # ---- convolutions --------------------------------------------------------------------------------
@@ -167,6 +168,30 @@ class Upsample(Module):
 
     def forward(self, x: Any) -> Tensor:
         return ops.upsample2d(x, self.scale, self.mode)
+
+
+class _Blocks(Module):
+    shown = ("factor",)
+
+    def __init__(self, factor: int | Pair) -> None:
+        self.factor = pair(type(self).__name__, "factor", factor)
+
+
+class SpaceToDepth(_Blocks):
+    """Blocks of factor x factor pixels as channels; errors of ops.space_to_depth."""
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.space_to_depth(x, self.factor)
+
+
+class DepthToSpace(_Blocks):
+    """Channels as blocks of pixels, the inverse of SpaceToDepth; errors of ops.depth_to_space.
+
+    PyTorch's PixelShuffle takes the channels in another order: see ops.space_to_depth.
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        return ops.depth_to_space(x, self.factor)
 
 
 class _Padding(Module):

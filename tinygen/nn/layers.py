@@ -18,8 +18,9 @@ from .init import Initialiser
 from .module import Buffer, Module, Parameter, require
 
 __all__ = [
-    "GELU", "BatchNorm", "Dense", "Dropout", "Embedding", "Flatten", "Identity", "LayerNorm",
-    "LeakyReLU", "ReLU", "Reshape", "Sequential", "SiLU", "Sigmoid", "Softplus", "Tanh",
+    "GELU", "Attention", "BatchNorm", "Dense", "Dropout", "Embedding", "Flatten", "Identity",
+    "LayerNorm", "LeakyReLU", "ReLU", "Reshape", "Sequential", "SiLU", "Sigmoid", "Softplus",
+    "Tanh",
 ]  # fmt: skip
 
 
@@ -203,6 +204,50 @@ class Embedding(Module):
                 f"{self.label()}: labels {labels.shape} from {low} to {high}; expected from 0 to "
                 f"{self.count - 1}"
             ) from None
+
+
+class Attention(Module):
+    """Every place looks at every other, in several ways at once: y = attention(x W_qkv) W_out.
+
+    Shapes: x and y (n, ..., features); all axes between are places: words of a text, pixels of an
+    image. `qkv` is Dense(features, 3 features), queries, keys and values side by side, in each the
+    heads; `out` is Dense(features, features).
+
+    Args:
+        heads: how many ways; each has features / heads numbers a place.
+        causal: a place looks at itself and those before only, row by row.
+        rng: generator of the initial weights; the default generator if None.
+
+    Raises:
+        ValueError: features not divisible by heads; an input without places, or of another size.
+
+    Source: Vaswani et al., 2017, section 3.2.2.
+    """
+
+    shown = ("features", "heads", "causal")
+
+    def __init__(
+        self, features: int, heads: int = 1, causal: bool = False, rng: Generator | None = None
+    ) -> None:
+        self.features = size("Attention", "features", features)
+        self.heads = size("Attention", "heads", heads)
+        if features % heads:
+            raise ValueError(f"Attention: {features} features in {heads} heads; expected a divisor")
+        self.causal = bool(causal)
+        self.qkv = Dense(features, 3 * features, rng=rng)
+        self.out = Dense(features, features, rng=rng)
+
+    def forward(self, inputs: Any) -> Tensor:
+        x = with_features(self, inputs, self.features, self.qkv.weight)
+        places = math.prod(x.shape[1:-1])
+        if x.ndim < 3 or not places:
+            raise ValueError(
+                f"{self.label()}: input {x.shape}; expected (n, ..., {self.features}) with one "
+                "place or more"
+            )
+        qkv = self.qkv(ops.reshape(x, (x.shape[0], places, self.features)))
+        y = self.out(ops.self_attention(qkv, self.heads, self.causal))
+        return ops.reshape(y, x.shape)
 
 
 # ---- normalisation -------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from .. import spelling as _spelling
 from .. import tensor as _tensor
 from ..primitive import Primitive
 from . import create as create
+from .attention import *
+from .contract import *
 from .conv import *
 from .create import *
 from .elementwise import *
@@ -20,6 +22,7 @@ from .linalg import *
 from .masks import *
 from .norm import *
 from .order import *
+from .pixels import *
 from .pool import *
 from .reduce import *
 from .rounding import *

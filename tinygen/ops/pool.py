@@ -11,12 +11,13 @@ from typing import Any
 
 from ..backend import XP, Array
 from ..primitive import primitive
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor
 from .conv import Padding, Pair, Sides, Window, pair, sides, surrounded, windows
 from .create import arange
 from .elementwise import abs, astype, cast_discrete, clip, maximum
 from .index import take
 from .linalg import matmul
+from .pixels import images, pixels_repeated
 from .shape import concatenate, expand_dims, flip, reshape, slice_axis
 
 __all__ = ["avg_pool2d", "max_pool2d", "reflection_pad2d", "resize2d", "upsample2d"]
@@ -114,13 +115,6 @@ avg_pool2d_dx.vjp(
 # ---- as users call them --------------------------------------------------------------------------
 
 
-def _images(who: str, data: Any) -> Tensor:
-    x: Tensor = as_tensor(data)
-    if x.ndim != 4 or min(x.shape[1:3]) < 1:
-        raise ValueError(f"{who}: x {x.shape}; expected images (N, H, W, C), H and W >= 1")
-    return x
-
-
 def _pooling(
     who: str, x: Any, kernel: int | Pair, stride: int | Pair | None, padding: Padding
 ) -> dict[str, Any]:
@@ -155,7 +149,7 @@ def max_pool2d(
     Raises:
         ValueError: shapes that do not fit, a window larger than the padded image.
     """
-    x = _images("max_pool2d", x)
+    x = images("max_pool2d", x)
     return max_pool2d_nd(x, **_pooling("max_pool2d", x, kernel, stride, padding))
 
 
@@ -167,7 +161,7 @@ def avg_pool2d(
     Padding does not count: a window at the edge is averaged over the pixels that it holds.
     Arguments, result and errors are those of max_pool2d.
     """
-    x = _images("avg_pool2d", x)
+    x = images("avg_pool2d", x)
     return avg_pool2d_nd(x, **_pooling("avg_pool2d", x, kernel, stride, padding))
 
 
@@ -208,8 +202,10 @@ def resize2d(x: Any, size: int | Pair, mode: str = "bilinear") -> Tensor:
     The same as PyTorch's interpolate with align_corners=False, modes "nearest-exact" and
     "bilinear", and as ONNX's half_pixel, for "nearest" with round_prefer_ceil.
     """
-    x, (height, width) = _images("resize2d", x), pair("resize2d", "size", size)
+    x, (height, width) = images("resize2d", x), pair("resize2d", "size", size)
     (n, h, w, c), on = x.shape, x.backend.name
+    if mode == "nearest" and height % h == 0 and width % w == 0:
+        return pixels_repeated(x, block=(height // h, width // w))
     if mode == "nearest":
         return take(take(x, _nearest(h, height, on), axis=1), _nearest(w, width, on), axis=2)
     if mode != "bilinear":
@@ -221,7 +217,7 @@ def resize2d(x: Any, size: int | Pair, mode: str = "bilinear") -> Tensor:
 
 def upsample2d(x: Any, scale: int | Pair, mode: str = "nearest") -> Tensor:
     """Images `scale` times as large: resize2d to (scale H, scale W). Raises as resize2d."""
-    x, (down, across) = _images("upsample2d", x), pair("upsample2d", "scale", scale)
+    x, (down, across) = images("upsample2d", x), pair("upsample2d", "scale", scale)
     return resize2d(x, (down * x.shape[1], across * x.shape[2]), mode)
 
 
@@ -251,5 +247,5 @@ def reflection_pad2d(x: Any, padding: Sides) -> Tensor:
     Raises:
         ValueError: x is not (N, H, W, C), or more padding than that.
     """
-    x, (rows, columns) = _images("reflection_pad2d", x), sides("reflection_pad2d", padding)
+    x, (rows, columns) = images("reflection_pad2d", x), sides("reflection_pad2d", padding)
     return _mirrored(_mirrored(x, 1, rows), 2, columns)

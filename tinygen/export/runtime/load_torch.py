@@ -134,7 +134,7 @@ ROWS = {
     "take": lambda op, shape, x, i: take(op, x, i),
     "tanh": lambda op, shape, x: x.tanh(),
     "transpose": lambda op, shape, x: x.permute(op["axes"]),
-    "where": lambda op, shape, x, y, z: torch.where(x, y, z),
+    "where": lambda op, shape, x, y, z: torch.where(x.bool(), y, z),
 }
 
 
