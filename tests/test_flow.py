@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -387,3 +389,79 @@ def test_labels_that_are_no_class_are_refused(label: Any, message: str) -> None:
 def test_a_time_outside_the_way_is_refused(t: float) -> None:
     with pytest.raises(ValueError, match=f"flow: time {t}, expected from 0"):
         flow().velocity(noise(1), t, None)
+
+
+# ---- films and sheets ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(strokes: Any, tmp_path_factory: Any) -> Any:
+    folder = tmp_path_factory.mktemp("runs") / "flow"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "sheet_size", lambda model: 2)
+        patch.setattr(pictures, "save_losses", lambda folder: True)
+        return fit(strokes, flow(len(strokes.classes), strokes.shape, width=4), out=folder)
+
+
+@pytest.mark.parametrize("method", ["euler", "heun"])
+def test_a_film_goes_from_noise_to_the_images(run: Any, method: str) -> None:
+    given = {"steps": 5, "method": method, "interval": (0.2, 0.7)}
+    frames = run.film(3, seed=4, **given)
+    assert frames.shape == (6, 3, 12, 12, 1)
+    np.testing.assert_array_equal(frames[0], run.codes(3, 4).clip(-1, 1))
+    np.testing.assert_array_equal(frames[-1], run.sample(3, seed=4, **given))
+    steps = [np.abs(b - a).max() for a, b in itertools.pairwise(frames)]
+    assert min(steps) > 1e-4
+    with pytest.raises(ValueError, match="n is 257, expected from 1 to 256"):
+        run.film(257)
+
+
+def test_a_sheet_of_a_setting_has_a_row_for_each_class(run: Any) -> None:
+    sheet = run.vary("guidance", [0.0, 1.0, 4.0], rows=12, settings={"steps": 2})
+    assert sheet.shape == (36, 12, 12, 1)
+    for k, w in enumerate((0.0, 1.0, 4.0)):
+        labels = [*range(10), 0, 1]
+        column = run.sample(12, labels, guidance=w, steps=2)
+        np.testing.assert_allclose(sheet[k::3], column, atol=1e-5)
+
+
+def test_the_command_films_and_varies(run: Any, tinygen: Any) -> None:
+    image = pytest.importorskip("PIL.Image")
+    folder = run.folder.path.resolve()
+    few = ["--n", 3, "--set", "steps=4", "--set", "method=euler"]
+    code, out, _ = tinygen("sample", folder, *few, "--film", "--out", "film.png")
+    assert (code, "3 images in 5 frames in film.png" in out) == (0, True)
+    with image.open("film.png") as film:
+        assert film.is_animated
+        assert "flow" in film.text["Model"]
+        drawn, seconds = [], []
+        for k in range(film.n_frames):
+            film.seek(k)
+            drawn.append(np.array(film.convert("L")))
+            seconds.append(film.info.get("duration"))
+    assert len(drawn) == 6  # the last, for those who show one, and five that move
+    frames = run.film(3, steps=4, method="euler")
+    for found, frame in zip(drawn[1:], frames, strict=True):
+        np.testing.assert_array_equal(found, run.picture(frame, 10).array[..., 0])
+    np.testing.assert_array_equal(drawn[0], drawn[-1])
+    assert seconds[1:] == [100.0] * 4 + [1000.0]
+    code, out, _ = tinygen(
+        "sample", folder, "--n", 20, "--vary", "guidance=0,2", "--set", "steps=1"
+    )
+    assert (code, "4 images in samples.png" in out) == (0, True)
+    for words, message in (
+        (["--vary", "guidance"], "--vary 'guidance', expected NAME=VALUES"),
+        (["--vary", "speed=1,2"], "Flow has no setting speed"),
+        (["--vary", "guidance=0,x"], "guidance 'x', expected 0 or more"),
+        (["--vary", "steps=1,0"], "steps is 0, expected an integer, 1 or more"),
+        (["--vary", "steps=1,2", "--film"], "choose one of"),
+    ):
+        code, _, err = tinygen("sample", folder, *words, "--out", "not.png")
+        assert (code, message in err) == (2, True), err
+        assert not Path("not.png").exists()
+
+
+def test_a_model_that_draws_in_one_go_has_no_film(strokes: Any) -> None:
+    vae = models.VAE(strokes.shape, hidden=(4,), latent=2)
+    with pytest.raises(ValueError, match="vae draws an image in one go"):
+        pictures.film(vae, noise(2, (2, 1, 1)).numpy())

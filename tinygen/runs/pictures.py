@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..data import Dataset
 from ..data.dataset import scaled
+from ..events import Observer, watching
 from ..graph import no_grad
 from ..images import Picture, grid
 from ..io import write_bytes
@@ -68,6 +69,34 @@ def draw(
         parts.append(model.draw(noise, **some, **settings).numpy())
     model.train(was_training)
     return np.concatenate(parts) if parts else np.zeros((0, *model.shape), np.float32)
+
+
+class _Turns(Observer):
+    """Keeps what the turns of a drawing's loops leave, if these are images."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.kept = shape, list[Any]()
+
+    def turned(self, i: int, state: tuple[Any, ...]) -> None:
+        if state[0].shape[1:] == self.shape:
+            self.kept.append(state[0].numpy().copy())
+
+
+def film(
+    model: Model, z: NDArray[Any], labels: NDArray[Any] | None = None, **settings: Any
+) -> NDArray[Any]:
+    """How images become: (frames, n, H, W, C) in the model's range; noise first, the images last.
+
+    Arguments are those of `draw`. Raises ValueError for a model that draws in one go, or whose
+    steps are no images.
+    """
+    turns, (low, high) = _Turns(model.shape), model.value_range
+    with watching(turns):
+        images = draw(model, z, labels, **settings)
+    if not turns.kept:
+        raise ValueError(f"{model.name} draws an image in one go: there is nothing to film")
+    start = z.reshape(len(z), *model.shape)
+    return np.stack([start, *turns.kept[:-1], images]).clip(low, high)
 
 
 def fingerprint(model: Model) -> str:
