@@ -64,7 +64,7 @@ class UNet(nn.Module):
                 nn.Dense(2 * width, size, rng=rng), nn.SiLU(), nn.Dense(size, size, rng=rng)
             )
         if classes:
-            self.labels = nn.Embedding(classes + 1, size, std=0.02, rng=rng)
+            self.labels = nn.Embedding(classes + 1, size, rng=rng)
 
         def several(n_in: int, n_out: int) -> list[Block]:
             return [Block(n_out if k else n_in, n_out, size, rng) for k in range(blocks)]
