@@ -22,7 +22,10 @@ from tinygen.runs import pictures
 from tinygen.trace.graph import record
 from tinygen.trace.passes import simplify
 
-ALL = [k for k in models.MODELS if k != "classifier"]
+ALL = [
+    k for k, v in models.MODELS.items()
+    if issubclass(v, models.ImageModel) and issubclass(v, models.Draws)
+]  # fmt: skip
 
 
 def made(name, **more):

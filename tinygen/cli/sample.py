@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .. import train
 from ..data.files import printable
 from ..data.report import Report
+from ..images import Film, Picture
 from ..models import Draws, Model
 from ..models.contract import chosen
 from ..options import Options, described, option
@@ -36,11 +37,25 @@ def sample(typed: Typed) -> None:
     run, out = train.open_run(target.run, best=target.best), Path(target.out)
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as PNG; name a file ending in .png")
-    images, columns = draw(run, drawing)
     text = pictures.note(run.model, drawing.seed)
+    if drawing.film:
+        settings = settings_of(run.model, drawing.set or ())
+        frames = run.film(drawing.n, drawing.label, drawing.seed, **settings)
+        columns = columns_of(run, drawing)
+        made: Picture = Film([run.picture(frame, columns) for frame in frames])
+        what = f"{frames.shape[1]} images in {len(frames)} frames"
+    else:
+        images, columns = draw(run, drawing)
+        made, what = run.picture(images, columns), f"{len(images)} images"
     out.parent.mkdir(parents=True, exist_ok=True)
-    run.picture(images, columns).save(out, text)
-    console().print(f"{len(images)} images in {out}", markup=False)
+    made.save(out, text)
+    console().print(f"{what} in {out}", markup=False)
+
+
+def columns_of(run: Run, drawing: Drawing) -> int | None:
+    """How many columns a sheet of samples has: ten where each row shows a class."""
+    by_class = pictures.label_column(run.model) is not None and drawing.label is None
+    return pictures.COLUMNS if by_class else None
 
 
 def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
@@ -58,8 +73,11 @@ def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
         read_as = (how.get("paper"), how.get("value_range"))
         image = load_image(Path(drawing.around), (height, width), channels, *read_as)
         return run.around(image, n, drawing.spread, label, seed, settings), None
-    by_class = pictures.label_column(run.model) is not None and label is None
-    return run.sample(n, label, seed, **settings), pictures.COLUMNS if by_class else None
+    if drawing.vary is not None:
+        ((name, texts),) = named("--vary", [drawing.vary], "NAME=VALUES").items()
+        values = [settings_of(run.model, [f"{name}={text}"]).get(name) for text in texts.split(",")]
+        return run.vary(name, values, rows, label, seed, settings), len(values)
+    return run.sample(n, label, seed, **settings), columns_of(run, drawing)
 
 
 def settings_of(model: Model, texts: Sequence[str]) -> dict[str, Any]:
@@ -77,6 +95,10 @@ HELP = """Draw new images with a trained model and write them as one picture.
 [dim]tinygen sample runs/vae-strokes --n 64 --out grid.png[/dim]
 
 [dim]tinygen sample runs/cgan-mnist --label 7 --out sevens.png[/dim]
+
+[dim]tinygen sample runs/flow-mnist --film --out film.png[/dim]     from noise to digits
+
+[dim]tinygen sample runs/flow-mnist --vary guidance=0,1,2,4,8[/dim]
 """
 sample_command = function("sample", [Group("Drawing", Drawing), Group("Run", Target)], sample)
 

@@ -18,6 +18,7 @@ from ..data import Dataset, load
 from ..data.files import check_room
 from ..data.options import Source
 from ..models import Form, ImageModel, Model
+from ..models.contract import OneStage
 from ..options import Option, Options, defaults_on_processor, option
 from ..program import command as typed_here
 from ..program import quoted
@@ -107,8 +108,8 @@ def groups_of(kind: type[Model]) -> list[Group]:
     """The options of a model's command, with the defaults that the model sets."""
     last = ("epochs", "batch_size", "lr", "ema")
     defaults: dict[str, Any] = dict.fromkeys(last, "the model's own")
-    one = issubclass(kind, ImageModel)  # stage; others may have several
-    if issubclass(kind, ImageModel):
+    one = issubclass(kind, OneStage)  # stage; others may have several
+    if issubclass(kind, OneStage):
         defaults = {
             "epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema,
             "schedule": kind.course.kind, "warmup": kind.course.warmup, "clip": kind.clip,

@@ -10,18 +10,18 @@ from typing import Any, ClassVar
 
 from .. import spelling
 from ..ops import one_hot
-from ..optim import Course, Optimizer
+from ..optim import Optimizer
 from ..options import OptionError
 from ..options import Options as BaseOptions
 from ..random import Generator, resolve
 from ..sampling import Noise
 from ..tensor import Tensor, as_tensor
-from .contract import Column, Form, Losses, Model, Stage
+from .contract import Column, Form, Losses, OneStage, Stage
 from .networks import Ends
 from .networks.dense import beside
 
 
-class ImageModel(Model):
+class ImageModel(OneStage):
     """A model of one stage over images, and labels if it is conditional.
 
     It draws images from latent codes (or describes them), and knows one step of its training.
@@ -55,11 +55,6 @@ class ImageModel(Model):
         """What a model can be built with, each option once: see tinygen/options.py."""
 
     conditional: ClassVar[bool] = False  # trained with labels
-    epochs: ClassVar[int] = 10  # defaults of a training
-    batch_size: ClassVar[int] = 128
-    ema: ClassVar[float] = 0.0
-    course: ClassVar[Course] = Course()
-    clip: ClassVar[float] = 0.0
     batches_per_step: int = 1  # how many batches a step takes at once
     latent: int = 0
     options: Any  # an object of Options; each model annotates its own class

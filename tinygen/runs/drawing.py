@@ -22,6 +22,13 @@ class Drawing(Options):
     traverse: bool = option(
         False, help="Rows in which one entry of the code changes.", flags="--traverse"
     )
+    film: bool = option(
+        False, help="A picture that moves: from noise to images, step by step.", flags="--film"
+    )
+    vary: str | None = option(
+        None, help="Columns that differ in a setting, such as guidance=0,1,2,4.",
+        metavar="NAME=VALUES",
+    )  # fmt: skip
     around: str | None = option(None, help="Draw variations of this image (VAEs).", metavar="FILE")
     spread: float = option(1.0, at_least(0), "With --around: how far they vary.")
     set: tuple[str, ...] | None = option(
@@ -31,5 +38,6 @@ class Drawing(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.interpolate + self.traverse + (self.around is not None) > 1:
-            raise ValueError("choose one of --interpolate, --traverse and --around")
+        told = (self.interpolate, self.traverse, self.film, self.vary, self.around is not None)
+        if sum(map(bool, told)) > 1:
+            raise ValueError("choose one of --interpolate, --traverse, --film, --vary and --around")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..data import Dataset
 from ..data.dataset import scaled
+from ..events import Observer, watching
 from ..graph import no_grad
 from ..images import Picture, grid
 from ..io import write_bytes
@@ -47,12 +48,14 @@ def draw(
 ) -> NDArray[Any]:  # fmt: skip
     """Images (n, H, W, C) in the model's range, drawn as in use (eval mode).
 
-    z: noise (n, ...), None for a model that takes none.  labels: class numbers (n,).  given: the
-    other columns that it takes.  settings: those of the model's class Settings.
+    z: noise (n, ...), or in rows as files have it; None for a model that takes none.  labels: class
+    numbers (n,).  given: the other columns that it takes.  settings: those of its class Settings.
     """
     assert isinstance(model, Draws)
     settings = chosen(model, settings)
     column, inputs = label_column(model), dict(given or {})
+    if z is not None and model.noise is not None:
+        z = z.reshape(len(z), *model.noise.shape)
     if column is not None and labels is not None:
         inputs[column.name] = labels
     arrays = [*inputs.values(), *([] if z is None else [z])]
@@ -66,6 +69,34 @@ def draw(
         parts.append(model.draw(noise, **some, **settings).numpy())
     model.train(was_training)
     return np.concatenate(parts) if parts else np.zeros((0, *model.shape), np.float32)
+
+
+class _Turns(Observer):
+    """Keeps what the turns of a drawing's loops leave, if these are images."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape, self.kept = shape, list[Any]()
+
+    def turned(self, i: int, state: tuple[Any, ...]) -> None:
+        if state[0].shape[1:] == self.shape:
+            self.kept.append(state[0].numpy().copy())
+
+
+def film(
+    model: Model, z: NDArray[Any], labels: NDArray[Any] | None = None, **settings: Any
+) -> NDArray[Any]:
+    """How images become: (frames, n, H, W, C) in the model's range; noise first, the images last.
+
+    Arguments are those of `draw`. Raises ValueError for a model that draws in one go, or whose
+    steps are no images.
+    """
+    turns, (low, high) = _Turns(model.shape), model.value_range
+    with watching(turns):
+        images = draw(model, z, labels, **settings)
+    if not turns.kept:
+        raise ValueError(f"{model.name} draws an image in one go: there is nothing to film")
+    start = z.reshape(len(z), *model.shape)
+    return np.stack([start, *turns.kept[:-1], images]).clip(low, high)
 
 
 def fingerprint(model: Model) -> str:

@@ -245,6 +245,38 @@ class Run:
         z = self.codes(n, seed) if model.noise is not None or not given else None
         return pictures.draw(self.model, z, self._labels(n, labels), given, **more)
 
+    def film(
+        self, n: int = 16, labels: Label | Sequence[Label] | None = None, seed: int = 0,
+        **settings: Any,
+    ) -> NDArray[Any]:  # fmt: skip
+        """How the images of `sample` become: (frames, n, H, W, C); noise first, the images last.
+
+        n up to 256. For models that draw in steps. Picture them with images.Film.
+        """
+        if not 1 <= n <= 256:
+            raise ValueError(f"film: n is {n}, expected from 1 to 256")
+        return pictures.film(self.model, self.codes(n, seed), self._labels(n, labels), **settings)
+
+    def vary(
+        self, name: str, values: Sequence[Any], rows: int = 10, labels: Label | None = None,
+        seed: int = 0, settings: Mapping[str, Any] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
+        """rows x values images: in each row from the same noise, with each value of a setting.
+
+        Row k of a conditional model draws class k, where `labels` does not say which.
+        """
+        column = pictures.label_column(self.model)
+        if column is not None and labels is None:
+            chosen: Any = np.arange(rows) % column.count
+        else:
+            chosen = self._labels(rows, labels)
+        z = self.codes(rows, seed)
+        columns = [
+            pictures.draw(self.model, z, chosen, **{**(settings or {}), name: value})
+            for value in values
+        ]
+        return np.stack(columns, axis=1).reshape(-1, *self.model.shape)
+
     def interpolate(
         self, rows: int = 8, steps: int = 10, labels: Label | None = None, seed: int = 0,
         settings: Mapping[str, Any] | None = None,
