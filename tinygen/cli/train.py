@@ -18,7 +18,7 @@ from ..data import Dataset, load
 from ..data.files import check_room
 from ..data.options import Source
 from ..models import Form, ImageModel, Model
-from ..models.contract import OneStage
+from ..models.base import OneStage
 from ..options import Option, Options, defaults_on_processor, option
 from ..program import command as typed_here
 from ..program import quoted

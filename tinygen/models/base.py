@@ -10,15 +10,25 @@ from typing import Any, ClassVar
 
 from .. import spelling
 from ..ops import one_hot
-from ..optim import Optimizer
+from ..optim import Course, Optimizer
 from ..options import OptionError
 from ..options import Options as BaseOptions
 from ..random import Generator, resolve
 from ..sampling import Noise
 from ..tensor import Tensor, as_tensor
-from .contract import Column, Form, Losses, OneStage, Stage
+from .contract import Column, Form, Losses, Model, Stage
 from .networks import Ends
 from .networks.dense import beside
+
+
+class OneStage(Model):
+    """A model that is trained in one stage; what is written here is what its command shows."""
+
+    epochs: ClassVar[int] = 10
+    batch_size: ClassVar[int] = 128
+    ema: ClassVar[float] = 0.0
+    course: ClassVar[Course] = Course()
+    clip: ClassVar[float] = 0.0
 
 
 class ImageModel(OneStage):

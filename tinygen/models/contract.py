@@ -265,16 +265,6 @@ class Model(nn.Module):
         return Tensor(self.backend.adopt(array))
 
 
-class OneStage(Model):
-    """A model that is trained in one stage; what is written here is what its command shows."""
-
-    epochs: ClassVar[int] = 10
-    batch_size: ClassVar[int] = 128
-    ema: ClassVar[float] = 0.0
-    course: ClassVar[Course] = Course()
-    clip: ClassVar[float] = 0.0
-
-
 # ---- roles: what a reader may do with a model ----------------------------------------------------
 
 

@@ -34,7 +34,8 @@ from ..options import above, at_least, between, option
 from ..random import Generator
 from ..sampling import Noise, ode
 from ..tensor import Tensor
-from .contract import Column, Draws, Figure, Losses, OneStage, Stage
+from .base import OneStage
+from .contract import Column, Draws, Figure, Losses, Stage
 from .networks.unet import UNet
 from .registry import register
 
