@@ -171,6 +171,10 @@ MORE: dict[str, Callable[[Tensor], Any]] = {
     "blocks of pixels": lambda x: ops.depth_to_space(
         ops.space_to_depth(ops.upsample2d(images(x), 2), (2, 5)).tanh(), (1, 2)
     ),
+    "mirror images": lambda x: (
+        ops.reflection_pad2d(images(x), ((1, 2), (0, 3))).mean(axis=-1)[:, :3, :4] * x[:, :, :1]
+        + tg.pad(x, ((0, 0), (2, 1), (3, 0)), mode="reflect")[:, 1:4, :4]
+    ),
     "two batches": lambda x: ops.concatenate([x, x * 2.0])[x.shape[0] :] - x,
 }
 RNG_BACK = RNG.normal((2, 3, 4, 3))

@@ -234,7 +234,7 @@ CALLED = {
     "cast": "astype", "cast_discrete": "astype", "concat": "concatenate", "basic_slice": "x[...]",
     "getitem": "x[...]", "place": "the gradient of x[...]", "guarded_div": "div",
     "add_along_axis": "the gradient of take_along_axis", "mask_and": "logical_and",
-    "mask_or": "logical_or",
+    "mask_or": "logical_or", "surround": "pad",
     "guarded_mul": "mul", "sum_to": "sum", "conv2d_nd": "conv2d", "conv2d_dx": "conv_transpose2d",
     "conv2d_dw": "the weight's gradient of conv2d", "max_pool2d_nd": "max_pool2d",
     "max_pool2d_dx": "the gradient of max_pool2d", "max_pool2d_pick": "the gradient of max_pool2d",
