@@ -456,6 +456,20 @@ add(
     ),
     errors=(*_axis_errors("prod"),),
 )  # fmt: skip
+_MATRICES = st.builds(
+    lambda rng, m, n, axis: Sample((REAL.fill(rng, (m, n)),), {"axis": axis}),
+    rngs, st.integers(1, 3), st.integers(1, 5), st.integers(0, 1),
+)  # fmt: skip
+add("product_along", lambda x, axis: x.prod(axis), _MATRICES, ulps=32, view=True)
+add(
+    "product_without",
+    lambda x, axis: np.stack(
+        [np.delete(x, i, axis).prod(axis) for i in range(x.shape[axis])], axis
+    ),
+    _MATRICES, ulps=32,
+)  # fmt: skip
+_ROWS_ONLY = _MATRICES.map(lambda s: Sample(s.arrays, {}))
+add("sum_of_squares", lambda x: np.square(x).sum(axis=1), _ROWS_ONLY, ulps=32)
 add("max", np.max, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("max"), _empty("max")))
 add("min", np.min, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("min"), _empty("min")))
 add("argmax", np.argmax, order=0, samples=with_keepdims(with_axes(DISTINCT, 1, several=False)),

@@ -241,6 +241,7 @@ CALLED = {
     "avg_pool2d_nd": "avg_pool2d", "avg_pool2d_dx": "the gradient of avg_pool2d",
     "pixels_repeated": "upsample2d", "pixels_added": "the gradient of upsample2d",
     "pixels_to_channels": "space_to_depth", "channels_to_pixels": "depth_to_space",
+    "product_along": "prod", "product_without": "the gradient of prod", "sum_of_squares": "norm",
     "attend": "attention", "attend_dx": "the gradient of attention",
     "attend_self": "self_attention", "attend_self_dx": "the gradient of self_attention",
     "bce_logits_terms": "bce_with_logits", "gaussian_kl_terms": "gaussian_kl",

@@ -50,7 +50,8 @@ PIXELS = {
     "pixels_repeated": BLOCK**2, "pixels_added": BLOCK**-2, "pixels_to_channels": 1,
     "channels_to_pixels": 1,
 }  # fmt: skip
-WHOLE = (*NORMS, *ATTENTION, *PIXELS, "concat")
+TOTALS = ("sum_of_squares", "product_along", "product_without")
+WHOLE = (*NORMS, *ATTENTION, *PIXELS, *TOTALS, "concat")
 PASSES = {"sgd_step": 3, "sgd_momentum_step": 5, "adam_step": 7, "ema_step": 3}  # reads and writes
 
 
@@ -107,6 +108,8 @@ class Case:
             out.append(np.swapaxes(x, -1, -2) if flip else x)
         if self.title == "log":
             out[0] = np.abs(out[0])
+        if self.op in TOTALS:  # products of many that are not 0
+            out[0] = np.exp(out[0] / 16)
         if self.op == "adam_step":
             out[3] = np.square(out[3])  # the second moment
         return out
@@ -126,7 +129,7 @@ class Case:
             return "GB/s", 4e-9 * (sum(sizes) + sum(sizes[i] for i in NORMS[self.op]))
         if self.op in PIXELS:
             return "GB/s", 4e-9 * sizes[0] * (1 + PIXELS[self.op])
-        if self.op == "concat":
+        if self.op in ("concat", "product_without"):
             return "GB/s", 8e-9 * sum(sizes)
         if self.op in PASSES:
             return "GB/s", 4e-9 * PASSES[self.op] * sizes[0]
@@ -219,6 +222,11 @@ def whole() -> list[Case]:
     add("pixels_to_channels", "space to depth", ((96, 28, 28, 4),), block)
     add("channels_to_pixels", "depth to space", ((96, 14, 14, 16),), block)
     add("concat", "concatenate", (small, small), {"axis": 3})
+    matrix = (1024, 256)
+    add("sum_of_squares", "sum of squares", (matrix,))
+    for axis in (0, 1):
+        add("product_along", f"product, axis {axis}", (matrix,), {"axis": axis})
+        add("product_without", f"product, axis {axis}, back", (matrix,), {"axis": axis})
     return out
 
 

@@ -220,11 +220,15 @@ def whole(case: Case, tensors: list[torch.Tensor]) -> Callable[[], Any]:
         "attend_self": lambda x: attention_of_places(x, case.static["heads"]),
         "pixels_repeated": upsampled, "pixels_to_channels": to_channels,
         "channels_to_pixels": to_pixels, "concat": lambda *xs: torch.cat(xs, dim=3),
-        "pixels_added": upsampled,
+        "pixels_added": upsampled, "sum_of_squares": lambda x: torch.square(x).sum(dim=1),
+        "product_along": lambda x: x.prod(dim=case.static["axis"]),
+        "product_without": lambda x: x.prod(dim=case.static["axis"]),
     }[case.op.removesuffix("_dx")]  # fmt: skip
     if case.op == "pixels_added":  # the gradient of the images that were repeated
         n, h, w, c = case.shapes[0]
         tensors = [*tensors, torch.zeros(n, h // BLOCK, w // BLOCK, c)]
+    elif case.op == "product_without":
+        tensors = [torch.ones(case.shapes[0][1 - case.static["axis"]]), *tensors]
     elif not case.op.endswith("_dx"):
         return lambda: function(*tensors)
     g, *inputs = tensors
