@@ -69,6 +69,7 @@ from cases import (
     POOLED,
     POOLINGS,
     SLOPE,
+    WHOLE,
     Case,
     P,
     cases,
@@ -127,7 +128,8 @@ def _reference(op: str, arrays: Sequence[np.ndarray], static: dict[str, Any]) ->
     from tinygen.primitive import PRIMITIVES
 
     primitive: Any = PRIMITIVES[op]
-    return primitive.reference(get("numpy").xp, *arrays, **static)
+    with get("numpy").without_kernels():
+        return primitive.reference(get("numpy").xp, *arrays, **static)
 
 
 def _bound(op: str, arrays: Sequence[np.ndarray], **options: Any) -> Any:
@@ -156,6 +158,8 @@ def prepared(case: Case) -> Prepared:
         return _elementwise(case)
     if case.op in DRAWS:
         return _drawn(case)
+    if case.op in WHOLE:
+        return _whole(case)
     arrays, static = case.arrays(), _pooling(case) if case.op in POOLINGS else case.static
     call = _bound(case.op, arrays, **static)
     want = np.asarray(_reference(case.op, wide(arrays), static))
@@ -175,6 +179,21 @@ def prepared(case: Case) -> Prepared:
     else:
         size = 4 + 2 * np.abs(x).max() + 2 * np.abs(want).max()
     return _plain(call, lambda: _reference(case.op, arrays, static), want, size)
+
+
+def _whole(case: Case) -> Prepared:
+    """Several passes or products, whose errors grow with the largest numbers of a result."""
+    arrays, static = case.arrays(), case.static
+    call = _bound(case.op, arrays, **static)
+    want = _several(_reference(case.op, wide(arrays), static))
+    most = max(a.size for a in arrays)
+    allowed = [EPS * (16 + most / w.size) ** 0.5 * 8 * np.abs(w).max() for w in want]
+    run = lambda: _reference(case.op, arrays, static)
+    return Prepared(call, run, _several(call.out), want, allowed, lambda: _several(run()))
+
+
+def _several(out: Any) -> list[np.ndarray]:
+    return [np.asarray(a) for a in (out if isinstance(out, tuple) else (out,))]
 
 
 def _pooling(case: Case) -> dict[str, Any]:

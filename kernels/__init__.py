@@ -23,6 +23,7 @@ _CPU = {
     "pixels": "pixels_repeated pixels_added pixels_to_channels channels_to_pixels",
     "reduce": "sum mean max min sum_to",
     "concat": "concat",
+    "totals": "sum_of_squares product_along product_without",
     "softmax": "softmax log_softmax logsumexp",
     "normalise": "normalise normalise_dx",
     "index": "take scatter_add take_along_axis add_along_axis",

@@ -18,8 +18,8 @@ from typing import Any
 class Kernel:
     """A fast version of one operation: called, it runs; `bind` only says what would run.
 
-    Called with a first array of fewer than `eager_from` elements it declines: binding would cost
-    more than NumPy takes. `bind`, paid once by a plan, serves any size.
+    Called with a first array of fewer than `eager_from` elements, or a number, it declines: binding
+    would cost more than NumPy takes. `bind`, paid once by a plan, serves any size.
     """
 
     def __init__(self, bind: Callable[..., Any], eager_from: int = 0) -> None:
@@ -29,7 +29,7 @@ class Kernel:
         self.__doc__ = bind.__doc__
 
     def __call__(self, *arrays: Any, **static: Any) -> Any:
-        if self.eager_from and arrays[0].size < self.eager_from:
+        if self.eager_from and getattr(arrays[0], "size", 0) < self.eager_from:
             return NotImplemented
         call = self.bind(*arrays, **static)
         if call is NotImplemented:

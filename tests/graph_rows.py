@@ -66,7 +66,15 @@ def _outer(i: Tensor, x: Tensor) -> tuple[Tensor]:
 FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "abs": lambda x: ops.abs(x),
     "add": lambda x: (x + ROW) + COLUMN + 2.0 + x.mean(axis=(0, 1), keepdims=True)[0],
+    "all": lambda x: (x > -0.5).all(axis=1) | (x < 0.5).all(axis=(1, 2), keepdims=True)[:, 0],
+    "any": lambda x: (
+        (x > 1.0).any(axis=-1) & ops.any((x < 0.0).astype("float32"), axis=(1, 2))[:, None]
+    ),
     "argmax": lambda x: x.argmax(axis=1) + x.argmax(axis=-1).sum(axis=1, keepdims=True),
+    "argsort": lambda x: (
+        ops.argsort(x, axis=1) + ops.argsort((x * 1.5).round(), axis=1, descending=True)
+        + ops.argsort(x, axis=2)
+    ),
     "broadcast_to": lambda x: ops.broadcast_to(x[:, :1], shape=x.shape),
     "cast": lambda x: (x * 3.0).astype("int64").astype("float32") + (x > 0.0).astype("float32"),
     "clip": lambda x: x.clip(low=-0.5, high=0.25) + x.clip(high=0.0) + x.clip(low=0.1),
@@ -80,6 +88,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "erf": lambda x: ops.erf(x),
     "exp": lambda x: ops.exp(x),
     "floor": lambda x: (x * 3.0).floor() + ops.ceil(x - 0.25),
+    "floor_divide": lambda x: (
+        (x * 3.0) // ROW + (x * 4.0) // 0.75 + (x.argsort(axis=2) // -2).astype("float32")
+    ),
     "greater": lambda x: x > ROW,
     "greater_equal": lambda x: x >= ROW,
     "leaky_relu": lambda x: x.leaky_relu(slope=0.2),
@@ -103,6 +114,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
         + tg.put(tg.put(x, x[:, :, 0], 3, axis=-1), 1.5, 0, axis=2)
     ),
     "relu": lambda x: x.relu(),
+    "remainder": lambda x: (
+        (x * 3.0) % ROW + 2.0 % (x + 4.0) + (x.argsort(axis=2) % -3).astype("float32")
+    ),
     "repeat": lambda x: tg.repeat(3, _turn, (x, x.sum(axis=1)))[0],
     "reshape": lambda x: x.reshape(-1, 6, 2) * 2.0,
     "round": lambda x: (x * 3.0).round() + ((x * 3.0).floor() * 0.5).round(straight_through=True),
@@ -115,6 +129,10 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "sub": lambda x: ROW - x - COLUMN,
     "sum": lambda x: x.sum(axis=(1, 2)) + x.sum(axis=1)[:, 0],
     "take": lambda x: x.take(PLACES, axis=1) + ops.take(MATRIX, x.argmax(axis=-1), axis=0)[..., :4],
+    "take_along_axis": lambda x: (
+        ops.sort(x, axis=1) + ops.sort(x, axis=-1, descending=True)
+        + ops.take_along_axis(x, PLACES.reshape(1, 3, 1).broadcast_to(x.shape) - 2, axis=1)
+    ),
     "tanh": lambda x: x.tanh(),
     "transpose": lambda x: x.transpose(0, 2, 1) * 2.0,
     "where": lambda x: ops.where(x > 0.0, x, ROW) + ops.where(x > 0.5, 1.0, 0.0),
@@ -123,8 +141,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
 # which no form has a row for.
 REWRITTEN = {"cast_discrete", "identity", "neg", "square"}
 WITHOUT = {
-    "floor_divide", "guarded_div", "guarded_mul", "isfinite", "power_n", "power_xy", "remainder",
-    "sign",
+    "guarded_div", "guarded_mul", "isfinite", "power_n", "power_xy", "sign",
 }  # fmt: skip
 
 
@@ -170,6 +187,10 @@ MORE: dict[str, Callable[[Tensor], Any]] = {
     ),
     "blocks of pixels": lambda x: ops.depth_to_space(
         ops.space_to_depth(ops.upsample2d(images(x), 2), (2, 5)).tanh(), (1, 2)
+    ),
+    "mirror images": lambda x: (
+        ops.reflection_pad2d(images(x), ((1, 2), (0, 3))).mean(axis=-1)[:, :3, :4] * x[:, :, :1]
+        + tg.pad(x, ((0, 0), (2, 1), (3, 0)), mode="reflect")[:, 1:4, :4]
     ),
     "two batches": lambda x: ops.concatenate([x, x * 2.0])[x.shape[0] :] - x,
 }

@@ -456,6 +456,20 @@ add(
     ),
     errors=(*_axis_errors("prod"),),
 )  # fmt: skip
+_MATRICES = st.builds(
+    lambda rng, m, n, axis: Sample((REAL.fill(rng, (m, n)),), {"axis": axis}),
+    rngs, st.integers(1, 3), st.integers(1, 5), st.integers(0, 1),
+)  # fmt: skip
+add("product_along", lambda x, axis: x.prod(axis), _MATRICES, ulps=32, view=True)
+add(
+    "product_without",
+    lambda x, axis: np.stack(
+        [np.delete(x, i, axis).prod(axis) for i in range(x.shape[axis])], axis
+    ),
+    _MATRICES, ulps=32,
+)  # fmt: skip
+_ROWS_ONLY = _MATRICES.map(lambda s: Sample(s.arrays, {}))
+add("sum_of_squares", lambda x: np.square(x).sum(axis=1), _ROWS_ONLY, ulps=32)
 add("max", np.max, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("max"), _empty("max")))
 add("min", np.min, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("min"), _empty("min")))
 add("argmax", np.argmax, order=0, samples=with_keepdims(with_axes(DISTINCT, 1, several=False)),
@@ -675,12 +689,21 @@ add("stack", lambda *xs, axis: np.stack(xs, axis), _joined(new=True),
 @st.composite
 def _padded(draw: Any) -> Sample:
     x = draw(dims(draw(st.integers(0, 3))))
-    pair = st.tuples(st.integers(0, 2), st.integers(0, 2))
-    width = tuple(draw(pair) for _ in x.shape)
+    mirrored = draw(st.booleans())
+    most = [max(n - 1, 0) if mirrored else 2 for n in x.shape]
+    if mirrored and 0 in x.shape:
+        most = [0] * x.ndim
+    width = tuple((draw(st.integers(0, m)), draw(st.integers(0, m))) for m in most)
+    if mirrored:
+        return Sample((x,), {"pad_width": width, "mode": "reflect"})
     return Sample((x,), {"pad_width": width, "value": draw(st.sampled_from([0.0, 1.5, -1]))})
 
 
-def _surrounded(x: np.ndarray, pad_width: Any, value: float = 0.0) -> np.ndarray:
+def _surrounded(
+    x: np.ndarray, pad_width: Any, value: float = 0.0, mode: str = "constant"
+) -> np.ndarray:
+    if mode == "reflect":
+        return np.pad(x, pad_width, "reflect") if x.ndim else x
     sizes = [b + n + a for n, (b, a) in zip(x.shape, pad_width, strict=True)]
     out = np.full(sizes, value, x.dtype)
     out[tuple(slice(b, b + n) for n, (b, _) in zip(x.shape, pad_width, strict=True))] = x
@@ -694,6 +717,12 @@ add(
         Bad((VEC, ((-1, 1),)), ValueError, r"pad: pad_width .* counts >= 0"),
         Bad((VEC, 1), ValueError, r"pad: pad_width 1 for shape \(3,\)"),
         Bad((INT, ((1, 1),)), TypeError, r"pad: .* value = 0.5; expected an int", {"value": 0.5}),
+        Bad((VEC, ((1, 1),), 0.0, "edge"), ValueError, r"pad: mode is 'edge'; expected 'constant'"),
+        Bad(
+            (MAT, ((0, 0), (3, 0))), ValueError, r"pad: padding \(3, 0\) along axis 1 .* size 3",
+            {"mode": "reflect"},
+        ),
+        Bad((VEC, 1), ValueError, r"pad: pad_width 1 for shape \(3,\)", {"mode": "reflect"}),
     ),
 )  # fmt: skip
 

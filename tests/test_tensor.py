@@ -288,10 +288,11 @@ def test_a_method_is_the_function(name: str) -> None:
         "one_hot": (4,), "pad": (((1, 1), (0, 0)),), "power": (3,), "swapaxes": (0, 1),
         "take": (1,), "clip": (0.2, 0.6), "avg_pool2d": (2,), "max_pool2d": (2,),
         "reflection_pad2d": (1,), "resize2d": (3,), "upsample2d": (2,), "top_k": (1,),
-        "take_along_axis": (np.array([[1, 0]]), 0),
+        "take_along_axis": (np.array([[1, 0]]), 0), "space_to_depth": (2,),
+        "depth_to_space": (1,),
     }  # fmt: skip
     x = tg.tensor([1, 2]) if name == "one_hot" else x
-    x = x.reshape(1, 2, 2, 1) if name.endswith("2d") else x
+    x = x.reshape(1, 2, 2, 1) if name.endswith("2d") or "_to_" in name else x
     got = getattr(x, name)(*extra.get(name, ()))
     want = getattr(tg, name)(x, *extra.get(name, ()))
     got, want = (v[0] if isinstance(v, tuple) else v for v in (got, want))

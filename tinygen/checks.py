@@ -174,8 +174,8 @@ def options(p: Primitive, static: dict[str, Any]) -> None:
     for name, value in static.items():
         if isinstance(value, Tensor):
             raise TypeError(
-                f"{p.name}: {name} is a tensor {value.shape}; expected a plain value, which has no "
-                "gradient: give float(x), or compute it with operations of tensors"
+                f"{called(p.name)}: {name} is a tensor {value.shape}; expected a plain value, "
+                "which has no gradient: give float(x), or compute it with operations of tensors"
             )
 
 

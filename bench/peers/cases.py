@@ -36,6 +36,22 @@ POOLINGS = {
 }  # fmt: skip
 # Of arrays and of integers that count along an axis of n: n.
 INDEXED = {"take": 256, "scatter_add": 256, "take_along_axis": 256, "add_along_axis": 256}
+# Of two arrays, element by element.
+PAIRS = ("remainder", "floor_divide")
+# Kernels of several passes or products, which NumPy does one after the other. Of the arrays that
+# they take, the place of the one that a result is as large as; of attention, the products.
+NORMS = {
+    "normalise": (0,), "normalise_dx": (1, 2, 2), "normalise_silu": (0,),
+    "normalise_silu_dx": (1, 2, 3, 4),
+}  # fmt: skip
+ATTENTION = {"attend": 2, "attend_dx": 5, "attend_self": 2, "attend_self_dx": 5}
+BLOCK = 2  # rows and columns of a block of pixels
+PIXELS = {
+    "pixels_repeated": BLOCK**2, "pixels_added": BLOCK**-2, "pixels_to_channels": 1,
+    "channels_to_pixels": 1,
+}  # fmt: skip
+TOTALS = ("sum_of_squares", "product_along", "product_without")
+WHOLE = (*NORMS, *ATTENTION, *PIXELS, *TOTALS, "concat")
 PASSES = {"sgd_step": 3, "sgd_momentum_step": 5, "adam_step": 7, "ema_step": 3}  # reads and writes
 
 
@@ -92,6 +108,8 @@ class Case:
             out.append(np.swapaxes(x, -1, -2) if flip else x)
         if self.title == "log":
             out[0] = np.abs(out[0])
+        if self.op in TOTALS:  # products of many that are not 0
+            out[0] = np.exp(out[0] / 16)
         if self.op == "adam_step":
             out[3] = np.square(out[3])  # the second moment
         return out
@@ -103,6 +121,16 @@ class Case:
             return "GFLOP/s", 2e-9 * self.static["sums"] * self.static["taps"] ** 2
         if self.op == "matmul_nd":
             return "GFLOP/s", 2e-9 * sizes[0] * self.shapes[1][-1]
+        if self.op in ATTENTION:
+            *lead, places, wide = self.shapes[-1]
+            wide //= 3 if "heads" in self.static else 1
+            return "GFLOP/s", 2e-9 * ATTENTION[self.op] * math.prod(lead) * places**2 * wide
+        if self.op in NORMS:
+            return "GB/s", 4e-9 * (sum(sizes) + sum(sizes[i] for i in NORMS[self.op]))
+        if self.op in PIXELS:
+            return "GB/s", 4e-9 * sizes[0] * (1 + PIXELS[self.op])
+        if self.op in ("concat", "product_without"):
+            return "GB/s", 8e-9 * sum(sizes)
         if self.op in PASSES:
             return "GB/s", 4e-9 * PASSES[self.op] * sizes[0]
         if self.op == "gather_images":
@@ -110,7 +138,7 @@ class Case:
         if self.op in POOLINGS:  # read all, and write as much as its way down or up makes
             up = self.op.endswith("dx")
             return "GB/s", 4e-9 * (sum(sizes) + sizes[0] * (POOLED**2 if up else POOLED**-2))
-        if self.op in ("fused", "softmax", "log_softmax", "dropout", *ELEMENTWISE):
+        if self.op in ("fused", "softmax", "log_softmax", "dropout", *PAIRS, *ELEMENTWISE):
             return "GB/s", 4e-9 * (sum(sizes) + sizes[0])
         return "GB/s", 4e-9 * sizes[0]  # a reduction, whose result is small; numbers that are drawn
 
@@ -159,8 +187,46 @@ def cases() -> list[Case]:
     add("scatter_add", "embedding, back", ((4096, 128), tokens), {"axis": 0, "shape": table})
     add("take_along_axis", "one of a row", ((4096, 256), places), {"axis": 1})
     add("add_along_axis", "one of a row, back", (places, places), {"axis": 1, "shape": (4096, 256)})
+    for op in PAIRS:
+        add(op, op, ((1024, 1024),) * 2)
+    out += whole()
     for op, title in POOLINGS.items():  # the gradients of a maximum need what it was taken of
         add(op, title, pooled.get(op) or (y if op == "max_pool2d_dx" else x, x))
+    return out
+
+
+def whole() -> list[Case]:
+    """Norms, attention and moved pixels, at the sizes of a small U-Net on 96 images."""
+    out: list[Case] = []
+    add = lambda *args, **more: out.append(Case(*args, **more))
+    x, of_channels, both = (96, 196, 8, 4), (8, 4), (96, 2, 8, 4)
+    rows, features = (4096, 128), (128,)
+    groups, each = {"axis": (1, 3), "eps": 1e-5}, {"axis": (1,), "eps": 1e-5}
+    add("normalise", "group norm", (x, of_channels, of_channels), groups)
+    add("normalise_dx", "group norm, back", (x, x, of_channels), groups)
+    add("normalise", "layer norm", (rows, features, features), each)
+    add("normalise_dx", "layer norm, back", (rows, rows, features), each)
+    parts = (x, of_channels, of_channels, both)
+    add("normalise_silu", "norm, scale, silu", parts, {"eps": 1e-5})
+    add("normalise_silu_dx", "norm, scale, silu, back", (x, *parts), {"eps": 1e-5})
+    for q in ((96, 4, 49, 16), (16, 4, 256, 32)):
+        add("attend", "attention", (q,) * 3, {"causal": False})
+        add("attend_dx", "attention, back", (q,) * 4, {"causal": False})
+    heads, y, qkv = {"heads": 4, "causal": False}, (96, 49, 64), (96, 49, 192)
+    add("attend_self", "attention of places", (qkv,), heads)
+    add("attend_self_dx", "attention of places, back", (y, qkv), heads)
+    small, large = (96, 14, 14, 32), (96, 28, 28, 32)
+    block = {"block": (BLOCK, BLOCK)}
+    add("pixels_repeated", "upsample", (small,), block)
+    add("pixels_added", "upsample, back", (large,), block)
+    add("pixels_to_channels", "space to depth", ((96, 28, 28, 4),), block)
+    add("channels_to_pixels", "depth to space", ((96, 14, 14, 16),), block)
+    add("concat", "concatenate", (small, small), {"axis": 3})
+    matrix = (1024, 256)
+    add("sum_of_squares", "sum of squares", (matrix,))
+    for axis in (0, 1):
+        add("product_along", f"product, axis {axis}", (matrix,), {"axis": axis})
+        add("product_without", f"product, axis {axis}, back", (matrix,), {"axis": axis})
     return out
 
 

@@ -25,14 +25,17 @@ import torch
 import torch.nn.functional as F
 from cases import (
     ADAM,
+    BLOCK,
     CONVOLUTIONS,
     CONVOLVED,
     KERNEL,
     LR,
     MOMENTUM,
+    PAIRS,
     POOLED,
     POOLINGS,
     SLOPE,
+    WHOLE,
     Case,
     P,
     cases,
@@ -169,6 +172,74 @@ INDEXED: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
+def norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """Of rows (n, c), or of groups (n, pixels, groups, channels) as images in channels_last."""
+    if x.ndim == 2:
+        return F.layer_norm(x, weight.shape, weight, bias, 1e-5)
+    n, pixels, groups, channels = x.shape
+    image = x.reshape(n, pixels, 1, groups * channels).permute(0, 3, 1, 2)
+    normed = F.group_norm(image, groups, weight.flatten(), bias.flatten(), 1e-5)
+    return normed.permute(0, 2, 3, 1).reshape(x.shape)
+
+
+def norm_silu(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, modulation: torch.Tensor
+) -> torch.Tensor:
+    return F.silu(norm(x, weight, bias) * (1 + modulation[:, :1]) + modulation[:, 1:])
+
+
+def attention_of_places(x: torch.Tensor, heads: int) -> torch.Tensor:
+    n, places, width = x.shape
+    parts = x.reshape(n, places, 3, heads, width // 3 // heads).permute(2, 0, 3, 1, 4)
+    y = F.scaled_dot_product_attention(*parts)
+    return y.transpose(1, 2).reshape(n, places, width // 3)
+
+
+def upsampled(x: torch.Tensor) -> torch.Tensor:
+    return images_last(F.interpolate(x.permute(0, 3, 1, 2), scale_factor=BLOCK))
+
+
+def to_channels(x: torch.Tensor) -> torch.Tensor:
+    """PyTorch's pixel_unshuffle orders channels in another way."""
+    n, h, w, c = x.shape
+    parts = x.reshape(n, h // BLOCK, BLOCK, w // BLOCK, BLOCK, c).permute(0, 1, 3, 2, 4, 5)
+    return parts.reshape(n, h // BLOCK, w // BLOCK, BLOCK * BLOCK * c)
+
+
+def to_pixels(x: torch.Tensor) -> torch.Tensor:
+    n, h, w, c = x.shape
+    parts = x.reshape(n, h, w, BLOCK, BLOCK, c // BLOCK**2).permute(0, 1, 3, 2, 4, 5)
+    return parts.reshape(n, h * BLOCK, w * BLOCK, c // BLOCK**2)
+
+
+def whole(case: Case, tensors: list[torch.Tensor]) -> Callable[[], Any]:
+    """Forward, or only what backward does of a function that was called before."""
+    function: Callable[..., torch.Tensor]
+    function = {
+        "normalise": norm, "normalise_silu": norm_silu, "attend": F.scaled_dot_product_attention,
+        "attend_self": lambda x: attention_of_places(x, case.static["heads"]),
+        "pixels_repeated": upsampled, "pixels_to_channels": to_channels,
+        "channels_to_pixels": to_pixels, "concat": lambda *xs: torch.cat(xs, dim=3),
+        "pixels_added": upsampled, "sum_of_squares": lambda x: torch.square(x).sum(dim=1),
+        "product_along": lambda x: x.prod(dim=case.static["axis"]),
+        "product_without": lambda x: x.prod(dim=case.static["axis"]),
+    }[case.op.removesuffix("_dx")]  # fmt: skip
+    if case.op == "pixels_added":  # the gradient of the images that were repeated
+        n, h, w, c = case.shapes[0]
+        tensors = [*tensors, torch.zeros(n, h // BLOCK, w // BLOCK, c)]
+    elif case.op == "product_without":
+        tensors = [torch.ones(case.shapes[0][1 - case.static["axis"]]), *tensors]
+    elif not case.op.endswith("_dx"):
+        return lambda: function(*tensors)
+    g, *inputs = tensors
+    if case.op == "normalise_dx":
+        inputs.append(torch.zeros_like(inputs[1]))
+    with torch.enable_grad():
+        inputs = [x.requires_grad_(True) for x in inputs]
+        y = function(*inputs)
+    return lambda: torch.autograd.grad(y, inputs, g, retain_graph=True)
+
+
 def prepared(case: Case) -> Made:
     if case.op in CONVOLUTIONS:
         return convolution(case), None
@@ -193,6 +264,10 @@ def prepared(case: Case) -> Made:
     if case.op == "matmul_nd":
         product = torch.empty(*case.shapes[0][:-1], case.shapes[1][-1])
         return lambda: torch.matmul(x, tensors[1], out=product), None
+    if case.op in WHOLE:
+        return whole(case, tensors), None
+    if case.op in PAIRS:
+        return lambda: getattr(torch, case.op)(x, tensors[1]), None
     if case.op in INDEXED:
         return lambda: INDEXED[case.op](x, tensors[1], case.static.get("shape")), None
     if case.op in ("softmax", "log_softmax", "logsumexp"):
@@ -224,7 +299,7 @@ def main() -> None:
             if request["do"] == "result":
                 run, changed = prepared(case)
                 out = run()
-                found = [out] if changed is None else changed
+                found = changed or (out if isinstance(out, tuple) else [out])
                 random = "dropout" in case.title
                 say({"result": None if random else fingerprint(t.detach().numpy() for t in found)})
                 continue

@@ -35,14 +35,19 @@ def made(name: str, program: Callable[..., Program]) -> Kernel:
 
 
 def _bind(program: Program, arrays: tuple[Any, ...], out: Any, wide: bool) -> Any:
-    """The program on arrays of one shape and dtype; `wide` says whether float64 is served.
+    """The program on arrays of one shape and dtype, or on an array and a number.
+
+    wide: whether float64 is served.
 
     What `elementwise.fused` would find out about any arrays is known here; asking would cost as
     much as NumPy takes for thousands of elements.
     """
-    x = arrays[0]
-    if len(arrays) > 1 and not all(_alike(a, x) for a in arrays):
-        return NotImplemented
+    x, kinds = arrays[0], ("full",) * len(arrays)
+    if len(arrays) > 1:
+        if arrays[1].__class__ in (int, float) and isinstance(x, np.ndarray):
+            arrays, kinds = (x, _one(arrays[1], x)), ("full", "value")
+        elif not all(_alike(a, x) for a in arrays):
+            return NotImplemented
     single = x.dtype == np.float32
     if not (single or (wide and x.dtype == np.float64)) or not x.size or not x.flags.c_contiguous:
         return NotImplemented
@@ -51,10 +56,17 @@ def _bind(program: Program, arrays: tuple[Any, ...], out: Any, wide: bool) -> An
         return NotImplemented
     places, target = [address_of(a) for a in arrays], address_of(out)
     alias = (places.index(target) if target in places else -1,)
-    types, kinds = (x.dtype.name,) * (len(arrays) + 1), ("full",) * len(arrays)
+    types = (x.dtype.name,) * (len(arrays) + 1)
     block, source = _compiled(program, (len(program) - 1,), kinds, alias, types)
     table = np.array([1, x.size, *places, target], dtype=np.int64)
     return elementwise_call(Fused(block, source, table, (arrays, (out,))), 1, x.size)
+
+
+def _one(number: float, x: Any) -> Any:
+    """A number as an array of one, as NumPy takes it for one of x's type; in silence, if it is too
+    large for that: infinite."""
+    with np.errstate(over="ignore"):
+        return np.array([number], x.dtype)
 
 
 def _alike(a: Any, x: Any) -> bool:

@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..pointwise import DRAWN, ROWS, SERVED, value
-from . import maths
+from . import division, maths
 from .philox import SPARE
 from .runtime import (
     Call,
@@ -239,10 +239,11 @@ def _module(number: str, head: list[str], rows: list[str], each: list[str], draw
 
 
 def _imports(number: str) -> list[str]:
-    """The functions of maths.py, and the square root: what a text may call."""
-    kind = "wide" if number == "float64" else "narrow"
-    names = sorted(n.removeprefix("narrow_") for n in vars(maths) if n.startswith("narrow_"))
-    lines = [f"from tinygen_kernels.cpu.maths import {kind}_{n} as {n}" for n in names]
+    """The functions of maths.py and division.py, and the square root: what a text may call."""
+    kind, lines = "wide" if number == "float64" else "narrow", []
+    for room in (maths, division):
+        names = sorted(n.removeprefix("narrow_") for n in vars(room) if n.startswith("narrow_"))
+        lines += [f"from {room.__name__} import {kind}_{n} as {n}" for n in names]
     return [*lines, "from numpy import sqrt"]
 
 

@@ -94,7 +94,7 @@ def _power_of_2(k):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _with_sign_of(x, y):  # type: ignore[no-untyped-def]
+def with_sign_of(x, y):  # type: ignore[no-untyped-def]
     """y >= 0 with the sign of x, that of a zero, too."""
     return from_bits(I(bits(y) | (bits(x) & SIGN)))
 
@@ -171,7 +171,7 @@ def narrow_tanh(x):  # type: ignore[no-untyped-def]
     p = p * z + TANH[2]
     p = p * z + TANH[3]
     y = t + (z * p) * t if t < F(0.55) else F(1) - F(2) / total
-    return _with_sign_of(x, y)
+    return with_sign_of(x, y)
 
 
 @inline
@@ -222,7 +222,7 @@ def narrow_erf(x):  # type: ignore[no-untyped-def]
     p = p * z + ERF[4]
     p = p * z + ERF[5]
     y = t + p * t if t < F(0.85) else (F(1) - power) - power * q
-    return _with_sign_of(x, y)
+    return with_sign_of(x, y)
 
 
 @inline

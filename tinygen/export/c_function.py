@@ -16,14 +16,17 @@ from .graphs import Packed
 from .memory import Memory, sizes
 
 Row = Callable[["Function", Op], None]
+_REST = "fmodf({0}, {1})"  # of the sign of {0}; {1} further where that of {1} is another
+_REST = f"{_REST} + ({_REST} < 0 && {{1}} > 0 || {_REST} > 0 && {{1}} < 0 ? {{1}} : 0)"
 POINTWISE = {
     "abs": "fabsf({0})", "add": "{0} + {1}", "broadcast_to": "{0}", "cast": "{0}",
     "clip": "{0}", "cos": "cosf({0})", "div": "{0} / {1}", "equal": "(float)({0} == {1})",
-    "erf": "erff({0})", "exp": "expf({0})", "floor": "floorf({0})", "greater": "(float)({0} > {1})",
+    "erf": "erff({0})", "exp": "expf({0})", "floor": "floorf({0})",
+    "floor_divide": f"rintf(({{0}} - ({_REST})) / {{1}})", "greater": "(float)({0} > {1})",
     "greater_equal": "(float)({0} >= {1})", "leaky_relu": "{0} > 0 ? {0} : {slope} * {0}",
     "less": "(float)({0} < {1})", "less_equal": "(float)({0} <= {1})", "log": "logf({0})",
     "mask_and": "(float)({0} != 0 && {1} != 0)",
-    "mask_or": "(float)({0} != 0 || {1} != 0)", "round": "rintf({0})",
+    "mask_or": "(float)({0} != 0 || {1} != 0)", "round": "rintf({0})", "remainder": _REST,
     "maximum": "{0} > {1} ? {0} : {1}", "minimum": "{0} < {1} ? {0} : {1}", "mul": "{0} * {1}",
     "not_equal": "(float)({0} != {1})", "relu": "{0} > 0 ? {0} : 0",
     "sigmoid": "1.0f / (1.0f + exponential(-{0}))", "sin": "sinf({0})",

@@ -22,6 +22,8 @@ REDUCED = {  # what it begins with, what each number does, what the result is
     "sum": ("0", "t += {x}", "(float)t"), "mean": ("0", "t += {x}", "(float)(t / {n})"),
     "max": ("{x}", "t = {x} > t ? {x} : t", "(float)t"),
     "min": ("{x}", "t = {x} < t ? {x} : t", "(float)t"),
+    "any": ("0", "t = {x} != 0 ? 1 : t", "(float)t"),
+    "all": ("1", "t = {x} != 0 ? t : 0", "(float)t"),
 }  # fmt: skip
 EXPONENTIAL = ("sigmoid", "softplus", "tanh")  # what the runtime's own e^x serves
 
@@ -199,6 +201,26 @@ def argmax(f: Function, op: Op) -> None:
     each_row(f, op, row)
 
 
+def argsort(f: Function, op: Op) -> None:
+    """Each number at the place of how many come before it: quadratic, and equal ones in order."""
+    x, (axis,), _ = rows_of(op)
+    by, count = steps(sizes(x))[axis], sizes(x)[axis]
+    less = ">" if op.static["descending"] else "<"
+
+    def row(base: str, _: str) -> Iterator[str]:
+        one, other = (f.element(x, joined(base, at_index([j], [by]))) for j in "jk")
+        yield "int j, k, place;"
+        yield f"for (j = 0; j < {count}; j++) {{"
+        yield "    place = 0;"
+        yield f"    for (k = 0; k < {count}; k++)"
+        yield f"        place += {other} {less} {one} || ({other} == {one} && k < j);"
+        to = f.element(op.outs[0], joined(base, at_index(["place"], [by])))
+        yield f"    {to} = (float)j;"
+        yield "}"
+
+    each_row(f, op, row)
+
+
 def in_rows(f: Function, op: Op) -> None:
     """cumsum, softmax and log_softmax, whose rows become rows."""
     x, axes, _ = rows_of(op)
@@ -241,6 +263,25 @@ def take(f: Function, op: Op) -> None:
         index = joined(at_index([a, c], [shape[axis] * inner, 1]), f"{place} * {inner}")
         yield f"{f.element(out, at_index(names, (many * inner, inner, 1)))} = "
         yield f"    {f.element(x, index)};"
+
+    f.loops(ends, body)
+
+
+def take_along_axis(f: Function, op: Op) -> None:
+    x, i = op.args
+    assert x is not None
+    assert i is not None
+    axis, shape = op.static["axis"], sizes(op.outs[0])
+    count, inner = sizes(x)[axis], math.prod(shape[axis + 1 :])
+    ends = (math.prod(shape[:axis]), shape[axis], inner)
+
+    def body(names: list[str]) -> Iterator[str]:
+        a, _, c = names
+        to = at_index(names, steps(ends))
+        place = f.element(i, to)
+        place = f"((int){place} + ({place} < 0 ? {count} : 0)) * {inner}"
+        index = joined(at_index([a, c], [count * inner, 1]), place)
+        yield f"{f.element(op.outs[0], to)} = {f.element(x, index)};"
 
     f.loops(ends, body)
 
@@ -400,7 +441,8 @@ def repeat(f: Function, op: Op) -> None:
 
 ROWS: dict[str, Row] = {
     **dict.fromkeys(POINTWISE, pointwise),
-    "argmax": argmax, "concat": concat, "conv2d_dx": convolution, "conv2d_nd": convolution,
+    "argmax": argmax, "argsort": argsort, "concat": concat, "conv2d_dx": convolution,
+    "conv2d_nd": convolution, "take_along_axis": take_along_axis,
     "cumsum": in_rows, "log_softmax": in_rows, "softmax": in_rows, "matmul_nd": matmul,
     "one_hot": one_hot, "put": put, "repeat": repeat, "reshape": reshape, "slice": cut,
     "take": take, "transpose": transpose, **dict.fromkeys(REDUCED, reduce),

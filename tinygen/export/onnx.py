@@ -30,6 +30,7 @@ from . import graphs
 from .artefact import Artefact
 from .graphs import ExportError, Packed
 from .onnx_file import File
+from .onnx_rows import any_or_all, argsort, axes_of, floor_divide, remainder
 from .weights import ungrouped
 
 if TYPE_CHECKING:
@@ -375,18 +376,12 @@ def _clip(rows: Rows, op: Op, x: str) -> str:
 
 
 def _sum(rows: Rows, op: Op, x: str) -> str:
-    axes = rows.file.integers(*_axes(op))
+    axes = rows.file.integers(*axes_of(op))
     return rows.file.add("ReduceSum", x, axes, keepdims=int(op.static["keepdims"]))
 
 
 def _reduced(rows: Rows, op: Op, x: str) -> str:
-    return rows.file.add(REDUCED[op.name], x, axes=_axes(op), keepdims=int(op.static["keepdims"]))
-
-
-def _axes(op: Op) -> list[int]:
-    x, axis = op.args[0], op.static["axis"]
-    assert x is not None
-    return list(range(len(x.shape))) if axis is None else list(axis)
+    return rows.file.add(REDUCED[op.name], x, axes=axes_of(op), keepdims=int(op.static["keepdims"]))
 
 
 def _argmax(rows: Rows, op: Op, x: str) -> str:
@@ -403,7 +398,7 @@ def _cumsum(rows: Rows, op: Op, x: str) -> str:
 
 def _softmax(rows: Rows, op: Op, x: str) -> str:
     """Over one axis, or by its formula over several."""
-    axes, file = _axes(op), rows.file
+    axes, file = axes_of(op), rows.file
     log = op.name == "log_softmax"
     if len(axes) == 1:
         return file.add("LogSoftmax" if log else "Softmax", x, axis=axes[0])
@@ -464,6 +459,8 @@ ROWS: dict[str, Row] = {
         name: lambda rows, op, *args: rows.file.add(OPERATORS[op.name], *args)
         for name in OPERATORS
     },
+    "all": any_or_all, "any": any_or_all, "argsort": argsort, "floor_divide": floor_divide,
+    "remainder": remainder,
     "argmax": _argmax, "broadcast_to": _broadcast, "clip": _clip, "cumsum": _cumsum, "put": _put,
     "cast": lambda rows, op, x: rows.file.add("Cast", x, to=rows.file.code(op.outs[0].dtype)),
     "concat": lambda rows, op, *args: rows.file.add("Concat", *args, axis=op.static["axis"]),
@@ -475,6 +472,9 @@ ROWS: dict[str, Row] = {
     "one_hot": _one_hot, "reshape": lambda rows, op, x: rows.reshaped(x, op.outs[0].shape),
     "slice": _slice, "sum": _sum,
     "take": lambda rows, op, *args: rows.file.add("Gather", *args, axis=op.static["axis"]),
+    "take_along_axis": lambda rows, op, *args: rows.file.add(
+        "GatherElements", *args, axis=op.static["axis"]
+    ),
     "transpose": lambda rows, op, x: rows.file.add("Transpose", x, perm=op.static["axes"]),
 }  # fmt: skip
 OPERATIONS = frozenset(ROWS)

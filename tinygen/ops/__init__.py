@@ -22,6 +22,7 @@ from .linalg import *
 from .masks import *
 from .norm import *
 from .order import *
+from .padding import *
 from .pixels import *
 from .pool import *
 from .reduce import *
@@ -46,11 +47,12 @@ def _reflected(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 
 # Functions that are methods, too; their first argument is the tensor.
-METHODS = """abs all any argmax argsort astype avg_pool2d broadcast_to ceil clip cos cumsum erf exp
-    expand_dims flip floor gelu isfinite isinf isnan leaky_relu log log_softmax logsumexp max
-    max_pool2d mean min norm one_hot pad power prod reflection_pad2d relu resize2d round sigmoid
-    silu sin softmax softplus sort sqrt square squeeze std sum swapaxes take take_along_axis tanh
-    top_k upsample2d var"""
+METHODS = """abs all any argmax argsort astype avg_pool2d broadcast_to ceil clip cos cumsum
+    depth_to_space erf exp expand_dims flip floor gelu isfinite isinf isnan leaky_relu log
+    log_softmax logsumexp max max_pool2d mean min norm one_hot pad power prod
+    reflection_pad2d relu resize2d round sigmoid silu sin softmax softplus sort
+    space_to_depth sqrt square squeeze std sum swapaxes take take_along_axis tanh top_k
+    upsample2d var"""
 # Operators whose other operand may be a number: x % 2 and 2 % x.
 OPERATORS = {
     "mod": "remainder", "floordiv": "floor_divide", "and": "logical_and", "or": "logical_or",
@@ -59,7 +61,7 @@ OPERATORS = {
 
 # What other operations are made of; users call those.
 _INNER = """add_along_axis basic_slice cast cast_discrete concat count expand linear_fused mask_and
-    mask_or matmul_nd place power_n power_xy slice_axis unbroadcast"""
+    mask_or matmul_nd place power_n power_xy slice_axis surround unbroadcast"""
 
 
 def _is_operation(name: str, value: Any) -> bool:
@@ -71,8 +73,10 @@ def _is_operation(name: str, value: Any) -> bool:
 globals()["__all__"] = [_k for _k, _value in globals().items() if _is_operation(_k, _value)]
 for _k in globals()["__all__"]:
     _value = globals()[_k]
-    if not isinstance(_value, Primitive) and "axis" in inspect.signature(_value).parameters:
-        globals()[_k] = _spelling.spelled(_value)  # others call it `dim`
+    if isinstance(_value, Primitive):
+        continue  # which says so itself
+    if {"axis", "pad_width"} & {*inspect.signature(_value).parameters}:
+        globals()[_k] = _spelling.spelled(_value)  # others call it `dim`, and `pad`
 setattr(_tensor, "ops", sys.modules[__name__])  # noqa: B010
 for _name in METHODS.split():
     setattr(_tensor.Tensor, _name, _method(globals()[_name]))

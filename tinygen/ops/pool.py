@@ -1,4 +1,4 @@
-"""Images made smaller, larger or wider: pooling, resizing, reflection at the edges.
+"""Images made smaller or larger: pooling, resizing.
 
 All but max pooling are linear, so that their gradients are their adjoints. Max pooling is linear
 where the places of the maxima stay the same, and its gradients take those places from x anew.
@@ -12,15 +12,15 @@ from typing import Any
 from ..backend import XP, Array
 from ..primitive import primitive
 from ..tensor import Tensor
-from .conv import Padding, Pair, Sides, Window, pair, sides, surrounded, windows
+from .conv import Padding, Pair, Window, pair, surrounded, windows
 from .create import arange
 from .elementwise import abs, astype, cast_discrete, clip, maximum
 from .index import take
 from .linalg import matmul
 from .pixels import images, pixels_repeated
-from .shape import concatenate, expand_dims, flip, reshape, slice_axis
+from .shape import expand_dims, reshape
 
-__all__ = ["avg_pool2d", "max_pool2d", "reflection_pad2d", "resize2d", "upsample2d"]
+__all__ = ["avg_pool2d", "max_pool2d", "resize2d", "upsample2d"]
 
 # ---- max pooling ---------------------------------------------------------------------------------
 
@@ -219,33 +219,3 @@ def upsample2d(x: Any, scale: int | Pair, mode: str = "nearest") -> Tensor:
     """Images `scale` times as large: resize2d to (scale H, scale W). Raises as resize2d."""
     x, (down, across) = images("upsample2d", x), pair("upsample2d", "scale", scale)
     return resize2d(x, (down * x.shape[1], across * x.shape[2]), mode)
-
-
-def _mirrored(x: Tensor, axis: int, counts: Pair) -> Tensor:
-    """x with so many rows more before and after, mirrored at the first and at the last."""
-    (before, after), n = counts, x.shape[axis]
-    if max(counts) >= n:
-        raise ValueError(
-            f"reflection_pad2d: padding {counts} along axis {axis} of {x.shape}; expected less "
-            f"than its size {n}, as the edge is not repeated"
-        )
-    first = flip(slice_axis(x, axis, 1, before + 1), axis=axis)
-    last = flip(slice_axis(x, axis, n - 1 - after, n - 1), axis=axis)
-    return concatenate([first, x, last], axis=axis)
-
-
-def reflection_pad2d(x: Any, padding: Sides) -> Tensor:
-    """Images continued by their mirror image; the edge itself is not repeated.
-
-        1 2 3 with padding 2: 3 2 1 2 3 2 1
-
-    Args:
-        x: images (N, H, W, C).
-        padding: a count for all sides, (rows, columns), or ((top, bottom), (left, right)), each
-            less than the image's size there.
-
-    Raises:
-        ValueError: x is not (N, H, W, C), or more padding than that.
-    """
-    x, (rows, columns) = images("reflection_pad2d", x), sides("reflection_pad2d", padding)
-    return _mirrored(_mirrored(x, 1, rows), 2, columns)

@@ -231,7 +231,9 @@ def slice_axis(x: Tensor, axis: int, start: int, stop: int) -> Tensor:
 
 
 @primitive
-def pad(xp: XP, x: Array, *, pad_width: tuple[tuple[int, int], ...], value: float = 0.0) -> Array:
+def surround(
+    xp: XP, x: Array, *, pad_width: tuple[tuple[int, int], ...], value: float = 0.0
+) -> Array:
     """x surrounded by `value`: (before, after) counts for each axis."""
     sizes = tuple(before + n + after for n, (before, after) in zip(x.shape, pad_width, strict=True))
     out = xp.full(sizes, value, x.dtype)
@@ -239,8 +241,8 @@ def pad(xp: XP, x: Array, *, pad_width: tuple[tuple[int, int], ...], value: floa
     return out
 
 
-@pad.check
-def _(x: Array, pad_width: tuple[tuple[int, int], ...], value: float) -> None:
+@surround.check
+def _counts(x: Array, pad_width: tuple[tuple[int, int], ...], value: float) -> None:
     integers_stay("pad", x, value=value or None)  # 0.0 is the default
     pairs = isinstance(pad_width, tuple) and all(
         isinstance(p, tuple) and len(p) == 2 and min(p) >= 0 for p in pad_width
@@ -260,4 +262,4 @@ def _unpad(g: Tensor, x_shape: Shape, pad_width: tuple[tuple[int, int], ...]) ->
     return basic_slice(g, index=index)
 
 
-pad.vjp(x=_unpad)
+surround.vjp(x=_unpad)

@@ -12,12 +12,70 @@ from typing import Any
 import numpy as np
 
 from ..checks import normal_axes
+from ..fused import fused
 from ..tensor import Tensor, as_tensor
+from .create import full_like
 from .elementwise import abs, astype, sqrt, square, where
 from .reduce import Axis, max, sum, var
-from .shape import reshape, slice_axis, transpose
+from .shape import concatenate, expand_dims, reshape, slice_axis, transpose
 
 __all__ = ["norm", "prod", "std"]
+
+
+# ---- along an axis of a matrix, whole ------------------------------------------------------------
+
+
+@fused(whole=True)
+def sum_of_squares(x: Any) -> Any:
+    """sum_j x_ij^2: x (m, n) -> (m,)."""
+    return sum(square(x), axis=1)
+
+
+sum_of_squares.vjp(x=lambda g, x: expand_dims(g, axis=1) * (2.0 * x))
+
+
+def _half(x: Any, axis: int, start: int, count: int) -> Any:
+    return slice_axis(x, axis, start, start + count)
+
+
+@fused(whole=True)
+def product_along(x: Any, *, axis: int) -> Any:
+    """The product along axis 0 or 1 of a matrix: x (m, n), axis 1 -> (m,). Halves, and so on."""
+    odd, n = None, x.shape[axis]
+    while n > 1:
+        if n % 2:
+            last = _half(x, axis, n - 1, 1)
+            odd = last if odd is None else odd * last
+        n //= 2
+        x = _half(x, axis, 0, n) * _half(x, axis, n, n)
+    x = x if odd is None else x * odd
+    return reshape(x, (x.size,))
+
+
+@fused(whole=True)
+def product_without(x: Any, *, axis: int) -> Any:
+    """For each element the product of the others along axis 0 or 1 of a matrix: (m, n) -> (m, n).
+
+    Of the pairs of both halves, then times the other of the pair: right where elements are 0.
+    """
+    n = x.shape[axis]
+    if n == 1:
+        return full_like(x, 1)
+    k = n // 2
+    low, high = _half(x, axis, 0, k), _half(x, axis, k, k)
+    rest = [_half(x, axis, n - 1, 1)] if n % 2 else []
+    around = product_without.body(concatenate([low * high, *rest], axis=axis), axis=axis)
+    pairs = _half(around, axis, 0, k)
+    ends = [_half(around, axis, k, 1)] if n % 2 else []
+    return concatenate([pairs * high, pairs * low, *ends], axis=axis)
+
+
+product_along.vjp(
+    x=lambda g, x, axis: expand_dims(g, axis=axis) * product_without(x, axis=axis),
+)
+
+
+# ---- as users call them --------------------------------------------------------------------------
 
 
 def _root(x: Tensor) -> Tensor:
@@ -51,8 +109,13 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> T
         TypeError: x is no tensor of floats.
     """
     x = as_tensor(x)
+    axes = normal_axes("norm", axis, x.ndim)
     if x.dtype.kind != "f":
         raise TypeError(f"norm: x {x.shape} {x.dtype}; expected floats: .astype('float32')")
+    if ord == 2 and axes and x.size and axes == tuple(range(x.ndim - len(axes), x.ndim)):
+        kept = x.shape[: axes[0]]
+        squares = sum_of_squares(reshape(x, (math.prod(kept), -1)))
+        return _root(reshape(squares, (*kept, *(1,) * len(axes) * keepdims)))
     if ord == 2:
         return _root(sum(square(x), axis=axis, keepdims=keepdims))
     if ord == 1:
@@ -75,16 +138,12 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     if x.dtype.kind in "iub":
         x = astype(x, np.prod(np.zeros(0, x.dtype)).dtype)
     kept = [a for a in range(x.ndim) if a not in axes]
-    n = math.prod(x.shape[a] for a in axes)
+    n, m = (math.prod(x.shape[a] for a in which) for which in (axes, kept))
     shape = tuple(1 if a in axes else k for a, k in enumerate(x.shape) if keepdims or a in kept)
     if not n:
         return sum(x, axis=axes, keepdims=keepdims) + 1
-    rows = reshape(transpose(x, axes=(*axes, *kept)), (n, *(x.shape[a] for a in kept)))
-    odd = None
-    while n > 1:
-        if n % 2:
-            last = slice_axis(rows, 0, n - 1, n)
-            odd = last if odd is None else odd * last
-        n //= 2
-        rows = slice_axis(rows, 0, 0, n) * slice_axis(rows, 0, n, 2 * n)
-    return reshape(rows if odd is None else rows * odd, shape)
+    if (*axes, *kept) == tuple(range(x.ndim)) and kept:
+        return reshape(product_along(reshape(x, (n, m)), axis=0), shape)
+    if (*kept, *axes) != tuple(range(x.ndim)):
+        x = transpose(x, axes=(*kept, *axes))
+    return reshape(product_along(reshape(x, (m, n)), axis=1), shape)

@@ -183,7 +183,8 @@ POINTWISE: dict[str, Callable[..., Any]] = {
     "clip": clip, "where": lambda condition, x, y: x if condition else y,
     "equal": operator.eq, "not_equal": operator.ne, "less": operator.lt, "less_equal": operator.le,
     "greater": operator.gt, "greater_equal": operator.ge, "broadcast_to": lambda x: x,
-    "floor": finite(math.floor), "round": finite(round),
+    "floor": finite(math.floor), "round": finite(round), "remainder": operator.mod,
+    "floor_divide": operator.floordiv,
     "mask_and": lambda x, y: x and y, "mask_or": lambda x, y: x or y,
 }  # fmt: skip
 
@@ -219,7 +220,7 @@ def log_softmax(row: list[float]) -> list[float]:
 
 REDUCED: dict[str, Callable[[list[Any]], Any]] = {
     "sum": sum, "mean": lambda row: sum(row) / len(row), "max": max, "min": min,
-    "argmax": lambda row: row.index(max(row)),
+    "argmax": lambda row: row.index(max(row)), "any": any, "all": all,
 }  # fmt: skip
 IN_ROWS: dict[str, Callable[[list[Any]], Any]] = {
     "softmax": softmax, "log_softmax": log_softmax, "cumsum": itertools.accumulate,
@@ -282,6 +283,26 @@ def take(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list
     for k in range(0, len(x.values), x.shape[axis] * inner):
         for i in indices.values:
             out += x.values[k + i * inner : k + (i + 1) * inner]
+    return out
+
+
+def take_along_axis(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    x, indices = args
+    axis, lines = about["axis"], rows(x, [about["axis"]])
+    out: list[Any] = [0.0] * len(indices.values)
+    for k, place in enumerate(order(indices, [axis])):
+        out[place] = lines[k // shape[axis]][indices.values[place] % x.shape[axis]]
+    return out
+
+
+def argsort(about: dict[str, Any], args: list[Any], shape: tuple[int, ...]) -> list[Any]:
+    """The indices that sort each row; equal numbers stay in their order."""
+    (x,), back = args, about["descending"]
+    out: list[Any] = [0] * len(x.values)
+    lines = rows(x, [about["axis"]])
+    made = [sorted(range(len(row)), key=row.__getitem__, reverse=back) for row in lines]
+    for place, value in zip(order(x, [about["axis"]]), itertools.chain.from_iterable(made)):
+        out[place] = value
     return out
 
 
@@ -411,7 +432,8 @@ def meetings(about: dict[str, Any], axis: int, inputs: int, outputs: int, taps: 
 OTHERS: dict[str, Callable[[dict[str, Any], list[Any], tuple[int, ...]], Any]] = {
     **dict.fromkeys(IN_ROWS, in_rows), "reshape": reshape, "transpose": transpose, "slice": cut,
     "concat": concat, "take": take, "put": put, "one_hot": one_hot, "matmul_nd": matmul,
-    "conv2d_nd": convolution, "conv2d_dx": convolution,
+    "conv2d_nd": convolution, "conv2d_dx": convolution, "argsort": argsort,
+    "take_along_axis": take_along_axis,
 }  # fmt: skip
 
 

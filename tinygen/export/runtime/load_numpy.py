@@ -66,6 +66,12 @@ def shares(op, x):
 
 
 # end
+# for argsort
+def argsort(op, x):
+    return np.argsort(-x if op["descending"] else x, axis=op["axis"], kind="stable")
+
+
+# end
 # for slice
 def cut(op, x):
     for axis, part in enumerate(op["parts"]):
@@ -86,7 +92,10 @@ def put(op, x, value, i):
 ROWS = {
     "abs": lambda op, shape, x: np.abs(x),
     "add": lambda op, shape, x, y: x + y,
+    "all": lambda op, shape, x: x.all(axis=along(op, x)).reshape(shape),
+    "any": lambda op, shape, x: x.any(axis=along(op, x)).reshape(shape),
     "argmax": lambda op, shape, x: x.argmax(axis=op["axis"]).reshape(shape),
+    "argsort": lambda op, shape, x: argsort(op, x),
     "broadcast_to": lambda op, shape, x: np.broadcast_to(x, shape),
     "cast": lambda op, shape, x: x.astype(op["dtype"]),
     "clip": lambda op, shape, x: np.clip(x, op["low"], op["high"]),
@@ -100,6 +109,7 @@ ROWS = {
     "erf": lambda op, shape, x: np.vectorize(math.erf, otypes=[np.float32])(x),
     "exp": lambda op, shape, x: np.exp(x),
     "floor": lambda op, shape, x: np.floor(x),
+    "floor_divide": lambda op, shape, x, y: x // y,
     "greater": lambda op, shape, x, y: x > y,
     "greater_equal": lambda op, shape, x, y: x >= y,
     "leaky_relu": lambda op, shape, x: np.where(x > 0, x, op["slope"] * x),
@@ -120,6 +130,7 @@ ROWS = {
     "one_hot": lambda op, shape, x: np.eye(op["classes"], dtype=np.float32)[x],
     "put": lambda op, shape, x, value, i: put(op, x, value, i),
     "relu": lambda op, shape, x: np.maximum(x, 0),
+    "remainder": lambda op, shape, x, y: x % y,
     "reshape": lambda op, shape, x: x.reshape(shape),
     "round": lambda op, shape, x: np.rint(x),
     "sigmoid": lambda op, shape, x: 0.5 + 0.5 * np.tanh(x / 2),
@@ -131,6 +142,7 @@ ROWS = {
     "sub": lambda op, shape, x, y: x - y,
     "sum": lambda op, shape, x: x.sum(axis=along(op, x)).reshape(shape),
     "take": lambda op, shape, x, i: np.take(x, i, axis=op["axis"]),
+    "take_along_axis": lambda op, shape, x, i: np.take_along_axis(x, i, op["axis"]),
     "tanh": lambda op, shape, x: np.tanh(x),
     "transpose": lambda op, shape, x: x.transpose(op["axes"]),
     "where": lambda op, shape, x, y, z: np.where(x, y, z),

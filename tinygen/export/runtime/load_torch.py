@@ -83,11 +83,26 @@ def take(op, x, i):
 
 
 # end
+# for argsort
+def argsort(op, x):
+    return x.argsort(dim=op["axis"], descending=op["descending"], stable=True)
+
+
+# end
+# for take_along_axis
+def beside(op, x, i):
+    return torch.as_tensor(x).gather(op["axis"], i.remainder(x.shape[op["axis"]]))
+
+
+# end
 # An operation's row takes what it is, the sizes of its result, and its arguments.
 ROWS = {
     "abs": lambda op, shape, x: x.abs(),
     "add": lambda op, shape, x, y: x + y,
+    "all": lambda op, shape, x: x.bool().int().amin(along(op, x)).bool().reshape(shape),
+    "any": lambda op, shape, x: x.bool().int().amax(along(op, x)).bool().reshape(shape),
     "argmax": lambda op, shape, x: x.argmax(dim=op["axis"]).reshape(shape),
+    "argsort": lambda op, shape, x: argsort(op, x),
     "broadcast_to": lambda op, shape, x: torch.broadcast_to(torch.as_tensor(x), shape),
     "cast": lambda op, shape, x: x.to(getattr(torch, op["dtype"])),
     "clip": lambda op, shape, x: x.clamp(op["low"], op["high"]),
@@ -101,6 +116,7 @@ ROWS = {
     "erf": lambda op, shape, x: x.erf(),
     "exp": lambda op, shape, x: x.exp(),
     "floor": lambda op, shape, x: x.floor(),
+    "floor_divide": lambda op, shape, x, y: torch.as_tensor(x).floor_divide(torch.as_tensor(y)),
     "greater": lambda op, shape, x, y: x > y,
     "greater_equal": lambda op, shape, x, y: x >= y,
     "leaky_relu": lambda op, shape, x: F.leaky_relu(x, op["slope"]),
@@ -121,6 +137,7 @@ ROWS = {
     "one_hot": lambda op, shape, x: F.one_hot(x, op["classes"]).float(),
     "put": lambda op, shape, x, value, i: put(op, x, value, i),
     "relu": lambda op, shape, x: x.relu(),
+    "remainder": lambda op, shape, x, y: torch.as_tensor(x).remainder(torch.as_tensor(y)),
     "reshape": lambda op, shape, x: x.reshape(shape),
     "round": lambda op, shape, x: x.round(),
     "sigmoid": lambda op, shape, x: x.sigmoid(),
@@ -132,6 +149,7 @@ ROWS = {
     "sub": lambda op, shape, x, y: x - y,
     "sum": lambda op, shape, x: x.sum(along(op, x)).reshape(shape),
     "take": lambda op, shape, x, i: take(op, x, i),
+    "take_along_axis": lambda op, shape, x, i: beside(op, x, torch.as_tensor(i)),
     "tanh": lambda op, shape, x: x.tanh(),
     "transpose": lambda op, shape, x: x.permute(op["axes"]),
     "where": lambda op, shape, x, y, z: torch.where(x.bool(), y, z),

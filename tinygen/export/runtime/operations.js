@@ -29,8 +29,16 @@ function round(x) {
   return below + +(rest > 0.5 || (rest === 0.5 && below % 2 !== 0));
 }
 
+// The rest of a division, of the sign of y.
+function remainder(x, y) {
+  const rest = x % y;
+  return rest && (rest < 0) !== (y < 0) ? rest + y : rest;
+}
+
 Object.assign(POINTWISE, {
   floor: Math.floor,
+  remainder,
+  floor_divide: (x, y) => Math.round((x - remainder(x, y)) / y),
   round,
   mask_and: (x, y) => +(x && y),
   mask_or: (x, y) => +(x || y),
@@ -63,6 +71,8 @@ const REDUCED = {
   max: (row) => row.reduce((a, b) => Math.max(a, b)),
   min: (row) => row.reduce((a, b) => Math.min(a, b)),
   argmax: (row) => row.indexOf(row.reduce((a, b) => Math.max(a, b))),
+  any: (row) => +row.some((x) => x !== 0),
+  all: (row) => +row.every((x) => x !== 0),
 };
 const IN_ROWS = {
   softmax: (row) => {
@@ -101,6 +111,24 @@ function inRows(op, [x], shape) {
 for (const name of Object.keys({ ...REDUCED, ...IN_ROWS })) OTHERS[name] = inRows;
 
 Object.assign(OTHERS, {
+  argsort: (op, [x], shape) => {
+    const [found, size] = rows(op, x), values = gathered(x, found), sign = op.descending ? -1 : 1;
+    const out = new Float64Array(product(shape));
+    for (let k = 0; k < found.length; k += size) { // equal numbers stay in their order
+      const turned = [...Array(size).keys()].sort((i, j) => sign * (values[k + i] - values[k + j]));
+      turned.forEach((v, i) => { out[found[k + i]] = v; });
+    }
+    return out;
+  },
+  take_along_axis: (op, [x, indices], shape) => {
+    const [from, n] = rows(op, x), [to, m] = rows(op, { shape });
+    const out = new Float64Array(product(shape));
+    to.forEach((place, k) => {
+      const i = indices.values[place];
+      out[place] = x.values[from[Math.floor(k / m) * n + (i < 0 ? i + n : i)]];
+    });
+    return out;
+  },
   transpose: ({ axes }, [x], shape) => {
     const along = steps(x.shape);
     return gathered(x, places(shape, axes.map((a) => along[a])));

@@ -1,0 +1,190 @@
+"""Products and sums of squares along an axis of a matrix (m, n).
+
+    sum_of_squares     out[i] = sum_j x[i, j]^2
+    product_along      out[i] = prod_j x[i, j], or along the first axis
+    product_without    out[i, j] = prod_k x[i, k] over k other than j, or along the first axis
+
+A row is cut into blocks of 4096, in which numbers are combined in any fixed order, several at once;
+the blocks of a sum are added in float64, in order. A row, or along the first axis a column, has one
+worker (a long row's blocks of squares have several), so results are the same bits for any number.
+The products of the others are those of all before times those of all after: nothing is divided.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ..binding import kernel
+from .axes import into
+from .runtime import (
+    ALONE,
+    Call,
+    Table,
+    array,
+    both,
+    both_exact,
+    doubles,
+    first,
+    inline,
+    word,
+    workers_for,
+)
+
+BLOCK = 4096
+EAGER_FROM = 4096
+
+_any_order = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True, **ALONE)
+
+
+@_any_order
+def _squares(x, zero):  # type: ignore[no-untyped-def]
+    s = zero
+    for j in range(x.size):
+        s += x[j] * x[j]
+    return s
+
+
+@_any_order
+def _product(x, one):  # type: ignore[no-untyped-def]
+    p = one
+    for j in range(x.size):
+        p *= x[j]
+    return p
+
+
+# ---- squares -------------------------------------------------------------------------------------
+
+SQUARES = Table("x out m n blocks partial")
+
+
+@both
+def _sums(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    """A block of a row is a piece of work."""
+    m, n, blocks = word(args, SQUARES.m), word(args, SQUARES.n), word(args, SQUARES.blocks)
+    x = array(kind, args, SQUARES.x, m * n)
+    partial = doubles(args, SQUARES.partial, m * blocks)
+    for piece in range(m * blocks * worker // workers, m * blocks * (worker + 1) // workers):
+        row = piece // blocks
+        begin = (piece - row * blocks) * BLOCK
+        end = min(begin + BLOCK, n)
+        partial[piece] = _squares(x[row * n + begin : row * n + end], x.dtype.type(0))
+
+
+@both
+def _sums_end(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    m, blocks = word(args, SQUARES.m), word(args, SQUARES.blocks)
+    out = array(kind, args, SQUARES.out, m)
+    partial = doubles(args, SQUARES.partial, m * blocks)
+    for i in range(m):
+        s = 0.0
+        for k in range(i * blocks, (i + 1) * blocks):
+            s += partial[k]
+        out[i] = s
+
+
+@kernel(eager_from=EAGER_FROM)
+def sum_of_squares(x: Any, *, out: Any = None) -> Any:
+    out = into(out, x.shape[:1], x.dtype)
+    if out is None or not _served(x):
+        return NotImplemented
+    (m, n), blocks = x.shape, -(-x.shape[1] // BLOCK)
+    table = SQUARES.fill(x=x, out=out, m=m, n=n, blocks=blocks, partial=np.empty(m * blocks))
+    then = [(_sums_end[x.dtype], 1)]
+    return Call(_sums[x.dtype], table, out=out, workers=workers_for(x.size), then=then)
+
+
+def _served(x: Any) -> bool:
+    floats = x.dtype in (np.float32, np.float64)
+    return bool(floats and x.ndim == 2 and x.size and x.flags.c_contiguous)
+
+
+# ---- products ------------------------------------------------------------------------------------
+
+PRODUCTS = Table("x out m n axis running")
+
+
+@inline
+def _times(to, x, y):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        to[c] = x[c] * y[c]
+
+
+@inline
+def _copy(to, x):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        to[c] = x[c]
+
+
+@inline
+def _fill(to, value):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        to[c] = value
+
+
+@both_exact
+def _along(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    m, n = word(args, PRODUCTS.m), word(args, PRODUCTS.n)
+    x = array(kind, args, PRODUCTS.x, m * n)
+    if word(args, PRODUCTS.axis) == 1:
+        out = array(kind, args, PRODUCTS.out, m)
+        for i in range(m * worker // workers, m * (worker + 1) // workers):
+            out[i] = _product(x[i * n : (i + 1) * n], x.dtype.type(1))
+        return
+    c0, c1 = first(n, worker, workers), first(n, worker + 1, workers)
+    out = array(kind, args, PRODUCTS.out, n)[c0:c1]
+    _fill(out, x.dtype.type(1))
+    for i in range(m):
+        _times(out, out, x[i * n + c0 : i * n + c1])
+
+
+@both_exact
+def _without(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    m, n = word(args, PRODUCTS.m), word(args, PRODUCTS.n)
+    x, out = array(kind, args, PRODUCTS.x, m * n), array(kind, args, PRODUCTS.out, m * n)
+    one = x.dtype.type(1)
+    if word(args, PRODUCTS.axis) == 1:
+        for i in range(m * worker // workers, m * (worker + 1) // workers):
+            row, to = x[i * n : (i + 1) * n], out[i * n : (i + 1) * n]
+            before, after = one, one
+            for j in range(n):
+                to[j] = before
+                before *= row[j]
+            for j in range(n - 1, -1, -1):
+                to[j] *= after
+                after *= row[j]
+        return
+    c0, c1 = first(n, worker, workers), first(n, worker + 1, workers)
+    running = array(kind, args, PRODUCTS.running, n)[c0:c1]
+    _fill(running, one)
+    for i in range(m):
+        _copy(out[i * n + c0 : i * n + c1], running)
+        _times(running, running, x[i * n + c0 : i * n + c1])
+    _fill(running, one)
+    for i in range(m - 1, -1, -1):
+        to = out[i * n + c0 : i * n + c1]
+        _times(to, to, running)
+        _times(running, running, x[i * n + c0 : i * n + c1])
+
+
+def _bind(function: Any, x: Any, axis: int, shape: tuple[int, ...], out: Any) -> Any:
+    out = into(out, shape, x.dtype)
+    if out is None or not _served(x):
+        return NotImplemented
+    (m, n), workers = x.shape, workers_for(x.size)
+    running = np.empty(n if axis == 0 else 0, x.dtype)
+    table = PRODUCTS.fill(x=x, out=out, m=m, n=n, axis=axis, running=running)
+    workers = workers if axis == 1 or n >= 16 * workers else 1
+    return Call(function[x.dtype], table, out=out, workers=workers)
+
+
+@kernel(eager_from=EAGER_FROM)
+def product_along(x: Any, *, axis: int, out: Any = None) -> Any:
+    return _bind(_along, x, axis, (x.shape[1 - axis],), out)
+
+
+@kernel(eager_from=EAGER_FROM)
+def product_without(x: Any, *, axis: int, out: Any = None) -> Any:
+    return _bind(_without, x, axis, x.shape, out)
