@@ -22,6 +22,7 @@ _CPU = {
     "attention": "attend attend_dx attend_self attend_self_dx",
     "pixels": "pixels_repeated pixels_added pixels_to_channels channels_to_pixels",
     "reduce": "sum mean max min sum_to",
+    "squares": "sum_of_squares",
     "concat": "concat",
     "softmax": "softmax log_softmax logsumexp",
     "normalise": "normalise normalise_dx",

@@ -484,6 +484,11 @@ add(
     errors=(*_axis_errors("logsumexp"), _empty("logsumexp")),
 )  # fmt: skip
 
+add(
+    "sum_of_squares", lambda x, dtype: np.sum(x.astype(dtype) ** 2),
+    st.builds(lambda rng, shape: sample(REAL.fill(rng, shape), dtype="float64"), rngs, shapes()),
+)  # fmt: skip
+
 # ---- shapes --------------------------------------------------------------------------------------
 
 

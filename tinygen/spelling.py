@@ -247,7 +247,7 @@ CALLED = {
     "gaussian_nll_terms": "gaussian_nll", "gaussian_sample": "reparameterise",
     "normalise_dx": "the gradient of normalise", "update_running": "BatchNorm",
     "normalise_silu_dx": "the gradient of normalise_silu",
-    "sgd_step": "SGD.step",
+    "sum_of_squares": "norm", "sgd_step": "SGD.step",
     "sgd_momentum_step": "SGD.step", "adam_step": "Adam.step", "ema_step": "EMA.update",
     "assign": "load_state_dict or another assignment", "advance": "a generator's draw",
     "random_words": "a generator's draw", "random_uniform": "Generator.uniform",

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import normal_axes
+from ..fused import fused
 from ..tensor import Tensor, as_tensor
 from .elementwise import abs, astype, sqrt, square, where
 from .reduce import Axis, max, sum, var
@@ -88,3 +89,9 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
         n //= 2
         rows = slice_axis(rows, 0, 0, n) * slice_axis(rows, 0, n, 2 * n)
     return reshape(rows if odd is None else rows * odd, shape)
+
+
+@fused(whole=True)
+def sum_of_squares(x: Any, *, dtype: str) -> Any:
+    """The sum of the squares of all elements (0-d), which are made and added in `dtype`."""
+    return sum(square(astype(x, dtype)))
