@@ -469,7 +469,7 @@ add(
     _MATRICES, ulps=32,
 )  # fmt: skip
 _ROWS_ONLY = _MATRICES.map(lambda s: Sample(s.arrays, {}))
-add("sum_of_squares", lambda x: np.square(x).sum(axis=1), _ROWS_ONLY, ulps=32)
+add("squares_along", lambda x: np.square(x).sum(axis=1), _ROWS_ONLY, ulps=32)
 add("max", np.max, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("max"), _empty("max")))
 add("min", np.min, _TIES, edges=(*_ROW_EDGES,), errors=(*_axis_errors("min"), _empty("min")))
 add("argmax", np.argmax, order=0, samples=with_keepdims(with_axes(DISTINCT, 1, several=False)),
@@ -496,6 +496,11 @@ add(
     lambda x, axis=None, keepdims=False: np.log(np.exp(x).sum(axis=axis, keepdims=keepdims)),
     with_keepdims(_SOFT), edges=(sample(1.5),),
     errors=(*_axis_errors("logsumexp"), _empty("logsumexp")),
+)  # fmt: skip
+
+add(
+    "sum_of_squares", lambda x, dtype: np.sum(x.astype(dtype) ** 2),
+    st.builds(lambda rng, shape: sample(REAL.fill(rng, shape), dtype="float64"), rngs, shapes()),
 )  # fmt: skip
 
 # ---- shapes --------------------------------------------------------------------------------------

@@ -109,6 +109,43 @@ def test_a_damaged_entry_is_compiled_again_and_replaced(damage: str, home: Path)
     assert work(home) == (MADE[1], "")
 
 
+# A kernel of a helper of our own and of a function that Python calls too, while a profile watches.
+COMPILER = """
+import gc, sys
+import numba
+import numpy as np
+from numba import types
+from numba.core.registry import cpu_target
+from tinygen_kernels.cpu import kept
+from tinygen_kernels.cpu.words import float64_pointer, inline
+@numba.njit
+def twice(x): return 2 * x
+@inline
+def more(x): return twice(x) + 1
+def body(worker, workers, args):
+    x = float64_pointer(args)
+    x[0] = more(x[0])
+seen = set()
+def watch(frame, event, arg):
+    seen.add(frame.f_globals["__name__"])
+sys.setprofile(watch)
+made = kept.c_function(body, types.void(*[types.intp] * 3))
+watched = sys.getprofile() is watch
+sys.setprofile(None)
+x = np.array([20.5])
+made.ctypes(0, 1, x.ctypes.data)
+print(x[0] == 42, twice(4.0) == 8.0, twice(4) == 8)
+print(watched and "numba.core.typeinfer" not in seen, gc.isenabled())
+print(vars(cpu_target.target_context.codegen()).get("_library_class"))
+"""
+
+
+def test_the_compiler_works_unwatched_and_leaves_numba_as_it_was(tmp_path: Path) -> None:
+    for _ in range(2):  # compiled, and from the cache
+        said, _ = work(tmp_path, COMPILER)
+        assert said.split() == ["True"] * 5 + ["None"]
+
+
 def exchange(a: Path, b: Path) -> None:
     """Each of two entries under the name of the other."""
     mine, other = a.read_bytes(), b.read_bytes()

@@ -18,7 +18,16 @@ from tinygen import ops, optim
 from tinygen.backend import get
 from tinygen.data.dataset import scaled
 from tinygen.primitive import PRIMITIVES
-from tinygen_kernels.cpu import concat, gather, middle, normalise, normalise_silu, reduce, softmax
+from tinygen_kernels.cpu import (
+    concat,
+    gather,
+    middle,
+    normalise,
+    normalise_silu,
+    reduce,
+    softmax,
+    squares,
+)
 from tinygen_kernels.cpu import optim as kernels
 
 XP = get("numpy").xp
@@ -382,3 +391,13 @@ def test_a_norm_with_silu_is_its_definition_for_any_number_of_workers(
         wanted = wanted if isinstance(wanted, tuple) else (wanted,)
         for got, want in zip(outs, wanted, strict=True):
             np.testing.assert_allclose(got, want, rtol=0, atol=3e-6 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n", [0, 1, 31, 4096, 4096 * 5 + 33])
+def test_a_sum_of_squares_is_the_same_bits_for_any_number_of_workers(n: int, dtype: Any) -> None:
+    x = normal((n,), dtype)
+    x[n // 2 :] *= 1e20  # whose squares no float32 can hold
+    found = [float(run(squares.sum_of_squares.bind(x, dtype="float64"), k)) for k in (1, 2, 3)]
+    assert found[0] == found[1] == found[2]
+    assert found[0] == pytest.approx(math.fsum(float(v) ** 2 for v in x), rel=1e-14)

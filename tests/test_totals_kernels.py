@@ -34,7 +34,7 @@ def made(kernel: Any, workers: int, *arrays: Any, **options: Any) -> Any:
 def test_values_for_any_number_of_workers(shape: tuple[int, int], dtype: str) -> None:
     x = matrix(shape, dtype)
     wide, eps = x.astype("float64"), 40 * np.finfo(dtype).eps
-    got = [made(totals.sum_of_squares, w, x) for w in (1, 2, 3)]
+    got = [made(totals.squares_along, w, x) for w in (1, 2, 3)]
     np.testing.assert_allclose(got[0], np.square(wide).sum(1), rtol=eps)
     assert len({g.tobytes() for g in got}) == 1
     for axis in (0, 1):
@@ -79,6 +79,6 @@ def test_a_plan_keeps_them_whole() -> None:
     want = compiled(x).item()
     assert compiled(x).item() == pytest.approx(want, rel=1e-5)
     names = " ".join(str(b.call.primitive.name) for b in compiled.plan.bound if b.kernel)
-    assert "sum_of_squares" in names
+    assert "squares_along" in names
     assert "product_along" in names
     assert hits["product_along"]

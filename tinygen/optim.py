@@ -16,6 +16,7 @@ import numpy as np
 from . import ops, spelling
 from .graph import no_grad
 from .nn.module import Buffer, Module, Parameter, arrays_of, assign, require, restore
+from .ops.totals import sum_of_squares
 from .rates import Course as Course
 from .rates import Schedule as Schedule
 from .rates import at_least_0
@@ -425,8 +426,7 @@ class Clipped(Tensor):
 
 def _scaled(grads: Sequence[Tensor], max_norm: float) -> tuple[list[Tensor], Tensor]:
     """The gradients scaled to a norm of at most max_norm, and the norm that they had."""
-    squares = [ops.sum(ops.square(ops.astype(g, "float64"))) for g in grads]
-    norm = ops.sqrt(ops.sum(ops.stack(squares)))
+    norm = ops.sqrt(ops.sum(ops.stack([sum_of_squares(g, dtype="float64") for g in grads])))
     scale = ops.minimum(max_norm / (norm + 1e-6), 1.0)
     return [g * ops.astype(scale, g.dtype) for g in grads], norm
 

@@ -50,7 +50,7 @@ PIXELS = {
     "pixels_repeated": BLOCK**2, "pixels_added": BLOCK**-2, "pixels_to_channels": 1,
     "channels_to_pixels": 1,
 }  # fmt: skip
-TOTALS = ("sum_of_squares", "product_along", "product_without")
+TOTALS = ("squares_along", "product_along", "product_without")
 WHOLE = (*NORMS, *ATTENTION, *PIXELS, *TOTALS, "concat")
 PASSES = {"sgd_step": 3, "sgd_momentum_step": 5, "adam_step": 7, "ema_step": 3}  # reads and writes
 
@@ -223,7 +223,7 @@ def whole() -> list[Case]:
     add("channels_to_pixels", "depth to space", ((96, 14, 14, 16),), block)
     add("concat", "concatenate", (small, small), {"axis": 3})
     matrix = (1024, 256)
-    add("sum_of_squares", "sum of squares", (matrix,))
+    add("squares_along", "sum of squares", (matrix,))
     for axis in (0, 1):
         add("product_along", f"product, axis {axis}", (matrix,), {"axis": axis})
         add("product_without", f"product, axis {axis}, back", (matrix,), {"axis": axis})

@@ -220,7 +220,7 @@ def whole(case: Case, tensors: list[torch.Tensor]) -> Callable[[], Any]:
         "attend_self": lambda x: attention_of_places(x, case.static["heads"]),
         "pixels_repeated": upsampled, "pixels_to_channels": to_channels,
         "channels_to_pixels": to_pixels, "concat": lambda *xs: torch.cat(xs, dim=3),
-        "pixels_added": upsampled, "sum_of_squares": lambda x: torch.square(x).sum(dim=1),
+        "pixels_added": upsampled, "squares_along": lambda x: torch.square(x).sum(dim=1),
         "product_along": lambda x: x.prod(dim=case.static["axis"]),
         "product_without": lambda x: x.prod(dim=case.static["axis"]),
     }[case.op.removesuffix("_dx")]  # fmt: skip

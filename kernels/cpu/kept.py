@@ -22,9 +22,11 @@ import numpy as np
 from numba.core.caching import NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
 from .. import cache
+from .lean import lean, undisturbed
 from .vectors import FEATURES, VECTOR_BYTES
 
 
@@ -81,6 +83,7 @@ class Kept(NullCache):  # type: ignore[misc]
 
     def save_overload(self, sig: Any, cres: Any) -> None:
         """Keep it, if it can be kept."""
+        cres.library.get_pointer_to_function(cres.fndesc.llvm_cfunc_wrapper_name)  # see lean.py
         if cres.library.has_dynamic_globals:
             return
         path, key = self._entry(sig, cres.codegen)
@@ -92,7 +95,8 @@ def c_function(body: Callable[..., Any], signature: Any, **options: Any) -> Any:
     """numba.cfunc(signature, **options)(body), by way of the cache."""
     made = CFunc(body, (signature.args, signature.return_type), locals={}, options=options)
     made._cache = Kept(body, **{k: str(v) for k, v in options.items()})
-    made.compile()
+    with global_compiler_lock, lean(), undisturbed():
+        made.compile()
     return made
 
 
@@ -100,6 +104,7 @@ def function(body: Callable[..., Any], signature: Any, **options: Any) -> Any:
     """numba.njit(signature, **options)(body), by way of the cache."""
     made = numba.njit(**options)(body)
     made._cache = Kept(body, **options)
-    made.compile(signature)
+    with undisturbed():
+        made.compile(signature)
     made.disable_compile()
     return made

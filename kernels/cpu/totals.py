@@ -1,6 +1,6 @@
 """Products and sums of squares along an axis of a matrix (m, n).
 
-    sum_of_squares     out[i] = sum_j x[i, j]^2
+    squares_along     out[i] = sum_j x[i, j]^2
     product_along      out[i] = prod_j x[i, j], or along the first axis
     product_without    out[i, j] = prod_k x[i, k] over k other than j, or along the first axis
 
@@ -86,7 +86,7 @@ def _sums_end(worker, workers, args, kind):  # type: ignore[no-untyped-def]
 
 
 @kernel(eager_from=EAGER_FROM)
-def sum_of_squares(x: Any, *, out: Any = None) -> Any:
+def squares_along(x: Any, *, out: Any = None) -> Any:
     out = into(out, x.shape[:1], x.dtype)
     if out is None or not _served(x):
         return NotImplemented

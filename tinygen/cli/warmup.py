@@ -9,6 +9,7 @@ import typer
 
 from .. import models, train
 from ..data import load
+from ..models.contract import Form
 from ..random import Generator
 from .console import console
 
@@ -37,7 +38,8 @@ def warmup_command(
     for build in builds:
         began = time.perf_counter()
         data = load("strokes", n=2 * build.batch_size)
-        train.fit(build(data.shape, classes=10, rng=Generator(0)), data, 1, progress=False)
+        model = build.build_from({"train": Form(data.shape, classes=10)}, {}, Generator(0))
+        train.fit(model, data, 1, progress=False)
         name = build.name
         screen.print(f"{name:<10} {time.perf_counter() - began:5.1f} s", markup=False)
     from tinygen_kernels.cache import usable

@@ -26,12 +26,12 @@ __all__ = ["norm", "prod", "std"]
 
 
 @fused(whole=True)
-def sum_of_squares(x: Any) -> Any:
+def squares_along(x: Any) -> Any:
     """sum_j x_ij^2: x (m, n) -> (m,)."""
     return sum(square(x), axis=1)
 
 
-sum_of_squares.vjp(x=lambda g, x: expand_dims(g, axis=1) * (2.0 * x))
+squares_along.vjp(x=lambda g, x: expand_dims(g, axis=1) * (2.0 * x))
 
 
 def _half(x: Any, axis: int, start: int, count: int) -> Any:
@@ -114,7 +114,7 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> T
         raise TypeError(f"norm: x {x.shape} {x.dtype}; expected floats: .astype('float32')")
     if ord == 2 and axes and x.size and axes == tuple(range(x.ndim - len(axes), x.ndim)):
         kept = x.shape[: axes[0]]
-        squares = sum_of_squares(reshape(x, (math.prod(kept), -1)))
+        squares = squares_along(reshape(x, (math.prod(kept), -1)))
         return _root(reshape(squares, (*kept, *(1,) * len(axes) * keepdims)))
     if ord == 2:
         return _root(sum(square(x), axis=axis, keepdims=keepdims))
@@ -147,3 +147,9 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     if (*kept, *axes) != tuple(range(x.ndim)):
         x = transpose(x, axes=(*kept, *axes))
     return reshape(product_along(reshape(x, (m, n)), axis=1), shape)
+
+
+@fused(whole=True)
+def sum_of_squares(x: Any, *, dtype: str) -> Any:
+    """The sum of the squares of all elements (0-d), which are made and added in `dtype`."""
+    return sum(square(astype(x, dtype)))
