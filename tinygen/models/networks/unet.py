@@ -22,7 +22,16 @@ from typing import Any
 import numpy as np
 
 from ... import nn
-from ...ops import broadcast_to, concatenate, cos, reshape, silu, sin, softmax
+from ...ops import (
+    concatenate,
+    cos,
+    depth_to_space,
+    self_attention,
+    silu,
+    sin,
+    space_to_depth,
+    upsample2d,
+)
 from ...random import Generator
 from ...tensor import Tensor, as_tensor
 from . import Shape
@@ -76,7 +85,7 @@ class UNet(nn.Module):
         self.attention = Attention(channels[-1], rng)
         self.up = [several(2 * c, c) for c in channels]
         self.double = [conv(b, a, rng=rng) for a, b in itertools.pairwise(channels)]
-        self.norm = nn.GroupNorm(math.gcd(GROUPS, width), width)
+        self.norm = nn.GroupNormSiLU(math.gcd(GROUPS, width), width)
         self.head = conv(width, 4 * shape[2], init="zeros", rng=rng)
 
     def embed(self, t: Any = None, label: Any = None) -> Tensor | None:
@@ -93,36 +102,32 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Any = None, label: Any = None) -> Tensor:
         """label: None for no label."""
         told, last = self.embed(t, label), len(self.down) - 1
-        h, seen = self.stem(to_depth(x)), []
+        h, seen = self.stem(space_to_depth(x, 2)), []
         for level, blocks in enumerate(self.down):
             h = in_turn(blocks, h, told)
             seen.append(h)
             h = self.halve[level](h) if level < last else h
         h = self.middle[1](self.attention(self.middle[0](h, told)), told)
         for level in range(last, -1, -1):
-            h = h if level == last else self.double[level](doubled(h))
+            h = h if level == last else self.double[level](upsample2d(h, 2))
             h = in_turn(self.up[level], concatenate([h, seen[level]], axis=3), told)
-        return to_space(self.head(silu(self.norm(h))))
+        return depth_to_space(self.head(self.norm(h)), 2)
 
 
 class Block(nn.Module):
     """skip(x) + conv(silu(norm(conv(silu(norm(x)))) (1 + a) + b)); a, b are linear in e."""
 
     def __init__(self, n_in: int, n_out: int, size: int, rng: Generator | None) -> None:
-        self.norm1 = nn.GroupNorm(math.gcd(GROUPS, n_in), n_in)
+        self.norm1 = nn.GroupNormSiLU(math.gcd(GROUPS, n_in), n_in)
         self.conv1 = conv(n_in, n_out, rng=rng)
         self.told = nn.Dense(size, 2 * n_out, rng=rng) if size else None
-        self.norm2 = nn.GroupNorm(math.gcd(GROUPS, n_out), n_out)
+        self.norm2 = nn.GroupNormSiLU(math.gcd(GROUPS, n_out), n_out)
         self.conv2 = conv(n_out, n_out, init="zeros", rng=rng)
         self.skip = nn.Identity() if n_in == n_out else conv(n_in, n_out, 1, rng=rng)
 
     def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
-        h = self.norm2(self.conv1(silu(self.norm1(x))))
-        if self.told is not None and e is not None:
-            both = self.told(e).reshape(e.shape[0], 1, 1, -1)
-            half = both.shape[-1] // 2
-            h = h * (1.0 + both[..., :half]) + both[..., half:]
-        out: Tensor = self.skip(x) + self.conv2(silu(h))
+        both = None if self.told is None or e is None else self.told(e)  # scale and shift
+        out: Tensor = self.skip(x) + self.conv2(self.norm2(self.conv1(self.norm1(x)), both))
         return out
 
 
@@ -140,12 +145,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, height, width, channels = x.shape
-        d = channels // self.heads
-        rows = self.qkv(reshape(self.norm(x), (n, height * width, channels)))
-        q, k, v = rows.reshape(n, height * width, 3, self.heads, d).transpose(2, 0, 3, 1, 4)
-        shares = softmax((q @ k.swapaxes(axis1=-1, axis2=-2)) * (1 / math.sqrt(d)), axis=-1)
-        seen = (shares @ v).transpose(0, 2, 1, 3).reshape(n, height, width, channels)
-        out: Tensor = x + self.out(seen)
+        rows = self.norm(x).reshape(n, height * width, channels)
+        seen = self.out(self_attention(self.qkv(rows), self.heads))
+        out: Tensor = x + seen.reshape(*x.shape)
         return out
 
 
@@ -182,25 +184,3 @@ def levels(name: str, shape: Shape) -> int:
             f"images (--size {near})"
         )
     return count
-
-
-def to_depth(x: Tensor) -> Tensor:
-    """(n, 2 h, 2 w, c) -> (n, h, w, 4 c): four pixels become channels."""
-    n, height, width, channels = x.shape
-    h, w = height // 2, width // 2
-    x = x.reshape(n, h, 2, w, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, h, w, 4 * channels)
-
-
-def to_space(x: Tensor) -> Tensor:
-    """(n, h, w, 4 c) -> (n, 2 h, 2 w, c): the inverse of to_depth."""
-    n, h, w, channels = x.shape
-    x = x.reshape(n, h, w, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, 2 * h, 2 * w, channels // 4)
-
-
-def doubled(x: Tensor) -> Tensor:
-    """(n, h, w, c) -> (n, 2 h, 2 w, c): each pixel four times."""
-    n, h, w, c = x.shape
-    x = broadcast_to(x.reshape(n, h, 1, w, 1, c), (n, h, 2, w, 2, c))
-    return x.reshape(n, 2 * h, 2 * w, c)
