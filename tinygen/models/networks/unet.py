@@ -10,7 +10,7 @@ Four pixels become channels at once, for full-size convolutions would cost four 
 time and a label reach each block as a scale and a shift of its second norm (AdaGN: Dhariwal and
 Nichol, 2021, arXiv 2105.05233). The norms are over an image, never over a batch: an image does not
 depend on those beside it. Each block adds to its input what its last convolution says, which starts
-at zero, as does the last convolution of the net.
+at zero, as does the last convolution of the net; all other weights start small, see `small`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ...ops import (
     space_to_depth,
     upsample2d,
 )
-from ...random import Generator
+from ...random import Generator, resolve
 from ...tensor import Tensor, as_tensor
 from . import Shape
 
@@ -70,7 +70,7 @@ class UNet(nn.Module):
         if timed:
             self.frequencies = nn.Buffer(waves(width))
             self.time = nn.Sequential(
-                nn.Dense(2 * width, size, rng=rng), nn.SiLU(), nn.Dense(size, size, rng=rng)
+                dense(2 * width, size, rng=rng), nn.SiLU(), dense(size, size, rng=rng)
             )
         if classes:
             self.labels = nn.Embedding(classes + 1, size, rng=rng)
@@ -120,7 +120,7 @@ class Block(nn.Module):
     def __init__(self, n_in: int, n_out: int, size: int, rng: Generator | None) -> None:
         self.norm1 = nn.GroupNormSiLU(math.gcd(GROUPS, n_in), n_in)
         self.conv1 = conv(n_in, n_out, rng=rng)
-        self.told = nn.Dense(size, 2 * n_out, rng=rng) if size else None
+        self.told = dense(size, 2 * n_out, rng=rng) if size else None
         self.norm2 = nn.GroupNormSiLU(math.gcd(GROUPS, n_out), n_out)
         self.conv2 = conv(n_out, n_out, init="zeros", rng=rng)
         self.skip = nn.Identity() if n_in == n_out else conv(n_in, n_out, 1, rng=rng)
@@ -140,7 +140,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, rng: Generator | None) -> None:
         self.heads = math.gcd(channels, max(1, channels // HEAD))
         self.norm = nn.GroupNorm(math.gcd(GROUPS, channels), channels)
-        self.qkv = nn.Dense(channels, 3 * channels, rng=rng)
+        self.qkv = dense(channels, 3 * channels, rng=rng)
         self.out = nn.Dense(channels, channels, init="zeros", rng=rng)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,12 +151,27 @@ class Attention(nn.Module):
         return out
 
 
+def small(shape: tuple[int, ...], rng: Generator | None) -> Tensor:
+    """U(-a, a), a = 1 / sqrt(fan_in): a third of Glorot's variance where sizes stay.
+
+    What a time and a label scale and shift is then moderate at first, and small weights before a
+    norm turn faster.
+    """
+    a = 1 / math.sqrt(math.prod(shape[:-1]))
+    return resolve(rng).uniform(shape) * (2 * a) - a
+
+
 def conv(
-    n_in: int, n_out: int, size: int = 3, *, stride: int = 1, init: str = "glorot",
-    rng: Generator | None = None,
+    n_in: int, n_out: int, size: int = 3, *, stride: int = 1,
+    init: str | nn.init.Initialiser = small, rng: Generator | None = None,
 ) -> nn.Conv2d:  # fmt: skip
     """A convolution that keeps the size of an image, or divides it by `stride`."""
     return nn.Conv2d(n_in, n_out, size, stride, size // 2, init=init, rng=rng)
+
+
+def dense(n_in: int, n_out: int, *, rng: Generator | None) -> nn.Dense:
+    """A layer whose weights start as those of the convolutions do."""
+    return nn.Dense(n_in, n_out, init=small, rng=rng)
 
 
 def in_turn(blocks: list[Block], h: Tensor, told: Tensor | None) -> Tensor:
