@@ -10,7 +10,7 @@ Four pixels become channels at once, for full-size convolutions would cost four 
 time and a label reach each block as a scale and a shift of its second norm (AdaGN: Dhariwal and
 Nichol, 2021, arXiv 2105.05233). The norms are over an image, never over a batch: an image does not
 depend on those beside it. Each block adds to its input what its last convolution says, which starts
-at zero, as does the last convolution of the net.
+at zero, as does the last convolution of the net; all other weights start small, see `small`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,17 @@ from typing import Any
 import numpy as np
 
 from ... import nn
-from ...ops import broadcast_to, concatenate, cos, reshape, silu, sin, softmax
-from ...random import Generator
+from ...ops import (
+    concatenate,
+    cos,
+    depth_to_space,
+    self_attention,
+    silu,
+    sin,
+    space_to_depth,
+    upsample2d,
+)
+from ...random import Generator, resolve
 from ...tensor import Tensor, as_tensor
 from . import Shape
 
@@ -61,7 +70,7 @@ class UNet(nn.Module):
         if timed:
             self.frequencies = nn.Buffer(waves(width))
             self.time = nn.Sequential(
-                nn.Dense(2 * width, size, rng=rng), nn.SiLU(), nn.Dense(size, size, rng=rng)
+                dense(2 * width, size, rng=rng), nn.SiLU(), dense(size, size, rng=rng)
             )
         if classes:
             self.labels = nn.Embedding(classes + 1, size, rng=rng)
@@ -76,7 +85,7 @@ class UNet(nn.Module):
         self.attention = Attention(channels[-1], rng)
         self.up = [several(2 * c, c) for c in channels]
         self.double = [conv(b, a, rng=rng) for a, b in itertools.pairwise(channels)]
-        self.norm = nn.GroupNorm(math.gcd(GROUPS, width), width)
+        self.norm = nn.GroupNormSiLU(math.gcd(GROUPS, width), width)
         self.head = conv(width, 4 * shape[2], init="zeros", rng=rng)
 
     def embed(self, t: Any = None, label: Any = None) -> Tensor | None:
@@ -93,36 +102,32 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Any = None, label: Any = None) -> Tensor:
         """label: None for no label."""
         told, last = self.embed(t, label), len(self.down) - 1
-        h, seen = self.stem(to_depth(x)), []
+        h, seen = self.stem(space_to_depth(x, 2)), []
         for level, blocks in enumerate(self.down):
             h = in_turn(blocks, h, told)
             seen.append(h)
             h = self.halve[level](h) if level < last else h
         h = self.middle[1](self.attention(self.middle[0](h, told)), told)
         for level in range(last, -1, -1):
-            h = h if level == last else self.double[level](doubled(h))
+            h = h if level == last else self.double[level](upsample2d(h, 2))
             h = in_turn(self.up[level], concatenate([h, seen[level]], axis=3), told)
-        return to_space(self.head(silu(self.norm(h))))
+        return depth_to_space(self.head(self.norm(h)), 2)
 
 
 class Block(nn.Module):
     """skip(x) + conv(silu(norm(conv(silu(norm(x)))) (1 + a) + b)); a, b are linear in e."""
 
     def __init__(self, n_in: int, n_out: int, size: int, rng: Generator | None) -> None:
-        self.norm1 = nn.GroupNorm(math.gcd(GROUPS, n_in), n_in)
+        self.norm1 = nn.GroupNormSiLU(math.gcd(GROUPS, n_in), n_in)
         self.conv1 = conv(n_in, n_out, rng=rng)
-        self.told = nn.Dense(size, 2 * n_out, rng=rng) if size else None
-        self.norm2 = nn.GroupNorm(math.gcd(GROUPS, n_out), n_out)
+        self.told = dense(size, 2 * n_out, rng=rng) if size else None
+        self.norm2 = nn.GroupNormSiLU(math.gcd(GROUPS, n_out), n_out)
         self.conv2 = conv(n_out, n_out, init="zeros", rng=rng)
         self.skip = nn.Identity() if n_in == n_out else conv(n_in, n_out, 1, rng=rng)
 
     def forward(self, x: Tensor, e: Tensor | None) -> Tensor:
-        h = self.norm2(self.conv1(silu(self.norm1(x))))
-        if self.told is not None and e is not None:
-            both = self.told(e).reshape(e.shape[0], 1, 1, -1)
-            half = both.shape[-1] // 2
-            h = h * (1.0 + both[..., :half]) + both[..., half:]
-        out: Tensor = self.skip(x) + self.conv2(silu(h))
+        both = None if self.told is None or e is None else self.told(e)  # scale and shift
+        out: Tensor = self.skip(x) + self.conv2(self.norm2(self.conv1(self.norm1(x)), both))
         return out
 
 
@@ -135,26 +140,38 @@ class Attention(nn.Module):
     def __init__(self, channels: int, rng: Generator | None) -> None:
         self.heads = math.gcd(channels, max(1, channels // HEAD))
         self.norm = nn.GroupNorm(math.gcd(GROUPS, channels), channels)
-        self.qkv = nn.Dense(channels, 3 * channels, rng=rng)
+        self.qkv = dense(channels, 3 * channels, rng=rng)
         self.out = nn.Dense(channels, channels, init="zeros", rng=rng)
 
     def forward(self, x: Tensor) -> Tensor:
         n, height, width, channels = x.shape
-        d = channels // self.heads
-        rows = self.qkv(reshape(self.norm(x), (n, height * width, channels)))
-        q, k, v = rows.reshape(n, height * width, 3, self.heads, d).transpose(2, 0, 3, 1, 4)
-        shares = softmax((q @ k.swapaxes(axis1=-1, axis2=-2)) * (1 / math.sqrt(d)), axis=-1)
-        seen = (shares @ v).transpose(0, 2, 1, 3).reshape(n, height, width, channels)
-        out: Tensor = x + self.out(seen)
+        rows = self.norm(x).reshape(n, height * width, channels)
+        seen = self.out(self_attention(self.qkv(rows), self.heads))
+        out: Tensor = x + seen.reshape(*x.shape)
         return out
 
 
+def small(shape: tuple[int, ...], rng: Generator | None) -> Tensor:
+    """U(-a, a), a = 1 / sqrt(fan_in): a third of Glorot's variance where sizes stay.
+
+    What a time and a label scale and shift is then moderate at first, and small weights before a
+    norm turn faster.
+    """
+    a = 1 / math.sqrt(math.prod(shape[:-1]))
+    return resolve(rng).uniform(shape) * (2 * a) - a
+
+
 def conv(
-    n_in: int, n_out: int, size: int = 3, *, stride: int = 1, init: str = "glorot",
-    rng: Generator | None = None,
+    n_in: int, n_out: int, size: int = 3, *, stride: int = 1,
+    init: str | nn.init.Initialiser = small, rng: Generator | None = None,
 ) -> nn.Conv2d:  # fmt: skip
     """A convolution that keeps the size of an image, or divides it by `stride`."""
     return nn.Conv2d(n_in, n_out, size, stride, size // 2, init=init, rng=rng)
+
+
+def dense(n_in: int, n_out: int, *, rng: Generator | None) -> nn.Dense:
+    """A layer whose weights start as those of the convolutions do."""
+    return nn.Dense(n_in, n_out, init=small, rng=rng)
 
 
 def in_turn(blocks: list[Block], h: Tensor, told: Tensor | None) -> Tensor:
@@ -182,25 +199,3 @@ def levels(name: str, shape: Shape) -> int:
             f"images (--size {near})"
         )
     return count
-
-
-def to_depth(x: Tensor) -> Tensor:
-    """(n, 2 h, 2 w, c) -> (n, h, w, 4 c): four pixels become channels."""
-    n, height, width, channels = x.shape
-    h, w = height // 2, width // 2
-    x = x.reshape(n, h, 2, w, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, h, w, 4 * channels)
-
-
-def to_space(x: Tensor) -> Tensor:
-    """(n, h, w, 4 c) -> (n, 2 h, 2 w, c): the inverse of to_depth."""
-    n, h, w, channels = x.shape
-    x = x.reshape(n, h, w, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(n, 2 * h, 2 * w, channels // 4)
-
-
-def doubled(x: Tensor) -> Tensor:
-    """(n, h, w, c) -> (n, 2 h, 2 w, c): each pixel four times."""
-    n, h, w, c = x.shape
-    x = broadcast_to(x.reshape(n, h, 1, w, 1, c), (n, h, 2, w, 2, c))
-    return x.reshape(n, 2 * h, 2 * w, c)
