@@ -106,8 +106,8 @@ def _train() -> None:
 
 def groups_of(kind: type[Model]) -> list[Group]:
     """The options of a model's command, with the defaults that the model sets."""
-    last = ("epochs", "batch_size", "lr", "ema")
-    defaults: dict[str, Any] = dict.fromkeys(last, "the model's own")
+    last = ("epochs", "batch_size", "lr", "ema", "clip")
+    defaults: dict[str, Any] = dict.fromkeys((*last, "schedule", "warmup"), "the model's own")
     one = issubclass(kind, OneStage)  # stage; others may have several
     if issubclass(kind, OneStage):
         defaults = {

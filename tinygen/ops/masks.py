@@ -86,7 +86,7 @@ def logical_not(x: Any) -> Tensor:
 # ---- counting ------------------------------------------------------------------------------------
 
 
-@primitive(nondiff="all")
+@primitive(nondiff="all", axes=True)
 def any(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Whether some element along `axis` (None: all axes) is True, or not 0; of none it is False.
 
@@ -95,7 +95,7 @@ def any(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array
     return xp.any(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(nondiff="all")
+@primitive(nondiff="all", axes=True)
 def all(xp: XP, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Whether every element along `axis` (None: all axes) is True, or not 0; of none it is True.
 
