@@ -26,7 +26,7 @@ from ..random import Generator
 from ..runs.folder import place_of
 from ..train import Settings
 from .console import console, print_data
-from .options import Group, Typed, command, in_words, named, refuse_doubles
+from .options import Group, Typed, checked, command, in_words, named, refuse_doubles
 
 LAST = "of several stages, the last one's"
 LARGE = 1 << 16  # pixels: of smaller images any model fits
@@ -223,6 +223,8 @@ def new_job(kind: type[Model], typed: Typed) -> Job:
     options = typed[kind.Options]
     if place.backend != "cupy":
         options = {**defaults_on_processor(kind.Options), **options}
+    checked(kind.Options, options)  # before any data are read
+    checked(Settings, {"epochs": 1, "batch_size": 1, **typed[Settings]})
     source, (more, parts) = _source(typed[Source]), _together(typed)
     return Job(
         kind, options, typed[Settings], source, place.backend, place.precision,
