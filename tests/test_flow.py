@@ -449,6 +449,8 @@ def test_the_command_films_and_varies(run: Any, tinygen: Any) -> None:
         "sample", folder, "--n", 20, "--vary", "guidance=0,2", "--set", "steps=1"
     )
     assert (code, "20 images in samples.png" in out) == (0, True)
+    _, out, _ = tinygen("sample", folder, "--n", 12, "--vary", "guidance=2", "--set", "steps=1")
+    assert "10 images in samples.png" in out  # a row for each class
     for words, message in (
         (["--vary", "guidance"], "--vary 'guidance', expected NAME=VALUES"),
         (["--vary", "guidance=0,,1"], "--vary 'guidance=0,,1', expected NAME=VALUES, such as"),

@@ -75,7 +75,9 @@ def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
         return run.around(image, n, drawing.spread, label, seed, settings), None
     if drawing.vary is not None:
         name, values = varied(run.model, drawing.vary, settings)
-        rows = max(1, n // len(values))
+        rows, by_class = max(1, n // len(values)), pictures.label_column(run.model)
+        if by_class is not None and label is None and rows > by_class.count:
+            rows -= rows % by_class.count  # each class as often
         return run.vary(name, values, rows, label, seed, settings), len(values)
     return run.sample(n, label, seed, **settings), columns_of(run, drawing)
 
