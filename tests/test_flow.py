@@ -423,6 +423,8 @@ def test_a_sheet_of_a_setting_has_a_row_for_each_class(run: Any) -> None:
         labels = [*range(10), 0, 1]
         column = run.sample(12, labels, guidance=w, steps=2)
         np.testing.assert_allclose(sheet[k::3], column, atol=1e-5)
+    with pytest.raises(ValueError, match="no values of guidance; expected one or more"):
+        run.vary("guidance", [])
 
 
 def test_the_command_films_and_varies(run: Any, tinygen: Any) -> None:
