@@ -403,6 +403,8 @@ def test_a_sheet_of_a_setting_has_a_row_for_each_class(run: Any) -> None:
         labels = [*range(10), 0, 1]
         column = run.sample(12, labels, guidance=w, steps=2)
         np.testing.assert_allclose(sheet[k::3], column, atol=1e-5)
+    with pytest.raises(ValueError, match="no values of guidance; expected one or more"):
+        run.vary("guidance", [])
 
 
 def test_the_command_films_and_varies(run: Any, tinygen: Any) -> None:
@@ -428,9 +430,16 @@ def test_the_command_films_and_varies(run: Any, tinygen: Any) -> None:
     code, out, _ = tinygen(
         "sample", folder, "--n", 20, "--vary", "guidance=0,2", "--set", "steps=1"
     )
-    assert (code, "4 images in samples.png" in out) == (0, True)
+    assert (code, "20 images in samples.png" in out) == (0, True)
+    _, out, _ = tinygen("sample", folder, "--n", 12, "--vary", "guidance=2", "--set", "steps=1")
+    assert "10 images in samples.png" in out  # a row for each class
     for words, message in (
         (["--vary", "guidance"], "--vary 'guidance', expected NAME=VALUES"),
+        (["--vary", "guidance=0,,1"], "--vary 'guidance=0,,1', expected NAME=VALUES, such as"),
+        (["--vary", "interval=0,1"], "error: interval '0', expected two numbers: 0,1"),
+        (["--vary", "steps=1,2", "--set", "steps=3"], "and --set steps=...: leave one of them"),
+        (["--steps", "4"], "sample has no option --steps; it takes --around, "),
+        (["--steps", "4"], "; write --set steps=VALUE"),
         (["--vary", "speed=1,2"], "Flow has no setting speed"),
         (["--vary", "guidance=0,x"], "guidance 'x', expected 0 or more"),
         (["--vary", "steps=1,0"], "steps is 0, expected an integer, 1 or more"),

@@ -38,9 +38,8 @@ def test_the_help_is_as_recorded_and_fits_two_screens(name, tinygen, monkeypatch
 def test_the_help_shows_the_defaults_of_the_model(name):
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", (FOLDER / f"{name}.txt").read_text("utf-8")).split())
     kind = models.find(name)
-    names = ("epochs", "batch_size", "ema")
-    defaults = kind.defaults or {name: getattr(kind, name) for name in names}
-    for value in (*defaults.values(), kind.Options.lr):
+    own = (getattr(kind, name) for name in ("epochs", "batch_size", "ema", "clip"))
+    for value in (*own, kind.course.kind, kind.course.warmup, kind.Options.lr):
         assert f"default {in_words(value)})" in text
     for group in groups_of(kind):
         for each in group.options:

@@ -580,7 +580,7 @@ def test_labels_may_be_a_list():
         (lambda: GAN(SHAPE, loss="ns"), "non_saturating"),
         (lambda: CGAN(SHAPE), "classes is None"),
         (lambda: CVAE(SHAPE, classes=1), "expected 2 or more"),
-        (lambda: models.find("diffusion"), "known models: vae, cvae, conv-vae, gan, cgan"),
+        (lambda: models.find("diffusion"), "known models: flow, vae, cvae, conv-vae, gan"),
         (lambda: DCGAN((30, 28, 1)), r"30 x 28.*by 4 up to 32.*28 or 32 \(--size 32\)"),
         (lambda: DCGAN((60, 60, 1)), r"60 x 60.*by 8 up to 64.*56 or 64 \(--size 64\)"),
         (lambda: CDCGAN((3, 3, 1), classes=4), r"cdcgan: images of 3 x 3.*--size 4"),

@@ -125,7 +125,7 @@ def test_epochs_are_those_of_the_last_stage(strokes, tinygen, tmp_path, monkeypa
     monkeypatch.setenv("COLUMNS", "200")
     _, out, _ = tinygen("train", own, "--help")
     assert "Passes over the data in all; of several stages, the last one's (1 or more; " in out
-    assert "default the model's own" in out
+    assert "over all epochs (constant, cosine, linear; default the model's own)" in out
     code, out, err = tinygen("train", own, *words, "--epochs", 1)
     assert code == 0, err
     assert "trained 2 epochs of codes and 1 epoch of mixture in" in out

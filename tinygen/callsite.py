@@ -11,9 +11,9 @@ import numpy as np
 
 # What is the engine: the modules whose frames are no place of the user's.
 PARTS = (
-    "backend", "callsite", "checks", "differentiate", "events", "fused", "graph", "ops", "outputs",
-    "plan", "primitive", "protocols", "random", "recompute", "spelling", "tensor", "testing",
-    "trace", "traits", "weak",
+    "backend", "callsite", "checks", "derivatives", "differentiate", "events", "fused", "graph",
+    "ops", "outputs", "plan", "primitive", "protocols", "random", "recompute", "spelling", "tensor",
+    "testing", "trace", "traits", "weak",
 )  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in PARTS))
 _PACKAGES = (str(Path(np.__file__).parent), str(Path(__file__).parent))

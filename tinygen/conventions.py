@@ -42,6 +42,7 @@ TABLE = (
     Convention("sqrt", "x = 0", "infinite", BOTH, (0.0,), (np.inf,)),
     Convention("log", "x = 0", "infinite", BOTH, (0.0,), (np.inf,)),
     Convention("power", "x = 0, y > 0", "y x^(y-1) and 0", BOTH, (0.0, 2.0), (0.0, 0.0)),
+    Convention("power", "x = 0, y = 0", "0 for x", BOTH, (0.0, 0.0), (0.0, 0.0)),
     Convention("std", "all equal", "0", "PyTorch", ((2.0, 2.0),), ((0.0, 0.0),)),
     Convention("norm", "x = 0", "0", "PyTorch", ((0.0, 0.0),), ((0.0, 0.0),)),
     Convention(
@@ -65,7 +66,6 @@ TABLE = (
     Convention(
         "remainder", "x = n y", "1 and -floor(x / y)", "PyTorch", (6.0, 2.0), (1.0, -3.0)
     ),
-    Convention("power", "x = 0, y = 0", "0 for x", BOTH, (0.0, 0.0), (0.0, 0.0)),
 )  # fmt: skip
 
 

@@ -17,6 +17,8 @@ from ..options import SAME, Option, OptionError, Options, described
 
 T = TypeVar("T", bound=Options)
 Typed = dict[type[Options], dict[str, Any]]  # what was typed: values by name, for each class
+# Options of other commands by name, each with those commands, or with what to write in its place.
+Elsewhere = Mapping[str, tuple[Option, Sequence[str] | str]]
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,12 @@ def function(
     name: str,
     groups: Sequence[Group],
     run: Callable[[Typed], None],
-    elsewhere: Mapping[str, tuple[Option, Sequence[str]]] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Callable[..., None]:
     """The function of a command for typer, with the options of some classes.
 
-    `run` gets what was typed. `elsewhere` are options of other commands by name, each with those
-    commands. They are refused with a message that says where they belong.
+    `run` gets what was typed. What is typed of `elsewhere` is refused with a message that says
+    where it belongs, or what to write.
     """
     refuse_doubles(name, groups)
     owner = {option.name: (group.kind, option) for group in groups for option in group.options}
@@ -100,7 +102,7 @@ def function(
 
 def command(
     name: str, groups: Sequence[Group], run: Callable[[Typed], None], help: str,
-    elsewhere: Mapping[str, tuple[Option, Sequence[str]]] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Any:  # fmt: skip
     """A command without the program around it; see `function`."""
     single = typer.Typer(
@@ -116,7 +118,8 @@ def checked(kind: type[T], typed: Mapping[str, Any]) -> T:
         return kind(**typed)
     except OptionError as wrong:
         (option,) = (each for each in described(kind) if each.name == wrong.name)
-        what = f"{flags(option)[0]} {wrong.value}, expected {wrong.expected}"
+        expected = wrong.expected.removesuffix(", or None")  # which cannot be typed
+        what = f"{flags(option)[0]} {wrong.value}, expected {expected}"
         raise ValueError(what) from None
 
 
@@ -195,8 +198,11 @@ def in_words(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _read(option: Option, value: Any) -> Any:
-    """A value from the command line: numbers that are written with commas become a tuple."""
+def _read(option: Option, value: Any, name: str = "") -> Any:
+    """A value as it was typed: numbers that are written with commas become a tuple.
+
+    name: what a message calls the option, if not by its flag.
+    """
     if get_origin(option.kind) is not tuple:
         return value
     number, *more = get_args(option.kind)
@@ -207,7 +213,8 @@ def _read(option: Option, value: Any) -> Any:
         if more != [...] and len(numbers) != 1 + len(more):
             raise ValueError
     except ValueError:
-        raise ValueError(f"{flags(option)[0]} {value!r}, expected {option.form}") from None
+        name = name or flags(option)[0]
+        raise ValueError(f"{name} {value!r}, expected {option.form}") from None
     return numbers
 
 
@@ -225,7 +232,7 @@ def named(option: str, texts: Iterable[str], what: str) -> dict[str, str]:
 def read_text(option: Option, text: str) -> Any:
     """The value of an option from its text; ValueError where it is none."""
     if get_origin(option.kind) is tuple:
-        return _read(option, text)
+        return _read(option, text, option.name)
     words = {"true": True, "false": False}
     try:
         if option.kind is bool:
@@ -236,13 +243,12 @@ def read_text(option: Option, text: str) -> Any:
         raise ValueError(f"{option.name} {text!r}, expected {expected}") from None
 
 
-def _refuse_others(
-    name: str, group: Group, met: Mapping[str, tuple[Option, Sequence[str]]]
-) -> None:
+def _refuse_others(name: str, group: Group, met: Elsewhere) -> None:
     if met:
         took = ", ".join(flags(option)[0] for option, _ in met.values())
         takes = ", ".join(sorted(flags(option)[0] for option in group.options))
-        belongs = "; ".join(
-            f"{flags(option)[0]} belongs to {', '.join(owners)}" for option, owners in met.values()
+        told = "; ".join(
+            where if isinstance(where, str) else f"{flags(option)[0]} belongs to {', '.join(where)}"
+            for option, where in met.values()
         )
-        raise ValueError(f"{name} has no option {took}; it takes {takes}; {belongs}")
+        raise ValueError(f"{name} has no option {took}; it takes {takes}; {told}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from .. import train
 from ..data.files import printable
 from ..data.report import Report
 from ..images import Film, Picture
-from ..models import Draws, Model
+from ..models import MODELS, Draws, Model
 from ..models.contract import chosen
 from ..options import Options, described, option
 from ..runs import Run, pictures
 from ..runs.drawing import Drawing
 from .console import BEST, console
-from .options import Group, Typed, checked, function, named, read_text
+from .options import Elsewhere, Group, Typed, checked, function, named, read_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,10 @@ def draw(run: Run, drawing: Drawing) -> tuple[NDArray[Any], int | None]:
         image = load_image(Path(drawing.around), (height, width), channels, *read_as)
         return run.around(image, n, drawing.spread, label, seed, settings), None
     if drawing.vary is not None:
-        ((name, texts),) = named("--vary", [drawing.vary], "NAME=VALUES").items()
-        values = [settings_of(run.model, [f"{name}={text}"]).get(name) for text in texts.split(",")]
+        name, values = varied(run.model, drawing.vary, settings)
+        rows, by_class = max(1, n // len(values)), pictures.label_column(run.model)
+        if by_class is not None and label is None and rows > by_class.count:
+            rows -= rows % by_class.count  # each class as often
         return run.vary(name, values, rows, label, seed, settings), len(values)
     return run.sample(n, label, seed, **settings), columns_of(run, drawing)
 
@@ -90,6 +92,24 @@ def settings_of(model: Model, texts: Sequence[str]) -> dict[str, Any]:
     return {k: v for k, v in chosen(model, read).items() if k in given}
 
 
+def varied(model: Model, text: str, fixed: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """The setting that --vary names, and its values; ValueError where --set has it, too."""
+    what = "NAME=VALUES, such as steps=2,4,8"
+    ((name, texts),) = named("--vary", [text], what).items()
+    if "" in texts.split(","):
+        raise ValueError(f"--vary {text!r}, expected {what}")
+    if name in fixed:
+        raise ValueError(f"--vary {text!r} and --set {name}=...: leave one of them out")
+    return name, [settings_of(model, [f"{name}={value}"]).get(name) for value in texts.split(",")]
+
+
+def settings_as_options() -> Elsewhere:
+    """The settings of all models as options, which they are not: each with what to write."""
+    kinds = (kind for kind in MODELS.values() if issubclass(kind, Draws))
+    settings = (each for kind in kinds for each in described(kind.Settings))
+    return {each.name: (each, f"write --set {each.name}=VALUE") for each in settings}
+
+
 HELP = """Draw new images with a trained model and write them as one picture.
 
 [dim]tinygen sample runs/vae-strokes --n 64 --out grid.png[/dim]
@@ -100,7 +120,9 @@ HELP = """Draw new images with a trained model and write them as one picture.
 
 [dim]tinygen sample runs/flow-mnist --vary guidance=0,1,2,4,8[/dim]
 """
-sample_command = function("sample", [Group("Drawing", Drawing), Group("Run", Target)], sample)
+sample_command = function(
+    "sample", [Group("Drawing", Drawing), Group("Run", Target)], sample, settings_as_options()
+)
 
 
 def load_image(

@@ -26,7 +26,7 @@ from ..random import Generator
 from ..runs.folder import place_of
 from ..train import Settings
 from .console import console, print_data
-from .options import Group, Typed, command, in_words, named, refuse_doubles
+from .options import Group, Typed, checked, command, in_words, named, refuse_doubles
 
 LAST = "of several stages, the last one's"
 LARGE = 1 << 16  # pixels: of smaller images any model fits
@@ -106,8 +106,8 @@ def _train() -> None:
 
 def groups_of(kind: type[Model]) -> list[Group]:
     """The options of a model's command, with the defaults that the model sets."""
-    last = ("epochs", "batch_size", "lr", "ema")
-    defaults: dict[str, Any] = dict.fromkeys(last, "the model's own")
+    last = ("epochs", "batch_size", "lr", "ema", "clip")
+    defaults: dict[str, Any] = dict.fromkeys((*last, "schedule", "warmup"), "the model's own")
     one = issubclass(kind, OneStage)  # stage; others may have several
     if issubclass(kind, OneStage):
         defaults = {
@@ -223,6 +223,8 @@ def new_job(kind: type[Model], typed: Typed) -> Job:
     options = typed[kind.Options]
     if place.backend != "cupy":
         options = {**defaults_on_processor(kind.Options), **options}
+    checked(kind.Options, options)  # before any data are read
+    checked(Settings, {"epochs": 1, "batch_size": 1, **typed[Settings]})
     source, (more, parts) = _source(typed[Source]), _together(typed)
     return Job(
         kind, options, typed[Settings], source, place.backend, place.precision,

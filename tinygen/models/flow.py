@@ -145,7 +145,7 @@ class Flow(OneStage, Draws):
         """The error of the velocity, with the label where it has one."""
         errors = self.errors(batch["image"], batch.get("label"), rng)
         how = "mean over the pixels, at one random time of training's law an image"
-        return {"error": Figure(errors, self.unit, protocol=how)}
+        return {"velocity": Figure(errors, self.unit, protocol=how)}
 
     # ---- drawing -----------------------------------------------------------------------------
 

@@ -85,18 +85,18 @@ class _Turns(Observer):
 def film(
     model: Model, z: NDArray[Any], labels: NDArray[Any] | None = None, **settings: Any
 ) -> NDArray[Any]:
-    """How images become: (frames, n, H, W, C) in the model's range; noise first, the images last.
+    """How images become: (frames, n, H, W, C) in the model's range; the images are the last.
 
-    Arguments are those of `draw`. Raises ValueError for a model that draws in one go, or whose
-    steps are no images.
+    The first is the noise, if it has an image's shape. Arguments are those of `draw`. Raises
+    ValueError for a model that draws in one go, or whose steps are no images.
     """
     turns, (low, high) = _Turns(model.shape), model.value_range
     with watching(turns):
         images = draw(model, z, labels, **settings)
     if not turns.kept:
         raise ValueError(f"{model.name} draws an image in one go: there is nothing to film")
-    start = z.reshape(len(z), *model.shape)
-    return np.stack([start, *turns.kept[:-1], images]).clip(low, high)
+    noise = [z.reshape(images.shape)] if z.size == images.size else []
+    return np.stack([*noise, *turns.kept[:-1], images]).clip(low, high)
 
 
 def fingerprint(model: Model) -> str:

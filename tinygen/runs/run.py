@@ -263,8 +263,11 @@ class Run:
     ) -> NDArray[Any]:  # fmt: skip
         """rows x values images: in each row from the same noise, with each value of a setting.
 
-        Row k of a conditional model draws class k, where `labels` does not say which.
+        Row k of a conditional model draws class k, where `labels` does not say which. Raises
+        ValueError for no values, and for what `sample` refuses.
         """
+        if not values:
+            raise ValueError(f"vary: no values of {name}; expected one or more")
         column = pictures.label_column(self.model)
         if column is not None and labels is None:
             chosen: Any = np.arange(rows) % column.count

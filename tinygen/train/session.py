@@ -59,7 +59,7 @@ class Epoch:
 class Session:
     """A training in progress: its model, its data, the stage it is in, and one step.
 
-    The settings epochs, batch_size, lr and ema are those of the last stage; the stages before it
+    The settings epochs, batch_size, lr, ema and clip are those of the last stage; those before it
     have what the model says. `parts` are the hashes of what came from other runs: stages that
     learn nothing else are left out.
     """

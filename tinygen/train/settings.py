@@ -14,8 +14,8 @@ Schedule = Literal["constant", "cosine", "linear"]
 class Settings(Options):
     """The settings of a training; each says in its help what it does.
 
-    Of a model with several stages, epochs, batch_size, lr and ema are those of the last stage: the
-    model says those of the stages before it, each of which is closed once it has ended.
+    Of a model with several stages, epochs, batch_size, lr, ema and clip are those of the last
+    stage: the model says those of the stages before it, each of which is closed once it has ended.
 
     The average of the weights (`ema`) is used for drawing. Its decay grows from 0.1 to `ema`,
     min(ema, (1 + step) / (10 + step)): otherwise early pictures would still show the initial,
