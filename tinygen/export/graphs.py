@@ -14,6 +14,7 @@ float32 scale for each entry of the last axis where the kind is int8.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -214,20 +215,43 @@ def _packed(model: Model, f: Any, make: Any, names: Sequence[str], precision: st
 
 
 def pack(graph: Graph, precision: str) -> Packed:
-    """The graph with its constants rounded: weights of products to a precision, else to float32."""
+    """The graph with its constants rounded: weights of products to a precision, else to float32.
+
+    Equal constants become one: a network that is used twice is in the file once.
+    """
     stored: dict[Var, Stored] = {}
+    met: dict[Any, Var] = {}
     for op in graph.every():
         if op.name in PRODUCTS and op.args[1] is not None and op.args[1].const is not None:
             old: Any = op.args[1]
-            rounded = store(_ordered(op, old.const), precision)
-            used = _ordered(op, rounded.array(), back=True)
-            op.args[1] = made = Var(old.shape, old.dtype, used, old.name)
-            stored[made] = rounded
+            kernel = _ordered(op, old.const)
+            used = _once_each(met, old, (*_bits(kernel), _layout(op)))
+            if used not in stored:
+                stored[used] = rounded = store(kernel, precision)
+                used.const = _ordered(op, rounded.array(), back=True)
+            op.args[1] = used
     for op in graph.every():
-        for v in op.args:
-            if v is not None and v.const is not None and v.shape and v.dtype == "float32":
-                v.const = v.const.astype(np.float32)
+        for k, v in enumerate(op.args):
+            if v is not None and v.const is not None and v.shape and v not in stored:
+                if v.dtype == "float32":
+                    v.const = v.const.astype(np.float32)
+                op.args[k] = _once_each(met, v, (v.dtype, *_bits(v.const)))
     return Packed(graph, stored)
+
+
+def _once_each(met: dict[Any, Var], v: Var, key: Any) -> Var:
+    """A constant that the graph may change, one for each key."""
+    return met.setdefault(key, Var(v.shape, v.dtype, v.const, v.name))
+
+
+def _bits(array: NDArray[Any]) -> tuple[Any, ...]:
+    return array.shape, array.dtype.str, hashlib.sha256(np.ascontiguousarray(array)).digest()
+
+
+def _layout(op: Op) -> tuple[Any, ...]:
+    """What decides how a kernel lies in the file and in the graph."""
+    window = op.static.get("window")
+    return (op.name,) if window is None else (op.name, window.transposed, window.groups)
 
 
 def _ordered(op: Op, kernel: NDArray[Any], back: bool = False) -> NDArray[Any]:
