@@ -28,6 +28,7 @@ from ..sampling.noise import PICTURES, Prior, codes_of_seed
 from ..tensor import Tensor
 from ..version import __version__
 from .graphs import ExportError, Packed, blob, drawing, encoding, law_of
+from .settings import Setting
 
 FORMAT = 1  # of the exported files
 PARTS = ("decoder", "encoder", "both")
@@ -106,6 +107,11 @@ class Artefact:
             number is not None for number in numbers_of(self.classes)
         )
 
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """What may be chosen at each drawing."""
+        return self.graphs["decoder"].settings if "decoder" in self.graphs else ()
+
     def label_text(self, label: int) -> str:
         """What a program takes to draw a label: its number where classes are counted."""
         return str(label) if self.counted else self.classes[label]
@@ -123,12 +129,13 @@ class Artefact:
         return x, np.broadcast_to(0 if labels is None else labels, len(x)).astype(np.int64)
 
     def draw(
-        self, codes: NDArray[Any], labels: NDArray[Any] | int | None = None
+        self, codes: NDArray[Any], labels: NDArray[Any] | int | None = None, **settings: float
     ) -> NDArray[np.float32]:
         """Images (n, H, W, C) of codes (n, latent) in the model's range, as a file draws them."""
         with use_backend("numpy") as backend:
             run = self.graphs["decoder"].on(backend)
-            inputs = [Tensor(x) for x in self.arguments(codes, labels)]
+            inputs: list[Any] = [Tensor(x) for x in self.arguments(codes, labels)]
+            inputs += [each.array(settings.get(each.name)) for each in self.settings]
             images: NDArray[np.float32] = run(*inputs)[-1].numpy()
         return images
 
@@ -139,10 +146,19 @@ class Artefact:
             "model": self.model, "weights": self.weights, "image": list(self.shape),
             "latent": self.latent, "prior": self.prior, "classes": list(self.classes),
             "precision": self.precision,
-            **{k: part.lines() for k, part in self.graphs.items()},
+            **{k: part.lines() for k, part in self.graphs.items()}, **self._chosen(),
             "licence of the code": "MIT", "licence of weights and data": self.licence,
             **self.about,
         }  # fmt: skip
+
+    def _chosen(self) -> dict[str, Any]:
+        """The settings with their defaults, and why others are fixed."""
+        packed = self.graphs.get("decoder")
+        said = {
+            "settings": {each.name: each.default for each in self.settings},
+            "fixed settings": {} if packed is None else dict(packed.fixed),
+        }
+        return {k: v for k, v in said.items() if v}
 
 
 def stream_words() -> tuple[int, int]:

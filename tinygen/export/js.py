@@ -66,7 +66,7 @@ function made() {
   }
 }
 
-export const { about, generate, codes, decode, encode, trace, selfTest } = made();
+export const { about, generate, codes, decode, film, encode, trace, selfTest } = made();
 
 if (tested) {
   const wrong = selfTest();

@@ -42,11 +42,14 @@ def simplify(graph: Graph, keep: Collection[str] = ()) -> Graph:
 
 
 def expand(graph: Graph, keep: Collection[str] = ()) -> None:
-    """The operations of a body in place of each fused one that is not kept."""
+    """The operations of a body in place of each fused one that is not kept; no loop of no turns."""
     renamed: dict[Var, Var] = {}
     ops: list[Op] = []
     for op in graph.ops:
         _rename(op, renamed)
+        if op.name == LOOP.name and op.static["n"] == 0:
+            renamed.update((v, x) for v, x in zip(op.outs, op.args, strict=True) if x is not None)
+            continue
         if op.name == LOOP.name and op.body is not None:
             expand(op.body, keep)
         elif op.body is not None and op.name in keep:

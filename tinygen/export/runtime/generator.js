@@ -9,14 +9,15 @@ function generator(model, base64) {
 
   // n pictures of a seed. Picture i does not depend on n. A model that has labels draws rows of ten
   // where none is given: picture i has label floor(i / 10) mod classes. `truncation` scales codes.
-  function generate({ seed = 0, label, n = 1, truncation = 1 } = {}) {
+  // Whatever else is given is a setting of the drawings (`model.settings`), such as steps.
+  function generate({ seed = 0, label, n = 1, truncation = 1, ...settings } = {}) {
     const all = codes(n, seed);
     if (!Number.isFinite(truncation)) {
       throw new RangeError(`truncation is ${truncation}; expected a number`);
     }
     return all.map((code, i) => {
       const rows = classes && label == null ? Math.floor(i / 10) % classes : label;
-      return decode(code.map((z) => z * truncation), rows);
+      return decode(code.map((z) => z * truncation), rows, settings);
     });
   }
 
@@ -41,8 +42,18 @@ function generator(model, base64) {
   }
 
   // The picture that a code stands for: { width, height, channels, data }, RGBA as in ImageData.
-  function decode(code, label) {
-    return picture(run("decoder", code, label).result.values);
+  function decode(code, label, settings) {
+    return picture(run("decoder", code, label, settings).result.values);
+  }
+
+  // The pictures on the way from a code to its picture, of a model that draws in turns: the code
+  // itself, what it is after each turn, and the picture at last.
+  function film(code, label, settings) {
+    const states = [Float64Array.from(code)];
+    const { result } = run("decoder", code, label, settings, (state) => {
+      if (state.length === height * width * channels) states.push(state);
+    });
+    return [...states.slice(0, -1), result.values].map(picture);
   }
 
   // The code of a picture (as from `decode`; of a grey model its red is read): { mean, logvar }.
@@ -53,12 +64,12 @@ function generator(model, base64) {
 
   // What each operation gives: [{ name, shape, values }]. A decoder takes a code, an encoder a
   // picture.
-  function trace(part, input, label) {
-    return run(part, input, label).steps.map(({ name, shape, values }) => (
+  function trace(part, input, label, settings) {
+    return run(part, input, label, settings).steps.map(({ name, shape, values }) => (
       { name, shape: shape.slice(1), values: Float64Array.from(values) }));
   }
 
-  function run(part, input, label) {
+  function run(part, input, label, settings = {}, turned = undefined) {
     const graph = parts[part];
     if (!graph) {
       throw new Error(`this file has no ${part}; it has: ${Object.keys(parts).join(", ")}`);
@@ -69,7 +80,26 @@ function generator(model, base64) {
     if (!classes && label != null) {
       throw new RangeError(`label is ${label}; this model has no labels`);
     }
-    return perform(graph, classes ? [x, [known(label)]] : [x]);
+    const numbers = part === "decoder" ? chosen(settings).map((value) => [value]) : [];
+    return perform(graph, [x, ...(classes ? [[known(label)]] : []), ...numbers], turned);
+  }
+
+  // The settings of a drawing in turn, those not given by their defaults.
+  function chosen(settings) {
+    const names = model.settings.map(({ name }) => name);
+    const unknown = Object.keys(settings).find((name) => !names.includes(name));
+    if (unknown) {
+      throw new RangeError(`${unknown} is no setting of this model's drawings; it has ` +
+        (names.join(", ") || "none"));
+    }
+    return model.settings.map(({ name, whole, default: usual, low, high, expected }) => {
+      const value = settings[name] ?? usual;
+      const fits = whole ? Number.isSafeInteger(value) : Number.isFinite(value);
+      if (!fits || value < (low ?? -Infinity) || value > (high ?? Infinity)) {
+        throw new RangeError(`${name} is ${value}; expected ${expected}`);
+      }
+      return value;
+    });
   }
 
   // The number of a label. A text is the name of a class or, where none is called by a number, its
@@ -134,16 +164,16 @@ function generator(model, base64) {
     return wrong;
   }
 
-  return { about: model.about, generate, codes, decode, encode, trace, selfTest };
+  return { about: model.about, generate, codes, decode, film, encode, trace, selfTest };
 }
 
 // ---- the graph: a list of operations on arrays { shape, values }, which are numbered --------------
 
 // What each operation of a graph gives for its inputs, and the result; all of one picture.
-function perform({ inputs, constants, operations, outputs }, given) {
+function perform({ inputs, constants, operations, outputs }, given, turned) {
   const known = [...inputs.map(({ shape }, i) => ({ shape: shape.map(sized), values: given[i] })),
     ...constants];
-  execute(operations, known);
+  execute(operations, known, turned);
   const steps = operations.map(({ op, outs }) => ({ name: op, ...known[outs[0]] }));
   return { steps, result: known[outputs[0]] };
 }
@@ -153,11 +183,12 @@ function sized(size) {
   return typeof size === "number" ? size : size[0] + size[1];
 }
 
-function execute(operations, known) {
+// `turned` is told the state after each turn of a loop.
+function execute(operations, known, turned) {
   for (const op of operations) {
     const args = op.args.map((k) => (k === null ? null : known[k]));
     const shape = op.shape.map(sized);
-    const made = op.body ? turns(op, args, known)
+    const made = op.body ? turns(op, args, known, turned)
       : [{ shape, values: computed(op, args, shape) }];
     op.outs.forEach((k, i) => { known[k] = made[i]; });
   }
