@@ -22,6 +22,7 @@ SMALL = {  # options that make a model small; another one has its own defaults
     "dcgan": {"width": 0.02, "latent": 4},
     "cdcgan": {"width": 0.02, "latent": 4},
     "conv-gan": {"hidden": [10], "latent": 4, "width": 0.05},
+    "flow": {"width": 4, "blocks": 1},
     "classifier": {"features": 5, "width": 0.2},
 }
 UPDATES = 4  # 2 epochs of 2

@@ -11,7 +11,7 @@ from record_help import COLUMNS, FOLDER, plain
 
 from tinygen import backend, models, train
 from tinygen.cli.evaluate import Measuring
-from tinygen.cli.options import Group, command, flags, in_full, refuse_doubles
+from tinygen.cli.options import Group, command, flags, in_full, in_words, refuse_doubles
 from tinygen.cli.sample import Target
 from tinygen.cli.train import Place, groups_of, options_by_name
 from tinygen.data import load, pictures
@@ -38,12 +38,10 @@ def test_the_help_is_as_recorded_and_fits_two_screens(name, tinygen, monkeypatch
 def test_the_help_shows_the_defaults_of_the_model(name):
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", (FOLDER / f"{name}.txt").read_text("utf-8")).split())
     kind = models.find(name)
-    lr = f"{kind.Options.lr:g}"
-    for words in (
-        f"default {kind.epochs})", f"default {kind.batch_size})", f"default {kind.ema:g})",
-        f"default {lr})",
-    ):  # fmt: skip
-        assert words in text
+    names = ("epochs", "batch_size", "ema")
+    defaults = kind.defaults or {name: getattr(kind, name) for name in names}
+    for value in (*defaults.values(), kind.Options.lr):
+        assert f"default {in_words(value)})" in text
     for group in groups_of(kind):
         for each in group.options:
             assert flags(each)[0] in text
@@ -58,7 +56,7 @@ def test_an_option_of_another_model_is_refused_with_its_owners(tinygen):
         (["gan", "--planes"], "gan has no option --projection; it takes"),
         (["gan", "--planes"], "--projection belongs to cdcgan"),
         (["dcgan", "--features", "3", "--sigma=2"], "--sigma belongs to vae, cvae, conv-vae; --f"),
-        (["diffusion"], "no model is called 'diffusion'; known models: vae, cvae"),
+        (["diffusion"], "no model is called 'diffusion'; known models: flow, vae"),
     ):
         code, out, err = tinygen("train", *words)
         assert code == 2

@@ -104,7 +104,7 @@ def _train() -> None:
 
 def groups_of(kind: type[Model]) -> list[Group]:
     """The options of a model's command, with the defaults that the model sets."""
-    defaults: dict[str, Any] = {}
+    defaults = dict(kind.defaults)
     if issubclass(kind, ImageModel):
         defaults = {"epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema}
     own = {f.name: f.default for f in fields(kind.Options)}

@@ -19,13 +19,14 @@ from .contract import (
     Stage,
     minimise,
 )
+from .flow import Flow
 from .registry import MODELS, find, place_of, register, typed
 from .vae import Variational
 from .zoo import CDCGAN, CGAN, CVAE, DCGAN, GAN, VAE, ConvGAN, ConvVAE
 
 __all__ = [
     "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "Classifier",
-    "Column", "ConvGAN", "ConvVAE", "Describes", "Draws", "Encodes", "Figure", "Form", "ImageModel",
-    "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find",
+    "Column", "ConvGAN", "ConvVAE", "Describes", "Draws", "Encodes", "Figure", "Flow", "Form",
+    "ImageModel", "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find",
     "minimise", "place_of", "register", "typed",
 ]  # fmt: skip

@@ -185,6 +185,7 @@ class Model(nn.Module):
     name: ClassVar[str]
     with_labels: ClassVar[str] = ""  # the name of the model that draws what a label says
     unit: str = ""  # of the figure that ranks its epochs
+    defaults: ClassVar[Mapping[str, Any]] = {}  # of train.Settings: schedule, warmup; all, for help
     Options: ClassVar[type]
     options: Any
     shape: tuple[int, int, int]

@@ -47,12 +47,14 @@ def draw(
 ) -> NDArray[Any]:  # fmt: skip
     """Images (n, H, W, C) in the model's range, drawn as in use (eval mode).
 
-    z: noise (n, ...), None for a model that takes none.  labels: class numbers (n,).  given: the
-    other columns that it takes.  settings: those of the model's class Settings.
+    z: noise (n, ...), or in rows as files have it; None for a model that takes none.  labels: class
+    numbers (n,).  given: the other columns that it takes.  settings: those of its class Settings.
     """
     assert isinstance(model, Draws)
     settings = chosen(model, settings)
     column, inputs = label_column(model), dict(given or {})
+    if z is not None and model.noise is not None:
+        z = z.reshape(len(z), *model.noise.shape)
     if column is not None and labels is not None:
         inputs[column.name] = labels
     arrays = [*inputs.values(), *([] if z is None else [z])]

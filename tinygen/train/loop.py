@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,8 @@ def fit(
     seed: int = 0,
     batch_size: int | None = None,
     lr: float | None = None,
-    schedule: Schedule = "constant",
-    warmup: int = 0,
+    schedule: Schedule | None = None,
+    warmup: int | None = None,
     ema: float | None = None,
     compiled: bool = True,
     evaluate_every: int = 0,
@@ -135,11 +135,16 @@ def fit(
             "images"
         )
     ema = last.ema if ema is None else ema
+    schedule = model.defaults.get("schedule", "constant") if schedule is None else schedule
     measuring = None if classifier is None else os.path.abspath(classifier)
     settings = Settings(
-        epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, schedule=schedule, warmup=warmup,
-        ema=ema, compiled=compiled, evaluate_every=evaluate_every, classifier=measuring,
+        epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, schedule=schedule,
+        warmup=warmup or 0, ema=ema, compiled=compiled, evaluate_every=evaluate_every,
+        classifier=measuring,
     )  # fmt: skip
+    if warmup is None and "warmup" in model.defaults:  # at most a tenth of the training
+        steps = epochs * (feed.length(last.reads, sets) // (batch_size * last.batches_per_step))
+        settings = replace(settings, warmup=min(model.defaults["warmup"], steps // 10))
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):
         return _fit(model, sets, settings, parts or {}, folder, resume, choose(progress))
