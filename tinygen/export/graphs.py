@@ -139,7 +139,7 @@ def _do(ops: Sequence[Op], known: dict[Var, Any], n: int) -> None:
     for op in ops:
         args: list[Any] = [None if v is None else known[v] for v in op.args]
         static = {k: at(x, n) for k, x in op.static.items()}
-        if args and not any(isinstance(x, Tensor) for x in args):  # settings are numbers
+        if not (op.outs[0].shape or any(isinstance(x, Tensor) for x in args)):  # of settings
             numbers = [np.array(x, v.dtype) for x, v in zip(args, op.args, strict=True) if v]
             made: Any = PRIMITIVES[op.name].reference(np, *numbers, **static)
             known[op.outs[0]] = np.asarray(made).item()
