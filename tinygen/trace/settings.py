@@ -10,6 +10,7 @@ more than that stays fixed, and it is said why.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -100,7 +101,7 @@ def _differences(name: str, three: Sequence[float], met_in: Sequence[Any]) -> di
         op, what, _ = met[0]
         options = [each[2] for each in met]
         if what == "name" and len(set(options)) > 1:
-            raise Refused(f"{op.line}: {op.name} is not done for every {name}")
+            raise Refused(f"{_place(op)}: {op.name} is not done for every {name}")
         if all(_same(options[0], other) for other in options[1:]):
             continue
         made: Any = _formula(three, options) if isinstance(what, int) else None
@@ -108,13 +109,18 @@ def _differences(name: str, three: Sequence[float], met_in: Sequence[Any]) -> di
             made = _turns(three, options)
         if made is None:
             raise Refused(
-                f"{op.line}: {op.name} has something else for each {name}, and it is no number "
+                f"{_place(op)}: {op.name} has something else for each {name}, and it is no number "
                 f"p + q {name} or p + q / {name}"
             )
         found[k] = made
     if len({len(each) for each in met_in}) > 1:
         raise Refused(f"the drawing has other operations for each {name}")
     return found
+
+
+def _place(op: Op) -> str:
+    """The file and line without folders: this goes into files that are given away."""
+    return os.path.basename(op.line)
 
 
 def _same(a: Any, b: Any) -> bool:

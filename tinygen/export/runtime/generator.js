@@ -9,7 +9,6 @@ function generator(model, base64) {
 
   // n pictures of a seed. Picture i does not depend on n. A model that has labels draws rows of ten
   // where none is given: picture i has label floor(i / 10) mod classes. `truncation` scales codes.
-  // Whatever else is given is a setting of the drawings (`model.settings`), such as steps.
   function generate({ seed = 0, label, n = 1, truncation = 1, ...settings } = {}) {
     const all = codes(n, seed);
     if (!Number.isFinite(truncation)) {
@@ -46,16 +45,6 @@ function generator(model, base64) {
     return picture(run("decoder", code, label, settings).result.values);
   }
 
-  // The pictures on the way from a code to its picture, of a model that draws in turns: the code
-  // itself, what it is after each turn, and the picture at last.
-  function film(code, label, settings) {
-    const states = [Float64Array.from(code)];
-    const { result } = run("decoder", code, label, settings, (state) => {
-      if (state.length === height * width * channels) states.push(state);
-    });
-    return [...states.slice(0, -1), result.values].map(picture);
-  }
-
   // The code of a picture (as from `decode`; of a grey model its red is read): { mean, logvar }.
   function encode(image, label) {
     const ends = run("encoder", image, label).result.values;
@@ -69,7 +58,7 @@ function generator(model, base64) {
       { name, shape: shape.slice(1), values: Float64Array.from(values) }));
   }
 
-  function run(part, input, label, settings = {}, turned = undefined) {
+  function run(part, input, label, settings = {}, turned) {
     const graph = parts[part];
     if (!graph) {
       throw new Error(`this file has no ${part}; it has: ${Object.keys(parts).join(", ")}`);
@@ -80,26 +69,8 @@ function generator(model, base64) {
     if (!classes && label != null) {
       throw new RangeError(`label is ${label}; this model has no labels`);
     }
-    const numbers = part === "decoder" ? chosen(settings).map((value) => [value]) : [];
+    const numbers = part === "decoder" && model.settings.length ? chosen(model, settings) : [];
     return perform(graph, [x, ...(classes ? [[known(label)]] : []), ...numbers], turned);
-  }
-
-  // The settings of a drawing in turn, those not given by their defaults.
-  function chosen(settings) {
-    const names = model.settings.map(({ name }) => name);
-    const unknown = Object.keys(settings).find((name) => !names.includes(name));
-    if (unknown) {
-      throw new RangeError(`${unknown} is no setting of this model's drawings; it has ` +
-        (names.join(", ") || "none"));
-    }
-    return model.settings.map(({ name, whole, default: usual, low, high, expected }) => {
-      const value = settings[name] ?? usual;
-      const fits = whole ? Number.isSafeInteger(value) : Number.isFinite(value);
-      if (!fits || value < (low ?? -Infinity) || value > (high ?? Infinity)) {
-        throw new RangeError(`${name} is ${value}; expected ${expected}`);
-      }
-      return value;
-    });
   }
 
   // The number of a label. A text is the name of a class or, where none is called by a number, its
@@ -164,7 +135,8 @@ function generator(model, base64) {
     return wrong;
   }
 
-  return { about: model.about, generate, codes, decode, film, encode, trace, selfTest };
+  return { about: model.about, generate, codes, decode, encode, trace, selfTest,
+    film: (...way) => framed(model, run, ...way).map(picture) };
 }
 
 // ---- the graph: a list of operations on arrays { shape, values }, which are numbered --------------
@@ -183,7 +155,6 @@ function sized(size) {
   return typeof size === "number" ? size : size[0] + size[1];
 }
 
-// `turned` is told the state after each turn of a loop.
 function execute(operations, known, turned) {
   for (const op of operations) {
     const args = op.args.map((k) => (k === null ? null : known[k]));
@@ -201,8 +172,7 @@ function steps(shape) {
   return shape.map((_, axis) => product(shape.slice(axis + 1)));
 }
 
-// Where each element of a shape is in an array whose axes have the steps `along`; kept, not to be
-// changed.
+// Where each element of a shape is in an array whose axes have the steps `along`.
 const PLACES = new Map();
 function places(shape, along, start = 0) {
   const name = `${shape}|${along}|${start}`, known = PLACES.get(name);
@@ -251,6 +221,7 @@ const POINTWISE = {
   leaky_relu: (x, { slope }) => (x > 0 ? x : slope * x),
 };
 
+const TILES = {};
 const OTHERS = {
   reshape: (_, [x]) => x.values,
   concat: ({ axis }, args, shape) => {
@@ -274,12 +245,8 @@ const OTHERS = {
       return places(lead, steps(own).map((step, a) => (own[a] === 1 ? 0 : step)));
     });
     first.forEach((i, k) => {
-      if (count > 3) {
-        const panels = inPanels(y, second[k] * n * m, n, m);
-        gemm(out, k * count * m, count, n, m, panels, (tile, row, to) => {
-          const from = (i * count + row) * n;
-          for (let c = from; c < from + n; c++, to += 4) tile[to] = x.values[c];
-        });
+      if (count > 3 && TILES.rows) {
+        TILES.rows(out, k * count, count, n, m, x, i, y, second[k]);
         return;
       }
       for (let row = 0; row < count; row++) {
@@ -291,13 +258,7 @@ const OTHERS = {
   },
 };
 
-// What is most frequent has a loop of its own, in which nothing is called.
-const LOOPS = {
-  add: (out, x, y) => { for (let i = 0; i < out.length; i++) out[i] = x[i] + y[i]; },
-  sub: (out, x, y) => { for (let i = 0; i < out.length; i++) out[i] = x[i] - y[i]; },
-  mul: (out, x, y) => { for (let i = 0; i < out.length; i++) out[i] = x[i] * y[i]; },
-  sigmoid: (out, x) => { for (let i = 0; i < out.length; i++) out[i] = 1 / (1 + Math.exp(-x[i])); },
-};
+const LOOPS = {};
 
 // The numbers that one operation gives.
 function computed(op, args, shape) {
@@ -328,55 +289,6 @@ function multiply(y, to, m, x, from, n, w, at) {
   for (; i < from + n; i++, at += m) {
     for (let j = to, k = at; j < end; j++, k++) y[j] += x[i] * w[k];
   }
-}
-
-// A matrix (n, m) in panels of four columns, whose rows follow each other, zeros beside the last
-// ones; of a constant it is kept.
-function inPanels({ values, kept }, at, n, m) {
-  const name = `panels ${at} ${n}`;
-  if (kept?.has(name)) return kept.get(name);
-  const panels = new Float64Array(n * 4 * Math.ceil(m / 4));
-  for (let j = 0, to = 0; j < m; j += 4) {
-    for (let k = 0; k < n; k++, to += 4) {
-      for (let c = 0; c < 4 && j + c < m; c++) panels[to + c] = values[at + k * m + j + c];
-    }
-  }
-  kept?.set(name, panels);
-  return panels;
-}
-
-// out[to + i m + j] = sum_k X[i, k] W[k, j] for so many rows i, k < n, j < m, four rows and four
-// columns at a time. `fill` puts a row of X into a tile: number k of row 4 t + c at 4 k + c.
-function gemm(out, to, count, n, m, panels, fill) {
-  const tile = new Float64Array(4 * n), sums = new Float64Array(16);
-  for (let row = 0; row < count; row += 4) {
-    const some = Math.min(4, count - row);
-    for (let c = 0; c < some; c++) fill(tile, row + c, c);
-    for (let j = 0; j < m; j += 4) {
-      sixteen(tile, panels, j * n, n, sums);
-      const wide = Math.min(4, m - j);
-      for (let r = 0, at = to + row * m + j; r < some; r++, at += m) {
-        for (let c = 0; c < wide; c++) out[at + c] = sums[4 * r + c];
-      }
-    }
-  }
-}
-
-function sixteen(x, w, at, n, sums) {
-  let a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-  let c0 = 0, c1 = 0, c2 = 0, c3 = 0, d0 = 0, d1 = 0, d2 = 0, d3 = 0;
-  for (let k = 0; k < 4 * n; k += 4, at += 4) {
-    const w0 = w[at], w1 = w[at + 1], w2 = w[at + 2], w3 = w[at + 3];
-    const a = x[k], b = x[k + 1], c = x[k + 2], d = x[k + 3];
-    a0 += a * w0, a1 += a * w1, a2 += a * w2, a3 += a * w3;
-    b0 += b * w0, b1 += b * w1, b2 += b * w2, b3 += b * w3;
-    c0 += c * w0, c1 += c * w1, c2 += c * w2, c3 += c * w3;
-    d0 += d * w0, d1 += d * w1, d2 += d * w2, d3 += d * w3;
-  }
-  sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
-  sums[4] = b0, sums[5] = b1, sums[6] = b2, sums[7] = b3;
-  sums[8] = c0, sums[9] = c1, sums[10] = c2, sums[11] = c3;
-  sums[12] = d0, sums[13] = d1, sums[14] = d2, sums[15] = d3;
 }
 
 // ---- random numbers: Philox 4x32-10 (Salmon et al., SC'11) --------------------------------------
