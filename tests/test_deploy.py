@@ -138,7 +138,7 @@ def test_what_it_says_to_do_next_can_be_done(tinygen, run, tmp_path):
     assert "-o vae_draw && ./vae_draw --n 16" in out
     _, out, _ = tinygen("export", run("vae"), "--to", "c", "--part", "encode", "--out", "e.c")
     assert "vae_encode(pixels, label, mean, logvar, workspace), declared in e.h" in out
-    assert "int vae_encode(const unsigned char *pixels" in (tmp_path / "e.h").read_text()
+    assert "int vae_encode(const unsigned char pixels[" in (tmp_path / "e.h").read_text()
     _, out, _ = tinygen("export", run("vae"), "--to", "js", "--out", "digits.js")
     assert '<script src="digits.classic.js"></script> and tinygen.vae.generate()' in out
     assert "(globalThis.tinygen ??= {}).vae = " in (tmp_path / "digits.classic.js").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -32,6 +33,12 @@ POINTWISE = {
     "tanh": "1.0f - 2.0f / (1.0f + exponential(2.0f * {0}))", "where": "{0} != 0 ? {1} : {2}",
 }  # fmt: skip
 WIDTH = 100  # columns of a line
+TAKEN = (  # names that an argument of a drawing cannot have
+    "auto|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|"
+    "inline|int|long|register|restrict|return|short|signed|sizeof|static|struct|switch|typedef|"
+    "union|unsigned|void|volatile|while|step|noise|value|draw|dense|dot|take|linear|best|most|"
+    "code|index|label|pixels|result|seed|turn[0-9]+|workspace|[a-z]|[ij][0-9]+"
+)
 
 
 def steps(shape: Sequence[int]) -> list[int]:
@@ -46,6 +53,11 @@ def number(x: float) -> str:
         return {"inf": "INFINITY", "-inf": "(-INFINITY)", "nan": "NAN"}[text]
     text = text if "." in text or "e" in text else f"{text}.0"
     return f"({text}f)" if text.startswith("-") else f"{text}f"
+
+
+def argument(setting: str) -> str:
+    """What an argument of C functions is called, for a setting of a drawing."""
+    return f"the_{setting}" if re.fullmatch(TAKEN, setting) else setting
 
 
 class Function:
@@ -63,6 +75,8 @@ class Function:
         graphs.refuse(packed, rows, "c")
         self.packed, self.part, self.rows = packed, part, rows
         self.graph = packed.graph
+        count = len(packed.settings)
+        self.settings = self.graph.inputs[len(self.graph.inputs) - count :]
         self.memory = Memory(self.graph, {*POINTWISE, "put"})
         self.names = {v: name.replace(".", "_") for v, name in graphs.named(packed, part).items()}
         self.layers: dict[str, str] = {}
@@ -97,6 +111,8 @@ class Function:
         """A pointer to an array."""
         if v.const is not None:
             return self.names[v]
+        if v in self.settings:
+            return f"&{argument(v.name)}"
         if v in self.graph.inputs[1:]:
             return "&label"
         place = self.memory.at(v)
@@ -107,7 +123,7 @@ class Function:
         if v.const is not None and not v.shape:
             return number(float(v.const))
         if v.const is None and v in self.graph.inputs[1:]:
-            return "label"
+            return argument(v.name) if v in self.settings else "label"
         if v.const is not None:
             return f"{self.names[v]}[{index}]"
         place = self.memory.at(v)

@@ -1,6 +1,7 @@
 """The form "onnx": graphs for ONNX Runtime and its like, made with the `onnx` library.
 
     draw:     code (n, latent) float32, label (n,) int64 where the model has labels
+              settings of a drawing, such as steps: one number, with a default
               -> image (n, H, W, C) float32 in the model's range, pixels (n, H, W, C) uint8
     encode:   image (n, H, W, C) float32 in the model's range, label likewise
               -> mean (n, latent), logvar (n, latent) float32
@@ -25,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ops.conv import Window
-from ..trace.graph import Affine, Op, Var
+from ..trace.graph import Affine, Op, Turns, Var
 from . import graphs
 from .artefact import Artefact
 from .graphs import ExportError, Packed
@@ -98,7 +99,11 @@ def whole(
     graph = packed.graph
     rows = Rows(file, packed, lower)
     for v in graph.inputs:
-        rows.names[v] = file.input(v.name, np.dtype(v.dtype), sizes[v.name])
+        if v.name in sizes:
+            rows.names[v] = file.input(v.name, np.dtype(v.dtype), sizes[v.name])
+    for setting in packed.settings:
+        file.choice(setting.name, setting.array())
+    rows.names.update((v, v.name) for v in graph.inputs)
     for op in graph.every():  # what is made of stored weights is made once, not in each turn
         if op.traits.product and op.weight in packed.stored:
             rows.name(op.weight)
@@ -323,10 +328,17 @@ class Rows:
              *map(about, heads[1:], body.inputs[1:])],
             [file.about(going, bool, ()), *map(about, ends, body.outputs)],
         )  # fmt: skip
-        turns = file.constant(f"{name}.turns", np.int64(op.static["n"]))
+        turns = self.turns(op.static["n"], f"{name}.turns")
         always = file.constant("true", np.array(True))
         made = file.several("Loop", len(op.outs), turns, always, *state, body=graph)
         self.names.update(zip(op.outs, made, strict=True))
+
+    def turns(self, n: int | Turns, name: str) -> str:
+        """How often a loop turns."""
+        if not isinstance(n, Turns):
+            return self.file.constant(name, np.int64(n))
+        a, b = (self.file.constant(f"{name}.{k}", np.int64(getattr(n, k))) for k in "ab")
+        return self.file.add("Add", self.file.add("Mul", self.names[n.argument], a), b)
 
 
 def _extent(op: Op) -> tuple[tuple[int, int], tuple[int, int]]:

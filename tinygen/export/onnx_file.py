@@ -77,6 +77,12 @@ class File:
         self.ends["inputs"].append(self.about(name, dtype, (BATCH, *shape)))
         return name
 
+    def choice(self, name: str, default: Any) -> str:
+        """An input of one number that has a default, so that it need not be given."""
+        self.constant(name, default)
+        self.ends["inputs"].append(self.about(name, default.dtype, ()))
+        return name
+
     def output(self, name: str, x: str, shape: tuple[int, ...], dtype: Any = np.float32) -> None:
         """Make x, which the last node gave, an output."""
         self.named(name, x)

@@ -412,6 +412,7 @@ def _onnx(question: Question, path: Path) -> Drawn:
     except ImportError:
         raise Unavailable("ONNX Runtime is not installed: pip install onnx onnxruntime") from None
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # an input that has a default is no mistake
     options.intra_op_num_threads = options.inter_op_num_threads = 1
 
     def session(model: Any) -> Any:
