@@ -211,6 +211,9 @@ def _model(artefact: Artefact, parts: Parts, name: str) -> Iterator[str]:
     """The part after the program: weights, functions, the self-test's numbers, what it says."""
     test = artefact.test
     yield "\n#ifndef SHOW\n#define SHOW(x, n) ((void)0)\n#endif\n"
+    if any(f.pieces for f in parts.values()):  # which compilers would make one function again
+        apart = "__attribute__((noinline))"
+        yield f"\n#ifdef __GNUC__\n#define APART {apart}\n#else\n#define APART\n#endif\n"
     for part, f in parts.items():
         yield _title(f"the {part}")
         for array_name, array in f.arrays.items():
@@ -227,11 +230,13 @@ def _model(artefact: Artefact, parts: Parts, name: str) -> Iterator[str]:
         yield from checks
         yield "" if f.arrays else "    (void)check_floats;\n"
         yield "    return check.sum;\n}\n"
-        yield f"\nstatic const float *{part}_graph(float label{_takes(f)}, float *m) {{\n"
-        yield from (f"    (void){argument(v.name)};\n" for v in (*f.settings, None) if v)
-        yield "    (void)label;\n"
-        yield from (f"{line}\n" for line in f.lines)
-        yield "}\n"
+        whole = {f"const float *{part}_graph": f.lines}
+        for head, lines in ({f"APART void {k}": v for k, v in f.pieces.items()} | whole).items():
+            yield f"\nstatic {head}(float label{_takes(f)}, float *m) {{\n"
+            yield from (f"    (void){argument(v.name)};\n" for v in f.settings)
+            yield "    (void)label;\n"
+            yield from (f"{line}\n" for line in lines)
+            yield "}\n"
     yield _title("the self-test's numbers")
     known: dict[str, tuple[str, NDArray[Any]]]
     known = {"code": ("float", test.code), "image": ("unsigned char", test.image)}

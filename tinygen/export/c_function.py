@@ -33,6 +33,7 @@ POINTWISE = {
     "tanh": "1.0f - 2.0f / (1.0f + exponential(2.0f * {0}))", "where": "{0} != 0 ? {1} : {2}",
 }  # fmt: skip
 WIDTH = 100  # columns of a line
+PIECE = 24  # operations of a function: compilers take far longer for one of hundreds
 TAKEN = (  # names that an argument of a drawing cannot have
     "auto|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|"
     "inline|int|long|register|restrict|return|short|signed|sizeof|static|struct|switch|typedef|"
@@ -69,6 +70,7 @@ class Function:
         layers: of each product: the text of its struct, by its name.
         arrays: the constants by name, as the file holds them.
         lines: of the function's body.
+        pieces: the lines of more functions that it calls, by name, each after those it calls.
     """
 
     def __init__(self, packed: Packed, part: str, rows: Mapping[str, Row]) -> None:
@@ -85,17 +87,32 @@ class Function:
             if v not in packed.stored:
                 self.arrays[name], _ = graphs.held(packed, v)
         self.lines: list[str] = []
+        self.pieces: dict[str, list[str]] = {}
         self.depth = 1
         self.region(self.graph.ops, True)
         self.say(f"return {self.start(self.graph.outputs[0])};")
 
     def region(self, ops: Sequence[Op], shown: bool = False) -> None:
-        """The operations; `shown` where --trace writes what each gives."""
+        """The operations; `shown` where --trace writes what each gives. Many are put in pieces."""
+        if len(ops) > PIECE:
+            for first in range(0, len(ops), PIECE):
+                self.piece(ops[first : first + PIECE], shown)
+            return
         for op in ops:
             self.rows[op.name](self, op)
             if shown:
                 out = op.outs[0]
                 self.say(f"SHOW({self.start(out)}, {math.prod(sizes(out))});")
+
+    def piece(self, ops: Sequence[Op], shown: bool) -> None:
+        """The operations as a function, and its call."""
+        before, self.lines, self.depth = (self.lines, self.depth), [], 1
+        self.region(ops, shown)
+        name = f"{self.part}_piece_{len(self.pieces)}"
+        self.pieces[name] = self.lines
+        self.lines, self.depth = before
+        passed = "".join(f", {argument(v.name)}" for v in self.settings)
+        self.say(f"{name}(label{passed}, m);")
 
     # ---- text --------------------------------------------------------------------------------
 

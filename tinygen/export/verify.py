@@ -383,7 +383,8 @@ def _c(question: Question, path: Path) -> Drawn:
         raise Unavailable("no C compiler: install gcc or clang, or name one with CC=...")
     name, folder = question.artefact.name, path.parent
     program, raw = folder / f"{name}-program", folder / "pixels.raw"
-    flags = ["-std=c99", "-O3", f"-D{name.upper()}_MAIN"]
+    flags = ["-std=c99", "-O3", *shlex.split(os.environ.get("CFLAGS", ""))]
+    flags.append(f"-D{name.upper()}_MAIN")
     _run([*shlex.split(compiler), *flags, path, "-o", program, "-lm"])
 
     def draw(n: int, seed: int, label: int, *more: object) -> float:
