@@ -173,12 +173,16 @@ sample, evaluate and export it.
 
 [dim]tinygen distill runs/flow-mnist --set guidance=2 --pairs 50000 --epochs 40[/dim]
 """
-stage_defaults = {"epochs": 20, "batch_size": 96, "ema": 0.999, "lr": student.Options.lr}
+defaults = {
+    "epochs": Student.epochs, "batch_size": Student.batch_size, "ema": Student.ema,
+    "schedule": Student.course.kind, "warmup": Student.course.warmup, "clip": Student.clip,
+    "lr": student.Options.lr,
+}  # fmt: skip
 distill_command = function(
     "distill",
     [
         Group("Student", Distilling),
-        Group("Training", Settings, {k: in_words(v) for k, v in stage_defaults.items()}),
+        Group("Training", Settings, {k: in_words(v) for k, v in defaults.items()}),
     ],
     distill,
 )

@@ -25,7 +25,8 @@ from ..options import Options as BaseOptions
 from ..options import above, at_least, option
 from ..sampling import Noise
 from ..tensor import Tensor
-from .contract import Column, Draws, Losses, Model, Stage
+from .base import OneStage
+from .contract import Column, Draws, Losses, Stage
 from .networks.unet import UNet
 from .registry import register
 
@@ -42,14 +43,15 @@ class Options(BaseOptions):
     sha256: str = option("", help="Of the teacher's model.safetensors.", flags="")
     pairs: int = option(20_000, at_least(2), "How many pictures the teacher draws.")
     drawn: str = option("", help="The settings that the teacher draws with.", flags="")
-    clip: float = option(1.0, above(0), "Longest gradient: a longer one is scaled.")
     lr: float = option(5e-4, above(0), "Learning rate of Adam.", flags="")
 
 
-class Student(Model, Draws):
+class Student(OneStage, Draws):
     """One step from noise to a picture, learned from the drawings of a flow."""
 
     name, Options = "student", Options
+    epochs, batch_size, ema, clip = 20, 96, 0.999, 1.0
+    course = optim.Course("linear", warmup=200, hold=0.7, final=0.02)
     value_range = (-1.0, 1.0)
     options: Any
 
@@ -71,8 +73,8 @@ class Student(Model, Draws):
         )  # fmt: skip
         return (
             Stage(
-                "learn", reads, ("net",), self.step, self.optimizers, epochs=20, batch_size=96,
-                ema=0.999,
+                "learn", reads, ("net",), self.step, self.optimizers, None, self.epochs,
+                self.batch_size, ema=self.ema, course=self.course, clip=self.clip,
             ),
         )  # fmt: skip
 
@@ -85,7 +87,6 @@ class Student(Model, Draws):
         loss = (absolute(off) + square(off)).mean()
         optimizers["net"].zero_grad()
         loss.backward()
-        optim.clip_grad_norm(optimizers["net"].params, self.options.clip)
         optimizers["net"].step()
         return {"loss": loss.detach()}
 
