@@ -140,7 +140,8 @@ class Function:
         if v.const is not None and not v.shape:
             return number(float(v.const))
         if v.const is None and v in self.graph.inputs[1:]:
-            return argument(v.name) if v in self.settings else "label"
+            whole = "(float)" if v.dtype != "float32" else ""
+            return whole + argument(v.name) if v in self.settings else "label"
         if v.const is not None:
             return f"{self.names[v]}[{index}]"
         place = self.memory.at(v)

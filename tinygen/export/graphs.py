@@ -92,13 +92,17 @@ class Packed:
         return [*inputs, *(setting.array() for setting in rest)]
 
     def lines(self) -> list[str]:
-        """The products with weights, for people: kind, sizes of the weight and of the result."""
-        out = []
+        """The products with weights, for people: kind, sizes of the weight and of the result.
+
+        A weight that is used several times, as in the steps of a flow, is listed once.
+        """
+        found: dict[Var, str] = {}
         for op in self.graph.every():
-            if op.weight is not None and op.weight.const is not None:
-                sizes = (" x ".join(map(str, v.shape)) for v in (op.weight, op.outs[0]))
-                out.append(f"{op.name} {' -> '.join(sizes)}")
-        return out
+            weight = op.weight
+            if weight is not None and weight.const is not None:
+                sizes = (" x ".join(map(str, v.shape)) for v in (weight, op.outs[0]))
+                found.setdefault(weight, f"{op.name} {' -> '.join(sizes)}")
+        return [*found.values()]
 
     def on(self, backend: Backend) -> Callable[..., list[Tensor]]:
         """A function of tensors on a backend: what each operation gives there, then the results.
