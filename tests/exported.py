@@ -74,8 +74,9 @@ def small(kind: str, shape: tuple[int, int, int] = SHAPE, **more: Any) -> Model:
     return varied(model)
 
 
-def varied(model: Model) -> Model:
-    """The model in eval mode, with weights whose images vary with the code."""
+def varied(model: Model, spread: float = 3.0) -> Model:
+    """The model in eval mode, with weights whose images vary with the code: a product's result has
+    `spread` times the variance of its argument."""
     model.eval()
     state = model.state_dict()
     noise = np.random.default_rng(0)
@@ -85,8 +86,8 @@ def varied(model: Model) -> Model:
         elif array.ndim == 1 and array.dtype == np.float32:
             state[name] = array + noise.normal(0, 0.3, array.shape).astype(np.float32)
         elif array.dtype == np.float32:
-            spread = np.sqrt(3 / np.prod(array.shape[:-1])) / array.std()  # so that codes matter
-            state[name] = (array * spread).astype(np.float32)
+            wide = np.sqrt(spread / np.prod(array.shape[:-1])) / array.std()  # so that codes matter
+            state[name] = (array * wide).astype(np.float32)
     model.load_state_dict(state)
     return model
 

@@ -145,7 +145,7 @@ class Chosen(Flow):
 def test_every_form_says_what_it_is_drawn_with() -> None:
     model = flow(Chosen)
     usual, few = made(model), made(model, settings={"steps": 3})
-    assert (usual.settings, few.settings) == ({"steps": 20}, {"steps": 3})
+    assert (usual.chosen, few.chosen) == ({"steps": 20}, {"steps": 3})
     assert "drawn with" not in made(flow()).describe()
     for form in FORMS:
         for artefact, steps in ((usual, 20), (few, 3)):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from exported import ends, hostile, made
+from test_export_settings import made as flow_made
 
 import tinygen as tg
 from tinygen import export, models
@@ -587,6 +588,56 @@ def test_frames(opened, record_property):
     # A frame has a picture and 8 ms of small ones; it also waits for whatever else runs here.
     assert busy < 1000 / 30 - 8
     assert frames >= 10
+
+
+def test_a_film_and_its_settings(opened):
+    artefact = flow_made()
+    page = opened(artefact)
+    tab, z = page.tab, artefact.codes(html.FILMED, 0)
+    at = html.clearest(artefact, html.FILMED)
+    page.draws(z[at])
+    page.until("left.samples === 0")
+    assert tab.locator("#samples input").count() == html.FILMED
+    assert tab.locator("#code-card").is_hidden()
+    assert tab.locator("#map-card").is_hidden()
+    low, high = artefact.value_range
+
+    page.changes(lambda: tab.get_by_label("Time", exact=True).fill("0"))  # the noise itself
+    noise = to_uint8(z[at].reshape(artefact.shape).clip(low, high), (low, high)).astype(int)
+    assert np.abs(page.pixels() - noise).max() <= 1
+    assert "On the way from noise" in tab.locator("#status").text_content()
+    tab.evaluate("""() => {
+        const old = net.film;
+        globalThis.calls = 0;
+        net.film = (...given) => { calls += 1; return old(...given); };
+    }""")
+    page.changes(lambda: tab.get_by_label("Time", exact=True).fill("1"))
+    assert tab.evaluate("calls") == 0  # a film is kept: the time needs nothing new
+    page.draws(z[at])
+
+    def choose(name, value):
+        slider = tab.get_by_label(name, exact=True)
+        slider.fill(value)
+        slider.dispatch_event("change")
+
+    page.changes(lambda: choose("Guidance", "3"))
+    page.changes(lambda: choose("Steps", "5"))
+    page.until("left.samples === 0")
+    drawn = to_uint8(artefact.draw(z[at][None], 0, guidance=3.0, steps=5), (low, high))[0]
+    assert np.abs(page.pixels() - drawn.astype(int)).max() <= 1
+    page.changes(lambda: tab.get_by_label("b", exact=True).check(force=True))
+    tab.get_by_role("button", name="Play").click()
+    page.until("films.size === SAMPLES")
+    times = tab.evaluate("""() => new Promise((done) => {
+        const seen = new Set(), end = performance.now() + 1000;
+        const look = () => {
+          seen.add(state.time);
+          if (performance.now() < end) requestAnimationFrame(look); else done(seen.size);
+        };
+        look();
+    })""")
+    assert times >= 10
+    tab.get_by_role("button", name="Pause").click()
 
 
 def test_a_long_code_is_shown_in_pages(opened):

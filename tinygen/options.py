@@ -34,30 +34,32 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True)
 class Rule:
-    """A range of numbers: in words that follow "expected", and as a test."""
+    """A range of numbers: in words that follow "expected", as a test, and its ends."""
 
     words: str
     holds: Callable[[Any], bool]
+    low: float = -math.inf
+    high: float = math.inf
 
 
 def at_least(low: float) -> Rule:
     """Numbers from `low` on."""
-    return Rule(f"{low:g} or more", lambda v: v >= low)
+    return Rule(f"{low:g} or more", lambda v: v >= low, low)
 
 
 def above(low: float) -> Rule:
     """Numbers greater than `low`."""
-    return Rule(f"above {low:g}", lambda v: v > low)
+    return Rule(f"above {low:g}", lambda v: v > low, low)
 
 
 def between(low: float, high: float, words: str = "") -> Rule:
     """Numbers from `low` to `high`, both included; `words` for another way to say it."""
-    return Rule(words or f"from {low:g} to {high:g}", lambda v: low <= v <= high)
+    return Rule(words or f"from {low:g} to {high:g}", lambda v: low <= v <= high, low, high)
 
 
 def half_open(low: float, high: float) -> Rule:
     """Numbers from `low` up to `high`, which is left out."""
-    return Rule(f"from {low:g} to below {high:g}", lambda v: low <= v < high)
+    return Rule(f"from {low:g} to below {high:g}", lambda v: low <= v < high, low, high)
 
 
 SAME: Any = object()  # the default without a GPU is the default

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -38,9 +39,9 @@ def _same(a: str | Path, b: str | Path) -> bool:
     return os.path.abspath(a) == os.path.abspath(b)
 
 
-def resume_command(model: str, folder: object, backend: str, precision: str) -> str:
+def resume_command(trained_by: Sequence[str], folder: object, backend: str, precision: str) -> str:
     """The command that goes on with a run where it was computed before."""
-    words = ["train", model, "--out", folder, "--resume"]
+    words: list[object] = [*trained_by, "--out", folder, "--resume"]
     words += ["--backend", backend] if backend != "numpy" else []
     words += ["--precision", precision] if precision != "float32" else []
     return command(*words)

@@ -15,7 +15,7 @@ from ..data.files import printable
 from ..output import guarded
 from ..program import command
 from ..version import __version__
-from . import evaluate, explore, export, info, sample, train, verify, warmup
+from . import distill, evaluate, explore, export, info, sample, train, verify, warmup
 from .console import console
 
 
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.command("sample", help=sample.HELP)(sample.sample_command)
 app.command("export")(export.export_command)
+app.command("distill", help=distill.HELP)(distill.distill_command)
 app.command("verify")(verify.verify_command)
 app.command("explore")(explore.explore_command)
 app.command("warmup")(warmup.warmup_command)

@@ -153,11 +153,12 @@ def export_command(
         f"{artefact.model}, {artefact.nbytes:,} bytes of {precision} weights; terms of weights and "
         f"data: {licence}", markup=False,
     )  # fmt: skip
-    if artefact.settings:
+    if artefact.chosen:
+        free = ", ".join(each.name for each in artefact.settings)
+        keeps = f"; the file leaves open {free}" if free else ", which the file keeps"
         screen.print(
-            f"drawn with {artefact.drawn_with}, which the file keeps (others: --set NAME=VALUE)",
-            markup=False,
-        )  # fmt: skip
+            f"drawn with {artefact.drawn_with}{keeps} (others: --set NAME=VALUE)", markup=False
+        )
     program = f"{artefact.name}_draw" if Path(artefact.name).exists() else artefact.name
     text = (NEXT_STEPS_ENCODER if "draw" not in artefact.graphs else NEXT_STEPS)[to].format(
         file=shlex.quote(str(path)), base=path.name, module=path.stem, name=artefact.name,

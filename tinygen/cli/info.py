@@ -50,7 +50,7 @@ def info_command(
         table.add_row(name, escape(text))
     screen.print(table)
     if run.interrupted:
-        again = resume_command(model.name, run_folder, *place_of(config))
+        again = resume_command(models.trained_by(model.name), run_folder, *place_of(config))
         screen.print(f"not finished; go on with `{again}`", markup=False)
 
 

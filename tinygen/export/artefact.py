@@ -29,6 +29,7 @@ from ..sampling.noise import PICTURES, Prior, codes_of_seed
 from ..tensor import Tensor
 from ..version import __version__
 from .graphs import ExportError, Packed, blob, drawing, encoding, law_of
+from .settings import Setting
 
 FORMAT = 1  # of the exported files
 PARTS = ("draw", "encode", "both")
@@ -72,7 +73,7 @@ class Artefact:
         about: how it was trained, for people: name -> text or number.
         test: see SelfTest.
         smooth: whether a code between two codes means something: interpolation, sliders.
-        settings: of its drawings, by name, which are fixed in the file.
+        chosen: the settings of its drawings, by name; those that are in `settings` are defaults.
     """
 
     title: str
@@ -90,7 +91,7 @@ class Artefact:
     about: dict[str, Any]
     test: SelfTest
     smooth: bool = True
-    settings: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     @property
     def pixels(self) -> int:
@@ -112,6 +113,11 @@ class Artefact:
             number is not None for number in numbers_of(self.classes)
         )
 
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """What may be chosen at each drawing, of its settings."""
+        return self.graphs["draw"].settings if "draw" in self.graphs else ()
+
     def label_text(self, label: int) -> str:
         """What a program takes to draw a label: its number where classes are counted."""
         return str(label) if self.counted else self.classes[label]
@@ -129,19 +135,20 @@ class Artefact:
         return x, np.broadcast_to(0 if labels is None else labels, len(x)).astype(np.int64)
 
     def draw(
-        self, codes: NDArray[Any], labels: NDArray[Any] | int | None = None
+        self, codes: NDArray[Any], labels: NDArray[Any] | int | None = None, **settings: float
     ) -> NDArray[np.float32]:
         """Images (n, H, W, C) of codes (n, latent) in the model's range, as a file draws them."""
         with use_backend("numpy") as backend:
             run = self.graphs["draw"].on(backend)
-            inputs = [Tensor(x) for x in self.arguments(codes, labels)]
+            inputs: list[Any] = [Tensor(x) for x in self.arguments(codes, labels)]
+            inputs += [each.array(settings.get(each.name)) for each in self.settings]
             images: NDArray[np.float32] = run(*inputs)[-1].numpy()
         return images
 
     @property
     def drawn_with(self) -> str:
         """The settings of its drawings, for people; "" where there are none."""
-        return ", ".join(f"{k} {v}" for k, v in self.settings.items())
+        return ", ".join(f"{k} {v}" for k, v in self.chosen.items())
 
     def describe(self) -> dict[str, Any]:
         """What a file says of itself, JSON-able."""
@@ -150,11 +157,20 @@ class Artefact:
             "model": self.model, "weights": self.weights, "image": list(self.shape),
             "latent": self.latent, "prior": self.prior, "classes": list(self.classes),
             "precision": self.precision,
-            **({"drawn with": self.drawn_with} if self.settings else {}),
-            **{k: part.lines() for k, part in self.graphs.items()},
+            **self._settings(), **{k: part.lines() for k, part in self.graphs.items()},
             "licence of the code": "MIT", "licence of weights and data": self.licence,
             **self.about,
         }  # fmt: skip
+
+    def _settings(self) -> dict[str, Any]:
+        """What it is drawn with, what of that may be chosen, and why more may not; for people."""
+        packed = self.graphs.get("draw")
+        said = {
+            "drawn with": self.drawn_with,
+            "open settings": [each.name for each in self.settings],
+            "fixed settings": [f"{k}: {v}" for k, v in packed.fixed.items()] if packed else [],
+        }
+        return {k: v for k, v in said.items() if v}
 
 
 def stream_words() -> tuple[int, int]:

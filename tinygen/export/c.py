@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..images import SYNTHETIC
 from ..version import __version__
 from .artefact import Artefact, stream_words
-from .c_function import WIDTH, Function
+from .c_function import WIDTH, Function, argument, number
 from .c_rows import EXPONENTIAL, ROWS
 from .rows import RUNTIME
 
@@ -45,6 +45,7 @@ def render(artefact: Artefact) -> dict[str, bytes]:
         "constants": _constants(artefact, parts),
         "model": "".join(_model(artefact, parts, name)),
     }
+    text = _with_settings(text, artefact)
     for place, filling in places.items():
         before, after = re.split(rf"(?:/\* )?@{place}@(?: \*/)?", text)
         text = before + filling + after
@@ -74,6 +75,7 @@ def _features(artefact: Artefact, parts: Parts) -> set[str]:
     products = {text[1 : text.index(",")] for f in parts.values() for text in f.layers.values()}
     has = {*parts, artefact.prior, artefact.precision}
     has |= {"labels"} if artefact.classes else set()
+    has |= {"settings"} if artefact.settings else set()
     has |= {"exp"} if met.intersection(EXPONENTIAL) else set()
     has |= {"linear"} if products else set()
     rounded = [_kind(*item) for f in parts.values() for item in f.arrays.items()]
@@ -128,7 +130,36 @@ def _sizes(artefact: Artefact, parts: Parts, prefix: str) -> str:
         ("CLASSES", len(artefact.classes), "labels"),
         ("WORKSPACE", workspace, f"floats: {4 * workspace:,} bytes"),
     ]  # fmt: skip
+    if artefact.settings:
+        said = (f"{s.name} ({s.expected}; usually {s.default:g})" for s in artefact.settings)
+        sizes.append(("SETTINGS", _string(", ".join(said)), ""))  # type: ignore[arg-type]
     return _defined((f"{prefix}_{what}", n, meaning) for what, n, meaning in sizes)
+
+
+def _with_settings(text: str, artefact: Artefact) -> str:
+    """The text with the settings of a drawing among arguments; with none of them if it has none."""
+    settings = artefact.settings
+    kinds = ["int" if s.whole else "float" for s in settings]
+    names = [argument(s.name) for s in settings]
+    pairs = list(zip(kinds, names, strict=True))
+    ranges = []
+    for s, name in zip(settings, names, strict=True):
+        ends = (s.low, min(s.high, 1e6)) if s.whole else (max(s.low, -3e38), min(s.high, 3e38))
+        ranges += [f" && {name} >= {number(ends[0])} && {name} <= {number(ends[1])}"]
+    filled = {
+        "takes": "".join(f", {kind} {name}" for kind, name in pairs),
+        "passed": "".join(f", {name}" for name in names),
+        "usual": "".join(
+            f", ({kind}){s.default:g}" for kind, s in zip(kinds, settings, strict=True)
+        ),
+        "program": "".join(f", ({kind})settings[{k}]" for k, kind in enumerate(kinds)),
+        "names": " ".join(f"{_string(s.name)}," for s in settings),
+        "values": " ".join(f"{float(s.default)!r}," for s in settings),
+        "ranges": "".join(ranges),
+    }
+    for place, filling in filled.items():
+        text = text.replace(f" /* @{place}@ */", filling).replace(f"/* @{place}@ */", filling)
+    return text
 
 
 def _defined(rows: Iterable[tuple[str, object, str]]) -> str:
@@ -180,6 +211,9 @@ def _model(artefact: Artefact, parts: Parts, name: str) -> Iterator[str]:
     """The part after the program: weights, functions, the self-test's numbers, what it says."""
     test = artefact.test
     yield "\n#ifndef SHOW\n#define SHOW(x, n) ((void)0)\n#endif\n"
+    if any(f.pieces for f in parts.values()):  # which compilers would make one function again
+        apart = "__attribute__((noinline))"
+        yield f"\n#ifdef __GNUC__\n#define APART {apart}\n#else\n#define APART\n#endif\n"
     for part, f in parts.items():
         yield _title(f"the {part}")
         for array_name, array in f.arrays.items():
@@ -196,9 +230,13 @@ def _model(artefact: Artefact, parts: Parts, name: str) -> Iterator[str]:
         yield from checks
         yield "" if f.arrays else "    (void)check_floats;\n"
         yield "    return check.sum;\n}\n"
-        yield f"\nstatic const float *{part}_graph(float label, float *m) {{\n    (void)label;\n"
-        yield from (f"{line}\n" for line in f.lines)
-        yield "}\n"
+        whole = {f"const float *{part}_graph": f.lines}
+        for head, lines in ({f"APART void {k}": v for k, v in f.pieces.items()} | whole).items():
+            yield f"\nstatic {head}(float label{_takes(f)}, float *m) {{\n"
+            yield from (f"    (void){argument(v.name)};\n" for v in f.settings)
+            yield "    (void)label;\n"
+            yield from (f"{line}\n" for line in lines)
+            yield "}\n"
     yield _title("the self-test's numbers")
     known: dict[str, tuple[str, NDArray[Any]]]
     known = {"code": ("float", test.code), "image": ("unsigned char", test.image)}
@@ -219,6 +257,12 @@ def _model(artefact: Artefact, parts: Parts, name: str) -> Iterator[str]:
         for i in range(0, len(line), 80):
             yield f"    {_string(line[i : i + 80])},\n"
     yield '    "\\n",\n    0};\n'
+
+
+def _takes(f: Function) -> str:
+    """The settings of a drawing as arguments."""
+    kinds = {"int64": "int", "float32": "float"}
+    return "".join(f", {kinds[v.dtype]} {argument(v.name)}" for v in f.settings)
 
 
 def _title(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -35,6 +36,13 @@ POINTWISE = {
     "tanh": "1.0f - 2.0f / (1.0f + exponential(2.0f * {0}))", "where": "{0} != 0 ? {1} : {2}",
 }  # fmt: skip
 WIDTH = 100  # columns of a line
+PIECE = 24  # operations of a function: compilers take far longer for one of hundreds
+TAKEN = (  # names that an argument of a drawing cannot have
+    "auto|break|case|char|const|continue|default|do|double|else|enum|extern|float|for|goto|if|"
+    "inline|int|long|register|restrict|return|short|signed|sizeof|static|struct|switch|typedef|"
+    "union|unsigned|void|volatile|while|step|noise|value|draw|dense|dot|take|linear|best|most|"
+    "code|index|label|pixels|result|seed|turn[0-9]+|workspace|[a-z]|[ij][0-9]+"
+)
 
 
 def steps(shape: Sequence[int]) -> list[int]:
@@ -51,6 +59,11 @@ def number(x: float) -> str:
     return f"({text}f)" if text.startswith("-") else f"{text}f"
 
 
+def argument(setting: str) -> str:
+    """What an argument of C functions is called, for a setting of a drawing."""
+    return f"the_{setting}" if re.fullmatch(TAKEN, setting) else setting
+
+
 class Function:
     """The function of a part, as text.
 
@@ -60,12 +73,15 @@ class Function:
         layers: of each product: the text of its struct, by its name.
         arrays: the constants by name, as the file holds them.
         lines: of the function's body.
+        pieces: the lines of more functions that it calls, by name, each after those it calls.
     """
 
     def __init__(self, packed: Packed, part: str, rows: Mapping[str, Row]) -> None:
         graphs.refuse(packed, rows, "c")
         self.packed, self.part, self.rows = packed, part, rows
         self.graph = packed.graph
+        count = len(packed.settings)
+        self.settings = self.graph.inputs[len(self.graph.inputs) - count :]
         self.memory = Memory(self.graph, {*POINTWISE, "put"})
         self.names = {v: name.replace(".", "_") for v, name in graphs.named(packed, part).items()}
         self.layers: dict[str, str] = {}
@@ -74,17 +90,32 @@ class Function:
             if v not in packed.stored:
                 self.arrays[name], _ = graphs.held(packed, v)
         self.lines: list[str] = []
+        self.pieces: dict[str, list[str]] = {}
         self.depth = 1
         self.region(self.graph.ops, True)
         self.say(f"return {self.start(self.graph.outputs[0])};")
 
     def region(self, ops: Sequence[Op], shown: bool = False) -> None:
-        """The operations; `shown` where --trace writes what each gives."""
+        """The operations; `shown` where --trace writes what each gives. Many are put in pieces."""
+        if len(ops) > PIECE:
+            for first in range(0, len(ops), PIECE):
+                self.piece(ops[first : first + PIECE], shown)
+            return
         for op in ops:
             self.rows[op.name](self, op)
             if shown:
                 out = op.outs[0]
                 self.say(f"SHOW({self.start(out)}, {math.prod(sizes(out))});")
+
+    def piece(self, ops: Sequence[Op], shown: bool) -> None:
+        """The operations as a function, and its call."""
+        before, self.lines, self.depth = (self.lines, self.depth), [], 1
+        self.region(ops, shown)
+        name = f"{self.part}_piece_{len(self.pieces)}"
+        self.pieces[name] = self.lines
+        self.lines, self.depth = before
+        passed = "".join(f", {argument(v.name)}" for v in self.settings)
+        self.say(f"{name}(label{passed}, m);")
 
     # ---- text --------------------------------------------------------------------------------
 
@@ -100,6 +131,8 @@ class Function:
         """A pointer to an array."""
         if v.const is not None:
             return self.names[v]
+        if v in self.settings:
+            return f"&{argument(v.name)}"
         if v in self.graph.inputs[1:]:
             return "&label"
         place = self.memory.at(v)
@@ -110,7 +143,8 @@ class Function:
         if v.const is not None and not v.shape:
             return number(float(v.const))
         if v.const is None and v in self.graph.inputs[1:]:
-            return "label"
+            whole = "(float)" if v.dtype != "float32" else ""
+            return whole + argument(v.name) if v in self.settings else "label"
         if v.const is not None:
             return f"{self.names[v]}[{index}]"
         place = self.memory.at(v)

@@ -12,8 +12,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from ..trace.graph import Op, Var, at
-from .c_function import POINTWISE, Function, Row, at_index, number, spread, steps
+from ..trace.graph import Op, Turns, Var, at
+from .c_function import POINTWISE, Function, Row, argument, at_index, number, spread, steps
 from .graphs import ExportError
 from .memory import sizes
 from .weights import ungrouped
@@ -411,6 +411,12 @@ def linear(f: Function, name: str, op: Op, count: int, before: int, after: int) 
     ]))  # fmt: skip
 
 
+def turns(n: int | Turns) -> str:
+    if not isinstance(n, Turns):
+        return str(n)
+    return f"{n.a} * {argument(n.argument.name)} + {n.b}".replace("+ -", "- ")
+
+
 def repeat(f: Function, op: Op) -> None:
     body = op.body
     assert body is not None
@@ -422,7 +428,7 @@ def repeat(f: Function, op: Op) -> None:
     f.say("{")
     f.depth += 1
     f.say(f"int {name};")
-    f.say(f"for ({name} = 0; {name} < {op.static['n']}; {name}++) {{")
+    f.say(f"for ({name} = 0; {name} < {turns(op.static['n'])}; {name}++) {{")
     f.depth += 1
     f.say(f"*({f.start(turn)}) = (float){name};")
     f.region(body.ops)

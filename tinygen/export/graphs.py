@@ -14,9 +14,10 @@ float32 scale for each entry of the last axis where the kind is int8.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,29 @@ from ..models import Model
 from ..models.contract import chosen, label_of
 from ..ops import concatenate
 from ..ops.conv import Window
+from ..ops.create import full
 from ..primitive import PRIMITIVES
 from ..sampling.noise import Noise, Prior
 from ..tensor import Tensor
-from ..trace.graph import Affine, Graph, Op, Refused, Var, at, batch, evaluate, part, record
+from ..trace.graph import (
+    SIZES,
+    Affine,
+    Graph,
+    Op,
+    Refused,
+    Turns,
+    Var,
+    at,
+    batch,
+    evaluate,
+    part,
+    record,
+    turns_of,
+)  # fmt: skip
 from ..trace.passes import simplify
 from ..trace.repeat import repeat
+from ..trace.settings import free
+from .settings import Setting, open_settings, three_values
 from .weights import Stored, store
 
 
@@ -49,28 +67,42 @@ class Packed:
         graph: its constants have the values that are computed with.
         stored: of the weights of products, what is written: rounded to a precision, convolutions'
             in one layout, (KH, KW, inputs of a group, outputs).
+        settings: the last inputs of the graph, which have defaults.
+        fixed: why another setting of the drawings is none of them, by name.
     """
 
     graph: Graph
     stored: dict[Var, Stored]
+    settings: tuple[Setting, ...] = ()
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     def trace(self, inputs: Sequence[NDArray[Any]], floats: str = "float32") -> list[NDArray[Any]]:
         """What each operation gives."""
-        found = evaluate(self.graph, inputs, floats)
+        found = evaluate(self.graph, self.all(inputs), floats)
         return [found[op.outs[0]] for op in self.graph.ops]
 
     def __call__(self, *inputs: NDArray[Any], floats: str = "float32") -> NDArray[Any]:
         """The result for arguments of a batch."""
-        return evaluate(self.graph, inputs, floats)[self.graph.outputs[0]]
+        return evaluate(self.graph, self.all(inputs), floats)[self.graph.outputs[0]]
+
+    def all(self, inputs: Sequence[Any]) -> list[Any]:
+        """The arguments with the defaults of settings that are not among them."""
+        missing = len(self.graph.inputs) - len(inputs)
+        rest = self.settings[len(self.settings) - missing :] if missing else ()
+        return [*inputs, *(setting.array() for setting in rest)]
 
     def lines(self) -> list[str]:
-        """The products with weights, for people: kind, sizes of the weight and of the result."""
-        out = []
+        """The products with weights, for people: kind, sizes of the weight and of the result.
+
+        A weight that is used several times, as in the steps of a flow, is listed once.
+        """
+        found: dict[Var, str] = {}
         for op in self.graph.every():
-            if op.weight is not None and op.weight.const is not None:
-                sizes = (" x ".join(map(str, v.shape)) for v in (op.weight, op.outs[0]))
-                out.append(f"{op.name} {' -> '.join(sizes)}")
-        return out
+            weight = op.weight
+            if weight is not None and weight.const is not None:
+                sizes = (" x ".join(map(str, v.shape)) for v in (weight, op.outs[0]))
+                found.setdefault(weight, f"{op.name} {' -> '.join(sizes)}")
+        return [*found.values()]
 
     def on(self, backend: Backend) -> Callable[..., list[Tensor]]:
         """A function of tensors on a backend: what each operation gives there, then the results.
@@ -86,14 +118,19 @@ class Packed:
 
         @no_grad()
         def run(*inputs: Tensor) -> list[Tensor]:
-            n = batch(self.graph, inputs)
+            n = batch(self.graph, self.all(inputs))
+            given = [x if isinstance(x, Tensor) else x.item() for x in self.all(inputs)]
             known: dict[Var, Any] = {
                 **constants,
-                **dict(zip(self.graph.inputs, inputs, strict=True)),
+                **dict(zip(self.graph.inputs, given, strict=True)),
             }
             _do(self.graph.ops, known, n)
-            each = [op.outs[0] for op in self.graph.ops]
-            return [known[v] for v in (*each, *self.graph.outputs)]
+            each = [*(op.outs[0] for op in self.graph.ops), *self.graph.outputs]
+            found = ((v, known[v]) for v in each)
+            return [
+                x if isinstance(x, Tensor)
+                else full(shape=(), value=x, dtype=v.dtype, backend=backend.name) for v, x in found
+            ]  # fmt: skip
 
         return run
 
@@ -103,8 +140,13 @@ def _do(ops: Sequence[Op], known: dict[Var, Any], n: int) -> None:
     for op in ops:
         args: list[Any] = [None if v is None else known[v] for v in op.args]
         static = {k: at(x, n) for k, x in op.static.items()}
-        if op.body is not None:
-            state = repeat(static["n"], _body(op.body, known, n), args)
+        if not (op.outs[0].shape or any(isinstance(x, Tensor) for x in args)):  # of settings
+            numbers = [np.array(x, v.dtype) for x, v in zip(args, op.args, strict=True) if v]
+            made: Any = PRIMITIVES[op.name].reference(np, *numbers, **static)
+            known[op.outs[0]] = np.asarray(made).item()
+        elif op.body is not None:
+            turns = turns_of(static["n"], known.__getitem__)
+            state = repeat(turns, _body(op.body, known, n), args)
             known.update(zip(op.outs, state, strict=True))
         elif op.name == "slice":
             known[op.outs[0]] = args[0][tuple(part(*p) for p in static["parts"])]
@@ -131,7 +173,8 @@ def drawing(
 ) -> Packed:
     """images (n, H, W, C) from codes (n, latent) and, of a conditional model, labels (n,).
 
-    Settings of a drawing are fixed in it: those given, and the model's own for the rest.
+    Settings of a drawing that are given are fixed in it. The others are arguments where they may be
+    (see trace/settings.py), and else as the model has them.
 
     A code is the noise of an image in a row; of a uniform law it is from [-1, 1), as files draw it.
     """
@@ -152,17 +195,21 @@ def drawing(
             code = flat.draw(n, model.rng(0))
         return (code, *_labels(model, n))
 
-    def draw(code: Tensor, *labels: Tensor) -> Tensor:
+    def draw(code: Tensor, *labels: Tensor, **given: Any) -> Tensor:
         noise = code
         if law.law == "uniform" and law.between != (-1.0, 1.0):
             (low, high), noise = law.between, (code + 1.0) * 0.5  # exact: 24 bits
             noise = noise if law.between == (0.0, 1.0) else (high - low) * noise + low
         if len(law.shape) != 1:
             noise = noise.reshape(-1, *law.shape)
-        result: Tensor = model.draw(noise, **dict(zip(names, labels, strict=True)), **fixed)
+        result: Tensor = model.draw(
+            noise, **dict(zip(names, labels, strict=True)), **{**fixed, **given}
+        )
         return result
 
-    packed = _packed(model, draw, make, ("code", "label"), precision)
+    packed = _packed(
+        model, draw, make, ("code", "label"), precision, open_settings(model, settings or {})
+    )
     shape = packed.graph.outputs[0].shape
     if shape != (Affine(1, 0), *model.shape):
         found = ", ".join(map(str, shape))
@@ -198,33 +245,64 @@ def _labels(model: Any, n: int) -> tuple[Tensor, ...]:
     return (model.place(np.arange(n) % model.classes),) if labelled else ()
 
 
-def _packed(model: Model, f: Any, make: Any, names: Sequence[str], precision: str) -> Packed:
+def _packed(
+    model: Model, f: Any, make: Any, names: Sequence[str], precision: str,
+    may_be: Sequence[Setting] = (),
+) -> Packed:  # fmt: skip
+    """The graph of a function; `may_be`: settings of a drawing that may become its arguments."""
     try:  # without kernels: it is the same recording, and nothing is compiled for it
         with use_backend(model.backend.name) as backend, backend.without_kernels():
-            graph = simplify(record(f, make, names, "export"))
+            graph = record(f, make, names, "export")
+            values = {each.name: three_values(each) for each in may_be}
+            made, fixed = free(graph, f, make(SIZES[0]), values, "export")
+            simplify(graph)
     except (Refused, RuntimeError) as error:
         raise ExportError(f"{model.name}: {error}") from error
-    return pack(graph, precision)
+    settings = tuple(each for each in may_be if each.name in made)
+    return replace(pack(graph, precision), settings=settings, fixed=fixed)
 
 
 # ---- constants as they are stored ----------------------------------------------------------------
 
 
 def pack(graph: Graph, precision: str) -> Packed:
-    """The graph with its constants rounded: weights of products to a precision, else to float32."""
+    """The graph with its constants rounded: weights of products to a precision, else to float32.
+
+    Equal constants become one: a network that is used twice is in the file once.
+    """
     stored: dict[Var, Stored] = {}
+    met: dict[Any, Var] = {}
     for op in graph.every():
         old = op.weight
         if old is not None and old.const is not None:
-            rounded = store(_ordered(op, old.const), precision)
-            used = _ordered(op, rounded.array(), back=True)
-            op.args[1] = made = Var(old.shape, old.dtype, used, old.name)
-            stored[made] = rounded
+            kernel = _ordered(op, old.const)
+            used = _once_each(met, old, (*_bits(kernel), _layout(op)))
+            if used not in stored:
+                stored[used] = rounded = store(kernel, precision)
+                used.const = _ordered(op, rounded.array(), back=True)
+            op.args[1] = used
     for op in graph.every():
-        for v in op.args:
-            if v is not None and v.const is not None and v.shape and v.dtype == "float32":
-                v.const = v.const.astype(np.float32)
+        for k, v in enumerate(op.args):
+            if v is not None and v.const is not None and v.shape and v not in stored:
+                if v.dtype == "float32":
+                    v.const = v.const.astype(np.float32)
+                op.args[k] = _once_each(met, v, (v.dtype, *_bits(v.const)))
     return Packed(graph, stored)
+
+
+def _once_each(met: dict[Any, Var], v: Var, key: Any) -> Var:
+    """A constant that the graph may change, one for each key."""
+    return met.setdefault(key, Var(v.shape, v.dtype, v.const, v.name))
+
+
+def _bits(array: NDArray[Any]) -> tuple[Any, ...]:
+    return array.shape, array.dtype.str, hashlib.sha256(array.tobytes()).digest()
+
+
+def _layout(op: Op) -> tuple[Any, ...]:
+    """What decides how a kernel lies in the file and in the graph."""
+    window = op.static.get("window")
+    return (op.name,) if window is None else (op.name, window.transposed, window.groups)
 
 
 def _ordered(op: Op, kernel: NDArray[Any], back: bool = False) -> NDArray[Any]:
@@ -372,6 +450,8 @@ def _operation(op: Op, number: dict[Var, int]) -> dict[str, Any]:
                 "stride": list(value.stride), "dilation": list(value.dilation),
                 "before": [before for before, _ in value.padding], "groups": value.groups,
             }  # fmt: skip
+        elif isinstance(value, Turns):
+            out[name] = [number[value.argument], value.a, value.b]
         elif name == "parts":
             out[name] = [_sizes(part) for part in value]
         elif name not in ("shape", "size", "keepdims"):  # the result's shape says it

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..trace.graph import at
 from .artefact import Artefact
 from .graphs import ExportError
 from .js import parts, sources
@@ -21,6 +23,7 @@ from .rows import RUNTIME
 from .spec import as_json, sha256
 
 SAMPLES = 32  # small pictures
+FILMED = 16  # of a model whose pictures have a film
 # For every browser: an old one does not understand the script before it, and runs none of it.
 _STARTED = 'if (!window.started) document.getElementById("old").removeAttribute("hidden");'
 _POLICY = (
@@ -38,14 +41,17 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     if "draw" not in artefact.graphs:
         raise ExportError("the page draws pictures; export the part draw, or both")
     described, numbers = parts(artefact)
+    film = draws_in_turns(artefact)
+    samples = FILMED if film else SAMPLES
     page = {
-        **described, "name": artefact.name, "order": order(artefact), "samples": SAMPLES,
-        "start": clearest(artefact), "smooth": artefact.smooth,
+        **described, "name": artefact.name, "order": order(artefact), "samples": samples,
+        "start": clearest(artefact, samples), "smooth": artefact.smooth, "film": film,
     }  # fmt: skip
     model = as_json(page)
-    style = _source("page.css")
+    style = _source("page.css") + (_source("film.css") if film else "")
+    more = ["film.js"] if film or artefact.settings else []
     script = '\n"use strict";\n' + "".join(
-        map(_source, (*sources(artefact), "words.js", "page.js"))
+        map(_source, (*sources(artefact), "words.js", *more, "page.js"))
     )
     pieces = {
         "policy": _POLICY.format(
@@ -54,8 +60,20 @@ def render(artefact: Artefact) -> dict[str, bytes]:
         "style": style, "script": script, "started": _STARTED, "model": model,
         "sha256": sha256(model), "weights": numbers,
     }  # fmt: skip
-    text = re.sub(r"\{\{(\w+)\}\}", lambda found: pieces[found[1]], _source("page.html").strip())
+    frame = re.sub(r"(?m)^ +", "", _source("page.html").strip())
+    for what, has in (("film", film), ("settings", artefact.settings)):
+        inside = "" if not has else r"\1"
+        frame = re.sub(rf"(?s)<!-- {what} -->\n(.*?)<!-- end -->\n", inside, frame)
+    text = re.sub(r"\{\{(\w+)\}\}", lambda found: pieces[found[1]], frame)
     return {".html": f"{text}\n".encode()}
+
+
+def draws_in_turns(artefact: Artefact) -> bool:
+    """Whether a loop turns noise, bit by bit, into an image: its state has the image's size."""
+    ops = artefact.graphs["draw"].graph.ops
+    states = (at(op.outs[0].shape, 1) for op in ops if op.body is not None)
+    same = artefact.latent == artefact.pixels
+    return same and any(math.prod(shape) == artefact.pixels for shape in states)
 
 
 def order(artefact: Artefact) -> list[int]:
@@ -86,18 +104,20 @@ def _first_weights(artefact: Artefact) -> NDArray[Any]:
     return np.zeros(artefact.latent)
 
 
-def clearest(artefact: Artefact) -> int:
+def clearest(artefact: Artefact, samples: int = SAMPLES) -> int:
     """Which of the samples of seed 0, label 0, to begin with: the one with the fewest doubtful
     pixels, sum v (1 - v), for its drawing, the lesser of sum v and sum 1 - v (v from 0 to 1)."""
     low, high = artefact.value_range
-    x = artefact.draw(artefact.codes(SAMPLES, seed=0)).reshape(SAMPLES, -1)
+    x = artefact.draw(artefact.codes(samples, seed=0)).reshape(samples, -1)
     v = ((x - low) / (high - low)).clip(0, 1).astype(np.float64)
     drawing = np.minimum(v.sum(axis=1), (1 - v).sum(axis=1))
     return int(np.argmin((v * (1 - v)).sum(axis=1) / np.maximum(drawing, 1e-9)))
 
 
 def _source(name: str) -> str:
-    return "\n" + (RUNTIME / name).read_text("utf-8")
+    """A file of runtime/, without empty lines and the long lines of headings."""
+    text = re.sub(r"(?m)-{9,}$", "----", (RUNTIME / name).read_text("utf-8"))
+    return "\n" + re.sub(r"\n{2,}", "\n", text)
 
 
 def _hash(text: str) -> str:

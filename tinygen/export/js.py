@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..trace.graph import Op
 from ..version import __version__
 from . import graphs
 from .artefact import Artefact
@@ -21,7 +22,8 @@ from .spec import as_json, carried, sha256
 
 # The files of runtime/ with the operations that each has a row for. All models take the first, a
 # model with an operation of another takes that, too.
-ROWS = {file: rows_of(file) for file in ("generator.js", "convolution.js", "operations.js")}
+FILES = ("generator.js", "tiles.js", "settings.js", "convolution.js", "operations.js")
+ROWS = {file: rows_of(file) for file in FILES}
 ROWS["operations.js"] |= {"repeat"}
 OPERATIONS = frozenset(name for names in ROWS.values() for name in names)
 
@@ -66,7 +68,7 @@ function made() {
   }
 }
 
-export const { about, generate, codes, decode, encode, trace, selfTest } = made();
+export const { about, generate, codes, decode, film, encode, trace, selfTest } = made();
 
 if (tested) {
   const wrong = selfTest();
@@ -110,8 +112,18 @@ def render(artefact: Artefact) -> dict[str, bytes]:
 
 def sources(artefact: Artefact) -> list[str]:
     """The files of runtime/ that the model needs."""
-    met = {op.name for part in artefact.graphs.values() for op in part.graph.every()}
-    return [file for file, names in ROWS.items() if file == "generator.js" or met & names]
+    ops = [op for part in artefact.graphs.values() for op in part.graph.every()]
+    met = {op.name for op in ops}
+    wanted = {
+        "generator.js": True, "tiles.js": any(map(_has_rows, ops)),
+        "settings.js": bool(artefact.settings) or "repeat" in met,
+    }  # fmt: skip
+    return [file for file, names in ROWS.items() if wanted.get(file, bool(met & names))]
+
+
+def _has_rows(op: Op) -> bool:
+    """Whether it is a product of many rows for one image."""
+    return op.traits.convolves or (op.traits.product and len(op.outs[0].shape) > 2)
 
 
 def parts(artefact: Artefact) -> tuple[dict[str, Any], str]:

@@ -1,6 +1,7 @@
 """The form "onnx": graphs for ONNX Runtime and its like, made with the `onnx` library.
 
     draw:     code (n, latent) float32, label (n,) int64 where the model has labels
+              settings of a drawing, such as steps: one number, with a default
               -> image (n, H, W, C) float32 in the model's range, pixels (n, H, W, C) uint8
     encode:   image (n, H, W, C) float32 in the model's range, label likewise
               -> mean (n, latent), logvar (n, latent) float32
@@ -25,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..ops.conv import Window
-from ..trace.graph import Affine, Op, Var
+from ..trace.graph import Affine, Op, Turns, Var
 from . import graphs
 from .artefact import Artefact
 from .graphs import ExportError, Packed
-from .onnx_file import File
+from .onnx_file import OPERATORS, REDUCED, File
 from .onnx_rows import any_or_all, argsort, axes_of, floor_divide, remainder
 from .weights import ungrouped
 
@@ -37,16 +38,6 @@ if TYPE_CHECKING:
     pass
 
 FIRST = np.iinfo(np.int64).min  # an end of a slice that runs backwards over the first element
-# Operations of elements, or of rows of the last axes, that ONNX has with the same meaning.
-OPERATORS = {
-    "abs": "Abs", "add": "Add", "cos": "Cos", "div": "Div", "equal": "Equal", "erf": "Erf",
-    "exp": "Exp", "floor": "Floor", "greater": "Greater", "greater_equal": "GreaterOrEqual",
-    "less": "Less", "less_equal": "LessOrEqual", "log": "Log", "mask_and": "And",
-    "mask_or": "Or", "maximum": "Max", "minimum": "Min", "mul": "Mul", "relu": "Relu",
-    "round": "Round", "sigmoid": "Sigmoid", "sin": "Sin", "softplus": "Softplus", "sqrt": "Sqrt",
-    "sub": "Sub", "tanh": "Tanh", "where": "Where",
-}  # fmt: skip
-REDUCED = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin"}
 
 
 def render(artefact: Artefact, lower_conv_transpose: bool = False) -> dict[str, bytes]:
@@ -99,7 +90,11 @@ def whole(
     graph = packed.graph
     rows = Rows(file, packed, lower)
     for v in graph.inputs:
-        rows.names[v] = file.input(v.name, np.dtype(v.dtype), sizes[v.name])
+        if v.name in sizes:
+            rows.names[v] = file.input(v.name, np.dtype(v.dtype), sizes[v.name])
+    for setting in packed.settings:
+        file.choice(setting.name, setting.array())
+    rows.names.update((v, v.name) for v in graph.inputs)
     for op in graph.every():  # what is made of stored weights is made once, not in each turn
         if op.traits.product and op.weight in packed.stored:
             rows.name(op.weight)
@@ -324,10 +319,17 @@ class Rows:
              *map(about, heads[1:], body.inputs[1:])],
             [file.about(going, bool, ()), *map(about, ends, body.outputs)],
         )  # fmt: skip
-        turns = file.constant(f"{name}.turns", np.int64(op.static["n"]))
+        turns = self.turns(op.static["n"], f"{name}.turns")
         always = file.constant("true", np.array(True))
         made = file.several("Loop", len(op.outs), turns, always, *state, body=graph)
         self.names.update(zip(op.outs, made, strict=True))
+
+    def turns(self, n: int | Turns, name: str) -> str:
+        """How often a loop turns."""
+        if not isinstance(n, Turns):
+            return self.file.constant(name, np.int64(n))
+        a, b = (self.file.constant(f"{name}.{k}", np.int64(getattr(n, k))) for k in "ab")
+        return self.file.add("Add", self.file.add("Mul", self.names[n.argument], a), b)
 
 
 def _extent(op: Op) -> tuple[tuple[int, int], tuple[int, int]]:

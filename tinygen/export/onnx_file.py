@@ -19,6 +19,17 @@ OPSET = 13
 IR_VERSION = 7
 BATCH = "n"
 
+# Operations of elements, or of rows of the last axes, that ONNX has with the same meaning.
+OPERATORS = {
+    "abs": "Abs", "add": "Add", "cos": "Cos", "div": "Div", "equal": "Equal", "erf": "Erf",
+    "exp": "Exp", "floor": "Floor", "greater": "Greater", "greater_equal": "GreaterOrEqual",
+    "less": "Less", "less_equal": "LessOrEqual", "log": "Log", "mask_and": "And",
+    "mask_or": "Or", "maximum": "Max", "minimum": "Min", "mul": "Mul", "relu": "Relu",
+    "round": "Round", "sigmoid": "Sigmoid", "sin": "Sin", "softplus": "Softplus", "sqrt": "Sqrt",
+    "sub": "Sub", "tanh": "Tanh", "where": "Where",
+}  # fmt: skip
+REDUCED = {"max": "ReduceMax", "mean": "ReduceMean", "min": "ReduceMin"}
+
 
 class File:
     """An ONNX graph in the making; values are known by their names."""
@@ -75,6 +86,12 @@ class File:
     def input(self, name: str, dtype: Any, shape: tuple[int, ...]) -> str:
         """An input (n, *shape)."""
         self.ends["inputs"].append(self.about(name, dtype, (BATCH, *shape)))
+        return name
+
+    def choice(self, name: str, default: Any) -> str:
+        """An input of one number that has a default, so that it need not be given."""
+        self.constant(name, default)
+        self.ends["inputs"].append(self.about(name, default.dtype, ()))
         return name
 
     def output(self, name: str, x: str, shape: tuple[int, ...], dtype: Any = np.float32) -> None:

@@ -79,7 +79,7 @@ def card(artefact: Artefact, file: str) -> str:
                   f"{artefact.value_range[1]:g}"),
         ("code", f"{artefact.latent} numbers, {PRIORS[artefact.prior]}"),
         ("parts", " and ".join(artefact.graphs)), ("precision", artefact.precision),
-        *([("drawn with", artefact.drawn_with)] if artefact.settings else []),
+        *([("drawn with", artefact.drawn_with)] if artefact.chosen else []),
         ("made by", artefact.describe()["made by"]),
         *((key, text(value)) for key, value in artefact.about.items()),
     ]  # fmt: skip

@@ -35,8 +35,8 @@ def description(artefact: Artefact) -> dict[str, Any]:
     """What a program needs beside the weights, JSON-able.
 
     Keys: about (artefact.describe()), image (H, W, C), latent, prior, range, classes, counted
-    (whether a text may be a class's place), precision, stream (two words, see
-    artefact.stream_words), test.
+    (whether a text may be a class's place), precision, settings (see Setting.about; the last
+    arguments of the part draw), stream (two words, see artefact.stream_words), test.
     """
     test = artefact.test
     return {
@@ -44,6 +44,7 @@ def description(artefact: Artefact) -> dict[str, Any]:
         "prior": artefact.prior, "range": list(artefact.value_range),
         "classes": list(artefact.classes), "counted": artefact.counted,
         "precision": artefact.precision,
+        "settings": [each.about() for each in artefact.settings],
         "stream": list(stream_words()),
         "test": {
             "seed": test.seed, "label": test.label, "code": encoded(test.code),

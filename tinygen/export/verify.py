@@ -383,7 +383,8 @@ def _c(question: Question, path: Path) -> Drawn:
         raise Unavailable("no C compiler: install gcc or clang, or name one with CC=...")
     name, folder = question.artefact.name, path.parent
     program, raw = folder / f"{name}-program", folder / "pixels.raw"
-    flags = ["-std=c99", "-O3", f"-D{name.upper()}_MAIN"]
+    flags = ["-std=c99", "-O3", *shlex.split(os.environ.get("CFLAGS", ""))]
+    flags.append(f"-D{name.upper()}_MAIN")
     _run([*shlex.split(compiler), *flags, path, "-o", program, "-lm"])
 
     def draw(n: int, seed: int, label: int, *more: object) -> float:
@@ -412,6 +413,7 @@ def _onnx(question: Question, path: Path) -> Drawn:
     except ImportError:
         raise Unavailable("ONNX Runtime is not installed: pip install onnx onnxruntime") from None
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # an input that has a default is no mistake
     options.intra_op_num_threads = options.inter_op_num_threads = 1
 
     def session(model: Any) -> Any:

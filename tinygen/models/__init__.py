@@ -20,13 +20,14 @@ from .contract import (
     minimise,
 )
 from .flow import Flow
-from .registry import MODELS, find, place_of, register, typed
+from .registry import MODELS, find, place_of, register, stored, trained_by, typed
+from .student import Student
 from .vae import Variational
 from .zoo import CDCGAN, CGAN, CVAE, DCGAN, GAN, VAE, ConvGAN, ConvVAE
 
 __all__ = [
     "CDCGAN", "CGAN", "CVAE", "DCGAN", "GAN", "MODELS", "VAE", "Adversarial", "Classifier",
     "Column", "ConvGAN", "ConvVAE", "Describes", "Draws", "Encodes", "Figure", "Flow", "Form",
-    "ImageModel", "Likely", "Model", "Noise", "Stage", "Variational", "adversarial", "find",
-    "minimise", "place_of", "register", "typed",
+    "ImageModel", "Likely", "Model", "Noise", "Stage", "Student", "Variational", "adversarial",
+    "find", "minimise", "place_of", "register", "stored", "trained_by", "typed",
 ]  # fmt: skip

@@ -12,13 +12,16 @@ from typing import TypeVar
 
 from .contract import Model
 
-MODELS: dict[str, type[Model]] = {}
+MODELS: dict[str, type[Model]] = {}  # that `tinygen train` trains
+MADE: dict[str, tuple[type[Model], str]] = {}  # by other commands: the model, and the command
 _FILES: dict[str, Path] = {}  # of models of one's own, as they were named, by module
 Kind = TypeVar("Kind", bound=type[Model])
 
 
-def register(kind: Kind) -> Kind:
+def register(kind: Kind, command: str = "") -> Kind:
     """Make a model known by its name, so that its runs can be resumed and opened; a decorator.
+
+    command: of the program, for a model that is not trained by `tinygen train`.
 
     Raises:
         TypeError: something else than a Model with a name.
@@ -26,7 +29,7 @@ def register(kind: Kind) -> Kind:
     """
     if not (isinstance(kind, type) and issubclass(kind, Model) and isinstance(kind.name, str)):
         raise TypeError(f"register: {kind!r}, expected a subclass of models.Model with a `name`")
-    known = MODELS.get(kind.name)
+    known = MODELS.get(kind.name) or MADE.get(kind.name, (None,))[0]
     if known is not None and (known.__module__, known.__qualname__) != (
         kind.__module__,
         kind.__qualname__,
@@ -35,8 +38,21 @@ def register(kind: Kind) -> Kind:
             f"register: {kind.__name__} is called {kind.name!r}, which {known.__module__}."
             f"{known.__name__} is already; give it another name"
         )
-    MODELS[kind.name] = kind
+    if command:
+        MADE[kind.name] = (kind, command)
+    else:
+        MODELS[kind.name] = kind
     return kind
+
+
+def stored(name: str) -> type[Model] | None:
+    """The model that a run holds, by its name; None for one that is not known."""
+    return MODELS.get(name) or MADE.get(name, (None,))[0]
+
+
+def trained_by(name: str) -> tuple[str, ...]:
+    """The words of the command that trains a model of this name."""
+    return (MADE[name][1],) if name in MADE else ("train", name)
 
 
 def typed(kind: type[Model]) -> str:

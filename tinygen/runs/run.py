@@ -19,6 +19,7 @@ from ..data.strokes import DIGIT_WORDS
 from ..images import Picture, grid
 from ..models import Draws, Encodes, Model, Noise
 from ..models.contract import label_of
+from ..models.registry import trained_by
 from ..program import resume_command
 from ..random import Generator
 from ..sampling import latent
@@ -370,7 +371,7 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     if not folder.model.exists():
         found = any(folder.checkpoints.glob("step-*.safetensors"))
         why = "it was deleted" if found else "its training stopped before the first checkpoint"
-        again = resume_command(config["model"]["name"], folder.path, *place_of(config))
+        again = resume_command(trained_by(config["model"]["name"]), folder.path, *place_of(config))
         raise ValueError(f"{folder.path} has no model.safetensors: {why}; write it with `{again}`")
     saved = read(folder.model, "model")
     epoch, stage = saved.metadata["epoch"], saved.metadata.get("stage", 0)

@@ -38,7 +38,8 @@ def build_model(description: Mapping[str, Any], rng: Generator, most: float = ma
     most: how many numbers its weights may have: a damaged description takes no memory.
     """
     name = description["name"]
-    if name not in models.MODELS:
+    kind = models.stored(name)
+    if kind is None:
         raise UnknownModelError(
             f"the stored model is called {name!r:.60}, which is not known here; known models: "
             f"{', '.join(models.MODELS)}. If it is a model of your own, import its file first, or "
@@ -51,7 +52,7 @@ def build_model(description: Mapping[str, Any], rng: Generator, most: float = ma
     }
     try:
         with at_most(most):
-            model = models.MODELS[name].build_from(forms, dict(description["options"]), rng)
+            model = kind.build_from(forms, dict(description["options"]), rng)
     except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
         # an option that this version does not have, a size too large
         raise ValueError(f"the stored model {name} cannot be built: {error}") from None

@@ -106,6 +106,18 @@ class Op:
         return f"{outs} = {self.name}({args}{options})"
 
 
+@dataclass(frozen=True)
+class Turns:
+    """How often a loop turns: a times an argument of the graph plus b, not below 0."""
+
+    argument: Var
+    a: int
+    b: int
+
+    def of(self, value: Any) -> int:
+        return max(0, self.a * int(value) + self.b)
+
+
 @dataclass
 class Graph:
     """Operations in the order in which they are done."""
@@ -143,7 +155,7 @@ def record(
             operation and the line.
         RuntimeError: it reads a value, or makes a tensor from host data.
     """
-    graphs = [_once(function, make(n), names, who) for n in SIZES]
+    graphs = [once(function, make(n), names, who) for n in SIZES]
     for same in zip(*(g.inputs for g in graphs), strict=True):
         same[0].shape = _affine([v.shape for v in same], f"{who}: the shape of {same[0].name}")
     _unify(graphs, _numbered(graphs), who)
@@ -160,6 +172,11 @@ def at(x: Any, n: int) -> Any:
     return x
 
 
+def turns_of(n: int | Turns, value: Callable[[Var], Any]) -> int:
+    """How often a loop turns, by the values of the graph's arguments."""
+    return n.of(value(n.argument)) if isinstance(n, Turns) else n
+
+
 def symbolic(x: Any) -> bool:
     """Whether a shape or an option depends on the batch's size."""
     return isinstance(x, Affine) or (isinstance(x, tuple) and any(map(symbolic, x)))
@@ -169,7 +186,7 @@ def symbolic(x: Any) -> bool:
 
 
 @no_grad()
-def _once(
+def once(
     function: Callable[..., Any], args: Sequence[Tensor], names: Sequence[str], who: str
 ) -> Graph:
     backend = backends.current()
@@ -386,7 +403,7 @@ def evaluate(
             if static.get("dtype") == "float32":
                 static["dtype"] = floats
             if op.body is not None:
-                made: Any = turns(op.body, static["n"], args)
+                made: Any = turns(op.body, turns_of(static["n"], found.__getitem__), args)
             elif op.name == "slice":
                 made = args[0][tuple(part(*p) for p in static["parts"])]
             else:

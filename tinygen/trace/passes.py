@@ -40,11 +40,14 @@ def simplify(graph: Graph) -> Graph:
 
 
 def expand(graph: Graph) -> None:
-    """The operations of its body in place of each fused one."""
+    """The operations of its body in place of each fused one; no loop of no turns."""
     renamed: dict[Var, Var] = {}
     ops: list[Op] = []
     for op in graph.ops:
         _rename(op, renamed)
+        if op.name == LOOP.name and op.static["n"] == 0:
+            renamed.update((v, x) for v, x in zip(op.outs, op.args, strict=True) if x is not None)
+            continue
         if op.name == LOOP.name and op.body is not None:
             expand(op.body)
         elif op.body is not None:

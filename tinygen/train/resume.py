@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from ..models import typed
+from ..models import trained_by, typed
 from ..program import resume_command
 from ..runs import RunFolder
 from .hooks import draw, write_weights
@@ -200,7 +200,7 @@ def command(session: Session, folder: RunFolder) -> str:
     """What to type to go on with the run."""
     backend = session.model.backend
     name = typed(type(session.model))
-    return resume_command(name, folder.path, backend.name, backend.precision)
+    return resume_command(trained_by(name), folder.path, backend.name, backend.precision)
 
 
 def go_on(session: Session, folder: RunFolder) -> str:

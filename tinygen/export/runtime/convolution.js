@@ -6,6 +6,7 @@
 // have their channels side by side; weights are (rows, columns, channels in of a group, channels
 // out).
 function convolve({ op, stride, before, dilation, groups }, [x, w], shape) {
+  if (op === "conv2d_nd" && groups === 1) return summed(stride, before, dilation, x, w, shape);
   const out = new Float64Array(product(shape)), forward = op === "conv2d_nd";
   const [small, large] = (forward ? [shape, x.shape] : [x.shape, shape]).map((s) => s.slice(1, 3));
   const n = x.shape[3], m = shape[3], kernel = w.shape;
@@ -28,6 +29,32 @@ function convolve({ op, stride, before, dilation, groups }, [x, w], shape) {
       }
     }
   }
+  return out;
+}
+
+// A convolution as a product of the pixels' windows, zeros beside the image, and the weights.
+function summed(stride, before, dilation, x, w, shape) {
+  const out = new Float64Array(product(shape)), [, rows, columns, m] = shape;
+  const [, high, wide, n] = x.shape, [down, across] = w.shape, values = x.values;
+  const size = down * across * n;
+  const fill = (tile, pixel, to) => {
+    const image = Math.floor(pixel / (rows * columns)) * high, place = pixel % (rows * columns);
+    const top = Math.floor(place / columns) * stride[0] - before[0];
+    const left = (place % columns) * stride[1] - before[1];
+    for (let a = 0; a < down; a++) {
+      const row = top + a * dilation[0];
+      for (let b = 0; b < across; b++) {
+        const column = left + b * dilation[1];
+        if (row < 0 || row >= high || column < 0 || column >= wide) {
+          for (let c = 0; c < n; c++, to += 4) tile[to] = 0;
+        } else {
+          let from = ((image + row) * wide + column) * n;
+          for (let c = 0; c < n; c++, to += 4) tile[to] = values[from++];
+        }
+      }
+    }
+  };
+  gemm(out, 0, shape[0] * rows * columns, size, m, inPanels(w, 0, size, m), fill);
   return out;
 }
 

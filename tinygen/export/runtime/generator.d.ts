@@ -23,6 +23,13 @@ export interface Options {
   n?: number;
   /** What codes are multiplied with; 1 unless given. Below 1: more alike, often cleaner. */
   truncation?: number;
+  /** A setting of the drawings, such as steps or guidance, of a model that has some. */
+  [setting: string]: unknown;
+}
+
+/** Settings of a drawing by name: `about.settings` says which there are, with their defaults. */
+export interface Settings {
+  [setting: string]: number;
 }
 
 export interface Activation {
@@ -42,7 +49,18 @@ export function generate(options?: Options): Picture[];
 export function codes(n?: number, seed?: Seed): Float32Array[];
 
 /** The picture that a code stands for; a model with labels needs one. */
-export function decode(code: ArrayLike<number>, label?: Label | null): Picture;
+export function decode(
+  code: ArrayLike<number>,
+  label?: Label | null,
+  settings?: Settings,
+): Picture;
+
+/** The pictures on the way from a code to its picture, of a model that draws in turns. */
+export function film(
+  code: ArrayLike<number>,
+  label?: Label | null,
+  settings?: Settings,
+): Picture[];
 
 /** Mean and log-variance of the code of a picture; throws Error where the file has no part encode. */
 export function encode(
@@ -55,6 +73,7 @@ export function trace(
   part: "draw",
   code: ArrayLike<number>,
   label?: Label | null,
+  settings?: Settings,
 ): Activation[];
 /** What each operation gives for a picture. */
 export function trace(

@@ -9,14 +9,14 @@ function generator(model, base64) {
 
   // n pictures of a seed. Picture i does not depend on n. A model that has labels draws rows of ten
   // where none is given: picture i has label floor(i / 10) mod classes. `truncation` scales codes.
-  function generate({ seed = 0, label, n = 1, truncation = 1 } = {}) {
+  function generate({ seed = 0, label, n = 1, truncation = 1, ...settings } = {}) {
     const all = codes(n, seed);
     if (!Number.isFinite(truncation)) {
       throw new RangeError(`truncation is ${truncation}; expected a number`);
     }
     return all.map((code, i) => {
       const rows = classes && label == null ? Math.floor(i / 10) % classes : label;
-      return decode(code.map((z) => z * truncation), rows);
+      return decode(code.map((z) => z * truncation), rows, settings);
     });
   }
 
@@ -41,8 +41,8 @@ function generator(model, base64) {
   }
 
   // The picture that a code stands for: { width, height, channels, data }, RGBA as in ImageData.
-  function decode(code, label) {
-    return picture(run("draw", code, label).result.values);
+  function decode(code, label, settings) {
+    return picture(run("draw", code, label, settings).result.values);
   }
 
   // The code of a picture (as from `decode`; of a grey model its red is read): { mean, logvar }.
@@ -53,12 +53,12 @@ function generator(model, base64) {
 
   // What each operation gives: [{ name, shape, values }]. "draw" takes a code, "encode" a
   // picture.
-  function trace(part, input, label) {
-    return run(part, input, label).steps.map(({ name, shape, values }) => (
+  function trace(part, input, label, settings) {
+    return run(part, input, label, settings).steps.map(({ name, shape, values }) => (
       { name, shape: shape.slice(1), values: Float64Array.from(values) }));
   }
 
-  function run(part, input, label) {
+  function run(part, input, label, settings = {}, turned) {
     const graph = parts[part];
     if (!graph) {
       throw new Error(`this file has no part ${part}; it has: ${Object.keys(parts).join(", ")}`);
@@ -69,7 +69,8 @@ function generator(model, base64) {
     if (!classes && label != null) {
       throw new RangeError(`label is ${label}; this model has no labels`);
     }
-    return perform(graph, classes ? [x, [known(label)]] : [x]);
+    const numbers = part === "draw" && model.settings.length ? chosen(model, settings) : [];
+    return perform(graph, [x, ...(classes ? [[known(label)]] : []), ...numbers], turned);
   }
 
   // The number of a label. A text is the name of a class or, where none is called by a number, its
@@ -134,16 +135,17 @@ function generator(model, base64) {
     return wrong;
   }
 
-  return { about: model.about, generate, codes, decode, encode, trace, selfTest };
+  return { about: model.about, generate, codes, decode, encode, trace, selfTest,
+    film: (...way) => framed(model, run, ...way).map(picture) };
 }
 
 // ---- the graph: a list of operations on arrays { shape, values }, which are numbered --------------
 
 // What each operation of a graph gives for its inputs, and the result; all of one picture.
-function perform({ inputs, constants, operations, outputs }, given) {
+function perform({ inputs, constants, operations, outputs }, given, turned) {
   const known = [...inputs.map(({ shape }, i) => ({ shape: shape.map(sized), values: given[i] })),
     ...constants];
-  execute(operations, known);
+  execute(operations, known, turned);
   const steps = operations.map(({ op, outs }) => ({ name: op, ...known[outs[0]] }));
   return { steps, result: known[outputs[0]] };
 }
@@ -153,11 +155,11 @@ function sized(size) {
   return typeof size === "number" ? size : size[0] + size[1];
 }
 
-function execute(operations, known) {
+function execute(operations, known, turned) {
   for (const op of operations) {
     const args = op.args.map((k) => (k === null ? null : known[k]));
     const shape = op.shape.map(sized);
-    const made = op.body ? turns(op, args, known)
+    const made = op.body ? turns(op, args, known, turned)
       : [{ shape, values: computed(op, args, shape) }];
     op.outs.forEach((k, i) => { known[k] = made[i]; });
   }
@@ -171,8 +173,12 @@ function steps(shape) {
 }
 
 // Where each element of a shape is in an array whose axes have the steps `along`.
+const PLACES = new Map();
 function places(shape, along, start = 0) {
+  const name = `${shape}|${along}|${start}`, known = PLACES.get(name);
+  if (known) return known;
   const found = new Int32Array(product(shape));
+  PLACES.set(name, found);
   found[0] = start;
   for (let axis = shape.length - 1, filled = 1; axis >= 0; axis--) {
     for (let i = filled; i < filled * shape[axis]; i++) found[i] = found[i - filled] + along[axis];
@@ -188,8 +194,9 @@ function spread(x, shape) {
   const name = shape.join();
   if (kept?.has(name)) return kept.get(name);
   const lead = shape.length - own.length, out = new Float64Array(size);
+  const first = own.findIndex((n) => n !== 1);
   if (values.length === 1) out.fill(values[0]);
-  else if (own.every((n, axis) => n === shape[lead + axis])) {
+  else if (own.every((n, axis) => axis < first || n === shape[lead + axis])) {
     for (let i = 0; i < size; i += values.length) out.set(values, i);
   } else {
     const along = steps(own).map((step, axis) => (own[axis] === 1 ? 0 : step));
@@ -214,6 +221,7 @@ const POINTWISE = {
   leaky_relu: (x, { slope }) => (x > 0 ? x : slope * x),
 };
 
+const TILES = {};
 const OTHERS = {
   reshape: (_, [x]) => x.values,
   concat: ({ axis }, args, shape) => {
@@ -237,6 +245,10 @@ const OTHERS = {
       return places(lead, steps(own).map((step, a) => (own[a] === 1 ? 0 : step)));
     });
     first.forEach((i, k) => {
+      if (count > 3 && TILES.rows) {
+        TILES.rows(out, k * count, count, n, m, x, i, y, second[k]);
+        return;
+      }
       for (let row = 0; row < count; row++) {
         multiply(out, (k * count + row) * m, m, x.values, (i * count + row) * n, n, y.values,
           second[k] * n * m);
@@ -246,12 +258,15 @@ const OTHERS = {
   },
 };
 
+const LOOPS = {};
+
 // The numbers that one operation gives.
 function computed(op, args, shape) {
   if (op.op in OTHERS) return OTHERS[op.op](op, args, shape);
   const f = POINTWISE[op.op], out = new Float64Array(product(shape));
   const [x, y, z] = args.map((v) => spread(v, shape));
-  if (z) for (let i = 0; i < out.length; i++) out[i] = f(x[i], y[i], z[i]);
+  if (op.op in LOOPS) LOOPS[op.op](out, x, y);
+  else if (z) for (let i = 0; i < out.length; i++) out[i] = f(x[i], y[i], z[i]);
   else if (y) for (let i = 0; i < out.length; i++) out[i] = f(x[i], y[i]);
   else for (let i = 0; i < out.length; i++) out[i] = f(x[i], op);
   return out;

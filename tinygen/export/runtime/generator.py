@@ -490,8 +490,11 @@ class Graph:
         self, op: dict[str, Any], state: list[Any], known: dict[int, Array], n: int
     ) -> list[Any]:
         """The last state of a loop."""
-        body = op["body"]
-        for i in range(op["n"]):
+        body, count = op["body"], op["n"]
+        if isinstance(count, list):  # [k, a, b] is a m + b, m the number of array k
+            setting, times, more = count
+            count = times * int(known[setting].values[0]) + more
+        for i in range(count):
             known.update(zip(body["inputs"], [Array((), [i]), *state]))
             self.do(body["operations"], known, n)
             state = [known[k] for k in body["outputs"]]
@@ -578,22 +581,50 @@ def read(data: io.BytesIO, count: int, kind: str) -> array[Any]:
 # ---- what the graphs do --------------------------------------------------------------------------
 
 
-def given(part: str, values: Iterable[float], labels: list[int]) -> list[list[Any]]:
-    """The arguments of a part: numbers, and labels where it takes them."""
+def given(
+    part: str, values: Iterable[float], labels: list[int], settings: Sequence[float] = ()
+) -> list[list[Any]]:
+    """The arguments of a part: numbers, labels where it takes them, settings of a drawing."""
     both: list[list[Any]] = [list(values), labels]
-    return both[: len(graph(part).about["inputs"])]
+    return both[: 2 if MODEL["classes"] else 1] + [[value] for value in settings]
 
 
-def trace(part: str, values: Iterable[float], label: int = 0) -> list[list[float]]:
+def chosen(settings: dict[str, Any]) -> list[float]:
+    """The settings of a drawing, those not given by their defaults; ValueError for wrong ones."""
+    open_to = {about["name"]: about for about in MODEL["settings"]}
+    for name in settings:
+        if name not in open_to:
+            has = ", ".join(open_to) or "none"
+            raise ValueError(f"{name!r} is no setting of this model's drawings; it has {has}")
+    found = []
+    for name, about in open_to.items():
+        value = settings.get(name)
+        value = about["default"] if value is None else value
+        try:
+            number = operator.index(value) if about["whole"] else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        low, high = about["low"], about["high"]
+        inside = (low is None or number >= low) and (high is None or number <= high)
+        if not inside or not math.isfinite(number):
+            raise ValueError(f"{name} is {value!r}, expected {about['expected']}")
+        found.append(number)
+    return found
+
+
+def trace(
+    part: str, values: Iterable[float], label: int = 0, **settings: float
+) -> list[list[float]]:
     """What each operation of the part "draw" or "encode" gives for one code, or one image."""
-    arrays = graph(part).run(given(part, values, [label]))[: len(graph(part).about["operations"])]
-    return [list(map(float, x.values)) for x in arrays]
+    numbers = chosen(settings) if part == "draw" else []
+    arrays = graph(part).run(given(part, values, [label], numbers))
+    return [list(map(float, x.values)) for x in arrays[: len(graph(part).about["operations"])]]
 
 
-def drawn(batch: list[list[float]], labels: list[int]) -> list[bytes]:
+def drawn(batch: list[list[float]], labels: list[int], settings: list[float]) -> list[bytes]:
     """The images of a batch of codes."""
     codes = list(itertools.chain.from_iterable(batch))
-    values = graph("draw")(given("draw", codes, labels))
+    values = graph("draw")(given("draw", codes, labels, settings))
     low, high = MODEL["range"]
     levels = bytes(round(min(255.0, max(0.0, (v - low) / (high - low) * 255))) for v in values)
     size = math.prod(MODEL["image"])
@@ -642,28 +673,34 @@ def codes(n: int = 1, seed: int = 0) -> list[list[float]]:
     return [code(i, seed) for i in range(whole("n", n, 0, 2**31))]
 
 
-def decode(code: Iterable[float], label: int | str | None = None) -> bytes:
-    """The image of a code, any `latent` numbers; label 0 where none is given."""
+def decode(code: Iterable[float], label: int | str | None = None, **settings: float) -> bytes:
+    """The image of a code, any `latent` numbers; label 0 where none is given.
+
+    settings: those of MODEL["settings"], such as steps, by name.
+    """
     values = [float(v) for v in code]
     if len(values) != MODEL["latent"]:
         raise ValueError(f"{len(values)} numbers, expected a code of {MODEL['latent']}")
-    return drawn([values], [known(label)])[0]
+    return drawn([values], [known(label)], chosen(settings))[0]
 
 
-def generate(n: int = 1, seed: int = 0, label: int | str | None = None) -> list[bytes]:
+def generate(
+    n: int = 1, seed: int = 0, label: int | str | None = None, **settings: float
+) -> list[bytes]:
     """n new images of a seed; image i does not depend on n.
 
     label: what all of them show, by name or number; None draws ten of each label in turn, where
-    there are labels.
+    there are labels. settings: see decode.
     """
-    n, seed, chosen = whole("n", n, 0, 2**31), whole("seed", seed, 0, 2**64), known(label)
+    n, seed, wanted = whole("n", n, 0, 2**31), whole("seed", seed, 0, 2**64), known(label)
+    numbers_chosen = chosen(settings)
     mixed = label is None and len(MODEL["classes"])
     graph("draw")  # a file without one says so, even for n = 0
     images: list[bytes] = []
     for first in range(0, n, TOGETHER):
         numbers = range(first, min(first + TOGETHER, n))
-        labels = [i // COLUMNS % mixed if mixed else chosen for i in numbers]
-        images += drawn([code(i, seed) for i in numbers], labels)
+        labels = [i // COLUMNS % mixed if mixed else wanted for i in numbers]
+        images += drawn([code(i, seed) for i in numbers], labels, numbers_chosen)
     return images
 
 
@@ -793,6 +830,10 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=16, help="how many images (16)")
     parser.add_argument("--seed", type=int, default=0, help="0 up to 2^64 - 1 (0)")
     parser.add_argument("--label", help="what they show: name or number of a class, see --about")
+    for about in MODEL["settings"]:
+        default, kind = about["default"], int if about["whole"] else float
+        said = f"{about['help']} ({default})".replace("%", "%%")
+        parser.add_argument(f"--{about['name']}", type=kind, help=said)
     parser.add_argument("--columns", type=int, help="images in a row")
     parser.add_argument("--out", metavar="FILE", help="the picture to write (samples.png)")
     parser.add_argument("--raw", metavar="FILE", help="the pixels of all images, a byte a number")
@@ -816,7 +857,8 @@ def main() -> int:
     try:
         for name, value in (("n", args.n), ("columns", 1 if columns is None else columns)):
             whole(name, value, 1, 2**20)
-        images = generate(args.n, args.seed, args.label)
+        settings = {about["name"]: getattr(args, about["name"]) for about in MODEL["settings"]}
+        images = generate(args.n, args.seed, args.label, **settings)
         if args.raw:
             save(args.raw, b"".join(images))
         if out:

@@ -159,7 +159,10 @@ def run(operations, known, n):
     for op in operations:
         args = [None if k is None else known[k] for k in op["args"]]
         if op["op"] == "repeat":
-            for i in range(op["n"]):
+            turns = op["n"]
+            if isinstance(turns, list):  # [k, a, b]: a m + b for the number m of array k
+                turns = turns[1] * int(known[turns[0]]) + turns[2]
+            for i in range(turns):
                 known.update(zip(op["body"]["inputs"], [np.array(i), *args]))
                 run(op["body"]["operations"], known, n)
                 args = [known[k] for k in op["body"]["outputs"]]
@@ -171,20 +174,23 @@ def run(operations, known, n):
             known[op["outs"][0]] = ROWS[op["op"]](op, shape, *args)
 
 
-def trace(part, x, label=0):
+def trace(part, x, label=0, **settings):
     """What each operation gives, and the result, for codes or images of n rows."""
     graph, n = model["parts"][part], len(x)
     sizes = [sized(k, n) for k in graph["inputs"][0]["shape"]]
-    inputs = [np.reshape(x, sizes), np.broadcast_to(label, n)][: len(graph["inputs"])]
+    inputs = [np.reshape(x, sizes), np.broadcast_to(label, n)][: 2 if model["classes"] else 1]
+    for about in model["settings"] if part == "draw" else []:
+        value = settings.get(about["name"], about["default"])
+        inputs.append(np.array(value, np.int64 if about["whole"] else np.float32))
     known = dict(enumerate(inputs + [constant(about) for about in graph["constants"]]))
     run(graph["operations"], known, n)
     each = [op["outs"][0] for op in graph["operations"]]
     return [known[k] for k in (*each, *graph["outputs"])]
 
 
-def forward(part, x, label=0):
+def forward(part, x, label=0, **settings):
     """What "draw" gives of codes (n, latent), "encode" of flat images (n, pixels)."""
-    return trace(part, x, label)[-1]
+    return trace(part, x, label, **settings)[-1]
 
 
 low, high = model["range"]

@@ -166,7 +166,10 @@ def run(operations, known, n):
     for op in operations:
         args = [None if k is None else known[k] for k in op["args"]]
         if op["op"] == "repeat":
-            for i in range(op["n"]):
+            turns = op["n"]
+            if isinstance(turns, list):  # [k, a, b]: a m + b for the number m of array k
+                turns = turns[1] * int(known[turns[0]]) + turns[2]
+            for i in range(turns):
                 known.update(zip(op["body"]["inputs"], [torch.tensor(i), *args]))
                 run(op["body"]["operations"], known, n)
                 args = [known[k] for k in op["body"]["outputs"]]
@@ -178,11 +181,14 @@ def run(operations, known, n):
             known[op["outs"][0]] = ROWS[op["op"]](op, shape, *args)
 
 
-def forward(part, x, label=0):
+def forward(part, x, label=0, **settings):
     """What "draw" gives of codes (n, latent), "encode" of flat images (n, pixels)."""
     graph, n = model["parts"][part], len(x)
     sizes = [sized(k, n) for k in graph["inputs"][0]["shape"]]
-    inputs = [x.reshape(sizes), torch.as_tensor(label).expand(n)][: len(graph["inputs"])]
+    inputs = [x.reshape(sizes), torch.as_tensor(label).expand(n)][: 2 if model["classes"] else 1]
+    for about in model["settings"] if part == "draw" else []:
+        value = settings.get(about["name"], about["default"])
+        inputs.append(torch.tensor(value, dtype=torch.int64 if about["whole"] else torch.float32))
     known = dict(enumerate(inputs + [constant(about) for about in graph["constants"]]))
     run(graph["operations"], known, n)
     return known[graph["outputs"][0]]

@@ -2,12 +2,15 @@
 // ---- rows of more operations, for a model that has one of them ----------------------------------
 
 // The last state of a loop.
-function turns({ n, body }, state, known) {
-  for (let i = 0; i < n; i++) {
+function turns({ n, body }, state, known, turned) {
+  // [k, a, b] is a m + b for the number m of array k.
+  const count = typeof n === "number" ? n : n[1] * known[n[0]].values[0] + n[2];
+  for (let i = 0; i < count; i++) {
     const heads = [{ shape: [], values: [i] }, ...state];
     body.inputs.forEach((k, j) => { known[k] = heads[j]; });
     execute(body.operations, known);
     state = body.outputs.map((k) => known[k]);
+    turned?.(state[0].values);
   }
   return state;
 }
@@ -64,26 +67,41 @@ Object.assign(POINTWISE, {
     : dtype === "bool" ? +(x !== 0) : x),
 });
 
-const total = (row) => row.reduce((a, b) => a + b, 0);
+// Of the numbers from one place up to another.
+function total(x, from, to) {
+  let sum = 0;
+  for (let i = from; i < to; i++) sum += x[i];
+  return sum;
+}
+function most(x, from, to) {
+  let max = x[from];
+  for (let i = from; i < to; i++) max = Math.max(max, x[i]);
+  return max;
+}
 const REDUCED = {
   sum: total,
-  mean: (row) => total(row) / row.length,
-  max: (row) => row.reduce((a, b) => Math.max(a, b)),
-  min: (row) => row.reduce((a, b) => Math.min(a, b)),
-  argmax: (row) => row.indexOf(row.reduce((a, b) => Math.max(a, b))),
-  any: (row) => +row.some((x) => x !== 0),
-  all: (row) => +row.every((x) => x !== 0),
+  mean: (x, from, to) => total(x, from, to) / (to - from),
+  max: most,
+  min: (x, from, to) => x.subarray(from, to).reduce((a, b) => Math.min(a, b)),
+  argmax: (x, from, to) => x.subarray(from, to).indexOf(most(x, from, to)),
+  any: (x, from, to) => +x.subarray(from, to).some((v) => v !== 0),
+  all: (x, from, to) => +x.subarray(from, to).every((v) => v !== 0),
 };
+// These change the numbers where they are.
 const IN_ROWS = {
-  softmax: (row) => {
-    const powers = row.map((x) => Math.exp(x - REDUCED.max(row))), all = total(powers);
-    return powers.map((x) => x / all);
+  softmax: (x, from, to) => {
+    const max = most(x, from, to);
+    for (let i = from; i < to; i++) x[i] = Math.exp(x[i] - max);
+    const all = total(x, from, to);
+    for (let i = from; i < to; i++) x[i] /= all;
   },
-  log_softmax: (row) => {
-    const most = REDUCED.max(row), all = Math.log(total(row.map((x) => Math.exp(x - most))));
-    return row.map((x) => x - most - all);
+  log_softmax: (x, from, to) => {
+    const max = most(x, from, to);
+    let all = 0;
+    for (let i = from; i < to; i++) all += Math.exp(x[i] - max);
+    for (let i = from; i < to; i++) x[i] -= max + Math.log(all);
   },
-  cumsum: (row) => { let sum = 0; return row.map((x) => (sum += x)); },
+  cumsum: (x, from, to) => { for (let i = from + 1; i < to; i++) x[i] += x[i - 1]; },
 };
 
 // The places of the numbers of x, those along the axes of an operation in a row, and its length.
@@ -95,15 +113,19 @@ function rows({ axis }, { shape }) {
     product(axes.map((a) => shape[a]))];
 }
 
-const gathered = ({ values }, found) => Float64Array.from(found, (k) => values[k]);
+function gathered({ values }, found) {
+  const out = new Float64Array(found.length);
+  for (let i = 0; i < out.length; i++) out[i] = values[found[i]];
+  return out;
+}
 
 function inRows(op, [x], shape) {
   const [found, size] = rows(op, x), values = gathered(x, found);
-  const out = new Float64Array(product(shape));
+  const out = new Float64Array(product(shape)), f = REDUCED[op.op] ?? IN_ROWS[op.op];
   for (let k = 0; k < found.length; k += size) {
-    const row = values.slice(k, k + size);
-    if (op.op in REDUCED) out[k / size] = REDUCED[op.op](row);
-    else IN_ROWS[op.op](row).forEach((v, i) => { out[found[k + i]] = v; });
+    const made = f(values, k, k + size);
+    if (op.op in REDUCED) out[k / size] = made;
+    else for (let i = k; i < k + size; i++) out[found[i]] = values[i];
   }
   return out;
 }

@@ -47,6 +47,9 @@ extern "C" {
 #define TOY_BAD_LABEL 1     /* not in the range above; without labels it must be -1 */
 #define TOY_BAD_INDEX 2     /* no seed has so many images */
 #define TOY_BAD_CODE 3      /* a number of the code is infinite or not a number */
+#if HAS_SETTINGS
+#define TOY_BAD_SETTING 8   /* of a drawing: see TOY_SETTINGS */
+#endif
 #define TOY_TEST_WEIGHTS 4  /* of the self-test */
 #define TOY_TEST_CODE 5
 #define TOY_TEST_IMAGE 6
@@ -58,12 +61,12 @@ const char *toy_message(int result);
 #if HAS_DRAW
 /* Draws image `index` of a seed. Without a label, images come in rows of ten with the labels 0, 1,
    2 and so on. workspace: TOY_WORKSPACE floats, here and below. */
-int toy_generate(uint64_t seed, uint64_t index, int label,
+int toy_generate(uint64_t seed, uint64_t index, int label /* @takes@ */,
         unsigned char pixels[TOY_LEAST(TOY_PIXELS)],
         float workspace[TOY_LEAST(TOY_WORKSPACE)]);
 
 /* Draws the image of a code. */
-int toy_decode(const float code[TOY_LEAST(TOY_LATENT)], int label,
+int toy_decode(const float code[TOY_LEAST(TOY_LATENT)], int label /* @takes@ */,
         unsigned char pixels[TOY_LEAST(TOY_PIXELS)],
         float workspace[TOY_LEAST(TOY_WORKSPACE)]);
 
@@ -496,7 +499,7 @@ static void linear(const Layer *layer, const float *RESTRICT x, float *RESTRICT 
    sum of its weights, and a function that computes it in a workspace m, at whose beginning the code
    or the image lies. It returns where the result is. */
 #if HAS_DRAW
-static const float *draw_graph(float label, float *m);
+static const float *draw_graph(float label /* @takes@ */, float *m);
 static uint32_t draw_sum(void);
 #endif
 #if HAS_ENCODE
@@ -525,6 +528,14 @@ static int is_label(int label) {
 }
 #endif
 
+#if HAS_SETTINGS
+/* Whether all are numbers that the drawing takes. */
+static int are_settings(int label /* @takes@ */) {
+    (void)label;
+    return 1 /* @ranges@ */;
+}
+#endif
+
 #if HAS_DRAW
 static int grey_level(float y) {
     const double level = ((double)y - LOW) * (255 / (HIGH - LOW));
@@ -532,14 +543,14 @@ static int grey_level(float y) {
 }
 
 /* Draws the code at the start of the workspace. */
-static void draw(int label, unsigned char *pixels, float *workspace) {
-    const float *y = draw_graph((float)label, workspace);
+static void draw(int label /* @takes@ */, unsigned char *pixels, float *workspace) {
+    const float *y = draw_graph((float)label /* @passed@ */, workspace);
     int k;
     for (k = 0; k < TOY_PIXELS; k++)
         pixels[k] = (unsigned char)grey_level(y[k]);
 }
 
-int toy_generate(uint64_t seed, uint64_t index, int label,
+int toy_generate(uint64_t seed, uint64_t index, int label /* @takes@ */,
         unsigned char pixels[TOY_LEAST(TOY_PIXELS)],
         float workspace[TOY_LEAST(TOY_WORKSPACE)]) {
     const int result = toy_code(seed, index, workspace);
@@ -551,11 +562,15 @@ int toy_generate(uint64_t seed, uint64_t index, int label,
 #endif
     if (!is_label(label))
         return TOY_BAD_LABEL;
-    draw(label, pixels, workspace);
+#if HAS_SETTINGS
+    if (!are_settings(0 /* @passed@ */))
+        return TOY_BAD_SETTING;
+#endif
+    draw(label /* @passed@ */, pixels, workspace);
     return TOY_OK;
 }
 
-int toy_decode(const float code[TOY_LEAST(TOY_LATENT)], int label,
+int toy_decode(const float code[TOY_LEAST(TOY_LATENT)], int label /* @takes@ */,
         unsigned char pixels[TOY_LEAST(TOY_PIXELS)],
         float workspace[TOY_LEAST(TOY_WORKSPACE)]) {
     int k;
@@ -564,8 +579,12 @@ int toy_decode(const float code[TOY_LEAST(TOY_LATENT)], int label,
     for (k = 0; k < TOY_LATENT; k++)
         if (!(fabsf(code[k]) <= FLT_MAX))
             return TOY_BAD_CODE;
+#if HAS_SETTINGS
+    if (!are_settings(0 /* @passed@ */))
+        return TOY_BAD_SETTING;
+#endif
     memcpy(workspace, code, TOY_LATENT * sizeof *code);
-    draw(label, pixels, workspace);
+    draw(label /* @passed@ */, pixels, workspace);
     return TOY_OK;
 }
 #endif
@@ -641,7 +660,7 @@ int toy_self_test(float workspace[TOY_LEAST(TOY_WORKSPACE)]) {
     if (memcmp(workspace, code_expected(), TOY_LATENT * sizeof *workspace) != 0)
         return TOY_TEST_CODE;
 #if HAS_DRAW
-    y = draw_graph(TEST_LABEL, workspace);
+    y = draw_graph(TEST_LABEL /* @usual@ */, workspace);
     for (k = 0; k < TOY_PIXELS; k++)
         if (abs(grey_level(y[k]) - image[k]) > 1)
             return TOY_TEST_IMAGE;
@@ -673,6 +692,10 @@ const char *toy_message(int result) {
         return "no seed has so many images";
     case TOY_BAD_CODE:
         return "a number of the code is infinite or not a number";
+#if HAS_SETTINGS
+    case TOY_BAD_SETTING:
+        return "a setting out of range: " TOY_SETTINGS;
+#endif
     case TOY_TEST_WEIGHTS:
         return "the weights are not those of the model: the file is damaged or was changed";
     case TOY_TEST_CODE:
@@ -709,6 +732,9 @@ static const char usage[] =
 #if HAS_LABELS
     "  --label NAME   draw this class only, by name or number; without, rows of ten of each\n"
 #endif
+#if HAS_SETTINGS
+    "  settings of the drawings, each as --NAME NUMBER: " TOY_SETTINGS "\n"
+#endif
     "  --out FILE     write the images as one PNG picture (samples.png)\n"
     "  --columns N    how many are in a row of it\n"
     "  --raw FILE     write their grey levels, a byte each\n"
@@ -719,6 +745,19 @@ static const char usage[] =
     "FILE may be - for the standard output.\n";
 
 static float workspace[TOY_WORKSPACE];
+#if HAS_SETTINGS
+static const char *const setting_names[] = {/* @names@ */ 0};
+static double settings[] = {/* @values@ */ 0};
+
+/* Which setting an option is, or -1. */
+static int setting_of(const char *option) {
+    int k;
+    for (k = 0; setting_names[k]; k++)
+        if (strncmp(option, "--", 2) == 0 && strcmp(option + 2, setting_names[k]) == 0)
+            return k;
+    return -1;
+}
+#endif
 
 /* ---- files: written beside their place and moved there when they are whole */
 
@@ -993,7 +1032,7 @@ static void draw_images(int n, uint64_t seed, int label, int columns, FILE *pict
     for (first = 0; first < n; first += columns) {
         const int count = n - first < columns ? n - first : columns;
         for (k = 0; k < count; k++)
-            toy_generate(seed, (uint64_t)(first + k), label, images + k * TOY_PIXELS,
+            toy_generate(seed, (uint64_t)(first + k), label /* @program@ */, images + k * TOY_PIXELS,
                     workspace);
         if (raw)
             fwrite(images, TOY_PIXELS, (size_t)count, raw);
@@ -1023,7 +1062,7 @@ static void trace(uint64_t seed, int label, FILE *file) {
     shown = file;
 #if HAS_DRAW
     toy_code(seed, 0, workspace);
-    draw_graph((float)(label == -1 ? 0 : label), workspace);
+    draw_graph((float)(label == -1 ? 0 : label) /* @program@ */, workspace);
 #else
     start_encode(image_expected(), workspace);
     encode_graph(TEST_LABEL, workspace);
@@ -1072,6 +1111,17 @@ int main(int argc, char **argv) {
         if (is(option, "--help")) {
             fputs(usage, stdout);
             return 0;
+#if HAS_SETTINGS
+        } else if (setting_of(option) >= 0) {
+            char *end;
+            if (i + 1 == argc)
+                return complain(option, " needs a value");
+            settings[setting_of(option)] = strtod(argv[++i], &end);
+            if (end == argv[i] || *end != '\0' || !are_settings(0 /* @program@ */)) {
+                fprintf(stderr, "toy: %s %s: expected %s\n", option, argv[i], TOY_SETTINGS);
+                return 2;
+            }
+#endif
         } else if (is(option, "--about")) {
             about = 1;
         } else if (is(option, "--self-test")) {

@@ -1,0 +1,155 @@
+"""`tinygen distill`: a student of a flow, its pairs, its run, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import tinygen as tg
+from tinygen import data, export, models, train
+from tinygen.export import verify as checking
+from tinygen.images import to_uint8
+from tinygen.models import Form, Student, student
+from tinygen.runs import pairs, pictures
+from tinygen.train import loop
+
+SMALL = {"width": 4, "blocks": 1}
+
+
+def flow(out, seed):
+    strokes = data.load("strokes", n=40, size=12)
+    forms = {"train": Form(strokes.shape, len(strokes.classes))}
+    model = models.find("flow").build_from(forms, SMALL, tg.random.Generator(seed))
+    train.fit(
+        model, strokes, 1, out=out, batch_size=20, lr=0.05, compiled=False, ema=0, progress=False
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "save_losses", lambda folder: True)
+        flow(folder / "teacher", 0)
+        flow(folder / "other", 1)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    monkeypatch.setattr(pictures, "save_losses", lambda folder: True)
+
+
+SHORT = ("--pairs", "40", "--batch-size", "20", "--set", "steps=2", "--no-compile")
+
+
+def test_pairs_are_what_the_teacher_draws(runs):
+    teacher = train.open_run(runs / "teacher")
+    made = pairs.drawn_pairs(teacher, 5, 3, {"steps": 2})
+    again = pairs.drawn_pairs(teacher, 3, 3, {"steps": 2})
+    noise, labels = made.column("noise"), made.column("label")
+    assert labels.tolist() == [0, 1, 2, 3, 4]
+    drawn = to_uint8(pictures.draw(teacher.model, noise, labels, steps=2), (-1.0, 1.0))
+    assert np.abs(made.images.astype(int) - drawn).max() <= 1
+    assert np.array_equal(again.column("noise"), noise[:3])
+    assert np.array_equal(again.images, made.images[:3])
+    other = pairs.drawn_pairs(teacher, 5, 4, {"steps": 2})
+    assert not np.isin(other.column("noise"), noise).any()
+
+
+def test_a_student_begins_as_its_teacher_in_one_step_and_learns(runs):
+    teacher = train.open_run(runs / "teacher")
+    made = pairs.drawn_pairs(teacher, 40, 0, {"steps": 2})
+    forms = {"train": Form((12, 12, 1), 10), student.PAIRS: Form((12, 12, 1), 10)}
+    model = Student(forms, student.Options(**SMALL), tg.random.Generator(0))
+    model.load_state_dict(teacher.model.state_dict())
+    noise, labels = made.column("noise"), made.column("label")
+    one = pictures.draw(teacher.model, noise, labels, steps=1, method="euler", guidance=1.0)
+    np.testing.assert_allclose(pictures.draw(model, noise, labels), one, atol=1e-5)
+
+    fresh = Student(forms, student.Options(**SMALL), tg.random.Generator(0))
+
+    def off():
+        drawn = to_uint8(pictures.draw(fresh, noise, labels), (-1.0, 1.0)).astype(int)
+        return np.abs(drawn - made.images).mean()
+
+    before = off()
+    sets = {"train": data.load("strokes", n=40, size=12), student.PAIRS: made}
+    train.fit(fresh, sets, 10, lr=0.01, batch_size=20, compiled=False, ema=0, progress=False)
+    assert off() < 0.8 * before
+
+
+def test_a_run_of_its_own_that_resumes_to_the_bit(runs, tmp_path, tinygen, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    asked = ("distill", str(runs / "teacher"), *SHORT, "--epochs", "2")
+    assert tinygen(*asked, "--out", str(whole))[0] == 0
+    done, entered, stop = loop.Session.step, loop.Interrupt.__enter__, {}
+
+    def enter(self):
+        stop["flag"] = self
+        return entered(self)
+
+    def step(self, batch):
+        done(self, batch)
+        stop["flag"].requested = self.state.position.step == 3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Interrupt, "__enter__", enter)
+        patch.setattr(loop.Session, "step", step)
+        code, out, _ = tinygen(*asked, "--out", str(cut))
+    assert code != 0
+    assert "distill --out" in " ".join(out.split())
+    assert train.open_run(cut).interrupted
+    assert tinygen("distill", "--out", str(cut), "--resume")[0] == 0
+    a, b = (train.open_run(path).model.state_dict() for path in (whole, cut))
+    assert a.keys() == b.keys()
+    assert all(np.array_equal(a[k], b[k]) for k in a)
+
+    config = json.loads((whole / "config.json").read_text())
+    options = config["model"]["options"]
+    assert options["teacher"] == str(runs / "teacher")
+    assert options["sha256"] == pairs.sha256_of(train.open_run(runs / "teacher"))
+    assert config["data"]["source"] == "strokes"  # what it is measured with
+    run = train.open_run(whole)
+    assert run.sample(3, seed=1).shape == (3, 12, 12, 1)
+    code, _, err = tinygen("evaluate", str(whole), "--n", "20")
+    assert code == 2
+    assert "train a classifier" in err or "train one" in err  # of 12 x 12 there is none
+
+    made = export.prepare(run.model, "student", "0" * 16, classes=tuple(run.data["classes"]))
+    assert made.settings == ()
+    question = checking.question(made, 3)
+    z = question.codes.reshape(-1, 12, 12, 1)
+    drawn = to_uint8(pictures.draw(run.model, z, np.array(question.labels)), (-1.0, 1.0))
+    for row in checking.verify(made, drawn, question, ["python", "js", "onnx", "safetensors"]):
+        assert row.ok, row.failed
+
+
+def test_what_it_refuses(runs, tmp_path, tinygen):
+    out, teacher = tmp_path / "student", runs / "teacher"
+    asked = ("distill", str(teacher), *SHORT, "--epochs", "1", "--out", str(out))
+    assert tinygen(*asked)[0] == 0
+    for words, message in (
+        ((), "name the teacher"),
+        ((str(out), "--out", str(tmp_path / "x")), "holds a run of student; only a flow"),
+        ((str(tmp_path), "--out", str(tmp_path / "x")), str(tmp_path)),
+        ((str(teacher), "--out", str(out)), "is there already"),
+        ((str(teacher), "--out", str(teacher), "--resume"), "holds a run of flow, which is no"),
+        ((str(runs / "other"), "--out", str(out), "--resume"), "name that teacher"),
+        ((str(teacher), "--out", str(out), "--resume", "--pairs", "50"), "--pairs 40"),
+        ((str(teacher), "--out", str(out), "--resume", "--set", "steps=3"), "--set steps=2"),
+        ((str(teacher), "--out", str(tmp_path / "x"), "--set", "steps=0"), "steps is 0"),
+        ((str(teacher), "--out", str(tmp_path / "x"), "--set", "guidance=nan"), "guidance is nan"),
+        ((str(teacher), "--out", str(tmp_path / "x"), "--pairs", "1"), "--pairs 1"),
+    ):
+        code, _, err = tinygen("distill", *words)
+        assert code == 2, words
+        assert message in " ".join(err.split()), words
+        assert not (tmp_path / "x").exists()
+    moved = tmp_path / "moved"
+    shutil.copytree(teacher, moved)  # the same teacher elsewhere is the same teacher
+    again = ("distill", str(moved), "--out", str(out), "--resume", "--epochs", "2")
+    assert tinygen(*again)[0] == 0

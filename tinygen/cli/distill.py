@@ -1,0 +1,188 @@
+"""`tinygen distill RUN`: a student that draws in one step what a flow draws in many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.progress import Progress
+
+from .. import train
+from ..backend import use_backend
+from ..data import Dataset
+from ..models import Form, Student, student
+from ..models.flow import Flow
+from ..options import Options, at_least, option
+from ..program import command as typed_here
+from ..program import quoted
+from ..random import Generator
+from ..runs import Run, pairs
+from ..runs.folder import place_of
+from ..train import RunFolder, Settings
+from .console import console
+from .options import Group, Typed, checked, function, in_words
+from .sample import settings_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distilling(Options):
+    """Whose student is trained, on what, and where its run lies."""
+
+    run: str | None = option(
+        None, help="Folder of the teacher, a run of flow.", flags="RUN",
+        shown="to resume, the teacher of the run",
+    )  # fmt: skip
+    out: str | None = option(
+        None, help="Folder of the student's run.", shown="RUN-student", metavar="FOLDER"
+    )
+    resume: bool = option(False, help="Continue the student's run in --out.", flags="--resume")
+    pairs: int = option(
+        student.Options.pairs, at_least(2), "How many pictures the teacher draws to learn from."
+    )
+    set: tuple[str, ...] | None = option(
+        None, help="A setting of the teacher's drawings, such as steps=16. Once for each.",
+        metavar="NAME=VALUE",
+    )  # fmt: skip
+
+
+@dataclass
+class Job:
+    """The training of a student: of a teacher, with the student's options."""
+
+    teacher: Run
+    options: dict[str, Any]
+    settings: dict[str, Any]  # of the training
+    out: Path
+    resume: bool
+
+
+def distill(typed: Typed) -> None:
+    """Train a student as the command line says."""
+    asked = checked(Distilling, typed[Distilling])
+    if asked.run is None and not (asked.resume and asked.out):
+        raise ValueError(
+            "name the teacher, the folder of a run of flow: `tinygen distill RUN`; or a student to "
+            "go on with: `tinygen distill --out FOLDER --resume`"
+        )
+    out = Path(asked.out or f"{Path(asked.run or '')}-student")
+    fit(resumed(asked, typed, out) if asked.resume else new(asked, typed[Settings], out))
+
+
+def opened(path: str) -> Run:
+    """The teacher; ValueError for a run that is none."""
+    run = train.open_run(path)
+    if not isinstance(run.model, Flow):
+        raise ValueError(
+            f"{path} holds a run of {run.model.name}; only a flow has steps to save: train one "
+            "with `tinygen train flow`"
+        )
+    return run
+
+
+def new(asked: Distilling, settings: dict[str, Any], out: Path) -> Job:
+    """The training of a new student."""
+    path = str(asked.run)
+    teacher = opened(path)
+    if out.exists() and any(out.iterdir()):
+        raise ValueError(
+            f"{out} is there already; name another folder with --out, or go on with "
+            f"`tinygen distill {quoted(path)} --out {quoted(out)} --resume`"
+        )
+    model: Any = teacher.model
+    settings_of(model, asked.set or ())  # wrong ones are refused before anything is drawn
+    options = {
+        "width": model.options.width, "blocks": model.options.blocks,
+        "teacher": path, "sha256": pairs.sha256_of(teacher),
+        "pairs": asked.pairs, "drawn": " ".join(asked.set or ()),
+    }  # fmt: skip
+    return Job(teacher, options, settings, out, False)
+
+
+def resumed(asked: Distilling, typed: Typed, out: Path) -> Job:
+    """The training of a run; refuses another teacher, and other drawings of it."""
+    config = RunFolder(out).read_config_to_resume()
+    stored = config["model"]
+    if stored["name"] != Student.name:
+        raise ValueError(f"{out} holds a run of {stored['name']}, which is no student")
+    options = stored["options"]
+    path = asked.run or options["teacher"]
+    teacher = opened(path)
+    found = pairs.sha256_of(teacher)
+    if found != options["sha256"]:
+        raise ValueError(
+            f"{out} is a student of {options['teacher']} as it was with the SHA-256 "
+            f"{options['sha256'][:12]}, and {path} has {found[:12]}; name that teacher, or "
+            "begin a student of this one in another folder"
+        )
+    for name, key in (("pairs", "pairs"), ("set", "drawn")):
+        value = typed[Distilling].get(name)
+        value = " ".join(value) if isinstance(value, tuple) else value
+        if value is not None and value != options[key]:
+            raise ValueError(
+                f"{out} learns with --{name} {options[key] or 'of none'}; a run is resumed with "
+                "the same pairs"
+            )
+    names = [f.name for f in fields(Settings)]
+    settings = {k: v for k, v in config["training"].items() if k in names}
+    return Job(teacher, options, {**settings, **typed[Settings]}, out, True)
+
+
+def fit(job: Job) -> None:
+    """Draw the pairs, and train."""
+    screen, teacher, model = console(), job.teacher, job.teacher.model
+    real = teacher.load_data()
+    assert teacher.folder is not None
+    backend, precision = place_of(teacher.folder.read_config())
+    with use_backend(backend, precision):
+        made = draw(job)
+        forms = {
+            "train": Form(model.shape, model.classes),
+            student.PAIRS: Form(made.shape, len(made.classes or ())),
+        }
+        seed = job.settings.get("seed", Settings.seed)
+        learner = Student(forms, student.Options(**job.options), Generator(seed))
+        learner.load_state_dict(model.state_dict())
+        sets = {"train": real, student.PAIRS: made}
+        result = train.fit(learner, sets, out=job.out, resume=job.resume, **job.settings)
+    if result.interrupted:
+        raise typer.Exit(128 + result.signal)
+    screen.print(f"\nsamples  {job.out / 'samples.png'}", markup=False)
+    screen.print(f"next     {typed_here('evaluate', job.out)}", markup=False)
+
+
+def draw(job: Job) -> Dataset:
+    """What the teacher draws for the student, with a bar."""
+    n, teacher = job.options["pairs"], job.teacher
+    settings = settings_of(teacher.model, job.options["drawn"].split())
+    with Progress(transient=True, console=console()) as bars:
+        bar = bars.add_task("the teacher draws", total=n)
+        seed = job.settings.get("seed", Settings.seed)
+        return pairs.drawn_pairs(
+            teacher, n, seed, settings, lambda k, _: bars.update(bar, completed=k)
+        )
+
+
+HELP = """Train a student that draws in one step what a flow draws in many.
+
+The teacher draws pictures, and the student learns them from their noise. It is a run as others:
+sample, evaluate and export it.
+
+[dim]tinygen distill runs/flow-mnist[/dim]
+
+[dim]tinygen distill runs/flow-mnist --set guidance=2 --pairs 50000 --epochs 40[/dim]
+"""
+defaults = {
+    "epochs": Student.epochs, "batch_size": Student.batch_size, "ema": Student.ema,
+    "schedule": Student.course.kind, "warmup": Student.course.warmup, "clip": Student.clip,
+    "lr": student.Options.lr,
+}  # fmt: skip
+distill_command = function(
+    "distill",
+    [
+        Group("Student", Distilling),
+        Group("Training", Settings, {k: in_words(v) for k, v in defaults.items()}),
+    ],
+    distill,
+)
