@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,17 @@ def test_it_starts_as_zero_and_each_block_as_what_it_gets() -> None:
     np.testing.assert_array_equal(block(x, e).numpy(), x.numpy())
     x = noise(2, (3, 3, 16))
     np.testing.assert_array_equal(net.attention(x).numpy(), x.numpy())
+
+
+def test_its_weights_start_within_one_over_the_root_of_their_inputs() -> None:
+    """Larger, as Glorot's are, they learn more slowly: measured over an epoch of MNIST."""
+    net = UNet((12, 12, 1), width=16, classes=3, rng=Generator(0))
+    kernels = {k: v for k, v in net.state_dict().items() if v.ndim > 1 and "labels" not in k}
+    for name, v in kernels.items():
+        limit = v[..., 0].size ** -0.5
+        reached = np.abs(v).max()
+        assert reached <= limit, name
+        assert reached == 0 or v.std() == pytest.approx(limit / math.sqrt(3), rel=0.1), name
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (64, 64, 3), (8, 12, 1)])
