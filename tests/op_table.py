@@ -663,7 +663,8 @@ add("flip", lambda x, axis=None: np.flip(x, axis), with_axes(), view=True,
 
 @st.composite
 def _joined(draw: Any, new: bool) -> Sample:
-    shape = draw(shapes(0, 3, (0 if new else 1, 2)))
+    many = st.just((20, 2))  # rows enough for a kernel
+    shape = draw(st.one_of(shapes(0, 3, (0 if new else 1, 2)), many))
     n = len(shape) + new
     axis = draw(st.integers(-n, n - 1))
     rng = draw(rngs)
@@ -692,9 +693,9 @@ add("stack", lambda *xs, axis: np.stack(xs, axis), _joined(new=True),
 
 
 @st.composite
-def _padded(draw: Any) -> Sample:
+def _padded(draw: Any, modes: tuple[bool, ...] = (False, True)) -> Sample:
     x = draw(dims(draw(st.integers(0, 3))))
-    mirrored = draw(st.booleans())
+    mirrored = draw(st.sampled_from(modes))
     most = [max(n - 1, 0) if mirrored else 2 for n in x.shape]
     if mirrored and 0 in x.shape:
         most = [0] * x.ndim
@@ -715,6 +716,7 @@ def _surrounded(
     return out
 
 
+add("surround", _surrounded, _padded((False,)))
 add(
     "pad", _surrounded, _padded(),
     errors=(

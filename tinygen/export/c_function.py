@@ -18,7 +18,7 @@ from .memory import Memory, sizes
 
 Row = Callable[["Function", Op], None]
 _REST = "fmodf({0}, {1})"  # of the sign of {0}; {1} further where that of {1} is another
-_REST = f"{_REST} + ({_REST} < 0 && {{1}} > 0 || {_REST} > 0 && {{1}} < 0 ? {{1}} : 0)"
+_REST = f"{_REST} + (({_REST} < 0 && {{1}} > 0) || ({_REST} > 0 && {{1}} < 0) ? {{1}} : 0)"
 POINTWISE = {
     "abs": "fabsf({0})", "add": "{0} + {1}", "broadcast_to": "{0}", "cast": "{0}",
     "clip": "{0}", "cos": "cosf({0})", "div": "{0} / {1}", "equal": "(float)({0} == {1})",

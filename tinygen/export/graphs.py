@@ -32,6 +32,7 @@ from ..ops.conv import Window
 from ..ops.create import full
 from ..primitive import PRIMITIVES
 from ..sampling.noise import Noise, Prior
+from ..spelling import called
 from ..tensor import Tensor
 from ..trace.graph import (
     SIZES,
@@ -390,7 +391,7 @@ def refuse(packed: Packed, known: Collection[str], form: str) -> None:
     for op in packed.graph.every():
         if op.name not in known:
             raise ExportError(
-                f"{op.line}: the form {form} has no row for {op.name}; it has "
+                f"{op.line}: the form {form} has no row for {called(op.name)}; it has "
                 f"{', '.join(sorted(known))}. Use these instead, or deploy the run's "
                 "model.safetensors with tinygen itself"
             )

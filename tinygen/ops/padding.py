@@ -40,7 +40,7 @@ def _mirrored(who: str, x: Tensor, pad_width: Widths) -> Tensor:
             )
     grown = [axis for axis, counts in enumerate(pad_width) if any(counts)]
     if not grown:
-        return reshape(x, x.shape)
+        return surround(x, pad_width=pad_width)
     first, end = grown[0], grown[-1] + 1
     places = _mirror(x.shape[first], pad_width[first], x.backend.name)
     for axis in range(first + 1, end):
