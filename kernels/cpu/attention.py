@@ -29,6 +29,7 @@ from numba import carray
 
 from ..binding import kernel
 from .maths import narrow_exp
+from .normalise import fill, times
 from .panels import pack
 from .reduce import MAX, SUM, fold_all
 from .runtime import (
@@ -135,18 +136,6 @@ def _softmax(kind, fit, own, seen, scale):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _clear(x):  # type: ignore[no-untyped-def]
-    for j in range(x.size):
-        x[j] = 0
-
-
-@inline
-def _times(x, by, to):  # type: ignore[no-untyped-def]
-    for j in range(to.size):
-        to[j] = x[j] * by
-
-
-@inline
 def _by(x, y, to):  # type: ignore[no-untyped-def]
     for j in range(to.size):
         to[j] = x[j] * y[j]
@@ -198,7 +187,7 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             )  # fmt: skip
             for i in range(rows):
                 by = totals.dtype.type(1) / totals[i]
-                _times(
+                times(
                     _row(kind, made + i * width * size, e), by, _row(kind, y + (r + i) * y_row, e)
                 )
     restore(before)
@@ -218,12 +207,12 @@ def _block(kind, size, args, r, rows, seen, q, q_row, g, g_row, keys, values, fi
         row, line = _row(kind, fit + i * along, places), _whole(own, 64 // size)
         total = _softmax(kind, row, own, seen, scale)
         share, t = row[:line], _row(kind, dfit + i * along, line)
-        _times(share, share.dtype.type(1) / total, share)
-        _clear(t[own:])  # of short vectors the product may have left a part of a line
+        times(share, share.dtype.type(1) / total, share)
+        fill(t[own:], 0)  # of short vectors the product may have left a part of a line
         _by(t, share, t)
         _pulled(t, share, fold_all(SUM, t), share.dtype.type(scale))
         if line < seen:
-            _clear(_row(kind, dfit + i * along + line * size, seen - line))
+            fill(_row(kind, dfit + i * along + line * size, seen - line), 0)
 
 
 @both
@@ -253,7 +242,7 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         _pack(kind, size, keys, 2, k, size, k_row, d, s)
         _pack(kind, size, values, 2, v, size, v_row, e, s)
         _pack(kind, size, by_place, vectors, k, k_row, size, s, d)
-        _clear(_row(kind, dk_sum, high * (deep + width)))
+        fill(_row(kind, dk_sum, high * (deep + width)), 0)
         for r in range(0, m, TOGETHER):
             rows = min(TOGETHER, m - r)
             seen = min(s, r + rows) if causal else s
@@ -268,7 +257,7 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             )  # fmt: skip
             for i in range(rows):
                 out = _row(kind, dq + (r + i) * dq_row, d)
-                _times(_row(kind, made + i * deep * size, d), out.dtype.type(1), out)
+                times(_row(kind, made + i * deep * size, d), out.dtype.type(1), out)
             # Transposed by strides, which tiles of one vector take.
             _pack(kind, size, packed, 1, from_q, q_row, size, rows, d)
             _product(
@@ -284,9 +273,9 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         dv, dv_row = _at(args, BACKWARD.dv, piece)
         for j in range(s):
             out = _row(kind, dk + j * dk_row, d)
-            _times(_row(kind, dk_sum + j * deep * size, d), out.dtype.type(1), out)
+            times(_row(kind, dk_sum + j * deep * size, d), out.dtype.type(1), out)
             out = _row(kind, dv + j * dv_row, e)
-            _times(_row(kind, dv_sum + j * width * size, e), out.dtype.type(1), out)
+            times(_row(kind, dv_sum + j * width * size, e), out.dtype.type(1), out)
     restore(before)
 
 
