@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from stopping import stop_after
 
 import tinygen as tg
 from tinygen import data, export, models, train
@@ -14,7 +15,6 @@ from tinygen.export import verify as checking
 from tinygen.images import to_uint8
 from tinygen.models import Form, Student, student
 from tinygen.runs import pairs, pictures
-from tinygen.train import loop
 
 SMALL = {"width": 4, "blocks": 1}
 
@@ -86,19 +86,8 @@ def test_a_run_of_its_own_that_resumes_to_the_bit(runs, tmp_path, tinygen, monke
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     asked = ("distill", str(runs / "teacher"), *SHORT, "--epochs", "2")
     assert tinygen(*asked, "--out", str(whole))[0] == 0
-    done, entered, stop = loop.Session.step, loop.Interrupt.__enter__, {}
-
-    def enter(self):
-        stop["flag"] = self
-        return entered(self)
-
-    def step(self, batch):
-        done(self, batch)
-        stop["flag"].requested = self.state.position.step == 3
-
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Interrupt, "__enter__", enter)
-        patch.setattr(loop.Session, "step", step)
+        stop_after(patch, 3)
         code, out, _ = tinygen(*asked, "--out", str(cut))
     assert code != 0
     assert "distill --out" in " ".join(out.split())

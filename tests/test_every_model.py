@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import pytest
 from exported import varied
+from stopping import stop_after
 
 import tinygen as tg
 from tinygen import data, export, models, train
@@ -14,7 +15,6 @@ from tinygen.export import verify as checking
 from tinygen.images import to_uint8
 from tinygen.models import Describes, Draws, Encodes, Form, Likely
 from tinygen.runs import pictures
-from tinygen.train import loop
 
 SMALL = {  # options that make a model small; another one has its own defaults
     "vae": {"hidden": [10], "latent": 3},
@@ -58,22 +58,6 @@ def trained(strokes, tmp_path_factory):
     """Of a name the run that all 2 epochs leave; each is trained once."""
     folder = tmp_path_factory.mktemp("runs")
     return functools.cache(lambda name: fit(name, strokes, folder / name))
-
-
-def stop_after(patch, steps):
-    """Behave as if Ctrl-C had been pressed during that step."""
-    done, entered, stop = loop.Session.step, loop.Interrupt.__enter__, {}
-
-    def enter(self):
-        stop["flag"] = self
-        return entered(self)
-
-    def step(self, batch):
-        done(self, batch)
-        stop["flag"].requested = self.state.position.step == steps
-
-    patch.setattr(loop.Interrupt, "__enter__", enter)
-    patch.setattr(loop.Session, "step", step)
 
 
 def equal(a, b):

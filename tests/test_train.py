@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stopping import stop_after
 
 import tinygen as tg
 from tinygen import data, models, optim, train
@@ -218,7 +219,7 @@ def test_convolutional_resumed_is_bit_identical(compiled, stop_at, strokes, tmp_
 def _check_resuming(name, more, stop_at, strokes, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     straight = fit(name, strokes, whole, **more)
-    _stop_after(monkeypatch, stop_at)
+    stop_after(monkeypatch, stop_at)
     first = fit(name, strokes, parts, **more)
     monkeypatch.undo()
     assert first.interrupted
@@ -232,28 +233,6 @@ def _check_resuming(name, more, stop_at, strokes, tmp_path, monkeypatch):
     logs = [train.RunFolder(p).read_log() for p in (whole, parts)]
     assert logs[0] == logs[1]
     assert (whole / "log.jsonl").read_bytes() == (parts / "log.jsonl").read_bytes()
-
-
-def _stop_after(monkeypatch, steps):
-    """Behave as if Ctrl-C had been pressed during that step."""
-    from tinygen.train import loop
-
-    done = loop.Session.step
-    stop = {}
-    entered = loop.Interrupt.__enter__
-
-    def enter(self):
-        stop["flag"] = self
-        return entered(self)
-
-    def step(self, batch):
-        values = done(self, batch)
-        if self.state.position.step == steps:
-            stop["flag"].requested = True
-        return values
-
-    monkeypatch.setattr(loop.Interrupt, "__enter__", enter)
-    monkeypatch.setattr(loop.Session, "step", step)
 
 
 SCRIPT = """
@@ -342,7 +321,7 @@ def _careful(strokes, out, bad=(), monkeypatch=None, stop_at=0, **more):
 
         monkeypatch.setattr(loop.Session, "step", step)
     if stop_at:
-        _stop_after(monkeypatch, stop_at)
+        stop_after(monkeypatch, stop_at)
     model = Careful(strokes.shape, rng=tg.random.Generator(0), **OPTIONS["vae"])
     try:
         return train.fit(
