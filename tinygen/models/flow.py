@@ -35,7 +35,7 @@ from ..random import Generator
 from ..sampling import Noise, ode
 from ..tensor import Tensor
 from .base import OneStage
-from .contract import Column, Draws, Figure, Losses, Stage
+from .contract import Column, Draws, Figure, Losses, Stage, minimise
 from .networks.unet import UNet
 from .registry import register
 
@@ -79,30 +79,44 @@ class Settings(BaseOptions):
             )
 
 
-@register
-class Flow(OneStage, Draws):
-    """Flow matching with a U-Net: noise becomes a picture along a learned velocity.
+class NoiseToImage(OneStage, Draws):
+    """A U-Net that moves noise towards a picture: what a flow and its student have in common.
 
-    It is told the labels where the data have them. Sizes: height and width divisible by 4 up to 32
-    pixels, by 8 up to 64, by 16 up to 128, and so on; grey or colour.
+    Attributes:
+        known: the number of classes that it takes labels of; 0 for none.
     """
 
-    name, Options, Settings = "flow", Options, Settings
-    unit = "squared error of the velocity"
-    epochs, batch_size, ema, clip = 10, 96, 0.999, 1.0
+    batch_size, ema, clip = 96, 0.999, 1.0
     course = optim.Course("linear", warmup=200, hold=0.7, final=0.02)
     value_range = (-1.0, 1.0)
     options: Any
 
     def build(self) -> None:
         options = self.options
-        self.known = self.classes if self.classes > 1 else 0  # classes that it is told
+        self.known = self.classes if self.classes > 1 else 0
         self.net = UNet(
             self.shape, width=options.width, blocks=options.blocks, classes=self.known,
             name=self.name, rng=self.init_rng,
         )  # fmt: skip
         self.noise = Noise(self.shape)
         self.given = (Column("label", "label", count=self.known),) if self.known else ()
+
+    def optimizers(self, lr: float | None) -> dict[str, Optimizer]:
+        lr = self.options.lr if lr is None else lr
+        return {"net": optim.Adam(self.net.parameters(), lr=lr, betas=(0.9, 0.99))}
+
+
+@register
+class Flow(NoiseToImage):
+    """Flow matching with a U-Net: noise becomes a picture along a learned velocity.
+
+    It takes labels if the data have them. Height and width must be divisible by 4 up to 32 pixels,
+    by 8 up to 64, by 16 up to 128, and so on. Images are grey or colour.
+    """
+
+    name, Options, Settings = "flow", Options, Settings
+    unit = "squared error of the velocity"
+    epochs = 10
 
     def stages(self) -> tuple[Stage, ...]:
         reads = (Column("image", range=self.value_range), *self.given)
@@ -112,10 +126,6 @@ class Flow(OneStage, Draws):
                 self.batch_size, ema=self.ema, course=self.course, clip=self.clip,
             ),
         )  # fmt: skip
-
-    def optimizers(self, lr: float | None) -> dict[str, Optimizer]:
-        lr = self.options.lr if lr is None else lr
-        return {"net": optim.Adam(self.net.parameters(), lr=lr, betas=(0.9, 0.99))}
 
     # ---- training ----------------------------------------------------------------------------
 
@@ -135,9 +145,7 @@ class Flow(OneStage, Draws):
             hidden = self.noise_rng.bernoulli(self.options.hide, label.shape)
             label = where(hidden, self.known, label)
         loss = self.errors(batch["image"], label, self.noise_rng).mean()
-        optimizers["net"].zero_grad()
-        loss.backward()
-        optimizers["net"].step()
+        minimise(loss, optimizers)
         return {"loss": loss.detach()}
 
     @no_grad()

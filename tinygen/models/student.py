@@ -14,20 +14,16 @@ average over but what the network cannot express.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from .. import optim
 from ..ops import abs as absolute
 from ..ops import clip, square
 from ..ops.create import full
 from ..optim import Optimizer
 from ..options import Options as BaseOptions
 from ..options import above, at_least, option
-from ..sampling import Noise
 from ..tensor import Tensor
-from .base import OneStage
-from .contract import Column, Draws, Losses, Stage
-from .networks.unet import UNet
+from .contract import Column, Losses, Stage, minimise
+from .flow import NoiseToImage
 from .registry import register
 
 PAIRS = "pairs"  # the data set that holds the teacher's drawings
@@ -46,24 +42,11 @@ class Options(BaseOptions):
     lr: float = option(5e-4, above(0), "Learning rate of Adam.", flags="")
 
 
-class Student(OneStage, Draws):
+class Student(NoiseToImage):
     """One step from noise to a picture, learned from the drawings of a flow."""
 
     name, Options = "student", Options
-    epochs, batch_size, ema, clip = 20, 96, 0.999, 1.0
-    course = optim.Course("linear", warmup=200, hold=0.7, final=0.02)
-    value_range = (-1.0, 1.0)
-    options: Any
-
-    def build(self) -> None:
-        options = self.options
-        self.known = self.classes if self.classes > 1 else 0
-        self.net = UNet(
-            self.shape, width=options.width, blocks=options.blocks, classes=self.known,
-            name=self.name, rng=self.init_rng,
-        )  # fmt: skip
-        self.noise = Noise(self.shape)
-        self.given = (Column("label", "label", count=self.known),) if self.known else ()
+    epochs = 20
 
     def stages(self) -> tuple[Stage, ...]:
         label = tuple(Column("label", "label", PAIRS, count=self.known) for _ in self.given)
@@ -78,16 +61,10 @@ class Student(OneStage, Draws):
             ),
         )  # fmt: skip
 
-    def optimizers(self, lr: float | None) -> dict[str, Optimizer]:
-        lr = self.options.lr if lr is None else lr
-        return {"net": optim.Adam(self.net.parameters(), lr=lr, betas=(0.9, 0.99))}
-
     def step(self, batch: dict[str, Tensor], optimizers: dict[str, Optimizer]) -> Losses:
         off = self.whole_way(batch["noise"], batch.get("label")) - batch["image"]
         loss = (absolute(off) + square(off)).mean()
-        optimizers["net"].zero_grad()
-        loss.backward()
-        optimizers["net"].step()
+        minimise(loss, optimizers)
         return {"loss": loss.detach()}
 
     def whole_way(self, noise: Tensor, label: Tensor | None) -> Tensor:
