@@ -173,11 +173,7 @@ sample, evaluate and export it.
 
 [dim]tinygen distill runs/flow-mnist --set guidance=2 --pairs 50000 --epochs 40[/dim]
 """
-defaults = {
-    "epochs": Student.epochs, "batch_size": Student.batch_size, "ema": Student.ema,
-    "schedule": Student.course.kind, "warmup": Student.course.warmup, "clip": Student.clip,
-    "lr": student.Options.lr,
-}  # fmt: skip
+defaults = Student.training_defaults() | {"lr": student.Options.lr}
 distill_command = function(
     "distill",
     [

@@ -110,10 +110,7 @@ def groups_of(kind: type[Model]) -> list[Group]:
     defaults: dict[str, Any] = dict.fromkeys((*last, "schedule", "warmup"), "the model's own")
     one = issubclass(kind, OneStage)  # stage; others may have several
     if issubclass(kind, OneStage):
-        defaults = {
-            "epochs": kind.epochs, "batch_size": kind.batch_size, "ema": kind.ema,
-            "schedule": kind.course.kind, "warmup": kind.course.warmup, "clip": kind.clip,
-        }  # fmt: skip
+        defaults = kind.training_defaults()
     own = {f.name: f.default for f in fields(kind.Options)}
     if "lr" in own:
         defaults["lr"] = own["lr"]

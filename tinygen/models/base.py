@@ -30,6 +30,14 @@ class OneStage(Model):
     course: ClassVar[Course] = Course()
     clip: ClassVar[float] = 0.0
 
+    @classmethod
+    def training_defaults(cls) -> dict[str, Any]:
+        """By the names that train.Settings has for them."""
+        return {
+            "epochs": cls.epochs, "batch_size": cls.batch_size, "ema": cls.ema,
+            "schedule": cls.course.kind, "warmup": cls.course.warmup, "clip": cls.clip,
+        }  # fmt: skip
+
 
 class ImageModel(OneStage):
     """A model of one stage over images, and labels if it is conditional.
