@@ -120,23 +120,8 @@ def fit(
     if resume and out is None:
         raise ValueError("fit: resume=True needs the folder of the run, out=...")
     last = model.stages()[-1]
-    for stage in model.stages():
-        check_fit(model, stage, sets)
-    entries = min(feed.length(stage.reads, sets) for stage in model.stages())
-    if entries < last.batches_per_step:
-        raise ValueError(
-            f"fit: {sets['train'].name!r} has {entries} images, and a step of {model.name} takes "
-            f"{last.batches_per_step} batches (critic_steps); give more images, or fewer steps"
-        )
+    batch_size = _batch_size(model, sets, batch_size)
     epochs = last.epochs if epochs is None else epochs
-    batch_size = last.batch_size if batch_size is None else batch_size
-    batch_size = min(batch_size, feed.length(last.reads, sets) // last.batches_per_step)
-    if batch_size < 2 and any(isinstance(m, BatchNorm) for m in model.named_modules().values()):
-        raise ValueError(
-            f"fit: {model.name} normalises over the images of a batch, so it needs 2 or more in "
-            f"each; {sets['train'].name!r} has {entries}, batch_size is {batch_size}; give more "
-            "images"
-        )
     course: Any = last.course or Course()
     own = {"schedule": course.kind, "warmup": course.warmup, "ema": last.ema, "clip": last.clip}
     given = {"schedule": schedule, "warmup": warmup, "ema": ema, "clip": clip}
@@ -149,6 +134,27 @@ def fit(
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):
         return _fit(model, sets, settings, parts or {}, folder, resume, choose(progress))
+
+
+def _batch_size(model: Model, sets: Mapping[str, Dataset], asked: int | None) -> int:
+    """The batch size of the last stage; ValueError where the data are too few for the model."""
+    stages = model.stages()
+    for stage in stages:
+        check_fit(model, stage, sets)
+    entries, last = min(feed.length(stage.reads, sets) for stage in stages), stages[-1]
+    if entries < last.batches_per_step:
+        raise ValueError(
+            f"fit: {sets['train'].name!r} has {entries} images, and a step of {model.name} takes "
+            f"{last.batches_per_step} batches (critic_steps); give more images, or fewer steps"
+        )
+    size = last.batch_size if asked is None else asked
+    size = min(size, feed.length(last.reads, sets) // last.batches_per_step)
+    if size < 2 and any(isinstance(m, BatchNorm) for m in model.named_modules().values()):
+        raise ValueError(
+            f"fit: {model.name} normalises over the images of a batch, so it needs 2 or more in "
+            f"each; {sets['train'].name!r} has {entries}, batch_size is {size}; give more images"
+        )
+    return size
 
 
 def _fit(
