@@ -126,8 +126,8 @@ def checked(kind: type[T], typed: Mapping[str, Any]) -> T:
 def _parameters(group: Group) -> Iterator[inspect.Parameter]:
     for option in group.options:
         of = group.only.get(option.name)
-        told = replace(option, help=f"{option.help.removesuffix('.')}; {of}.") if of else option
-        help = in_full(told, group.defaults.get(option.name))
+        shown = replace(option, help=f"{option.help.removesuffix('.')}; {of}.") if of else option
+        help = in_full(shown, group.defaults.get(option.name))
         yield _parameter(option, panel=group.title, help=help)
 
 
@@ -247,8 +247,8 @@ def _refuse_others(name: str, group: Group, met: Elsewhere) -> None:
     if met:
         took = ", ".join(flags(option)[0] for option, _ in met.values())
         takes = ", ".join(sorted(flags(option)[0] for option in group.options))
-        told = "; ".join(
+        hints = "; ".join(
             where if isinstance(where, str) else f"{flags(option)[0]} belongs to {', '.join(where)}"
             for option, where in met.values()
         )
-        raise ValueError(f"{name} has no option {took}; it takes {takes}; {told}")
+        raise ValueError(f"{name} has no option {took}; it takes {takes}; {hints}")

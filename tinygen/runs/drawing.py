@@ -38,6 +38,6 @@ class Drawing(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        told = (self.interpolate, self.traverse, self.film, self.vary, self.around is not None)
-        if sum(map(bool, told)) > 1:
+        ways = (self.interpolate, self.traverse, self.film, self.vary, self.around is not None)
+        if sum(map(bool, ways)) > 1:
             raise ValueError("choose one of --interpolate, --traverse, --film, --vary and --around")

@@ -89,28 +89,28 @@ class UNet(nn.Module):
         self.head = conv(width, 4 * shape[2], init="zeros", rng=rng)
 
     def embed(self, t: Any = None, label: Any = None) -> Tensor | None:
-        """What the blocks are told, (n, 4 width), or (1, 4 width) for all images alike."""
-        told: Any = None
+        """Time and label for the blocks: (n, 4 width), or (1, 4 width) for all images alike."""
+        condition: Any = None
         if self.timed:
             angle = as_tensor(t).reshape(-1, 1) * TIME * self.frequencies
-            told = self.time(concatenate([sin(angle), cos(angle)], axis=1))
+            condition = self.time(concatenate([sin(angle), cos(angle)], axis=1))
         if self.classes:
             row = self.labels.weight[self.classes :] if label is None else self.labels(label)
-            told = row if told is None else told + row
-        return None if told is None else silu(told)
+            condition = row if condition is None else condition + row
+        return None if condition is None else silu(condition)
 
     def forward(self, x: Tensor, t: Any = None, label: Any = None) -> Tensor:
         """label: None for no label."""
-        told, last = self.embed(t, label), len(self.down) - 1
+        condition, last = self.embed(t, label), len(self.down) - 1
         h, seen = self.stem(space_to_depth(x, 2)), []
         for level, blocks in enumerate(self.down):
-            h = in_turn(blocks, h, told)
+            h = in_turn(blocks, h, condition)
             seen.append(h)
             h = self.halve[level](h) if level < last else h
-        h = self.middle[1](self.attention(self.middle[0](h, told)), told)
+        h = self.middle[1](self.attention(self.middle[0](h, condition)), condition)
         for level in range(last, -1, -1):
             h = h if level == last else self.double[level](upsample2d(h, 2))
-            h = in_turn(self.up[level], concatenate([h, seen[level]], axis=3), told)
+            h = in_turn(self.up[level], concatenate([h, seen[level]], axis=3), condition)
         return depth_to_space(self.head(self.norm(h)), 2)
 
 
@@ -174,10 +174,10 @@ def dense(n_in: int, n_out: int, *, rng: Generator | None) -> nn.Dense:
     return nn.Dense(n_in, n_out, init=small, rng=rng)
 
 
-def in_turn(blocks: list[Block], h: Tensor, told: Tensor | None) -> Tensor:
+def in_turn(blocks: list[Block], h: Tensor, condition: Tensor | None) -> Tensor:
     """Blocks one after the other."""
     for block in blocks:
-        h = block(h, told)
+        h = block(h, condition)
     return h
 
 
