@@ -20,6 +20,7 @@ sum of the same products in another order. From plain to fast:
    of rows, with the taps in reverse. Each result is written once, and its sum has one order.
 7. Few output channels (an image has one or three) would leave most of a vector empty: then a result
    is a sum of dot products along the pieces.
+8. Of 3 x 3 taps and many channels, fewer multiplications do: winograd.py.
 
 Panels of w are packed block by block of k, so that they stay in the core's cache (windows.py says
 what a block is). conv_dw.py has the gradient of w.
@@ -33,6 +34,7 @@ import numpy as np
 from numba import carray, njit
 
 from ..binding import kernel
+from . import winograd
 from .panels import GROUP_BYTES, pack, panels_of, tiling, unpack
 from .runtime import (
     ALONE,
@@ -259,6 +261,11 @@ def panels_for(rows: int, lanes: int, size: int, few: int = 0) -> Panels:
     return Panels(lanes, size, vectors, lefts, group, GROUP_BYTES // (group * row))
 
 
+def _workers(work: int) -> int:
+    """Between how many so many multiply-adds are shared."""
+    return threads() if work > SERIAL else 1
+
+
 def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, groups: int) -> Any:
     """The call that computes images c from images a and kernels b (KH, KW, of a, of c)."""
     size, n_images = a.dtype.itemsize, len(a)
@@ -266,8 +273,7 @@ def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, gr
     tall = lambda n: -(-n // ROWS) * ROWS
     by_image = tall(n_images) * across.outputs <= n_images * sum(tall(n) for _, n in across.runs())
     panels = panels_for(n_images, lanes, size, few=FEW)
-    work = c.size * channels * down.kernel * across.kernel
-    workers = threads() if work > SERIAL else 1
+    workers = _workers(c.size * channels * down.kernel * across.kernel)
     t = gather(
         down, across, by_image * n_images, size, channels, panels.deepest, panels.high,
         a.strides[1:3], b.strides[:3], c.strides[1:3], workers,
@@ -293,6 +299,9 @@ def _bound(a: Any, w: Any, c: Any, window: Any, shape: Any, back: bool) -> Any:
     c = np.empty(shape, a.dtype) if c is None else c
     if not (served(a) and served(w, lanes=False) and served(c)):
         return NotImplemented
+    if winograd.pays(a, c.shape[3], w.shape[:2], window):
+        b = w.swapaxes(2, 3)[::-1, ::-1] if back else w
+        return winograd.convolved(a, b, c, _workers(c.size * b[..., 0].size))
     places, pixels = (a, c) if back else (c, a)
     both = walks(places.shape[1:3], pixels.shape[1:3], w.shape[:2], window, back)
     b_group = w.shape[3] // window.groups * w.strides[3]

@@ -16,6 +16,7 @@ Rows are channels of x and lanes channels of y. From plain to fast:
    around at the end. (If x and y changed roles instead, each core would pack all of x.)
 6. Few channels (an image has one or three) would leave most rows of a tile empty: then its rows are
    taps and channels together, and x is packed window by window, with zeros for the padding.
+7. Of 3 x 3 taps and many channels, fewer multiplications do: winograd.py.
 
 Blocks are such that the packed panels of y stay in the core's cache (windows.py has the pieces).
 """
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from ..binding import kernel
+from . import winograd
 from .conv import HEAD, PANEL, SERIAL, entry, of, panels_for, served, tiles, walks
 from .panels import pack, pack_rows
 from .runtime import (
@@ -194,6 +196,10 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
     out = np.empty(shape, x.dtype) if out is None else out
     if not (served(x) and served(y) and served(out, lanes=False)):
         return NotImplemented
+    workers = threads() if x.size * y.shape[3] // groups * kernel[0] * kernel[1] > SERIAL else 1
+    lies_as_summed = out.strides[3] == size and not window.transposed
+    if lies_as_summed and winograd.pays(x, y.shape[3], kernel, window):
+        return winograd.correlated(x, y, out, workers)
     w = out.swapaxes(2, 3) if window.transposed else out
     strides = w.strides
     turned = window.transposed and channels > 1 and out.flags.c_contiguous
@@ -218,7 +224,6 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
         t = t._replace(starts=np.arange(len(one) + 1), pieces=np.array(one))
     unit = np.array([panels.high * size, 1, 1])
     pieces, last = (t.pieces * n * unit for n in (together, images % together or together))
-    workers = threads() if x.size * y.shape[3] // groups * n_taps > SERIAL else 1
     packed_a = panels.share(places * together)
     of_a = places if few else t.pixels * across.inputs
     share = packed_a + lines(of_a * together * panels.high * size)
