@@ -77,7 +77,7 @@ from .words import WORD
 LEAST = 1.7  # direct multiplications for one here, from which on it takes less time
 UNIT = 16  # channels come in multiples of it
 BLOCK = 24  # tiles that are changed and multiplied at a time
-CHUNK = 96  # tiles that are summed up in one go, at least
+CHUNK = 192  # tiles that are summed up in one go, at least
 MOST = 8  # sums of chunks, and
 SPACE = 8 << 20  # bytes that they take
 DEPTH = 16  # rows of a panel that are changed at a time
