@@ -10,8 +10,11 @@ formula to a kernel:
 3. A block of tiles is changed into 36 matrices (tiles, C); 36 products with the panels, whose tile
    of sums is tile.py's, make matrices (tiles, O); these are changed into results. A block is so
    small that all of it stays in the core's cache, beside the panels.
-4. The gradient of x is the same with the taps in reverse, C and O exchanged.
-5. That of w sums over tiles: 36 products (C, tiles) (tiles, O), each block onto the last. Sums over
+4. The last product of a line of six serves the last of its four results only (minimal.py), which
+   a tile at an edge may not have. Those tiles come first and last in a group of images, so that
+   such a product is of some rows of a block: of sides of 7, this leaves 121 of 144 products.
+5. The gradient of x is the same with the taps in reverse, C and O exchanged.
+6. That of w sums over tiles: 36 products (C, tiles) (tiles, O), each block onto the last. Sums over
    CHUNK tiles or more begin anew, so that cores share them; at the end they are added up, in one
    order, and changed into taps.
 
@@ -76,22 +79,25 @@ from .words import WORD
 
 LEAST = 1.7  # direct multiplications for one here, from which on it takes less time
 UNIT = 16  # channels come in multiples of it
-BLOCK = 24  # tiles that are changed and multiplied at a time
+GROUP, GROUP_TILES = 8, 64  # images whose tiles are put in order, and about how many tiles
+BLOCK = 32  # tiles that are changed and multiplied at a time
 CHUNK = 192  # tiles that are summed up in one go, at least
 MOST = 8  # sums of chunks, and
 SPACE = 8 << 20  # bytes that they take
 DEPTH = 16  # rows of a panel that are changed at a time
+KINDS = 4  # of tiles: see _kinds
 KIND = np.float32(0)
 N = VECTOR_BYTES // 4
 
-# The table of arguments; strides and offsets are in bytes. The images x and y, of `channels` and
-# `lanes`; `x_at`, `y_at`: where the pixels of each tile of an image are. `seen` and `made`: from
-# matrix to matrix of a block, which a worker has in its share. `vectors`: of a panel. The kernel w
-# and its changed taps, of which there are `chunks` in the gradient of w, `chunk` apart, each in so
-# many `parts` of its panels.
+# The table of arguments; strides and offsets are in bytes. `group`: how many images. `first`: where
+# the kinds of tiles of an image begin, and the end; `block`: tiles. The images x and y, of so many
+# `channels` and `lanes`; `x_at`, `y_at`: where the pixels of each tile of an image are. `seen` and
+# `made`: from matrix to matrix of a block, which a worker has in its share. `vectors`: of a panel.
+# The kernel w and its changed taps, of which there are `chunks` in the gradient of w, `chunk`
+# apart, each in so many `parts` of its panels.
 T = Table(
-    "tiles per_image block x channels x_image x_at seen y lanes y_image y_at made vectors nothing "
-    "w w_at w_row w_lane taps taps_apart chunks chunk parts workspace share"
+    "images group n_groups first block x channels x_image x_at seen y lanes y_image y_at made "
+    "vectors nothing w w_at w_row w_lane taps taps_apart chunks chunk parts workspace share"
 )
 
 
@@ -125,16 +131,51 @@ def _entry(args, i, at):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _see(args, t0, count, to):  # type: ignore[no-untyped-def]
-    """What tiles t0, t0 + 1 ... see of x, changed: 36 matrices (tiles, channels)."""
-    row, per_image = 4 * word(args, T.channels), word(args, T.per_image)
-    apart, nothing = word(args, T.seen), word(args, T.nothing)
-    for t in range(count):
-        image, tile = (t0 + t) // per_image, (t0 + t) % per_image
+def _images(args, g):  # type: ignore[no-untyped-def]
+    """How many images group g has."""
+    return min(word(args, T.group), word(args, T.images) - word(args, T.group) * g)
+
+
+@inline
+def _tiles(args, g):  # type: ignore[no-untyped-def]
+    """How many tiles group g has."""
+    return _images(args, g) * _entry(args, T.first, KINDS)
+
+
+@inline
+def _where(args, g, t):  # type: ignore[no-untyped-def]
+    """The image and the tile in it that are number t of group g."""
+    images, kind = _images(args, g), 0
+    while t >= images * _entry(args, T.first, kind + 1):
+        kind += 1
+    start = _entry(args, T.first, kind)
+    each = _entry(args, T.first, kind + 1) - start
+    t -= images * start
+    return word(args, T.group) * g + t // each, start + t % each
+
+
+@inline
+def _needed(args, g, place, t0, t1):  # type: ignore[no-untyped-def]
+    """Which of the tiles t0:t1 of a group need a product."""
+    images = _images(args, g)
+    down, across = place // PIXELS == PIXELS - 1, place % PIXELS == PIXELS - 1
+    if across:
+        t0 = max(t0, images * _entry(args, T.first, 1))
+    if down or across:
+        t1 = min(t1, images * _entry(args, T.first, 2 if down else 3))
+    return t0, max(t0, t1)
+
+
+@inline
+def _see(args, g, t0, t1, to):  # type: ignore[no-untyped-def]
+    """What the tiles t0:t1 of a group see of x, changed: 36 matrices (tiles, channels)."""
+    row, apart, nothing = 4 * word(args, T.channels), word(args, T.seen), word(args, T.nothing)
+    for t in range(t0, t1):
+        image, tile = _where(args, g, t)
         at = word(args, T.x) + image * word(args, T.x_image)
-        table = word(args, T.x_at) + 8 * PLACES * tile
+        table, here = word(args, T.x_at) + 8 * PLACES * tile, to + (t - t0) * row
         for v in range(0, row, VECTOR_BYTES):
-            of_pixels(KIND, at + v, table, to + t * row + v, apart, nothing)
+            of_pixels(KIND, at + v, table, here + v, apart, nothing)
 
 
 @native
@@ -162,71 +203,87 @@ def _change_taps(worker, workers, args):  # type: ignore[no-untyped-def]
 def _convolve(worker, workers, args):  # type: ignore[no-untyped-def]
     """y from x and the changed taps, a block of tiles at a time."""
     before = flush_subnormals()
-    tiles, block, per_image = word(args, T.tiles), word(args, T.block), word(args, T.per_image)
-    depth, row = word(args, T.channels), 4 * word(args, T.lanes)
+    depth, row, block = word(args, T.channels), 4 * word(args, T.lanes), word(args, T.block)
     seen = word(args, T.workspace) + worker * word(args, T.share)
     made = seen + PLACES * word(args, T.seen)
     beyond = made + PLACES * word(args, T.made)
     panel_row = word(args, T.vectors) * VECTOR_BYTES
-    items = (tiles + block - 1) // block
+    blocks = (_tiles(args, 0) + block - 1) // block
+    items = word(args, T.n_groups) * blocks
     for item in range(items * worker // workers, items * (worker + 1) // workers):
-        t0 = item * block
-        count = min(block, tiles - t0)
-        _see(args, t0, count, seen)
+        g, t0 = item // blocks, item % blocks * block
+        t1 = min(t0 + block, _tiles(args, g))
+        _see(args, g, t0, t1, seen)
         for place in range(PLACES):
             a, c = seen + place * word(args, T.seen), made + place * word(args, T.made)
             panel = word(args, T.taps) + place * word(args, T.taps_apart)
+            first, end = _needed(args, g, place, t0, t1)
             for q in range(0, row, panel_row):
-                for r in range(0, count, ROWS):
+                for t in range(first, end, ROWS):
                     _product(
-                        KIND, word(args, T.vectors), a + 4 * r * depth, 4 * depth, 4,
-                        min(ROWS, count - r) - 1, panel + q * depth, c + r * row + q, row, depth, 0,
+                        KIND, word(args, T.vectors), a + 4 * (t - t0) * depth, 4 * depth, 4,
+                        min(ROWS, end - t) - 1, panel + q * depth, c + (t - t0) * row + q, row,
+                        depth, 0,
                     )  # fmt: skip
-        for t in range(count):
-            image, tile = (t0 + t) // per_image, (t0 + t) % per_image
+        for t in range(t0, t1):
+            image, tile = _where(args, g, t)
             to = word(args, T.y) + image * word(args, T.y_image)
             table = word(args, T.y_at) + 8 * RESULTS * RESULTS * tile
             for v in range(0, row, VECTOR_BYTES):
-                to_results(KIND, made + t * row + v, word(args, T.made), to + v, table, beyond)
+                from_sums = made + (t - t0) * row + v
+                to_results(KIND, from_sums, word(args, T.made), to + v, table, beyond)
     restore(before)
+
+
+@inline
+def _see_panels(args, g, t0, t1, left, right, to):  # type: ignore[no-untyped-def]
+    """What the tiles t0:t1 of a group have of y, changed: 36 times the panels left:right."""
+    apart, nothing = word(args, T.made), word(args, T.nothing)
+    panel_row = word(args, T.vectors) * VECTOR_BYTES
+    for t in range(t0, t1):
+        image, tile = _where(args, g, t)
+        at = word(args, T.y) + image * word(args, T.y_image)
+        table = word(args, T.y_at) + 8 * RESULTS * RESULTS * tile
+        for v in range(left, right, VECTOR_BYTES):
+            q = v // panel_row * panel_row
+            here = to + q * word(args, T.block) + (t - t0) * panel_row + v - q
+            of_results(KIND, at + v, table, here, apart, nothing)
 
 
 @native
 def _correlate(worker, workers, args):  # type: ignore[no-untyped-def]
     """The sums of chunks of tiles, of x with y."""
     before = flush_subnormals()
-    tiles, block, per_image = word(args, T.tiles), word(args, T.block), word(args, T.per_image)
-    channels, row = word(args, T.channels), 4 * word(args, T.lanes)
+    channels, row, block = word(args, T.channels), 4 * word(args, T.lanes), word(args, T.block)
     seen = word(args, T.workspace) + worker * word(args, T.share)
     made = seen + PLACES * word(args, T.seen)
     panel_row, chunks = word(args, T.vectors) * VECTOR_BYTES, word(args, T.chunks)
+    groups = word(args, T.n_groups)
     panels, parts = row // panel_row, word(args, T.parts)
     items = chunks * parts
     for item in range(items * worker // workers, items * (worker + 1) // workers):
         chunk, part = item // parts, item % parts
         left, right = panels * part // parts * panel_row, panels * (part + 1) // parts * panel_row
-        sums = word(args, T.taps) + chunk * word(args, T.chunk)
-        first, end = tiles * chunk // chunks, tiles * (chunk + 1) // chunks
-        for t0 in range(first, end, block):
-            count = min(block, end - t0)
-            _see(args, t0, count, seen)
-            for t in range(count):
-                image, tile = (t0 + t) // per_image, (t0 + t) % per_image
-                at = word(args, T.y) + image * word(args, T.y_image)
-                table = word(args, T.y_at) + 8 * RESULTS * RESULTS * tile
-                for v in range(left, right, VECTOR_BYTES):
-                    q = v // panel_row * panel_row
-                    to = made + q * block + t * panel_row + v - q
-                    of_results(KIND, at + v, table, to, word(args, T.made), word(args, T.nothing))
-            for place in range(PLACES):
-                a, panel = seen + place * word(args, T.seen), made + place * word(args, T.made)
-                c = sums + place * word(args, T.taps_apart)
-                for q in range(left, right, panel_row):
-                    for r in range(0, channels, ROWS):
-                        _product(
-                            KIND, word(args, T.vectors), a + 4 * r, 4, 4 * channels, ROWS - 1,
-                            panel + q * block, c + r * row + q, row, count, t0 - first,
-                        )  # fmt: skip
+        sums, onto = word(args, T.taps) + chunk * word(args, T.chunk), 0
+        for g in range(groups * chunk // chunks, groups * (chunk + 1) // chunks):
+            for t0 in range(0, _tiles(args, g), block):
+                t1 = min(t0 + block, _tiles(args, g))
+                _see(args, g, t0, t1, seen)
+                _see_panels(args, g, t0, t1, left, right, made)
+                for place in range(PLACES):
+                    first, end = _needed(args, g, place, t0, t1)
+                    if onto and first == end:
+                        continue
+                    a = seen + place * word(args, T.seen) + 4 * (first - t0) * channels
+                    panel = made + place * word(args, T.made) + (first - t0) * panel_row
+                    c = sums + place * word(args, T.taps_apart)
+                    for q in range(left, right, panel_row):
+                        for r in range(0, channels, ROWS):
+                            _product(
+                                KIND, word(args, T.vectors), a + 4 * r, 4, 4 * channels, ROWS - 1,
+                                panel + q * block, c + r * row + q, row, end - first, onto,
+                            )  # fmt: skip
+                onto = 1
     restore(before)
 
 
@@ -275,26 +332,42 @@ def _offsets(x: Any, side: int, before: int) -> Any:
     return np.ascontiguousarray(offset.reshape(-1, side * side), dtype=np.int64)
 
 
+def _kinds(x: Any) -> tuple[Any, Any]:
+    """The tiles of an image in the order of their kinds, and where each kind begins.
+
+    First those with all four results down, but not across, then with all, with all across only, and
+    with neither: so the tiles that need a product lie side by side.
+    """
+    down, across = (RESULTS * np.arange(1, -(-n // RESULTS) + 1) <= n for n in x.shape[1:3])
+    kind = np.array([[3, 2], [0, 1]])[down[:, None] * 1, across[None] * 1].ravel()
+    return np.argsort(kind, kind="stable"), np.searchsorted(np.sort(kind), np.arange(KINDS + 1))
+
+
 def _table(x: Any, y: Any, w: Any, workers: int, sums: bool = False) -> list[Any]:
     """The arguments for images x and y and the taps w (3, 3, of x, of y), which `sums` make."""
     channels, lanes = w.shape[2:]
-    x_at, y_at = _offsets(x, PIXELS, 1), _offsets(y, RESULTS, 0)
-    tiles, vectors = len(x) * len(x_at), 1 if lanes % (2 * N) else 2
-    blocks = workers * -(-tiles // (workers * BLOCK))
+    order, first = _kinds(x)
+    x_at, y_at = _offsets(x, PIXELS, 1)[order], _offsets(y, RESULTS, 0)[order]
+    vectors = 1 if lanes % (2 * N) else 2
+    group = max(1, min(GROUP, len(x), GROUP_TILES // len(order)))
+    groups, tiles = -(-len(x) // group), group * len(order)
+    blocks = max(-(-tiles // BLOCK), workers if groups < workers and not sums else 1)
     block = -(-tiles // (blocks * ROWS)) * ROWS
     # matrices lie an odd number of lines apart, or all would fall into the same lines of the cache
     apart = lambda numbers: lines(4 * numbers) | 64
-    seen, made, taps = apart(block * channels), apart(block * lanes), apart(channels * lanes)
-    chunks = max(1, min(MOST, tiles // CHUNK, SPACE // (PLACES * taps))) if sums else 1
+    seen, taps = apart(block * channels), apart(channels * lanes)
+    made = apart((block + ROWS) * lanes)
+    most = min(MOST, groups, groups * tiles // CHUNK, SPACE // (PLACES * taps))
+    chunks = max(1, most) if sums else 1
     parts = min(lanes // (vectors * N), -(-workers // chunks))
     share = PLACES * (seen + made) + VECTOR_BYTES
     share = lines(max(share, TAPS * TAPS * DEPTH * 2 * VECTOR_BYTES))
     space = workspace((workers * share + chunks * PLACES * taps) // 4)
     w_at = np.add.outer(*(stride * np.arange(TAPS) for stride in w.strides[:2]))
     return T.fill(
-        tiles=tiles, per_image=len(x_at), block=block, x=x, channels=channels,
-        x_image=x.strides[0], x_at=x_at, seen=seen, y=y, lanes=lanes, y_image=y.strides[0],
-        y_at=y_at, made=made, vectors=vectors,
+        images=len(x), group=group, n_groups=groups, first=first, block=block, x=x,
+        channels=channels, x_image=x.strides[0], x_at=x_at, seen=seen, y=y, lanes=lanes,
+        y_image=y.strides[0], y_at=y_at, made=made, vectors=vectors,
         nothing=np.zeros(N, np.float32), w=w, w_at=w_at, w_row=w.strides[2], w_lane=w.strides[3],
         taps=address_of(space) + workers * share, taps_apart=taps, chunks=chunks,
         chunk=PLACES * taps, parts=parts, workspace=space, share=share,
