@@ -198,7 +198,7 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
         return NotImplemented
     workers = threads() if x.size * y.shape[3] // groups * kernel[0] * kernel[1] > SERIAL else 1
     lies_as_summed = out.strides[3] == size and not window.transposed
-    if lies_as_summed and winograd.pays(x, y.shape[3], kernel, window):
+    if lies_as_summed and winograd.pays(x, y.shape[3], kernel, window, winograd.FEW):
         return winograd.correlated(x, y, out, workers)
     w = out.swapaxes(2, 3) if window.transposed else out
     strides = w.strides

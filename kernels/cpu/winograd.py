@@ -17,13 +17,15 @@ formula to a kernel:
 6. That of w sums over tiles: 36 products (C, tiles) (tiles, O), each block onto the last. Sums over
    CHUNK tiles or more begin anew, so that cores share them; at the end they are added up, in one
    order, and changed into taps.
+7. Channels that fill no vector are copied, tile by tile, to where zeros fill it up.
 
 **Where it is used** (`pays`). Sides of 4 n results have no tile in part; others lose some of what
 is gained. Of windows on padding the direct kernel computes nothing. So the multiplications of the
 one are compared with those of the other. With LEAST times fewer it takes 0.85 of the time at 16
-channels and 0.7 at 64, with 2.5 and more (sides of 4, 7, 8, 10, 12, 14 ...) half. The number of
-images does not matter: an image has the same result in any batch. Channels come in 16, a vector of
-AVX-512, on any processor. Float64 stays direct: who asks for it wants the digits.
+channels and 0.7 at 64, with 2.5 and more (sides of 4, 7, 8, 10, 12, 14 ...) half. Below FEWEST
+channels that are summed over, changing them takes longer than it saves, and below FEW that are
+computed (a gradient of w: on either side). The number of images does not matter: an image has the
+same result in any batch. Float64 stays direct: who asks for it wants the digits.
 
 **Rounding.** Changes of tiles add and subtract numbers larger than the results. For up to 128
 channels the error is at most 3e-6 of the largest result of an image, 1e-7 on average (measured
@@ -58,7 +60,7 @@ from .minimal import (
     to_results,
     to_taps,
 )
-from .panels import pack
+from .panels import move, pack
 from .runtime import (
     Call,
     Table,
@@ -70,6 +72,7 @@ from .runtime import (
     lines,
     native,
     restore,
+    wide_vectors,
     word,
     workspace,
 )
@@ -78,7 +81,7 @@ from .vectors import VECTOR_BYTES
 from .words import WORD
 
 LEAST = 1.7  # direct multiplications for one here, from which on it takes less time
-UNIT = 16  # channels come in multiples of it
+FEWEST, FEW = 8, 4  # channels from which on it takes less time: see above
 GROUP, GROUP_TILES = 8, 64  # images whose tiles are put in order, and about how many tiles
 BLOCK = 32  # tiles that are changed and multiplied at a time
 CHUNK = 192  # tiles that are summed up in one go, at least
@@ -91,13 +94,15 @@ N = VECTOR_BYTES // 4
 
 # The table of arguments; strides and offsets are in bytes. `group`: how many images. `first`: where
 # the kinds of tiles of an image begin, and the end; `block`: tiles. The images x and y, of so many
-# `channels` and `lanes`; `x_at`, `y_at`: where the pixels of each tile of an image are. `seen` and
-# `made`: from matrix to matrix of a block, which a worker has in its share. `vectors`: of a panel.
-# The kernel w and its changed taps, of which there are `chunks` in the gradient of w, `chunk`
-# apart, each in so many `parts` of its panels.
+# `channels` and `lanes`, in whole vectors `x_row` and `y_row`; `x_at`, `y_at`: where the pixels of
+# each tile of an image are. `seen` and `made`: from matrix to matrix of a block, which a worker has
+# in its share. `vectors`: of a panel. `in_order`: a table of vectors side by side. The kernel w and
+# its changed taps, of which there are `chunks` in the gradient of w, `chunk` apart, each in so many
+# `parts` of its panels.
 T = Table(
-    "images group n_groups first block x channels x_image x_at seen y lanes y_image y_at made "
-    "vectors nothing w w_at w_row w_lane taps taps_apart chunks chunk parts workspace share"
+    "images group n_groups first block x channels x_row x_image x_at seen y lanes y_row y_image "
+    "y_at made vectors nothing in_order w w_at w_row w_lane taps taps_apart chunks chunk parts "
+    "workspace share"
 )
 
 
@@ -167,15 +172,39 @@ def _needed(args, g, place, t0, t1):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _see(args, g, t0, t1, to):  # type: ignore[no-untyped-def]
+def _clear(args, square):  # type: ignore[no-untyped-def]
+    for i in range(PLACES):
+        move(KIND, word(args, T.nothing), square + i * VECTOR_BYTES)
+
+
+@inline
+def _copy(source, source_at, target, target_at, count, lanes, aside):  # type: ignore[no-untyped-def]
+    """So many lanes of vectors, from where one table says to where the other does."""
+    wide_vectors()  # a function of its own, which compiles once
+    for i in range(count):
+        a, b = int64_pointer(source_at)[i], int64_pointer(target_at)[i]
+        x = float32_pointer(source + a if a >= 0 else aside)
+        y = float32_pointer(target + b if b >= 0 else aside)
+        for lane in range(lanes):
+            y[lane] = x[lane]
+
+
+@inline
+def _see(args, g, t0, t1, to, square):  # type: ignore[no-untyped-def]
     """What the tiles t0:t1 of a group see of x, changed: 36 matrices (tiles, channels)."""
-    row, apart, nothing = 4 * word(args, T.channels), word(args, T.seen), word(args, T.nothing)
+    row, apart, nothing = word(args, T.x_row), word(args, T.seen), word(args, T.nothing)
+    whole = 4 * word(args, T.channels) // VECTOR_BYTES * VECTOR_BYTES
     for t in range(t0, t1):
         image, tile = _where(args, g, t)
         at = word(args, T.x) + image * word(args, T.x_image)
         table, here = word(args, T.x_at) + 8 * PLACES * tile, to + (t - t0) * row
         for v in range(0, row, VECTOR_BYTES):
-            of_pixels(KIND, at + v, table, here + v, apart, nothing)
+            source, where = at + v, table
+            if v == whole:
+                source, where = square, word(args, T.in_order)
+                lanes = word(args, T.channels) - v // 4
+                _copy(at + v, table, square, where, PLACES, lanes, nothing)
+            of_pixels(KIND, source, where, here + v, apart, nothing)
 
 
 @native
@@ -186,13 +215,14 @@ def _change_taps(worker, workers, args):  # type: ignore[no-untyped-def]
     w_row, w_lane = word(args, T.w_row), word(args, T.w_lane)
     scratch, width = word(args, T.workspace) + worker * word(args, T.share), row // 4
     parts = (channels + DEPTH - 1) // DEPTH
-    items = word(args, T.lanes) // width * parts
+    items = word(args, T.y_row) // row * parts
     for item in range(items * worker // workers, items * (worker + 1) // workers):
         panel, c = item // parts, item % parts * DEPTH
         rows = min(DEPTH, channels - c)
         for tap in range(TAPS * TAPS):
             at = word(args, T.w) + _entry(args, T.w_at, tap) + c * w_row + panel * width * w_lane
-            pack(KIND, 4, scratch + tap * DEPTH * row, width, at, w_row, w_lane, rows, width)
+            here = min(width, word(args, T.lanes) - panel * width)
+            pack(KIND, 4, scratch + tap * DEPTH * row, width, at, w_row, w_lane, rows, here)
         to = word(args, T.taps) + (panel * channels + c) * row
         for v in range(0, rows * row, VECTOR_BYTES):
             of_taps(KIND, scratch + v, DEPTH * row, to + v, word(args, T.taps_apart), 0)
@@ -203,17 +233,20 @@ def _change_taps(worker, workers, args):  # type: ignore[no-untyped-def]
 def _convolve(worker, workers, args):  # type: ignore[no-untyped-def]
     """y from x and the changed taps, a block of tiles at a time."""
     before = flush_subnormals()
-    depth, row, block = word(args, T.channels), 4 * word(args, T.lanes), word(args, T.block)
+    depth, row, block = word(args, T.channels), word(args, T.y_row), word(args, T.block)
+    a_row, whole = word(args, T.x_row), 4 * word(args, T.lanes) // VECTOR_BYTES * VECTOR_BYTES
     seen = word(args, T.workspace) + worker * word(args, T.share)
     made = seen + PLACES * word(args, T.seen)
-    beyond = made + PLACES * word(args, T.made)
+    square = made + PLACES * word(args, T.made)
+    results, beyond = square + PLACES * VECTOR_BYTES, square + 2 * PLACES * VECTOR_BYTES
+    _clear(args, square)
     panel_row = word(args, T.vectors) * VECTOR_BYTES
     blocks = (_tiles(args, 0) + block - 1) // block
     items = word(args, T.n_groups) * blocks
     for item in range(items * worker // workers, items * (worker + 1) // workers):
         g, t0 = item // blocks, item % blocks * block
         t1 = min(t0 + block, _tiles(args, g))
-        _see(args, g, t0, t1, seen)
+        _see(args, g, t0, t1, seen, square)
         for place in range(PLACES):
             a, c = seen + place * word(args, T.seen), made + place * word(args, T.made)
             panel = word(args, T.taps) + place * word(args, T.taps_apart)
@@ -221,7 +254,7 @@ def _convolve(worker, workers, args):  # type: ignore[no-untyped-def]
             for q in range(0, row, panel_row):
                 for t in range(first, end, ROWS):
                     _product(
-                        KIND, word(args, T.vectors), a + 4 * (t - t0) * depth, 4 * depth, 4,
+                        KIND, word(args, T.vectors), a + (t - t0) * a_row, a_row, 4,
                         min(ROWS, end - t) - 1, panel + q * depth, c + (t - t0) * row + q, row,
                         depth, 0,
                     )  # fmt: skip
@@ -230,16 +263,22 @@ def _convolve(worker, workers, args):  # type: ignore[no-untyped-def]
             to = word(args, T.y) + image * word(args, T.y_image)
             table = word(args, T.y_at) + 8 * RESULTS * RESULTS * tile
             for v in range(0, row, VECTOR_BYTES):
-                from_sums = made + (t - t0) * row + v
-                to_results(KIND, from_sums, word(args, T.made), to + v, table, beyond)
+                from_sums, in_part = made + (t - t0) * row + v, v == whole
+                target = results if in_part else to + v
+                where = word(args, T.in_order) if in_part else table
+                to_results(KIND, from_sums, word(args, T.made), target, where, beyond)
+            if whole < row:
+                lanes, where = word(args, T.lanes) - whole // 4, word(args, T.in_order)
+                _copy(results, where, to + whole, table, RESULTS * RESULTS, lanes, beyond)
     restore(before)
 
 
 @inline
-def _see_panels(args, g, t0, t1, left, right, to):  # type: ignore[no-untyped-def]
+def _see_panels(args, g, t0, t1, left, right, to, square):  # type: ignore[no-untyped-def]
     """What the tiles t0:t1 of a group have of y, changed: 36 times the panels left:right."""
     apart, nothing = word(args, T.made), word(args, T.nothing)
     panel_row = word(args, T.vectors) * VECTOR_BYTES
+    whole = 4 * word(args, T.lanes) // VECTOR_BYTES * VECTOR_BYTES
     for t in range(t0, t1):
         image, tile = _where(args, g, t)
         at = word(args, T.y) + image * word(args, T.y_image)
@@ -247,16 +286,25 @@ def _see_panels(args, g, t0, t1, left, right, to):  # type: ignore[no-untyped-de
         for v in range(left, right, VECTOR_BYTES):
             q = v // panel_row * panel_row
             here = to + q * word(args, T.block) + (t - t0) * panel_row + v - q
-            of_results(KIND, at + v, table, here, apart, nothing)
+            source, where = at + v, table
+            if v == whole:
+                source, where = square, word(args, T.in_order)
+                lanes = word(args, T.lanes) - v // 4
+                _copy(at + v, table, square, where, RESULTS * RESULTS, lanes, nothing)
+            of_results(KIND, source, where, here, apart, nothing)
 
 
 @native
 def _correlate(worker, workers, args):  # type: ignore[no-untyped-def]
     """The sums of chunks of tiles, of x with y."""
     before = flush_subnormals()
-    channels, row, block = word(args, T.channels), 4 * word(args, T.lanes), word(args, T.block)
+    x_row, row, block = word(args, T.x_row), word(args, T.y_row), word(args, T.block)
     seen = word(args, T.workspace) + worker * word(args, T.share)
     made = seen + PLACES * word(args, T.seen)
+    square = made + PLACES * word(args, T.made)
+    y_square = square + PLACES * VECTOR_BYTES
+    _clear(args, square)
+    _clear(args, y_square)
     panel_row, chunks = word(args, T.vectors) * VECTOR_BYTES, word(args, T.chunks)
     groups = word(args, T.n_groups)
     panels, parts = row // panel_row, word(args, T.parts)
@@ -268,19 +316,19 @@ def _correlate(worker, workers, args):  # type: ignore[no-untyped-def]
         for g in range(groups * chunk // chunks, groups * (chunk + 1) // chunks):
             for t0 in range(0, _tiles(args, g), block):
                 t1 = min(t0 + block, _tiles(args, g))
-                _see(args, g, t0, t1, seen)
-                _see_panels(args, g, t0, t1, left, right, made)
+                _see(args, g, t0, t1, seen, square)
+                _see_panels(args, g, t0, t1, left, right, made, y_square)
                 for place in range(PLACES):
                     first, end = _needed(args, g, place, t0, t1)
                     if onto and first == end:
                         continue
-                    a = seen + place * word(args, T.seen) + 4 * (first - t0) * channels
+                    a = seen + place * word(args, T.seen) + (first - t0) * x_row
                     panel = made + place * word(args, T.made) + (first - t0) * panel_row
                     c = sums + place * word(args, T.taps_apart)
                     for q in range(left, right, panel_row):
-                        for r in range(0, channels, ROWS):
+                        for r in range(0, word(args, T.channels), ROWS):
                             _product(
-                                KIND, word(args, T.vectors), a + 4 * r, 4, 4 * channels, ROWS - 1,
+                                KIND, word(args, T.vectors), a + 4 * r, 4, x_row, ROWS - 1,
                                 panel + q * block, c + r * row + q, row, end - first, onto,
                             )  # fmt: skip
                 onto = 1
@@ -291,30 +339,40 @@ def _correlate(worker, workers, args):  # type: ignore[no-untyped-def]
 def _sum_taps(worker, workers, args):  # type: ignore[no-untyped-def]
     """w from the sums of all chunks, a row at a time."""
     before = flush_subnormals()
-    channels, lanes = word(args, T.channels), word(args, T.lanes)
+    channels, row = word(args, T.channels), word(args, T.y_row)
+    whole = 4 * word(args, T.lanes) // VECTOR_BYTES * VECTOR_BYTES
+    square = word(args, T.workspace) + worker * word(args, T.share)
     for r in range(channels * worker // workers, channels * (worker + 1) // workers):
-        at = word(args, T.taps) + 4 * r * lanes
+        at = word(args, T.taps) + r * row
         for place in range(PLACES):
             here = at + place * word(args, T.taps_apart)
-            total = carray(float32_pointer(here), lanes)
+            total = carray(float32_pointer(here), row // 4)
             for chunk in range(1, word(args, T.chunks)):
-                term = carray(float32_pointer(here + chunk * word(args, T.chunk)), lanes)
-                for i in range(lanes):
+                term = carray(float32_pointer(here + chunk * word(args, T.chunk)), row // 4)
+                for i in range(row // 4):
                     total[i] += term[i]
         to = word(args, T.w) + r * word(args, T.w_row)
-        for v in range(0, 4 * lanes, VECTOR_BYTES):
-            to_taps(KIND, at + v, word(args, T.taps_apart), to + v, word(args, T.w_at), 0)
+        for v in range(0, row, VECTOR_BYTES):
+            target = square if v == whole else to + v
+            where = word(args, T.in_order if v == whole else T.w_at)
+            to_taps(KIND, at + v, word(args, T.taps_apart), target, where, 0)
+        if whole < row:
+            lanes, where = word(args, T.lanes) - whole // 4, word(args, T.in_order)
+            _copy(square, where, to + whole, word(args, T.w_at), TAPS * TAPS, lanes, 0)
     restore(before)
 
 
 # ---- binding -------------------------------------------------------------------------------------
 
 
-def pays(x: Any, lanes: int, kernel: Any, window: Any) -> bool:
-    """Whether windows on images x, with so many lanes of results, are better computed here."""
+def pays(x: Any, lanes: int, kernel: Any, window: Any, fewest: int = FEWEST) -> bool:
+    """Whether windows on images x, with so many lanes of results, are better computed here.
+
+    fewest: channels of x, from which on.
+    """
     same = kernel == (TAPS, TAPS) and window.padding == ((1, 1), (1, 1))
     plain = window.stride == (1, 1) and window.dilation == (1, 1) and window.groups == 1
-    if not (same and plain) or x.dtype != np.float32 or x.shape[3] % UNIT or lanes % UNIT:
+    if not (same and plain) or x.dtype != np.float32 or x.shape[3] < fewest or lanes < FEW:
         return False
     taps = (3 * x.shape[1] - 2) * (3 * x.shape[2] - 2)  # none on padding
     return taps >= LEAST * PLACES * -(-x.shape[1] // RESULTS) * -(-x.shape[2] // RESULTS)
@@ -348,29 +406,31 @@ def _table(x: Any, y: Any, w: Any, workers: int, sums: bool = False) -> list[Any
     channels, lanes = w.shape[2:]
     order, first = _kinds(x)
     x_at, y_at = _offsets(x, PIXELS, 1)[order], _offsets(y, RESULTS, 0)[order]
-    vectors = 1 if lanes % (2 * N) else 2
+    wide = [-(-n // N) * N for n in (channels, lanes)]  # in whole vectors
+    vectors = 1 if wide[1] % (2 * N) else 2
     group = max(1, min(GROUP, len(x), GROUP_TILES // len(order)))
     groups, tiles = -(-len(x) // group), group * len(order)
     blocks = max(-(-tiles // BLOCK), workers if groups < workers and not sums else 1)
     block = -(-tiles // (blocks * ROWS)) * ROWS
     # matrices lie an odd number of lines apart, or all would fall into the same lines of the cache
     apart = lambda numbers: lines(4 * numbers) | 64
-    seen, taps = apart(block * channels), apart(channels * lanes)
-    made = apart((block + ROWS) * lanes)
+    seen, taps = apart(block * wide[0]), apart(wide[0] * wide[1])
+    made = apart((block + ROWS) * wide[1])
     most = min(MOST, groups, groups * tiles // CHUNK, SPACE // (PLACES * taps))
     chunks = max(1, most) if sums else 1
-    parts = min(lanes // (vectors * N), -(-workers // chunks))
-    share = PLACES * (seen + made) + VECTOR_BYTES
+    parts = min(wide[1] // (vectors * N), -(-workers // chunks))
+    share = PLACES * (seen + made + 2 * VECTOR_BYTES) + VECTOR_BYTES
     share = lines(max(share, TAPS * TAPS * DEPTH * 2 * VECTOR_BYTES))
     space = workspace((workers * share + chunks * PLACES * taps) // 4)
     w_at = np.add.outer(*(stride * np.arange(TAPS) for stride in w.strides[:2]))
     return T.fill(
         images=len(x), group=group, n_groups=groups, first=first, block=block, x=x,
-        channels=channels, x_image=x.strides[0], x_at=x_at, seen=seen, y=y, lanes=lanes,
-        y_image=y.strides[0], y_at=y_at, made=made, vectors=vectors,
-        nothing=np.zeros(N, np.float32), w=w, w_at=w_at, w_row=w.strides[2], w_lane=w.strides[3],
-        taps=address_of(space) + workers * share, taps_apart=taps, chunks=chunks,
-        chunk=PLACES * taps, parts=parts, workspace=space, share=share,
+        channels=channels, x_row=4 * wide[0], x_image=x.strides[0], x_at=x_at, seen=seen, y=y,
+        lanes=lanes, y_row=4 * wide[1], y_image=y.strides[0], y_at=y_at, made=made,
+        vectors=vectors, nothing=np.zeros(N, np.float32),
+        in_order=VECTOR_BYTES * np.arange(PLACES), w=w, w_at=w_at, w_row=w.strides[2],
+        w_lane=w.strides[3], taps=address_of(space) + workers * share, taps_apart=taps,
+        chunks=chunks, chunk=PLACES * taps, parts=parts, workspace=space, share=share,
     )  # fmt: skip
 
 
