@@ -26,9 +26,10 @@ SAMPLES = 32  # small pictures
 FILMED = 16  # of a model whose pictures have a film
 # For every browser: an old one does not understand the script before it, and runs none of it.
 _STARTED = 'if (!window.started) document.getElementById("old").removeAttribute("hidden");'
+_PAGE = "\n// ==== the page ====\n"  # a worker takes what is before it
 _POLICY = (
     "default-src 'none'; script-src {script} {started}; style-src {style}; img-src data: blob:; "
-    "base-uri 'none'; form-action 'none'"
+    "{worker}base-uri 'none'; form-action 'none'"
 )
 
 
@@ -50,12 +51,13 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     model = as_json(page)
     style = _source("page.css") + (_source("film.css") if film else "")
     more = ["film.js"] if film or artefact.settings else []
-    script = '\n"use strict";\n' + "".join(
-        map(_source, (*sources(artefact), "words.js", *more, "page.js"))
-    )
+    work = [*sources(artefact), *(["worker.js"] if film else [])]
+    script = '\n"use strict";\n' + "".join(map(_source, work)) + _PAGE
+    script += "".join(map(_source, ("words.js", *more, "page.js")))
     pieces = {
         "policy": _POLICY.format(
-            script=_hash(script), started=_hash(_STARTED), style=_hash(style)
+            script=_hash(script), started=_hash(_STARTED), style=_hash(style),
+            worker="worker-src blob:; " if film else "",
         ),
         "style": style, "script": script, "started": _STARTED, "model": model,
         "sha256": sha256(model), "weights": numbers,

@@ -36,7 +36,8 @@ const encodes = "encode" in model.parts;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const net = wrong.length ? null : whole(() => generator(model, $("weights").textContent));
-if (net) wrong = net.selfTest();
+let tested = !turning; // a film is its own test
+if (net && tested) wrong = net.selfTest();
 globalThis.tinygen = net; // to try in the console: tinygen.generate({ seed: 1 })
 
 const state = {
@@ -74,6 +75,7 @@ function frame(now) {
   }
   const end = performance.now() + 8;
   while (left.samples + left.cells && performance.now() < end) small();
+  if (turning) mark();
   if (left.samples + left.cells || state.walk) changed({});
   else tell();
 }
@@ -144,14 +146,15 @@ function track(slider, zero, value) {
 // ---- what can be changed -----------------------------------------------------------------------
 
 function setSeed(seed, number = 0) {
-  if (turning) films.clear();
   samples = net.codes(SAMPLES, seed);
   state.seed = seed;
+  if (turning) remake();
   $("previous").disabled = seed === 0n;
   $("next").disabled = seed === 2n ** 64n - 1n;
   call();
   changed({ samples: SAMPLES });
   choose(number);
+  if (turning) assign();
 }
 
 function choose(number) {
@@ -172,7 +175,10 @@ function move(right, up) {
 }
 
 function redraw() {
-  if (turning) films.clear();
+  if (turning) {
+    remake();
+    assign();
+  }
   changed({ picture: true, samples: SAMPLES, cells: CELLS ** 2, code: state.origin === "drawn" });
 }
 
@@ -469,7 +475,11 @@ function call() {
 
 function tell() {
   const ms = Math.max(milliseconds, 0.1).toFixed(1);
-  $("tested").textContent = wrong.length || milliseconds === Infinity ? "" : say("passed", { ms });
+  $("tested").textContent = wrong.length || !tested || milliseconds === Infinity ? "" : say("passed", { ms });
+}
+
+function icon() {
+  if ($("icon").href === "data:,") $("icon").href = $("picture").toDataURL();
 }
 
 function begin() {
@@ -517,7 +527,7 @@ function begin() {
   track($("truncation"), 0, 1);
   setSeed(0n, model.start);
   frame(performance.now());
-  $("icon").href = $("picture").toDataURL();
+  if (!turning) icon();
   new IntersectionObserver(([seen]) => {
     document.body.classList.toggle("unseen", !seen.isIntersecting);
   }, { threshold: 0.5 }).observe($("picture"));
