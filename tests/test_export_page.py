@@ -697,6 +697,19 @@ def test_size_and_bytes():
         assert render("html", artefact)[".html"] == first
 
 
+def test_size_of_the_page_of_a_flow():
+    """The same limit, though a flow's graph is long."""
+    form = models.Form((12, 12, 1), 10)  # as many weights as for larger ones
+    flow = models.Flow({"train": form}, models.Flow.Options(), tg.random.Generator(0))
+    flow.eval()
+    given = {"steps": 1, "guidance": 1.0}  # no more recordings than it takes
+    artefact = export.prepare(flow, "flow", "0", precision="int8", settings=given)
+    assert html.draws_in_turns(artefact)
+    assert artefact.nbytes > 400_000
+    page = render("html", artefact)[".html"]
+    assert len(page) <= 1.4 * artefact.nbytes + 40_000
+
+
 def test_no_walk_is_offered_where_none_means_anything(opened):
     """Of a model whose noise is not smooth: no sliders, map, truncation or animation."""
     smooth = opened(made("vae"))

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import math
 import re
+import zlib
 from typing import Any
 
 import numpy as np
@@ -41,17 +42,18 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     """
     if "draw" not in artefact.graphs:
         raise ExportError("the page draws pictures; export the part draw, or both")
-    described, numbers = parts(artefact)
+    described, numbers = _packed(*parts(artefact))
     film = draws_in_turns(artefact)
     samples = FILMED if film else SAMPLES
     page = {
-        **described, "name": artefact.name, "order": order(artefact), "samples": samples,
+        **described, "name": artefact.name, "samples": samples,
+        "order": order(artefact) if artefact.smooth and not film else [0],
         "start": clearest(artefact, samples), "smooth": artefact.smooth, "film": film,
     }  # fmt: skip
     model = as_json(page)
     style = _source("page.css") + (_source("film.css") if film else "")
     more = ["film.js"] if film or artefact.settings else []
-    work = [*sources(artefact), *(["worker.js"] if film else [])]
+    work = [*sources(artefact), "inflate.js", *(["worker.js"] if film else [])]
     script = '\n"use strict";\n' + "".join(map(_source, work)) + _PAGE
     script += "".join(map(_source, ("words.js", *more, "page.js")))
     pieces = {
@@ -68,6 +70,16 @@ def render(artefact: Artefact) -> dict[str, bytes]:
         frame = re.sub(rf"(?s)<!-- {what} -->\n(.*?)<!-- end -->\n", inside, frame)
     text = re.sub(r"\{\{(\w+)\}\}", lambda found: pieces[found[1]], frame)
     return {".html": f"{text}\n".encode()}
+
+
+def _packed(described: dict[str, Any], numbers: str) -> tuple[dict[str, Any], str]:
+    """Graphs and weights compressed, as runtime/inflate.js reads them; graphs are long JSON."""
+    graphs = as_json(described["parts"]).encode()
+    both = graphs + b"\n" + base64.b64decode(numbers)
+    text = base64.b64encode(zlib.compress(both, 9)).decode()
+    names = dict.fromkeys(described["parts"])
+    more = {"parts": names, "unpacked": len(both), "sha256": sha256(text)}
+    return {**described, **more}, text
 
 
 def draws_in_turns(artefact: Artefact) -> bool:

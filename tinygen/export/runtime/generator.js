@@ -430,9 +430,11 @@ function sha256(bytes) {
 
 // The graph of each part, its constants with their numbers: these come one after the other, those
 // of int8 with the scale of each output. Little endian, as is every machine that runs JavaScript.
-function unpack({ parts, sha256: digits }, base64) {
+// Of a page, graphs and numbers are compressed; `unpacked` are their bytes.
+function unpack({ parts, sha256: digits, unpacked: size }, base64) {
   check("weights", base64, digits);
-  const bytes = bytesOf(base64);
+  let bytes = bytesOf(base64);
+  if (size) [parts, bytes] = unpacked(bytes, size);
   let from = 0;
   const take = (Type, count) => { // a copy, because numbers may not begin anywhere
     const part = bytes.slice(from, (from += count * Type.BYTES_PER_ELEMENT));
