@@ -5,8 +5,8 @@ Object.assign(TEXT, {
   steps: ["Steps", "步数"],
   guidance: ["Guidance", "引导"],
   onTheWay: ["On the way from noise to a picture", "从噪声到图片的途中"],
-  filmHelp: ["Choose one to see it large. Play shows how they condense out of noise. Pale ones are " +
-    "on their way.", "选一个放大查看；“播放”会展示它们如何从噪声中凝结出来。颜色较淡的仍在绘制中。"],
+  filmHelp: ["Choose one to see it large. Play shows how they condense out of noise. Dim ones are " +
+    "on their way.", "选一个放大查看；“播放”会展示它们如何从噪声中凝结出来。较暗的仍在绘制中。"],
 });
 const QUICK = 2; // steps of a first film
 const films = new Map(); // by code: { frames, whole: whether at the settings }
@@ -87,10 +87,10 @@ function came(each, { id, picture: frame, ms, damaged }) {
   changed({ picture: true, samples: SAMPLES });
 }
 
-// What is not at its settings yet is pale, and not saved.
+// What is not at its settings yet is dim, and not saved.
 function mark() {
   [$("picture"), ...Array.from($("samples").children, (each) => each.lastChild)].forEach(
-    (canvas, i) => canvas.classList.toggle("pale", !ready(i ? samples[i - 1] : state.code)));
+    (canvas, i) => canvas.classList.toggle("dim", !ready(i ? samples[i - 1] : state.code)));
   $("save").disabled = !ready(state.code);
   $("save-grid").disabled = !samples.every(ready);
   if (!$("save").disabled && state.time === 1) icon();

@@ -456,7 +456,13 @@ function speak(chosen) {
       (one) => (typeof one === "object" ? JSON.stringify(one) : `${one}`));
     const text = each.join(name === "image" ? " × " : ", ");
     const term = (language && ABOUT.get(name)) || name;
-    return [make("dt", { textContent: term }), make("dd", { textContent: text })];
+    const shown = make("dd", { textContent: text });
+    if (each.length > 12) {
+      const more = make("details", { textContent: text });
+      more.prepend(make("summary", { textContent: each.length }));
+      shown.replaceChildren(more);
+    }
+    return [make("dt", { textContent: term }), shown];
   }));
   $("alert").hidden = !wrong.length;
   $("alert").textContent = wrong.length ? say("failed", { why: wrong.join("; ") }) : "";
