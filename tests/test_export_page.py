@@ -723,3 +723,14 @@ def test_no_walk_is_offered_where_none_means_anything(opened):
     assert "walk" not in page.tab.locator("#samples-card").inner_text().lower()
     assert page.tab.get_by_text("Neighbours look alike").is_hidden()
     assert smooth.tab.get_by_text("Neighbours look alike").is_visible()
+
+
+def test_noise_that_is_as_an_image_has_no_map_but_a_walk(opened):
+    """As of the student of a flow: one pixel of noise says nothing, two pictures have a way."""
+    model = models.GAN((4, 4, 1), hidden=(9,), latent=16, rng=tg.random.Generator(0))
+    page = opened(export.prepare(model.eval(), "one step", "0"))
+    for name in ("code-card", "map-card", "truncation"):
+        assert page.tab.locator(f"#{name}").is_hidden(), name
+    page.tab.get_by_role("button", name="Play").click()
+    page.until("state.number === 1")
+    assert page.tab.get_by_text("Play walks").is_visible()

@@ -45,9 +45,11 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     described, numbers = _packed(*parts(artefact))
     film = draws_in_turns(artefact)
     samples = FILMED if film else SAMPLES
+    # Whether one entry of a code says something by itself: not of noise that is as an image.
+    entries = artefact.smooth and artefact.latent != artefact.pixels
     page = {
         **described, "name": artefact.name, "samples": samples,
-        "order": order(artefact) if artefact.smooth and not film else [0],
+        "order": order(artefact) if entries else [0], "entries": entries,
         "start": clearest(artefact, samples), "smooth": artefact.smooth, "film": film,
     }  # fmt: skip
     model = as_json(page)

@@ -23,12 +23,12 @@ function whole(read) {
 let wrong = []; // why the file is damaged
 const model = whole(() => described($("model").textContent, $("model").dataset.sha256)) ?? {
   about: { title: "tinygen", model: "" }, image: [1, 1, 1], parts: {}, classes: [], order: [0, 0],
-  samples: 0, start: 0, smooth: true,
+  samples: 0, start: 0, smooth: true, entries: true,
 };
 const turning = model.film;
-const CELLS = model.smooth && !turning ? 9 : 0; // along a side of the map
+const CELLS = model.entries ? 9 : 0; // along a side of the map
 const WALKS = "#code-card,#map-card,.walks" + // what goes from code to code
-  (turning ? "" : ",#play,#samples-card .hint");
+  (turning || model.smooth ? "" : ",#play,#samples-card .hint");
 const SAMPLES = model.samples; // small pictures
 const [height, width, channels] = model.image;
 const reach = model.prior === "normal" ? 3 : 1; // the map and the sliders go from -reach to reach
@@ -495,6 +495,7 @@ function begin() {
   for (const id of ["picture", "echo", "ink"]) Object.assign($(id), { width, height });
   Object.assign($("cells"), { width: CELLS * width, height: CELLS * height });
   if (encodes) $("code-help").dataset.text = "codeDrawn";
+  document.body.classList.toggle("flat", !CELLS);
   if (!CELLS) for (const element of all(WALKS)) element.hidden = true;
   all(".language").forEach((button, i) => { button.onclick = () => speak(i); });
   speak(language);
