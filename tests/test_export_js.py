@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,25 @@ def test_sha256_is_that_of_others(tmp_path):
     for n, digits in zip(lengths, found, strict=True):
         data = bytes((i * n) & 255 for i in range(n))
         assert hashlib.sha256(data).hexdigest() == digits
+
+
+@needs_node
+def test_what_is_compressed_is_unpacked(tmp_path):
+    """All three kinds of blocks of RFC 1951, long and short codes, copies that overlap."""
+    noise = np.random.default_rng(0).bytes(70_000)
+    texts = [b"", b"a", b"abc" * 1000, noise, (Path(js.RUNTIME) / "generator.py").read_bytes()]
+    packed = []
+    for text in texts:
+        for level, strategy in ((9, zlib.Z_DEFAULT_STRATEGY), (0, 0), (1, zlib.Z_FIXED)):
+            one = zlib.compressobj(level, zlib.DEFLATED, 15, 9, strategy)
+            packed.append([one.compress(text) + one.flush(), text])
+    file = tmp_path / "inflate.mjs"
+    sources = (Path(js.RUNTIME) / name for name in ("generator.js", "inflate.js"))
+    asked = [[base64.b64encode(z).decode(), len(text)] for z, text in packed]
+    code = [*(p.read_text() for p in sources), f"const asked = {json.dumps(asked)};"]
+    file.write_text("\n".join([*code, "export { asked, inflate, bytesOf, sha256 };"]))
+    found = node(file, "show(g.asked.map(([z, n]) => g.sha256(g.inflate(g.bytesOf(z), n))));")
+    assert found == [hashlib.sha256(text).hexdigest() for _, text in packed]
 
 
 @needs_node

@@ -38,6 +38,11 @@ UNTIL = """(test) => new Promise((done) => {
   next();
 })"""
 
+NO_BLOBS = """const Blobs = window.Blob;
+window.Blob = function (parts, options) {
+  return new Blobs(parts[1] === "serve();" ? ["throw new Error('refused')"] : parts, options);
+};"""  # a worker that does not start
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
@@ -108,8 +113,9 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Page]]:
     """Open a page; in the end nothing was written to the console and nothing asked for."""
     pages = []
 
-    def show(artefact: Artefact, clean: bool = True, **settings: Any) -> Page:
+    def show(artefact: Artefact, clean: bool = True, script: str = "", **settings: Any) -> Page:
         context = browser.new_context(**{"locale": "en-GB", **settings})
+        context.add_init_script(script or ";")
         page = Page(context.new_page(), artefact, tmp_path / f"{len(pages)} # é.html")
         pages.append((page, context, clean))
         return page
@@ -590,13 +596,17 @@ def test_frames(opened, record_property):
     assert frames >= 10
 
 
-def test_a_film_and_its_settings(opened):
+@pytest.mark.parametrize("script", ["", "delete window.Worker", NO_BLOBS])
+def test_a_film_and_its_settings(opened, script):
+    """Drawn by workers; by the page itself where a browser has none, or starts none."""
     artefact = flow_made()
-    page = opened(artefact)
+    page = opened(artefact, script=script)
     tab, z = page.tab, artefact.codes(html.FILMED, 0)
     at = html.clearest(artefact, html.FILMED)
+    ready = "samples.every(ready) && tested && !left.samples && !left.picture"
+    page.until(ready)
     page.draws(z[at])
-    page.until("left.samples === 0")
+    assert tab.evaluate("painters.every(({ worker }) => worker)") == (not script)
     assert tab.locator("#samples input").count() == html.FILMED
     assert tab.locator("#code-card").is_hidden()
     assert tab.locator("#map-card").is_hidden()
@@ -606,13 +616,10 @@ def test_a_film_and_its_settings(opened):
     noise = to_uint8(z[at].reshape(artefact.shape).clip(low, high), (low, high)).astype(int)
     assert np.abs(page.pixels() - noise).max() <= 1
     assert "On the way from noise" in tab.locator("#status").text_content()
-    tab.evaluate("""() => {
-        const old = net.film;
-        globalThis.calls = 0;
-        net.film = (...given) => { calls += 1; return old(...given); };
-    }""")
+    before = tab.evaluate("jobs")
+    page.changes(lambda: tab.get_by_label("Time", exact=True).fill("0.5"))
     page.changes(lambda: tab.get_by_label("Time", exact=True).fill("1"))
-    assert tab.evaluate("calls") == 0  # a film is kept: the time needs nothing new
+    assert tab.evaluate("jobs") == before  # a film is kept: the time needs nothing new
     page.draws(z[at])
 
     def choose(name, value):
@@ -620,24 +627,37 @@ def test_a_film_and_its_settings(opened):
         slider.fill(value)
         slider.dispatch_event("change")
 
-    page.changes(lambda: choose("Guidance", "3"))
-    page.changes(lambda: choose("Steps", "5"))
-    page.until("left.samples === 0")
+    choose("Guidance", "3")
+    choose("Steps", "5")
+    assert tab.get_by_role("button", name="Save all").is_disabled() or tab.evaluate(ready)
+    page.until(ready)
+    assert tab.get_by_role("button", name="Save all").is_enabled()
     drawn = to_uint8(artefact.draw(z[at][None], 0, guidance=3.0, steps=5), (low, high))[0]
     assert np.abs(page.pixels() - drawn.astype(int)).max() <= 1
-    page.changes(lambda: tab.get_by_label("b", exact=True).check(force=True))
+    tab.get_by_label("b", exact=True).check(force=True)
+    page.until(ready)
+    drawn = to_uint8(artefact.draw(z[at][None], 1, guidance=3.0, steps=5), (low, high))[0]
+    assert np.abs(page.pixels() - drawn.astype(int)).max() <= 1
     tab.get_by_role("button", name="Play").click()
-    page.until("films.size === SAMPLES")
     times = tab.evaluate("""() => new Promise((done) => {
         const seen = new Set(), end = performance.now() + 1000;
         const look = () => {
-          seen.add(state.time);
+          seen.add($("picture").toDataURL());
           if (performance.now() < end) requestAnimationFrame(look); else done(seen.size);
         };
         look();
     })""")
     assert times >= 10
     tab.get_by_role("button", name="Pause").click()
+
+
+def test_a_film_that_is_not_the_models_is_said(opened):
+    artefact = flow_made()
+    image = artefact.test.image.copy()
+    image[2, 2] ^= 128
+    page = opened(replace(artefact, test=replace(artefact.test, image=image)), clean=False)
+    page.until("tested")
+    assert "not those of the model" in page.tab.get_by_role("alert").first.text_content()
 
 
 def test_a_long_code_is_shown_in_pages(opened):
@@ -677,6 +697,19 @@ def test_size_and_bytes():
         assert render("html", artefact)[".html"] == first
 
 
+def test_size_of_the_page_of_a_flow():
+    """The same limit, though a flow's graph is long."""
+    form = models.Form((12, 12, 1), 10)  # as many weights as for larger ones
+    flow = models.Flow({"train": form}, models.Flow.Options(), tg.random.Generator(0))
+    flow.eval()
+    given = {"steps": 1, "guidance": 1.0}  # no more recordings than it takes
+    artefact = export.prepare(flow, "flow", "0", precision="int8", settings=given)
+    assert html.draws_in_turns(artefact)
+    assert artefact.nbytes > 400_000
+    page = render("html", artefact)[".html"]
+    assert len(page) <= 1.4 * artefact.nbytes + 40_000
+
+
 def test_no_walk_is_offered_where_none_means_anything(opened):
     """Of a model whose noise is not smooth: no sliders, map, truncation or animation."""
     smooth = opened(made("vae"))
@@ -690,3 +723,14 @@ def test_no_walk_is_offered_where_none_means_anything(opened):
     assert "walk" not in page.tab.locator("#samples-card").inner_text().lower()
     assert page.tab.get_by_text("Neighbours look alike").is_hidden()
     assert smooth.tab.get_by_text("Neighbours look alike").is_visible()
+
+
+def test_noise_that_is_as_an_image_has_no_map_but_a_walk(opened):
+    """As of the student of a flow: one pixel of noise says nothing, two pictures have a way."""
+    model = models.GAN((4, 4, 1), hidden=(9,), latent=16, rng=tg.random.Generator(0))
+    page = opened(export.prepare(model.eval(), "one step", "0"))
+    for name in ("code-card", "map-card", "truncation"):
+        assert page.tab.locator(f"#{name}").is_hidden(), name
+    page.tab.get_by_role("button", name="Play").click()
+    page.until("state.number === 1")
+    assert page.tab.get_by_text("Play walks").is_visible()

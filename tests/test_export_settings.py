@@ -145,6 +145,17 @@ def test_every_form_draws_the_same_by_default(form):
     assert row.ok, row.failed
 
 
+def test_a_slow_form_is_compared_by_fewer_images(monkeypatch):
+    artefact = made()
+    asked = verify.question(artefact, 3)
+    z = asked.codes.reshape(-1, 6, 6, 1)
+    reference = to_uint8(pictures.draw(small(), z, np.array(asked.labels)), (-1.0, 1.0))
+    monkeypatch.setattr(verify, "SECONDS", 0)
+    reference[1:] ^= 128  # of images that are not drawn
+    (row,) = verify.verify(artefact, reference, asked, ["python"])
+    assert (row.images, row.ok, row.rate, row.error) == (1, True, None, None)
+
+
 def test_python(tmp_path):
     path = write("python", tmp_path)
     names: dict[str, Any] = {"__name__": "small"}

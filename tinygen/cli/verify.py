@@ -152,8 +152,9 @@ def _print_rows(
             screen.print(f"failed {row.name}: {row.failed}", markup=False, style="red")
     screen.print(
         f"[dim]levels: the largest difference of a pixel from the checkpoint's, of 255, in image 0 "
-        f"of each of {len(reference)} seeds; error: of the worst operation, from float64, over its "
-        f"largest value; {artefact.nbytes:,} bytes of {artefact.precision} weights[/dim]"
+        f"of each of {len(reference)} seeds, or of so many as were drawn in {checking.SECONDS} s; "
+        f"error: of the worst operation, from float64, over its largest value; "
+        f"{artefact.nbytes:,} bytes of {artefact.precision} weights[/dim]"
     )
     if cost is not None and "why" in cost:
         screen.print(f"cost in KID: not measured: {cost['why']}", markup=False)

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import math
 import re
+import zlib
 from typing import Any
 
 import numpy as np
@@ -26,9 +27,10 @@ SAMPLES = 32  # small pictures
 FILMED = 16  # of a model whose pictures have a film
 # For every browser: an old one does not understand the script before it, and runs none of it.
 _STARTED = 'if (!window.started) document.getElementById("old").removeAttribute("hidden");'
+_PAGE = "\n// ==== the page ====\n"  # a worker takes what is before it
 _POLICY = (
     "default-src 'none'; script-src {script} {started}; style-src {style}; img-src data: blob:; "
-    "base-uri 'none'; form-action 'none'"
+    "{worker}base-uri 'none'; form-action 'none'"
 )
 
 
@@ -40,22 +42,26 @@ def render(artefact: Artefact) -> dict[str, bytes]:
     """
     if "draw" not in artefact.graphs:
         raise ExportError("the page draws pictures; export the part draw, or both")
-    described, numbers = parts(artefact)
+    described, numbers = _packed(*parts(artefact))
     film = draws_in_turns(artefact)
     samples = FILMED if film else SAMPLES
+    # Whether one entry of a code says something by itself: not of noise that is as an image.
+    entries = artefact.smooth and artefact.latent != artefact.pixels
     page = {
-        **described, "name": artefact.name, "order": order(artefact), "samples": samples,
+        **described, "name": artefact.name, "samples": samples,
+        "order": order(artefact) if entries else [0], "entries": entries,
         "start": clearest(artefact, samples), "smooth": artefact.smooth, "film": film,
     }  # fmt: skip
     model = as_json(page)
     style = _source("page.css") + (_source("film.css") if film else "")
     more = ["film.js"] if film or artefact.settings else []
-    script = '\n"use strict";\n' + "".join(
-        map(_source, (*sources(artefact), "words.js", *more, "page.js"))
-    )
+    work = [*sources(artefact), "inflate.js", *(["worker.js"] if film else [])]
+    script = '\n"use strict";\n' + "".join(map(_source, work)) + _PAGE
+    script += "".join(map(_source, ("words.js", *more, "page.js")))
     pieces = {
         "policy": _POLICY.format(
-            script=_hash(script), started=_hash(_STARTED), style=_hash(style)
+            script=_hash(script), started=_hash(_STARTED), style=_hash(style),
+            worker="worker-src blob:; " if film else "",
         ),
         "style": style, "script": script, "started": _STARTED, "model": model,
         "sha256": sha256(model), "weights": numbers,
@@ -66,6 +72,16 @@ def render(artefact: Artefact) -> dict[str, bytes]:
         frame = re.sub(rf"(?s)<!-- {what} -->\n(.*?)<!-- end -->\n", inside, frame)
     text = re.sub(r"\{\{(\w+)\}\}", lambda found: pieces[found[1]], frame)
     return {".html": f"{text}\n".encode()}
+
+
+def _packed(described: dict[str, Any], numbers: str) -> tuple[dict[str, Any], str]:
+    """Graphs and weights compressed, as runtime/inflate.js reads them; graphs are long JSON."""
+    graphs = as_json(described["parts"]).encode()
+    both = graphs + b"\n" + base64.b64decode(numbers)
+    text = base64.b64encode(zlib.compress(both, 9)).decode()
+    names = dict.fromkeys(described["parts"])
+    more = {"parts": names, "unpacked": len(both), "sha256": sha256(text)}
+    return {**described, **more}, text
 
 
 def draws_in_turns(artefact: Artefact) -> bool:

@@ -70,7 +70,7 @@ def _setting(option: Option) -> Setting:
 def three_values(setting: Setting) -> list[float]:
     """Three values to record a drawing with, the default first, that are no special cases."""
     more: tuple[float, ...] = (setting.default + 1, setting.default + 3)
-    if not setting.whole:
-        more += (setting.default / 2, setting.default / 4)
+    if not setting.whole:  # at other distances, so that it is clear which setting a number is of
+        more = (*(setting.default + v for v in (1, 2.5)), setting.default / 2, setting.default / 4)
     inside = [v for v in more if setting.low < v < setting.high]
     return [setting.default, *inside[:2]]

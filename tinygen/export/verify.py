@@ -40,6 +40,7 @@ ALLOWED = {"float32": 1, "float16": 3, "int8": 255}  # grey levels; of int8 its 
 Steps = dict[str, NDArray[Any]]
 FEW = 8  # images for what is slow: the emulator
 TIMEOUT = 600  # seconds that a program may take
+SECONDS = 20  # after so long a form draws no more images: those that it drew are compared
 
 
 class Unavailable(Exception):  # noqa: N818  (it is no error: the row is skipped)
@@ -54,7 +55,7 @@ class Row:
         name: "numpy", "c", ...
         skipped: why it was not run; "" if it was.
         failed: what went wrong; "" if nothing did.
-        images: how many were compared.
+        images: how many were compared; of a slow form fewer than were asked for.
         levels: the largest difference of a pixel, in grey levels of 255.
         operation, error: the one that is furthest from float64, and how far:
             |a - b| / max|b|; None where only pixels come out.
@@ -161,10 +162,11 @@ def _row(
     except (Unavailable, ExportError) as error:  # not installed, or this form cannot express it
         return Row(name, skipped=str(error), size=size)
     except (RuntimeError, ValueError, OSError, subprocess.SubprocessError) as error:
-        return Row(name, failed=str(error).strip() or type(error).__name__, size=size)
+        late = isinstance(error, subprocess.TimeoutExpired)
+        why = f"it took more than {TIMEOUT} s" if late else str(error).strip()
+        return Row(name, failed=why or type(error).__name__, size=size)
     n = len(drawn.pixels)
-    wide = drawn.pixels.astype(np.int64) - reference[:n]
-    levels = int(np.abs(wide).max())
+    levels = int(np.abs(drawn.pixels.astype(np.int64) - reference[:n]).max())
     operation, error_found = "", None
     if drawn.trace is not None:
         steps = zip(exact.items(), drawn.trace, strict=True)
@@ -242,8 +244,9 @@ def _device(name: str, question: Question, n: int | None) -> Drawn:
 
 # ---- forms ---------------------------------------------------------------------------------------
 
-# Each driver is given the exported file and the question as JSON {"seeds", "labels", "folder"}, and
-# leaves pixels.raw and trace.raw (float32) in the folder; it prints {"start", "rate"}.
+# Each driver is given the exported file and the question as JSON {"seeds", "labels", "seconds",
+# "folder"}; it leaves pixels.raw and trace.raw (float32) there and prints {"start", "rate"}. The
+# trace of Python is empty where its first image took so long.
 _PYTHON = """
 import array, importlib.util, json, sys, time
 path, ask = sys.argv[1], json.loads(sys.argv[2])
@@ -254,13 +257,17 @@ spec.loader.exec_module(exported)
 draw = lambda seed, label: exported.generate(1, seed, label)[0]
 first = draw(ask["seeds"][0], ask["labels"][0])
 start, began = time.perf_counter() - began, time.perf_counter()
-images = [first] + [draw(*one) for one in zip(ask["seeds"][1:], ask["labels"][1:])]
+images = [first]
+for one in zip(ask["seeds"][1:], ask["labels"][1:]):
+    if start + time.perf_counter() - began > ask["seconds"]:
+        break
+    images.append(draw(*one))
 rate = (len(images) - 1) / (time.perf_counter() - began) if len(images) > 1 else None
 with open(ask["folder"] + "/pixels.raw", "wb") as file:
     file.write(b"".join(bytes(x) for x in images))
-code = exported.codes(1, ask["seeds"][0])[0]
+code, label = exported.codes(1, ask["seeds"][0])[0], ask["labels"][0] or 0
 with open(ask["folder"] + "/trace.raw", "wb") as file:
-    for values in exported.trace("draw", code, ask["labels"][0] or 0):
+    for values in exported.trace("draw", code, label) if start <= ask["seconds"] else ():
         array.array("f", values).tofile(file)
 print(json.dumps({"start": start, "rate": rate}))
 """
@@ -274,7 +281,8 @@ const { codes, generate, trace } = await import(pathToFileURL(path));
 const draw = (i) => generate({ seed: ask.seeds[i], label: ask.labels[i] })[0];
 const images = [draw(0)], start = (performance.now() - began) / 1000;
 began = performance.now();
-for (let i = 1; i < ask.seeds.length; i += 1) images.push(draw(i));
+const open = () => start + (performance.now() - began) / 1000 <= ask.seconds;
+for (let i = 1; i < ask.seeds.length && open(); i += 1) images.push(draw(i));
 const rate = images.length > 1 ? (images.length - 1) / (performance.now() - began) * 1000 : null;
 const levels = images.map(({ channels, data }) => data.filter((_, i) => i % 4 < channels));
 writeFileSync(ask.folder + "/pixels.raw", Buffer.concat(levels.map((x) => Buffer.from(x))));
@@ -285,12 +293,13 @@ console.log(JSON.stringify({ start, rate }));
 """
 
 _PAGE = """
-({ seeds, labels }) => {
-  const began = performance.now();
-  const levels = seeds.map((seed, i) => {
+({ seeds, labels, seconds: most }) => {
+  const began = performance.now(), levels = [];
+  for (const [i, seed] of seeds.entries()) {
+    if (i && performance.now() - began > 1000 * most) break;
     const [{ channels, data }] = tinygen.generate({ seed, label: labels[i] });
-    return Array.from(data.filter((_, k) => k % 4 < channels));
-  });
+    levels.push(Array.from(data.filter((_, k) => k % 4 < channels)));
+  }
   const seconds = (performance.now() - began) / 1000;
   const steps = tinygen.trace("draw", tinygen.codes(1, seeds[0])[0], labels[0]);
   return { levels, seconds, steps: steps.map(({ values }) => Array.from(values)) };
@@ -310,10 +319,14 @@ def _run(command: Sequence[object], **more: Any) -> str:
     return done.stdout
 
 
-def _driven(command: Sequence[object], question: Question, path: Path) -> Drawn:
+def _task(question: Question, **more: Any) -> dict[str, Any]:
     labels = question.labels if question.artefact.classes else [None] * len(question.seeds)
-    task = {"seeds": question.seeds, "labels": labels, "folder": str(path.parent)}
-    answer = json.loads(_run([*command, path, json.dumps(task)]))
+    return {"seeds": question.seeds, "labels": labels, "seconds": SECONDS, **more}
+
+
+def _driven(command: Sequence[object], question: Question, path: Path) -> Drawn:
+    task = json.dumps(_task(question, folder=str(path.parent)))
+    answer = json.loads(_run([*command, path, task]))
     return Drawn(
         _levels(path.parent / "pixels.raw", question), _steps(path.parent / "trace.raw", question),
         answer["rate"], answer["start"],
@@ -324,8 +337,10 @@ def _levels(path: Path, question: Question) -> NDArray[np.uint8]:
     return np.fromfile(path, np.uint8).reshape(-1, *question.artefact.shape)
 
 
-def _steps(path: Path, question: Question) -> list[NDArray[Any]]:
+def _steps(path: Path, question: Question) -> list[NDArray[Any]] | None:
     values = np.fromfile(path, "<f4")
+    if not len(values):
+        return None
     graph = question.artefact.graphs["draw"].graph
     shapes = [at(op.outs[0].shape, 1) for op in graph.ops]
     ends = np.cumsum([math.prod(shape) for shape in shapes])
@@ -335,8 +350,7 @@ def _steps(path: Path, question: Question) -> list[NDArray[Any]]:
 
 
 def _python(question: Question, path: Path) -> Drawn:
-    command = [sys.executable, "-I", "-S", "-B", "-c", _PYTHON]
-    return _driven(command, question, path)
+    return _driven([sys.executable, "-I", "-S", "-B", "-c", _PYTHON], question, path)
 
 
 def _js(question: Question, path: Path) -> Drawn:
@@ -345,8 +359,7 @@ def _js(question: Question, path: Path) -> Drawn:
         raise Unavailable("node is not installed")
     module = path.with_suffix(".mjs")  # whatever the folders above say of .js files
     shutil.copy(path, module)
-    command = [node, "--input-type=module", "-e", _JAVASCRIPT, "--"]
-    return _driven(command, question, module)
+    return _driven([node, "--input-type=module", "-e", _JAVASCRIPT, "--"], question, module)
 
 
 def _html(question: Question, path: Path) -> Drawn:
@@ -366,22 +379,21 @@ def _html(question: Question, path: Path) -> Drawn:
             began = time.perf_counter()
             tab = opened.new_page()
             tab.goto(path.as_uri())
-            labels = question.labels if question.artefact.classes else [None] * len(question.seeds)
-            answer = tab.evaluate(_PAGE, {"seeds": question.seeds, "labels": labels})
+            answer = tab.evaluate(_PAGE, _task(question))
             start = time.perf_counter() - began - answer["seconds"]
             opened.close()
     except Error as error:
         raise RuntimeError(str(error)) from None
     levels = np.array(answer["levels"], np.uint8).reshape(-1, *question.artefact.shape)
-    trace = [np.array(x) for x in answer["steps"]]
-    return Drawn(levels, trace, len(levels) / answer["seconds"], start)
+    steps = map(np.array, answer["steps"])
+    return Drawn(levels, [*steps], len(levels) / answer["seconds"], start)
 
 
 def _c(question: Question, path: Path) -> Drawn:
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
     if not compiler:
         raise Unavailable("no C compiler: install gcc or clang, or name one with CC=...")
-    name, folder = question.artefact.name, path.parent
+    artefact, folder, name = question.artefact, path.parent, question.artefact.name
     program, raw = folder / f"{name}-program", folder / "pixels.raw"
     flags = ["-std=c99", "-O3", *shlex.split(os.environ.get("CFLAGS", ""))]
     flags.append(f"-D{name.upper()}_MAIN")
@@ -389,21 +401,21 @@ def _c(question: Question, path: Path) -> Drawn:
 
     def draw(n: int, seed: int, label: int, *more: object) -> float:
         began = time.perf_counter()
-        chosen = (
-            ["--label", question.artefact.label_text(label)] if question.artefact.classes else []
-        )
+        chosen = ["--label", artefact.label_text(label)] if artefact.classes else []
         _run([program, "--n", n, "--seed", seed, *chosen, "--raw", raw, *more])
         return time.perf_counter() - began
 
-    parts, start = [], math.inf
+    start, began = math.inf, time.perf_counter()
+    parts: list[NDArray[np.uint8]] = []
     for seed, label in zip(question.seeds, question.labels, strict=True):
+        if parts and time.perf_counter() - began > SECONDS:
+            break
         start = min(start, draw(1, seed, label))
         parts.append(_levels(raw, question))
-    many = 200
+    many = min(200, 2 + int(SECONDS / 4 / start))
     rate = (many - 1) / max(draw(many, 0, 0) - start, 1e-9)
-    trace = folder / "trace.raw"
-    draw(1, question.seeds[0], question.labels[0], "--trace", trace)
-    return Drawn(np.concatenate(parts), _steps(trace, question), rate, start)
+    draw(1, question.seeds[0], question.labels[0], "--trace", folder / "trace.raw")
+    return Drawn(np.concatenate(parts), _steps(folder / "trace.raw", question), rate, start)
 
 
 def _onnx(question: Question, path: Path) -> Drawn:
@@ -459,6 +471,5 @@ def _safetensors(question: Question, path: Path) -> Drawn:
     code, *labels = question.inputs(1)
     trace = names["trace"]("draw", code, *labels)[:-1]
     start = time.perf_counter() - began
-    return Drawn(
-        question.pixels(names["forward"]("draw", *question.inputs())), trace, None, start
-    )  # fmt: skip
+    pixels = question.pixels(names["forward"]("draw", *question.inputs()))
+    return Drawn(pixels, trace, None, start)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
-from .graph import Graph, Op, Refused, Turns, Var, once
+from .graph import SIZES, Graph, Op, Refused, Turns, Var, at, once
 from .record import LOOP
 
 EXACT = 1e-9  # relative error of a number that is said to be a formula
@@ -60,15 +60,18 @@ def free(
     def lists(settings: Mapping[str, float]) -> list[Any]:
         return list(_places(once(lambda *x: draw(*x, **settings), inputs, (), who)))
 
-    first = lists(base)
-    found: dict[str, dict[int, Any]] = {}
+    # The graph is that recording; sizes in it are of any batch.
+    first = [(op, what, at(option, SIZES[0])) for op, what, option in _places(graph)]
     fixed: dict[str, str] = {}
-    for name, three in values.items():
+    found = _together(values, first, lists) if len(values) > 1 else None
+    for name, three in values.items() if found is None else ():
+        found = found or {}
         try:
             others = [lists({**base, name: v}) for v in three[1:]]
             found[name] = _differences(name, three, [first, *others])
         except (Refused, RuntimeError, ValueError) as error:
             fixed[name] = str(error)
+    found = found or {}
     met = [place for places in found.values() for place in places]
     both = {place for place in met if met.count(place) > 1}
     for name in [name for name, places in found.items() if both.intersection(places)]:
@@ -81,6 +84,33 @@ def free(
     _put_in(graph, {place: (made[n], f) for n in made for place, f in found[n].items()})
     graph.inputs += made.values()
     return made, fixed | {n: f"{who}: nothing depends on {n}" for n in found if n not in made}
+
+
+def _together(
+    values: Mapping[str, Sequence[float]], first: Any, lists: Callable[[Any], Any]
+) -> dict[str, dict[int, Any]] | None:
+    """What differs for each setting, from two recordings in which all of them have other values.
+
+    None where one of them is no formula, or where it is not clear which setting a number is of.
+    """
+    found: dict[str, dict[int, Any]] = {name: {} for name in values}
+    try:
+        others = [lists({name: three[k] for name, three in values.items()}) for k in (1, 2)]
+        if len({len(first), *map(len, others)}) > 1:
+            return None
+        for k, met in enumerate(zip(first, *others, strict=True)):
+            op, what, _ = met[0]
+            options = [each[2] for each in met]
+            if all(_same(options[0], other) for other in options[1:]):
+                continue
+            of = {name: _found(op, what, three, options) for name, three in values.items()}
+            names = [name for name, made in of.items() if made is not None]
+            if len(names) != 1:
+                return None
+            found[names[0]][k] = of[names[0]]
+    except (Refused, RuntimeError, ValueError):
+        return None
+    return found
 
 
 def _places(graph: Graph) -> Iterator[tuple[Op, str | int, Any]]:
@@ -104,9 +134,7 @@ def _differences(name: str, three: Sequence[float], met_in: Sequence[Any]) -> di
             raise Refused(f"{_place(op)}: {op.name} is not done for every {name}")
         if all(_same(options[0], other) for other in options[1:]):
             continue
-        made: Any = _formula(three, options) if isinstance(what, int) else None
-        if (op.name, what) == (LOOP.name, "n"):
-            made = _turns(three, options)
+        made = _found(op, what, three, options)
         if made is None:
             raise Refused(
                 f"{_place(op)}: {op.name} has something else for each {name}, and it is no number "
@@ -116,6 +144,13 @@ def _differences(name: str, three: Sequence[float], met_in: Sequence[Any]) -> di
     if len({len(each) for each in met_in}) > 1:
         raise Refused(f"the drawing has other operations for each {name}")
     return found
+
+
+def _found(op: Op, what: str | int, three: Sequence[float], options: Sequence[Any]) -> Any:
+    """Turns without their setting, a Formula, or None."""
+    if (op.name, what) == (LOOP.name, "n"):
+        return _turns(three, options)
+    return _formula(three, options) if isinstance(what, int) else None
 
 
 def _place(op: Op) -> str:

@@ -58,7 +58,11 @@ function generator(model, base64) {
       { name, shape: shape.slice(1), values: Float64Array.from(values) }));
   }
 
-  function run(part, input, label, settings = {}, turned) {
+  function run(...given) {
+    return finished(running(...given));
+  }
+
+  function* running(part, input, label, settings = {}) {
     const graph = parts[part];
     if (!graph) {
       throw new Error(`this file has no part ${part}; it has: ${Object.keys(parts).join(", ")}`);
@@ -70,7 +74,7 @@ function generator(model, base64) {
       throw new RangeError(`label is ${label}; this model has no labels`);
     }
     const numbers = part === "draw" && model.settings.length ? chosen(model, settings) : [];
-    return perform(graph, [x, ...(classes ? [[known(label)]] : []), ...numbers], turned);
+    return yield* performing(graph, [x, ...(classes ? [[known(label)]] : []), ...numbers]);
   }
 
   // The number of a label. A text is the name of a class or, where none is called by a number, its
@@ -112,8 +116,9 @@ function generator(model, base64) {
       (_, i) => (level(i) / 255) * (high - low) + low);
   }
 
-  // What differs from what the model gave when this file was made; nothing, if all is well.
-  function selfTest() {
+  // What differs from what the model gave when this file was made; nothing, if all is well. `drawn`
+  // is the picture of its code, where that was drawn before.
+  function selfTest(drawn) {
     const { seed, label, code, image, mean } = model.test;
     const wrong = [];
     const expect = (what, found, right, most) => {
@@ -126,7 +131,7 @@ function generator(model, base64) {
     const right = picture(Array.from(levels, (v) => (v / 255) * (high - low) + low));
     try {
       expect("the code", codes(1, seed)[0], floats(code), 0);
-      if (parts.draw) expect("the picture", decode(floats(code), hot).data, right.data, 1);
+      if (parts.draw) expect("the picture", (drawn ?? decode(floats(code), hot)).data, right.data, 1);
       if (parts.encode) expect("the mean code", encode(right, hot).mean, floats(mean), 1e-3);
     } catch (error) {
       if (!(error instanceof DamagedError)) throw error;
@@ -135,17 +140,22 @@ function generator(model, base64) {
     return wrong;
   }
 
-  return { about: model.about, generate, codes, decode, encode, trace, selfTest,
-    film: (...way) => framed(model, run, ...way).map(picture) };
+  const filming = (...way) => framed(model, running, picture, ...way);
+  return { about: model.about, generate, codes, decode, encode, trace, selfTest, filming,
+    film: (...way) => framesOf(filming(...way)) };
 }
 
 // ---- the graph: a list of operations on arrays { shape, values }, which are numbered --------------
 
 // What each operation of a graph gives for its inputs, and the result; all of one picture.
-function perform({ inputs, constants, operations, outputs }, given, turned) {
+function perform(graph, given) {
+  return finished(performing(graph, given));
+}
+
+function* performing({ inputs, constants, operations, outputs }, given) {
   const known = [...inputs.map(({ shape }, i) => ({ shape: shape.map(sized), values: given[i] })),
     ...constants];
-  execute(operations, known, turned);
+  yield* execute(operations, known);
   const steps = operations.map(({ op, outs }) => ({ name: op, ...known[outs[0]] }));
   return { steps, result: known[outputs[0]] };
 }
@@ -155,13 +165,23 @@ function sized(size) {
   return typeof size === "number" ? size : size[0] + size[1];
 }
 
-function execute(operations, known, turned) {
+// What an iterator returns in the end.
+function finished(steps) {
+  for (;;) {
+    const { value, done } = steps.next();
+    if (done) return value;
+  }
+}
+
+// Comes back after each operation, and with the state of a loop after each turn.
+function* execute(operations, known) {
   for (const op of operations) {
     const args = op.args.map((k) => (k === null ? null : known[k]));
     const shape = op.shape.map(sized);
-    const made = op.body ? turns(op, args, known, turned)
+    const made = op.body ? yield* turns(op, args, known)
       : [{ shape, values: computed(op, args, shape) }];
     op.outs.forEach((k, i) => { known[k] = made[i]; });
+    yield;
   }
 }
 
@@ -410,9 +430,11 @@ function sha256(bytes) {
 
 // The graph of each part, its constants with their numbers: these come one after the other, those
 // of int8 with the scale of each output. Little endian, as is every machine that runs JavaScript.
-function unpack({ parts, sha256: digits }, base64) {
+// Of a page, graphs and numbers are compressed; `unpacked` are their bytes.
+function unpack({ parts, sha256: digits, unpacked: size }, base64) {
   check("weights", base64, digits);
-  const bytes = bytesOf(base64);
+  let bytes = bytesOf(base64);
+  if (size) [parts, bytes] = unpacked(bytes, size);
   let from = 0;
   const take = (Type, count) => { // a copy, because numbers may not begin anywhere
     const part = bytes.slice(from, (from += count * Type.BYTES_PER_ELEMENT));

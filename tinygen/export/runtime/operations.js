@@ -2,15 +2,15 @@
 // ---- rows of more operations, for a model that has one of them ----------------------------------
 
 // The last state of a loop.
-function turns({ n, body }, state, known, turned) {
+function* turns({ n, body }, state, known) {
   // [k, a, b] is a m + b for the number m of array k.
   const count = typeof n === "number" ? n : n[1] * known[n[0]].values[0] + n[2];
   for (let i = 0; i < count; i++) {
     const heads = [{ shape: [], values: [i] }, ...state];
     body.inputs.forEach((k, j) => { known[k] = heads[j]; });
-    execute(body.operations, known);
+    for (const _ of execute(body.operations, known)) yield; // loops within it say nothing
     state = body.outputs.map((k) => known[k]);
-    turned?.(state[0].values);
+    yield state[0].values;
   }
   return state;
 }

@@ -23,12 +23,12 @@ function whole(read) {
 let wrong = []; // why the file is damaged
 const model = whole(() => described($("model").textContent, $("model").dataset.sha256)) ?? {
   about: { title: "tinygen", model: "" }, image: [1, 1, 1], parts: {}, classes: [], order: [0, 0],
-  samples: 0, start: 0, smooth: true,
+  samples: 0, start: 0, smooth: true, entries: true,
 };
 const turning = model.film;
-const CELLS = model.smooth && !turning ? 9 : 0; // along a side of the map
+const CELLS = model.entries ? 9 : 0; // along a side of the map
 const WALKS = "#code-card,#map-card,.walks" + // what goes from code to code
-  (turning ? "" : ",#play,#samples-card .hint");
+  (turning || model.smooth ? "" : ",#play,#samples-card .hint");
 const SAMPLES = model.samples; // small pictures
 const [height, width, channels] = model.image;
 const reach = model.prior === "normal" ? 3 : 1; // the map and the sliders go from -reach to reach
@@ -36,7 +36,8 @@ const encodes = "encode" in model.parts;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const net = wrong.length ? null : whole(() => generator(model, $("weights").textContent));
-if (net) wrong = net.selfTest();
+let tested = !turning; // a film is its own test
+if (net && tested) wrong = net.selfTest();
 globalThis.tinygen = net; // to try in the console: tinygen.generate({ seed: 1 })
 
 const state = {
@@ -74,6 +75,7 @@ function frame(now) {
   }
   const end = performance.now() + 8;
   while (left.samples + left.cells && performance.now() < end) small();
+  if (turning) mark();
   if (left.samples + left.cells || state.walk) changed({});
   else tell();
 }
@@ -144,14 +146,15 @@ function track(slider, zero, value) {
 // ---- what can be changed -----------------------------------------------------------------------
 
 function setSeed(seed, number = 0) {
-  if (turning) films.clear();
   samples = net.codes(SAMPLES, seed);
   state.seed = seed;
+  if (turning) remake();
   $("previous").disabled = seed === 0n;
   $("next").disabled = seed === 2n ** 64n - 1n;
   call();
   changed({ samples: SAMPLES });
   choose(number);
+  if (turning) assign();
 }
 
 function choose(number) {
@@ -172,7 +175,10 @@ function move(right, up) {
 }
 
 function redraw() {
-  if (turning) films.clear();
+  if (turning) {
+    remake();
+    assign();
+  }
   changed({ picture: true, samples: SAMPLES, cells: CELLS ** 2, code: state.origin === "drawn" });
 }
 
@@ -450,7 +456,13 @@ function speak(chosen) {
       (one) => (typeof one === "object" ? JSON.stringify(one) : `${one}`));
     const text = each.join(name === "image" ? " × " : ", ");
     const term = (language && ABOUT.get(name)) || name;
-    return [make("dt", { textContent: term }), make("dd", { textContent: text })];
+    const shown = make("dd", { textContent: text });
+    if (each.length > 12) {
+      const more = make("details", { textContent: text });
+      more.prepend(make("summary", { textContent: each.length }));
+      shown.replaceChildren(more);
+    }
+    return [make("dt", { textContent: term }), shown];
   }));
   $("alert").hidden = !wrong.length;
   $("alert").textContent = wrong.length ? say("failed", { why: wrong.join("; ") }) : "";
@@ -469,7 +481,11 @@ function call() {
 
 function tell() {
   const ms = Math.max(milliseconds, 0.1).toFixed(1);
-  $("tested").textContent = wrong.length || milliseconds === Infinity ? "" : say("passed", { ms });
+  $("tested").textContent = wrong.length || !tested || milliseconds === Infinity ? "" : say("passed", { ms });
+}
+
+function icon() {
+  if ($("icon").href === "data:,") $("icon").href = $("picture").toDataURL();
 }
 
 function begin() {
@@ -479,6 +495,7 @@ function begin() {
   for (const id of ["picture", "echo", "ink"]) Object.assign($(id), { width, height });
   Object.assign($("cells"), { width: CELLS * width, height: CELLS * height });
   if (encodes) $("code-help").dataset.text = "codeDrawn";
+  document.body.classList.toggle("flat", !CELLS);
   if (!CELLS) for (const element of all(WALKS)) element.hidden = true;
   all(".language").forEach((button, i) => { button.onclick = () => speak(i); });
   speak(language);
@@ -517,7 +534,7 @@ function begin() {
   track($("truncation"), 0, 1);
   setSeed(0n, model.start);
   frame(performance.now());
-  $("icon").href = $("picture").toDataURL();
+  if (!turning) icon();
   new IntersectionObserver(([seen]) => {
     document.body.classList.toggle("unseen", !seen.isIntersecting);
   }, { threshold: 0.5 }).observe($("picture"));

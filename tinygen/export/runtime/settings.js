@@ -19,12 +19,24 @@ function chosen({ settings: known }, settings) {
   });
 }
 
-// The way from a code to its picture: the code itself, what it is after each turn of a loop, and
-// the picture at last.
-function framed({ image: [height, width, channels] }, run, code, label, settings) {
-  const states = [Float64Array.from(code)];
-  const { result } = run("draw", code, label, settings, (state) => {
-    if (state.length === height * width * channels) states.push(state);
-  });
-  return [...states.slice(0, -1), result.values];
+// The pictures on the way from a code to its own: of the code itself, of what it is after each turn
+// of a loop, and in the end what is drawn, which stands for the last one. Between two operations it
+// gives undefined.
+function* framed({ image: [height, width, channels] }, running, picture, code, ...way) {
+  yield picture(code);
+  const steps = running("draw", code, ...way);
+  for (;;) {
+    const { value, done } = steps.next();
+    if (done) return picture(value.result.values);
+    yield value?.length === height * width * channels ? picture(value) : undefined;
+  }
+}
+
+function framesOf(steps) {
+  const frames = [];
+  for (;;) {
+    const { value, done } = steps.next();
+    if (done) return [...frames.slice(0, -1), value];
+    if (value) frames.push(value);
+  }
 }
