@@ -140,6 +140,8 @@ STORED = {  # the metadata of a safetensors file of each kind
             "position": record(
                 {
                     **PLACE, "batch": whole(), "sums": listed(together(text, number())),
+                    "recent?": listed(together(text, number())), "counted?": whole(),
+                    "skipped?": whole(), "in_a_row?": whole(),
                     "best": optional(number()), "log_bytes": whole(),
                 }
             ),
