@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -66,10 +65,11 @@ def _configured(run: train.Run, config: dict[str, Any]) -> Rows:
     if model.classes and data.get("classes"):
         yield "classes", _numbered(data["classes"])
     yield "data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}"
-    yield "training", _listed(config["training"] | _rates(model, config["training"]))
-    if isinstance(model, models.Draws) and fields(type(model).Settings):
-        known = _listed(models.contract.chosen(model, {}))
-        yield "drawing", f"{known} (others: sample --set NAME=VALUE)"
+    training = {k: v for k, v in config["training"].items() if k != "asked_warmup"}
+    yield "training", _listed(training | _rates(model, training))
+    settings = models.contract.chosen(model, {}) if isinstance(model, models.Draws) else {}
+    if settings:
+        yield "drawing", f"{_listed(settings)} (others: sample --set NAME=VALUE)"
     yield "versions", ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     yield "weights", f"hash {pictures.fingerprint(model)}"
 

@@ -35,6 +35,8 @@ def sample(typed: Typed) -> None:
     """Draw and write a picture as the command line says."""
     target, drawing = checked(Target, typed[Target]), checked(Drawing, typed[Drawing])
     run, out = train.open_run(target.run, best=target.best), Path(target.out)
+    if "spread" in typed[Drawing] and drawing.around is None:
+        raise ValueError("--spread says how far images vary with --around FILE; give both")
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as PNG; name a file ending in .png")
     text = pictures.note(run.model, drawing.seed)
