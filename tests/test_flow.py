@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, models, optim, train
+from tinygen.cli import app
 from tinygen.models import Form
 from tinygen.models.contract import chosen
 from tinygen.models.networks.unet import UNet
@@ -467,6 +471,33 @@ def test_the_command_films_and_varies(run: Any, tinygen: Any) -> None:
         code, _, err = tinygen("sample", folder, *words, "--out", "not.png")
         assert (code, message in err) == (2, True), err
         assert not Path("not.png").exists()
+
+
+def test_every_command_says_that_a_run_is_not_finished(
+    run: Any, tinygen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enough(*_: Any, **__: Any) -> None:
+        raise ValueError("enough")
+
+    for each in ("export", "explore", "verify"):
+        monkeypatch.setattr(sys.modules[f"tinygen.cli.{each}"], "artefact_of", enough)
+    folder = tmp_path / "cut"
+    shutil.copytree(run.folder.path, folder)
+    config = folder.joinpath("config.json")
+    config.write_text(config.read_text("utf-8").replace('"epochs": 1,', '"epochs": 3,'), "utf-8")
+    told = "cut is not finished, it has done 3 of 9 steps; go on with `tinygen train flow --out cut"
+    commands = {
+        "sample": ["--n", 1, "--set", "steps=1"], "evaluate": ["--n", 0, "--json"], "info": [],
+        "export": ["--to", "python"], "explore": ["--no-open"], "verify": [],
+        "distill": ["--out", "cut"],
+    }  # fmt: skip
+    assert {*commands} == {each.name for each in app.app.registered_commands} - {"warmup"}
+    for command, words in commands.items():
+        _, out, err = tinygen(command, "cut", *words)
+        assert told in (out if command == "info" else err)
+        if command == "evaluate":
+            assert json.loads(out)["figures"]
+    assert "is not finished" not in "".join(tinygen("info", run.folder.path)[1:])
 
 
 def test_what_needs_labels_is_refused_without_them(tinygen: Any) -> None:

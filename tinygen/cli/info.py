@@ -15,9 +15,7 @@ from .. import models, train
 from ..backend import show_config
 from ..data.labels import numbers_of
 from ..options import as_json
-from ..program import resume_command
 from ..runs import pictures
-from ..runs.folder import place_of
 from .console import console
 
 
@@ -48,9 +46,8 @@ def info_command(
     for name, text in (*_configured(run, config), *_results(run, config), *_measured(evaluation)):
         table.add_row(name, escape(text))
     screen.print(table)
-    if run.interrupted:
-        again = resume_command(models.trained_by(model.name), run_folder, *place_of(config))
-        screen.print(f"not finished; go on with `{again}`", markup=False)
+    if run.unfinished:
+        screen.print(run.unfinished, markup=False)
 
 
 Rows = Iterator[tuple[str, str]]  # of the table: a name and a text

@@ -95,8 +95,7 @@ class Session:
         self.epochs = settings.epochs if last else stage.epochs
         size = settings.batch_size if last else stage.batch_size
         entries = feed.length(stage.reads, self.sets)
-        size = min(size, entries // stage.batches_per_step)
-        self.step_size = size * stage.batches_per_step  # images
+        self.step_size = feed.step_size(stage, entries, size)  # images
         self.batches = entries // self.step_size  # an epoch
         self._freeze()
         optimizers = stage.new_optimizers(self.model, settings.lr if last else None)
