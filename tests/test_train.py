@@ -389,6 +389,47 @@ def test_steps_that_are_not_finite_are_skipped_and_told(
     assert (whole / "log.jsonl").read_bytes() == (parts / "log.jsonl").read_bytes()
 
 
+class Slow(models.VAE):
+    """A model with a warm-up."""
+
+    course = optim.Course("linear", warmup=4)
+
+
+def test_a_warm_up_that_was_asked_for_is_not_cut(strokes, tmp_path, monkeypatch):
+    def warmed(out, **more):
+        """A training of 15 steps, and the steps over which its rate rises."""
+        model = Slow(strokes.shape, rng=tg.random.Generator(0), **OPTIONS["vae"])
+        steps, enter = [], loop.Session.enter
+
+        def entered(self, position):
+            enter(self, position)
+            steps.append(self.schedules["vae"].warmup)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop.Session, "enter", entered)
+            run = train.fit(model, strokes, 3, out=out, batch_size=20, progress=False, **more)
+        return run, steps[0]
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert [warmed(None)[1], warmed(None, warmup=3)[1]] == [1, 3]
+    straight, steps = warmed(whole, warmup=4)
+    assert steps == 4
+    stop_after(monkeypatch, 3)
+    assert warmed(parts, warmup=4)[0].interrupted
+    monkeypatch.undo()
+    kept = train.RunFolder(parts).read_config()["training"]
+    again = train.as_given(straight.model, kept)
+    more = {k: again[k] for k in ("warmup", "schedule", "clip")}
+    resumed, steps = warmed(parts, resume=True, **more)
+    assert (steps, equal(weights(straight), weights(resumed))) == (4, True)
+    del kept["asked_warmup"]  # as an older version wrote it, which cut it
+    assert train.as_given(straight.model, kept)["warmup"] is None
+    assert train.as_given(straight.model, {**kept, "warmup": 3})["warmup"] == 3
+    with pytest.raises(ValueError, match="warmup is 15 steps, and the training has 15; expected"):
+        warmed(tmp_path / "none", warmup=15)
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_training_that_only_skips_has_diverged(strokes, tmp_path, monkeypatch):
     with pytest.raises(train.Diverged, match="gradients of the last 50 steps = nan"):
         _careful(strokes, tmp_path / "run", range(20, 80), monkeypatch, epochs=10, compiled=False)

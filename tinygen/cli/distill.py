@@ -145,7 +145,8 @@ def fit(job: Job) -> None:
         learner = Student(forms, student.Options(**job.options), Generator(seed))
         learner.load_state_dict(model.state_dict())
         sets = {"train": real, student.PAIRS: made}
-        result = train.fit(learner, sets, out=job.out, resume=job.resume, **job.settings)
+        settings = train.as_given(learner, job.settings) if job.resume else job.settings
+        result = train.fit(learner, sets, out=job.out, resume=job.resume, **settings)
     if result.interrupted:
         raise typer.Exit(128 + result.signal)
     screen.print(f"\nsamples  {job.out / 'samples.png'}", markup=False)

@@ -200,9 +200,8 @@ def run(kind: type[Model], typed: Typed) -> None:
             _refuse_idle(network, typed[kind.Options])
         weights = sum(p.size for p in network.parameters())
         screen.print(f"model  {kind.name}, {weights:,} parameters; run folder {out}", markup=False)
-        result = train.fit(
-            network, sets, out=out, resume=job.resume, parts=job.parts, **job.settings
-        )
+        settings = train.as_given(network, job.settings) if job.resume else job.settings
+        result = train.fit(network, sets, out=out, resume=job.resume, parts=job.parts, **settings)
     if result.interrupted:
         raise typer.Exit(128 + result.signal)
     name = models.typed(kind)
