@@ -363,7 +363,7 @@ def test_data_without_labels_or_of_one_class() -> None:
         ({"interval": (0.9, 0.1)}, "interval is .*, expected its first time before its second"),
         ({"interval": (0.5, 0.5)}, "interval is .*, in which none of the steps begins"),
         ({"interval": (0.3, 0.37)}, "the 8 begin at 0, 1/8, ...; give a longer one, or more"),
-        ({"interval": (0.2, 0.8), "steps": 1}, "in which none of the steps begins, so that none"),
+        ({"interval": (0.2, 0.8), "steps": 1}, "guided; the only one begins at 0; give a"),
         ({"speed": 1}, "Flow has no setting speed of a drawing; it has steps"),
     ],
 )
@@ -467,6 +467,7 @@ def test_the_command_films_and_varies(run: Any, tinygen: Any) -> None:
         (["--vary", "guidance=0,x"], "guidance 'x', expected 0 or more"),
         (["--vary", "steps=1,0"], "steps is 0, expected an integer, 1 or more"),
         (["--vary", "steps=1,2", "--film"], "choose one of"),
+        (["--spread", "1"], "--spread says how far images vary with --around FILE; give both"),
     ):
         code, _, err = tinygen("sample", folder, *words, "--out", "not.png")
         assert (code, message in err) == (2, True), err

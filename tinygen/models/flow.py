@@ -79,10 +79,11 @@ class Settings(BaseOptions):
             )
         first, last = guided_steps(self.steps, self.interval)
         if first == last:
+            begin = f"the {self.steps} begin at 0, 1/{self.steps}, ..."
             raise ValueError(
                 f"interval is {self.interval}, in which none of the steps begins, so that none is "
-                f"guided; the {self.steps} begin at 0, 1/{self.steps}, ...; give a longer one, or "
-                "more steps"
+                f"guided; {begin if self.steps > 1 else 'the only one begins at 0'}; give a longer "
+                "one, or more steps"
             )
 
 
