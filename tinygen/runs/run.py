@@ -408,7 +408,8 @@ def _steps(model: Model, config: dict[str, Any], stage: int, done: int) -> str:
     """How many of its steps a run has done, in words."""
     stages, training = model.stages(), config["training"]
     if len(stages) > 1:
-        return f"{done:,} step{'s' * (done != 1)}, and is in stage {stages[stage].name}"
+        name = stages[min(stage, len(stages) - 1)].name
+        return f"{done:,} step{'s' * (done != 1)}, and is in stage {name}"
     sets = {"train": config["data"], **config.get("more_data", {})}
     entries = min(sets[source]["n"] for source in feed.sources(stages[0].reads) if source in sets)
     size = feed.step_size(stages[0], entries, training.get("batch_size", entries))
