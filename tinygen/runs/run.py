@@ -411,6 +411,7 @@ def _steps(model: Model, config: dict[str, Any], stage: int, done: int) -> str:
         name = stages[min(stage, len(stages) - 1)].name
         return f"{done:,} step{'s' * (done != 1)}, and is in stage {name}"
     sets = {"train": config["data"], **config.get("more_data", {})}
-    entries = min(sets[source]["n"] for source in feed.sources(stages[0].reads) if source in sets)
+    named = [source for source in feed.sources(stages[0].reads) if source in sets]
+    entries = min((sets[source]["n"] for source in named), default=0)
     size = feed.step_size(stages[0], entries, training.get("batch_size", entries))
     return f"{done:,} of {training['epochs'] * (entries // size):,} steps"
