@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import data, models, optim, train
+from tinygen.cli import app
 from tinygen.models import Form
 from tinygen.models.contract import chosen
 from tinygen.models.networks.unet import UNet
@@ -338,7 +342,11 @@ def test_data_without_labels_or_of_one_class() -> None:
     run = train.fit(model, plain, 1, batch_size=9, progress=False, compiled=False)
     sample = run.sample(2, steps=2)
     assert sample.shape == (2, 8, 8, 3)
-    np.testing.assert_array_equal(run.sample(2, steps=2, guidance=3.0), sample)
+    assert [*chosen(model, {})] == ["steps", "method"]
+    for idle in ({"guidance": 3.0}, {"interval": (0.2, 0.8)}):
+        why = f"Flow has no setting {next(iter(idle))} of a drawing: its data have no labels of two"
+        with pytest.raises(ValueError, match=why):
+            run.sample(2, steps=2, **idle)
     with pytest.raises(ValueError, match="trained without labels"):
         run.sample(2, 1)
 
@@ -353,6 +361,9 @@ def test_data_without_labels_or_of_one_class() -> None:
         ({"method": "rk4"}, "method is 'rk4', expected one of euler, heun"),
         ({"interval": (0.5, 1.5)}, "interval is .*, expected two numbers, each from 0 to 1"),
         ({"interval": (0.9, 0.1)}, "interval is .*, expected its first time before its second"),
+        ({"interval": (0.5, 0.5)}, "interval is .*, in which none of the steps begins"),
+        ({"interval": (0.3, 0.37)}, "the 8 begin at 0, 1/8, ...; give a longer one, or more"),
+        ({"interval": (0.2, 0.8), "steps": 1}, "guided; the only one begins at 0; give a"),
         ({"speed": 1}, "Flow has no setting speed of a drawing; it has steps"),
     ],
 )
@@ -456,10 +467,58 @@ def test_the_command_films_and_varies(run: Any, tinygen: Any) -> None:
         (["--vary", "guidance=0,x"], "guidance 'x', expected 0 or more"),
         (["--vary", "steps=1,0"], "steps is 0, expected an integer, 1 or more"),
         (["--vary", "steps=1,2", "--film"], "choose one of"),
+        (["--spread", "1"], "--spread says how far images vary with --around FILE; give both"),
     ):
         code, _, err = tinygen("sample", folder, *words, "--out", "not.png")
         assert (code, message in err) == (2, True), err
         assert not Path("not.png").exists()
+
+
+def test_every_command_says_that_a_run_is_not_finished(
+    run: Any, tinygen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enough(*_: Any, **__: Any) -> None:
+        raise ValueError("enough")
+
+    for each in ("export", "explore", "verify"):
+        monkeypatch.setattr(sys.modules[f"tinygen.cli.{each}"], "artefact_of", enough)
+    folder = tmp_path / "cut"
+    shutil.copytree(run.folder.path, folder)
+    config = folder.joinpath("config.json")
+    config.write_text(config.read_text("utf-8").replace('"epochs": 1,', '"epochs": 3,'), "utf-8")
+    told = "cut is not finished, it has done 3 of 9 steps; go on with `tinygen train flow --out cut"
+    commands = {
+        "sample": ["--n", 1, "--set", "steps=1"], "evaluate": ["--n", 0, "--json"], "info": [],
+        "export": ["--to", "python"], "explore": ["--no-open"], "verify": [],
+        "distill": ["--out", "cut"],
+    }  # fmt: skip
+    assert {*commands} == {each.name for each in app.app.registered_commands} - {"warmup"}
+    for command, words in commands.items():
+        _, out, err = tinygen(command, "cut", *words)
+        assert told in (out if command == "info" else err)
+        if command == "evaluate":
+            assert json.loads(out)["figures"]
+    assert "is not finished" not in "".join(tinygen("info", run.folder.path)[1:])
+
+
+def test_what_needs_labels_is_refused_without_them(tinygen: Any) -> None:
+    images = (255 * Generator(0).uniform((12, 8, 8)).numpy()).astype(np.uint8)
+    np.save("plain.npy", images)
+    few = ["--data", "plain.npy", "--epochs", 1, "--width", 4, "--out", "run", "--no-compile"]
+    code, _, err = tinygen("train", "flow", *few, "--hide", 0.3)
+    assert (code, "--hide 0.3 changes nothing in flow: its data have no labels of" in err) == (2, 1)
+    assert not Path("run").exists()
+    assert tinygen("train", "flow", *few)[0] == 0
+    assert "method heun (others: sample --set NAME=VALUE)" in tinygen("info", "run")[1]
+    for words in (
+        ["sample", "run", "--set", "guidance=3"],
+        ["sample", "run", "--vary", "guidance=1,2"],
+        ["export", "run", "--to", "python", "--set", "guidance=2", "--out", "run.py"],
+    ):
+        code, _, err = tinygen(*words)
+        assert (code, "Flow has no setting guidance of a drawing: its data" in err) == (2, 1), err
+    assert not Path("run.py").exists()
+    assert not Path("samples.png").exists()
 
 
 def test_a_model_that_draws_in_one_go_has_no_film(strokes: Any) -> None:

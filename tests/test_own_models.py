@@ -111,6 +111,14 @@ def test_two_epochs_and_two_more_are_four(strokes, tmp_path):
 
     whole = fit(4, tmp_path / "whole")
     fit(2, tmp_path / "parts")
+    folder = train.RunFolder(tmp_path / "parts")
+    config = folder.read_config()
+    assert train.open_run(folder.path).unfinished == ""
+    folder.write_config({**config, "training": {**config["training"], "epochs": 4}})
+    said = train.open_run(folder.path).unfinished
+    assert "is not finished, it has done 8 steps, and is in stage mixture; go on with `" in said
+    assert "train " in said
+    assert f"{FILE}:CodeMixture --out " in said
     parts = fit(4, tmp_path / "parts", resume=True)
     assert equal(weights(whole), weights(parts))
     logs = [(tmp_path / name / "log.jsonl").read_bytes() for name in ("whole", "parts")]

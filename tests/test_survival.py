@@ -570,6 +570,19 @@ def test_time_left_leaves_out_the_compiling(monkeypatch):
     assert pace.batches == pytest.approx(10)
 
 
+def test_a_line_says_the_means_since_the_last(monkeypatch, capsys):
+    clock = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: clock.now)
+    lines = progress.Lines()
+    lines.start(1, 1, 100, 0, 20)
+    for k in range(8):
+        clock.now += 3
+        lines.step([{"loss": float(k)}, {}, {"loss": float(k + 1)}])  # one was skipped
+    said = capsys.readouterr().out.splitlines()
+    assert ["loss 2 " in said[0], "loss 6 " in said[1]] == [True, True], said
+    assert "12/100" in said[0]
+
+
 def test_the_end_is_said(strokes, tmp_path, capsys):
     out = tmp_path / "run"
     fit(strokes, out, epochs=2, progress="lines")

@@ -21,6 +21,7 @@ from tinygen.options import option
 from tinygen.runs import pictures
 from tinygen.runs.files import read
 from tinygen.tensor import Tensor
+from tinygen.train import hooks, loop
 
 OPTIONS = {
     "vae": {"hidden": (16,), "latent": 3},
@@ -235,6 +236,38 @@ def _check_resuming(name, more, stop_at, strokes, tmp_path, monkeypatch):
     assert (whole / "log.jsonl").read_bytes() == (parts / "log.jsonl").read_bytes()
 
 
+def _losses_of_steps(monkeypatch):
+    """A list that gets the losses of each step from now on."""
+    steps, read_all = [], loop.Session.read
+
+    def read_and_keep(session):
+        found = read_all(session)
+        steps.extend(found)
+        return found
+
+    monkeypatch.setattr(loop.Session, "read", read_and_keep)
+    return steps
+
+
+def _check_lines(out, steps, every):
+    lines = [e for e in train.RunFolder(out).read_log() if e["kind"] == "steps"]
+    assert [e["step"] for e in lines] == [*range(every, len(steps) + 1, every)]
+    for line in lines:
+        since = [losses for losses in steps[line["step"] - every : line["step"]] if losses]
+        means = {k: np.mean([losses[k] for losses in since]) for k in since[0]}
+        assert line["losses"] == pytest.approx(means, rel=1e-12)
+
+
+def test_a_line_of_the_log_has_the_means_since_the_last(strokes, tmp_path, monkeypatch):
+    """Over the end of an epoch, and of a training that was stopped between two lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hooks, "LOG_EVERY", 4)
+        _check_resuming("vae", {}, 6, strokes, tmp_path, monkeypatch)
+    steps = _losses_of_steps(monkeypatch)
+    fit("vae", strokes)
+    _check_lines(tmp_path / "parts", steps, 4)
+
+
 SCRIPT = """
     import sys, time
     import tinygen as tg
@@ -308,8 +341,6 @@ class Careful(models.VAE):
 
 def _careful(strokes, out, bad=(), monkeypatch=None, stop_at=0, **more):
     """A training of which some steps meet NaN."""
-    from tinygen.train import loop
-
     if bad:
         done = loop.Session.step
 
@@ -334,11 +365,16 @@ def _careful(strokes, out, bad=(), monkeypatch=None, stop_at=0, **more):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_steps_that_are_not_finite_are_skipped_and_told(
-    compiled, strokes, tmp_path, monkeypatch, capsys
+    compiled, strokes, tmp_path, monkeypatch, capsys, request
 ):
     """Stopped behind one of them and resumed: the same bits, the same count, the same log."""
     whole, parts, bad = tmp_path / "whole", tmp_path / "parts", (3, 5, 12)
+    patch = pytest.MonkeyPatch()
+    request.addfinalizer(patch.undo)
+    patch.setattr(hooks, "LOG_EVERY", 5)
+    steps = _losses_of_steps(monkeypatch)
     run = _careful(strokes, whole, bad, monkeypatch, compiled=compiled)
+    _check_lines(whole, steps, 5)  # of those that were not skipped
     said = capsys.readouterr().out
     assert "  2 steps of 10 skipped: the gradients were not finite" in said
     assert "  1 step of 10 skipped" in said
@@ -351,6 +387,47 @@ def test_steps_that_are_not_finite_are_skipped_and_told(
     a, b = (train.RunFolder(p).newest_checkpoint() for p in (whole, parts))
     assert equal(a, b)
     assert (whole / "log.jsonl").read_bytes() == (parts / "log.jsonl").read_bytes()
+
+
+class Slow(models.VAE):
+    """A model with a warm-up."""
+
+    course = optim.Course("linear", warmup=4)
+
+
+def test_a_warm_up_that_was_asked_for_is_not_cut(strokes, tmp_path, monkeypatch):
+    def warmed(out, **more):
+        """A training of 15 steps, and the steps over which its rate rises."""
+        model = Slow(strokes.shape, rng=tg.random.Generator(0), **OPTIONS["vae"])
+        steps, enter = [], loop.Session.enter
+
+        def entered(self, position):
+            enter(self, position)
+            steps.append(self.schedules["vae"].warmup)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop.Session, "enter", entered)
+            run = train.fit(model, strokes, 3, out=out, batch_size=20, progress=False, **more)
+        return run, steps[0]
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert [warmed(None)[1], warmed(None, warmup=3)[1]] == [1, 3]
+    straight, steps = warmed(whole, warmup=4)
+    assert steps == 4
+    stop_after(monkeypatch, 3)
+    assert warmed(parts, warmup=4)[0].interrupted
+    monkeypatch.undo()
+    kept = train.RunFolder(parts).read_config()["training"]
+    again = train.as_given(straight.model, kept)
+    more = {k: again[k] for k in ("warmup", "schedule", "clip")}
+    resumed, steps = warmed(parts, resume=True, **more)
+    assert (steps, equal(weights(straight), weights(resumed))) == (4, True)
+    del kept["asked_warmup"]  # as an older version wrote it, which cut it
+    assert train.as_given(straight.model, kept)["warmup"] is None
+    assert train.as_given(straight.model, {**kept, "warmup": 3})["warmup"] == 3
+    with pytest.raises(ValueError, match="warmup is 15 steps, and the training has 15; expected"):
+        warmed(tmp_path / "none", warmup=15)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_training_that_only_skips_has_diverged(strokes, tmp_path, monkeypatch):
@@ -432,8 +509,6 @@ def test_divergence_names_operation_line_and_tensor(folder, strokes, tmp_path):
 
 def test_weights_that_are_not_finite_are_never_saved(strokes, tmp_path, monkeypatch):
     """The loss of a step is finite although its update was not: found before anything is kept."""
-    from tinygen.train import loop
-
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)
     out = tmp_path / "run"
     with pytest.raises(train.Diverged, match=r"Adam\.step") as error:

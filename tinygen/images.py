@@ -1,11 +1,13 @@
 """Pictures: arrays of images laid out in a grid, shown in a notebook or written as PNG.
 
 The PNG writer needs only the standard library, so an installation without `tinygen[app]` draws
-too.  Every picture carries text chunks saying that it is synthetic.
+too (a film, which moves, needs Pillow).  Every picture carries text chunks saying that it is
+synthetic.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -41,24 +43,23 @@ class Picture:
 
     def png(self, text: Mapping[str, object] | None = None) -> bytes:
         """The bytes of a PNG file; `text` adds to its chunks (`{"Model": hash, "Seed": 3}`)."""
-        chunks: dict[str, object] = {
-            "Software": f"tinygen {__version__}",
-            "Description": self.description,
-        }
-        chunks.update(text or {})
         height, width, channels = self.array.shape
         kind = 0 if channels == 1 else 2  # grey or RGB
         parts = [
             SIGNATURE,
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)),
         ]
-        parts += [_text_chunk(key, str(value)) for key, value in chunks.items()]
-        parts += [*self._body(), _chunk(b"IEND", b"")]
+        parts += [_chunk(*_text_chunk(key, value)) for key, value in self._text(text).items()]
+        parts += [_chunk(b"IDAT", _packed(self.array)), _chunk(b"IEND", b"")]
         return b"".join(parts)
 
-    def _body(self) -> Iterator[bytes]:
-        """The chunks that hold the pixels."""
-        yield _chunk(b"IDAT", _packed(self.array))
+    def _text(self, more: Mapping[str, object] | None) -> dict[str, str]:
+        """What its text chunks say, by keyword."""
+        about: dict[str, object] = {
+            "Software": f"tinygen {__version__}",
+            "Description": self.description,
+        }
+        return {key: str(value) for key, value in {**about, **(more or {})}.items()}
 
     def save(self, path: str | os.PathLike[str], text: Mapping[str, object] | None = None) -> None:
         """Write the PNG file whole or not at all; raises OSError naming the path."""
@@ -82,10 +83,11 @@ class Film(Picture):
         seconds: how long each is shown.
         hold: how long the last is shown.
 
-    Raises:
-        ValueError: no pictures, or pictures of several sizes.
+    Pillow writes it (extra `app`), which knows how frames follow each other in a file; frames that
+    are alike become one that is shown as long.
 
-    Source: PNG, third edition, sections 11.3.4 (acTL, fcTL, fdAT).
+    Raises:
+        ValueError: no pictures, or pictures of several sizes; where it is written, no Pillow.
     """
 
     def __init__(
@@ -99,14 +101,27 @@ class Film(Picture):
         self.frames = [picture.array for picture in pictures]
         self.seconds = [seconds] * (len(pictures) - 1) + [hold]
 
-    def _body(self) -> Iterator[bytes]:
-        yield _chunk(b"acTL", struct.pack(">II", len(self.frames), 0))  # 0: without end
-        yield from super()._body()
-        height, width, _ = self.array.shape
-        for k, (frame, seconds) in enumerate(zip(self.frames, self.seconds, strict=True)):
-            size = (width, height, 0, 0, round(1000 * seconds), 1000, 0, 0)
-            yield _chunk(b"fcTL", struct.pack(">IIIIIHHBB", 2 * k, *size))
-            yield _chunk(b"fdAT", struct.pack(">I", 2 * k + 1) + _packed(frame))
+    def png(self, text: Mapping[str, object] | None = None) -> bytes:
+        """The bytes of the file; see Picture."""
+        try:
+            from PIL import Image, PngImagePlugin
+        except ImportError:
+            raise ValueError(
+                "a film is written by Pillow, which is not installed; run "
+                'pip install "tinygen[app]"'
+            ) from None
+        info = PngImagePlugin.PngInfo()
+        for key, value in self._text(text).items():
+            info.add(*_text_chunk(key, value))
+        colour = self.array.shape[2] == 3
+        arrays = (self.array, *self.frames)
+        still, *frames = (Image.fromarray(a if colour else a[..., 0]) for a in arrays)
+        file = io.BytesIO()
+        still.save(
+            file, "PNG", save_all=True, append_images=frames, default_image=True, loop=0,
+            duration=[round(1000 * s) for s in self.seconds], pnginfo=info,
+        )  # fmt: skip
+        return file.getvalue()
 
 
 def grid(
@@ -228,15 +243,15 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _text_chunk(key: str, value: str) -> bytes:
-    """tEXt where Latin-1 holds the value, else iTXt (UTF-8, not compressed)."""
+def _text_chunk(key: str, value: str) -> tuple[bytes, bytes]:
+    """Kind and body: tEXt where Latin-1 holds the value, else iTXt (UTF-8, not compressed)."""
     name = key.encode("latin-1", "replace")
     if not 1 <= len(name) <= 79 or "\0" in key + value:
         raise ValueError(f"png: text keyword {key!r} needs 1 to 79 letters, and no NUL anywhere")
     try:
-        return _chunk(b"tEXt", name + b"\0" + value.encode("latin-1"))
+        return b"tEXt", name + b"\0" + value.encode("latin-1")
     except UnicodeEncodeError:
-        return _chunk(b"iTXt", name + b"\0\0\0\0\0" + value.encode())
+        return b"iTXt", name + b"\0\0\0\0\0" + value.encode()
 
 
 def _chunks(blob: bytes, path: str) -> Iterator[tuple[bytes, bytes]]:

@@ -21,7 +21,7 @@ from ..random import Generator
 from ..runs import Run, pairs
 from ..runs.folder import place_of
 from ..train import RunFolder, Settings
-from .console import console
+from .console import console, open_run
 from .options import Group, Typed, checked, function, in_words
 from .sample import settings_of
 
@@ -72,7 +72,7 @@ def distill(typed: Typed) -> None:
 
 def opened(path: str) -> Run:
     """The teacher; ValueError for a run that is none."""
-    run = train.open_run(path)
+    run = open_run(path)
     if not isinstance(run.model, Flow):
         raise ValueError(
             f"{path} holds a run of {run.model.name}; only a flow has steps to save: train one "
@@ -145,7 +145,8 @@ def fit(job: Job) -> None:
         learner = Student(forms, student.Options(**job.options), Generator(seed))
         learner.load_state_dict(model.state_dict())
         sets = {"train": real, student.PAIRS: made}
-        result = train.fit(learner, sets, out=job.out, resume=job.resume, **job.settings)
+        settings = train.as_given(learner, job.settings) if job.resume else job.settings
+        result = train.fit(learner, sets, out=job.out, resume=job.resume, **settings)
     if result.interrupted:
         raise typer.Exit(128 + result.signal)
     screen.print(f"\nsamples  {job.out / 'samples.png'}", markup=False)

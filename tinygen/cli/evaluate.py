@@ -18,7 +18,7 @@ from ..metrics import Quality
 from ..options import SEED, Options, at_least, option
 from ..output import stdout
 from ..runs import pictures
-from .console import BEST, console, print_data
+from .console import BEST, console, open_run, print_data
 from .options import Group, Typed, checked, function
 
 
@@ -54,7 +54,7 @@ class Measuring(Options):
 def evaluate(typed: Typed) -> None:
     """Measure, save the figures in the run folder, and print them."""
     request = checked(Measuring, typed[Measuring])
-    run = train.open_run(request.run, best=request.best)
+    run = open_run(request.run, best=request.best)
     dataset = run.load_data(request.data, request.value_range)
     if request.data is not None:
         print_data(console(stderr=request.json), dataset)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .. import export, models, train
-from .console import BestOption, RunArgument, console
+from .. import export, models
+from .console import BestOption, RunArgument, console, open_run
 from .export import LicenceOption, PartOption, artefact_of, part_of
 
 
@@ -26,7 +26,7 @@ def explore_command(
     best: BestOption = False,
 ) -> None:
     """Write the page that shows what a generator has learned, and open it in the browser."""
-    run = train.open_run(run_folder, best=best)
+    run = open_run(run_folder, best=best)
     both = isinstance(run.model, models.Encodes)
     artefact = artefact_of(run, part_of(part or ("both" if both else "draw")), licence=licence)
     path = run_folder / "explore.html" if out is None else out

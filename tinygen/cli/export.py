@@ -13,7 +13,7 @@ import typer
 from .. import export, train
 from ..export import Artefact
 from ..runs import pictures
-from .console import BestOption, RunArgument, console
+from .console import BestOption, RunArgument, console, open_run
 from .sample import settings_of
 
 Form = StrEnum("Form", list(export.FORMS))  # type: ignore[misc]
@@ -124,7 +124,7 @@ def export_command(
     """
     if lower_conv_transpose and to != "onnx":
         raise ValueError(f"--lower-conv-transpose is for --to onnx, not for {to}")
-    run = train.open_run(run_folder, best=best)
+    run = open_run(run_folder, best=best)
     artefact = artefact_of(
         run, part_of(part or "draw"), str(precision), licence, settings_of(run.model, set_ or ())
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +15,7 @@ from .. import models, train
 from ..backend import show_config
 from ..data.labels import numbers_of
 from ..options import as_json
-from ..program import resume_command
 from ..runs import pictures
-from ..runs.folder import place_of
 from .console import console
 
 
@@ -49,9 +46,8 @@ def info_command(
     for name, text in (*_configured(run, config), *_results(run, config), *_measured(evaluation)):
         table.add_row(name, escape(text))
     screen.print(table)
-    if run.interrupted:
-        again = resume_command(models.trained_by(model.name), run_folder, *place_of(config))
-        screen.print(f"not finished; go on with `{again}`", markup=False)
+    if run.unfinished:
+        screen.print(run.unfinished, markup=False)
 
 
 Rows = Iterator[tuple[str, str]]  # of the table: a name and a text
@@ -66,10 +62,11 @@ def _configured(run: train.Run, config: dict[str, Any]) -> Rows:
     if model.classes and data.get("classes"):
         yield "classes", _numbered(data["classes"])
     yield "data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}"
-    yield "training", _listed(config["training"] | _rates(model, config["training"]))
-    if isinstance(model, models.Draws) and fields(type(model).Settings):
-        known = _listed(models.contract.chosen(model, {}))
-        yield "drawing", f"{known} (others: sample --set NAME=VALUE)"
+    training = {k: v for k, v in config["training"].items() if k != "asked_warmup"}
+    yield "training", _listed(training | _rates(model, training))
+    settings = models.contract.chosen(model, {}) if isinstance(model, models.Draws) else {}
+    if settings:
+        yield "drawing", f"{_listed(settings)} (others: sample --set NAME=VALUE)"
     yield "versions", ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     yield "weights", f"hash {pictures.fingerprint(model)}"
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .. import train
 from ..data.files import printable
 from ..data.report import Report
 from ..images import Film, Picture
@@ -18,7 +17,7 @@ from ..models.contract import chosen
 from ..options import Options, described, option
 from ..runs import Run, pictures
 from ..runs.drawing import Drawing
-from .console import BEST, console
+from .console import BEST, console, open_run
 from .options import Elsewhere, Group, Typed, checked, function, named, read_text
 
 
@@ -34,7 +33,9 @@ class Target(Options):
 def sample(typed: Typed) -> None:
     """Draw and write a picture as the command line says."""
     target, drawing = checked(Target, typed[Target]), checked(Drawing, typed[Drawing])
-    run, out = train.open_run(target.run, best=target.best), Path(target.out)
+    run, out = open_run(target.run, best=target.best), Path(target.out)
+    if "spread" in typed[Drawing] and drawing.around is None:
+        raise ValueError("--spread says how far images vary with --around FILE; give both")
     if out.suffix.lower() != ".png":
         raise ValueError(f"--out {out}: pictures are written as PNG; name a file ending in .png")
     text = pictures.note(run.model, drawing.seed)

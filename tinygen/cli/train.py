@@ -19,14 +19,14 @@ from ..data.files import check_room
 from ..data.options import Source
 from ..models import Form, ImageModel, Model
 from ..models.base import OneStage
-from ..options import Option, Options, defaults_on_processor, option
+from ..options import Option, Options, defaults_on_processor, described, option
 from ..program import command as typed_here
 from ..program import quoted
 from ..random import Generator
 from ..runs.folder import place_of
 from ..train import Settings
 from .console import console, print_data
-from .options import Group, Typed, checked, command, in_words, named, refuse_doubles
+from .options import Group, Typed, checked, command, flags, in_words, named, refuse_doubles
 
 LAST = "of several stages, the last one's"
 LARGE = 1 << 16  # pixels: of smaller images any model fits
@@ -89,6 +89,8 @@ app = typer.Typer(cls=Models, no_args_is_help=True)
 @app.callback()
 def _train() -> None:
     """Train a model on images; leave a folder with samples, curves and the weights.
+
+    [dim]tinygen train flow[/dim]                         the best images; on the built-in strokes
 
     [dim]tinygen train vae[/dim]                          on the built-in strokes, a minute or two
 
@@ -194,11 +196,12 @@ def run(kind: type[Model], typed: Typed) -> None:
     _check_room(job, forms)
     with use_backend(job.backend, job.precision):
         network = job.build(forms)
+        if isinstance(network, models.Draws) and not job.resume:
+            _refuse_idle(network, typed[kind.Options])
         weights = sum(p.size for p in network.parameters())
         screen.print(f"model  {kind.name}, {weights:,} parameters; run folder {out}", markup=False)
-        result = train.fit(
-            network, sets, out=out, resume=job.resume, parts=job.parts, **job.settings
-        )
+        settings = train.as_given(network, job.settings) if job.resume else job.settings
+        result = train.fit(network, sets, out=out, resume=job.resume, parts=job.parts, **settings)
     if result.interrupted:
         raise typer.Exit(128 + result.signal)
     name = models.typed(kind)
@@ -212,6 +215,16 @@ def run(kind: type[Model], typed: Typed) -> None:
     screen.print(f"\nsamples  {out / 'samples.png'}", markup=False)
     draw = typed_here(*own, "sample", out, "--n", 64, "--out", "grid.png")
     screen.print(f"next     {draw}", markup=False)
+
+
+def _refuse_idle(network: Any, typed: dict[str, Any]) -> None:
+    """ValueError for an option that was typed and changes nothing in this model."""
+    for each in described(network.Options):
+        if each.name in typed and each.name in network.idle:
+            value, why = in_words(typed[each.name]), network.idle[each.name]
+            raise ValueError(
+                f"{flags(each)[0]} {value} changes nothing in {network.name}: {why}; leave it out"
+            )
 
 
 def new_job(kind: type[Model], typed: Typed) -> Job:

@@ -18,7 +18,7 @@ from ..export import verify as checking
 from ..images import to_uint8
 from ..models import Draws
 from ..runs import pictures
-from .console import BestOption, RunArgument, console
+from .console import BestOption, RunArgument, console, open_run
 from .export import PrecisionOption, Stored, artefact_of
 
 
@@ -53,7 +53,7 @@ def verify_command(
     wrong = [name for name in only or [] if name not in known]
     if wrong:
         raise ValueError(f"--only {', '.join(wrong)}, expected some of {', '.join(known)}")
-    run = train.open_run(run_folder, best=best)
+    run = open_run(run_folder, best=best)
     artefact = artefact_of(run, precision=str(precision))
     question = checking.question(artefact, seeds)
     labels = np.array(question.labels) if artefact.classes else None

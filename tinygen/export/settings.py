@@ -53,7 +53,7 @@ def open_settings(model: Draws, given: Collection[str]) -> tuple[Setting, ...]:
     found = []
     for option in described(type(model).Settings):
         number = option.kind in (int, float) and not isinstance(option.default, bool)
-        if number and not option.optional and option.name not in given:
+        if number and not option.optional and option.name not in {*given, *model.idle}:
             setting = _setting(option)
             if len(three_values(setting)) == 3:
                 found.append(setting)

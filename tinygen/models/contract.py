@@ -280,12 +280,15 @@ class Draws(ABC):
         noise: what a drawing starts from; None where it is a function of what is given alone.
         given: what else it takes: a label, an image.
         Settings: a dataclass of what can be chosen at each drawing (steps, guidance), each with a
-            default; `draw` gets all of them by name.
+            default; `draw` gets all of them by name, but those that are idle.
+        idle: settings of a drawing, and options of the model, that change nothing in this one, each
+            with the reason: "it has no labels". Whoever gives one is refused.
     """
 
     noise: Noise | None = None
     given: tuple[Column, ...] = ()
     Settings: ClassVar[type] = NoSettings
+    idle: Mapping[str, str] = {}
 
     @abstractmethod
     def draw(self, noise: Tensor | None, *_: Any, **given: Any) -> Tensor:
@@ -296,17 +299,18 @@ def chosen(model: Draws, given: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a drawing, those not given by their defaults.
 
     Raises:
-        ValueError: a setting that the model does not have, or a value that it does not allow.
+        ValueError: a setting that the model does not have, or that is idle, or a value that it does
+            not allow.
     """
-    kind = type(model).Settings
-    known = {f.name: f.default for f in fields(kind)}
-    unknown = [name for name in given if name not in known]
-    if unknown:
+    known = {f.name: f.default for f in fields(model.Settings) if f.name not in model.idle}
+    if unknown := [name for name in given if name not in known]:
         has = ", ".join(f"{k} ({v} by default)" for k, v in known.items()) or "none"
+        why = "".join(f": {model.idle[name]}" for name in unknown[:1] if name in model.idle)
         raise ValueError(
-            f"{type(model).__name__} has no setting {', '.join(unknown)} of a drawing; it has {has}"
+            f"{type(model).__name__} has no setting {', '.join(unknown)} of a drawing{why}; "
+            f"it has {has}"
         )
-    made = kind(**given)
+    made = model.Settings(**given)
     return {name: getattr(made, name) for name in known}
 
 

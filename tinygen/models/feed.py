@@ -38,6 +38,12 @@ def length(reads: tuple[Column, ...], sets: Sets) -> int:
     return min(len(sets[source]) for source in sources(reads))
 
 
+def step_size(stage: Stage, entries: int, batch_size: int) -> int:
+    """How many of the entries of an epoch a step takes: no more batches than there are."""
+    per_step = stage.batches_per_step
+    return max(1, min(batch_size, entries // per_step)) * per_step
+
+
 def batches(
     stage: Stage,
     sets: Sets,

@@ -77,6 +77,23 @@ class Settings(BaseOptions):
             raise ValueError(
                 f"interval is {self.interval}, expected its first time before its second, of 0 to 1"
             )
+        first, last = guided_steps(self.steps, self.interval)
+        if first == last:
+            begin = f"the {self.steps} begin at 0, 1/{self.steps}, ..."
+            raise ValueError(
+                f"interval is {self.interval}, in which none of the steps begins, so that none is "
+                f"guided; {begin if self.steps > 1 else 'the only one begins at 0'}; give a longer "
+                "one, or more steps"
+            )
+
+
+def guided_steps(steps: int, interval: tuple[float, float]) -> tuple[int, int]:
+    """The steps that begin within some times: the first, and the first after them."""
+    first, last = (math.ceil(steps * t - 1e-6) for t in interval)
+    return first, last
+
+
+LABELLED = ("hide", "guidance", "interval")  # options and settings that labels give a meaning
 
 
 class NoiseToImage(OneStage, Draws):
@@ -100,6 +117,8 @@ class NoiseToImage(OneStage, Draws):
         )  # fmt: skip
         self.noise = Noise(self.shape)
         self.given = (Column("label", "label", count=self.known),) if self.known else ()
+        if not self.known:
+            self.idle = dict.fromkeys(LABELLED, "its data have no labels of two or more classes")
 
     def optimizers(self, lr: float | None) -> dict[str, Optimizer]:
         lr = self.options.lr if lr is None else lr
@@ -179,11 +198,11 @@ class Flow(NoiseToImage):
 
     def draw(
         self, noise: Tensor | None, *, label: Tensor | None = None, steps: int, method: ode.Method,
-        guidance: Any, interval: tuple[float, float],
+        guidance: Any = 1.0, interval: tuple[float, float] = (0.0, 1.0),
     ) -> Tensor:  # fmt: skip
         assert noise is not None
         label = self.check_label(noise, label)
-        first, last = (math.ceil(steps * t - 1e-6) for t in interval)
+        first, last = guided_steps(steps, interval)
         z = noise
         for w, begin, end in ((1.0, 0, first), (guidance, first, last), (1.0, last, steps)):
             velocity = functools.partial(self.velocity, label=label, guidance=w)

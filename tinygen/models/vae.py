@@ -69,6 +69,8 @@ class Variational(ImageModel, Draws, Encodes, Likely):
     def build(self) -> None:
         options, init = self.options, self.init_rng
         self.unit = "loss an image" if options.likelihood == "mse" else "nats an image"
+        if options.likelihood != "gaussian":
+            self.idle = {"sigma": f"its likelihood is {options.likelihood}, and not gaussian"}
         self.latent = options.latent
         self.noise = self.code = Noise((options.latent,))
         self.density = {

@@ -94,7 +94,8 @@ TRAINING = record(
     {
         "epochs": whole(1), "seed": whole(0, 2**64 - 1), "batch_size?": whole(1),
         "lr?": optional(number(0)), "schedule?": text, "warmup?": number(0), "ema?": number(0, 1),
-        "compiled?": truth, "evaluate_every?": whole(), "classifier?": optional(text),
+        "asked_warmup?": truth, "compiled?": truth, "evaluate_every?": whole(),
+        "classifier?": optional(text),
     }
 )  # fmt: skip
 CONFIG = record(
@@ -140,6 +141,8 @@ STORED = {  # the metadata of a safetensors file of each kind
             "position": record(
                 {
                     **PLACE, "batch": whole(), "sums": listed(together(text, number())),
+                    "recent?": listed(together(text, number())), "counted?": whole(),
+                    "skipped?": whole(), "in_a_row?": whole(),
                     "best": optional(number()), "log_bytes": whole(),
                 }
             ),

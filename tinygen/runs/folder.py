@@ -1,7 +1,8 @@
 """The files of a run: where each lies, and how each is written.
 
 config.json             the options, the data and the versions
-log.jsonl               a line every 50 steps, one an epoch, and one when images were measured
+log.jsonl               a line every 50 steps, the mean losses of these steps; one an epoch, with
+                        those of the epoch; and one when images were measured
 model.safetensors       the weights to draw with
 samples.png             images drawn from the same codes after each epoch; history/ keeps all
 reconstructions.png     rows of test images, each followed by its reconstructions (VAEs)

@@ -17,9 +17,9 @@ from ..data.report import listed
 from ..data.source import NAMES
 from ..data.strokes import DIGIT_WORDS
 from ..images import Picture, grid
-from ..models import Draws, Encodes, Model, Noise
+from ..models import Draws, Encodes, Model, Noise, feed
 from ..models.contract import label_of
-from ..models.registry import trained_by
+from ..models.registry import trained_by, typed
 from ..program import resume_command
 from ..random import Generator
 from ..sampling import latent
@@ -48,6 +48,8 @@ class Run:
         data: a description of what it was trained on.
         interrupted: whether training was stopped before its last epoch.
         signal: the number of the signal that stopped it; 0 if none did, or before it was opened.
+        unfinished: of a run that was opened before its training ended, how far it is and how to go
+            on, in words; "" for others.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Run:
         self.history = history or []
         self.data = data or {}
         self.seconds, self.seed = seconds, seed
+        self.unfinished = ""
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
@@ -389,7 +392,26 @@ def open_run(path: str | os.PathLike[str], *, best: bool = False) -> Run:
     source = {k: config["data"][k] for k in ("source", "options")}  # as it is now
     last = stage == len(model.stages()) - 1
     done = last and epoch >= config["training"]["epochs"]
-    return Run(
+    run = Run(
         model, folder=folder, history=folder.read_log(), data={**saved.metadata["data"], **source},
         interrupted=not done, seed=config["training"]["seed"],
     )  # fmt: skip
+    if not done:
+        command = trained_by(typed(type(model)))
+        again = resume_command(command, folder.path, *place_of(config))
+        steps = _steps(model, config, stage, saved.metadata["step"])
+        run.unfinished = f"{folder.path} is not finished, it has done {steps}; go on with `{again}`"
+    return run
+
+
+def _steps(model: Model, config: dict[str, Any], stage: int, done: int) -> str:
+    """How many of its steps a run has done, in words."""
+    stages, training = model.stages(), config["training"]
+    if len(stages) > 1:
+        name = stages[min(stage, len(stages) - 1)].name
+        return f"{done:,} step{'s' * (done != 1)}, and is in stage {name}"
+    sets = {"train": config["data"], **config.get("more_data", {})}
+    named = [source for source in feed.sources(stages[0].reads) if source in sets]
+    entries = min((sets[source]["n"] for source in named), default=0)
+    size = feed.step_size(stages[0], entries, training.get("batch_size", entries))
+    return f"{done:,} of {training['epochs'] * (entries // size):,} steps"

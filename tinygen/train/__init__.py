@@ -13,9 +13,9 @@ from ..runs import (
     open_run,
 )
 from .loop import Diverged, fit
-from .settings import Settings
+from .settings import Settings, as_given
 
 __all__ = [
     "ClassifierExtractor", "Diverged", "Estimate", "Gauge", "Run", "RunFolder", "Settings",
-    "build_model", "evaluate", "find_extractor", "fit", "has_figures", "open_run",
+    "as_given", "build_model", "evaluate", "find_extractor", "fit", "has_figures", "open_run",
 ]  # fmt: skip

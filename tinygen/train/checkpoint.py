@@ -21,6 +21,8 @@ class Position:
     batch: int = 0  # batches done of the next epoch
     step: int = 0  # updates in all
     sums: dict[str, float] = field(default_factory=dict)  # of the losses in this epoch
+    recent: dict[str, float] = field(default_factory=dict)  # sums since the last line of the log
+    counted: int = 0  # steps in them
     skipped: int = 0  # steps of this epoch that were skipped, and are not in the sums
     in_a_row: int = 0  # of them, those just before the next step
     best: float | None = None  # the least Session.rank of the stage so far
@@ -49,9 +51,12 @@ class State:
             "kind": "checkpoint",
             "tinygen": __version__,
             "model": self.model.describe(),
-            "position": {**vars(self.position), "sums": list(self.position.sums.items())},
+            "position": {  # names in the order that they have here
+                **vars(self.position), "sums": list(self.position.sums.items()),
+                "recent": list(self.position.recent.items()),
+            },
             "generators": {k: g.state_dict() for k, g in generators.items()},
-        }
+        }  # fmt: skip
         return Arrays(arrays, metadata=metadata)
 
     def non_finite(self) -> list[str]:
@@ -88,4 +93,5 @@ class State:
             generator.load_state_dict(saved.metadata["generators"][name])
         values = saved.metadata["position"]
         known = {f.name: values[f.name] for f in fields(Position) if f.name in values}
-        self.position = Position(**{**known, "sums": dict(values["sums"])})
+        named = {k: dict(values.get(k, ())) for k in ("sums", "recent")}  # old ones have no recent
+        self.position = Position(**{**known, **named})

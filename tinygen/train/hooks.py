@@ -36,7 +36,11 @@ class Hook:
 
 
 class Log(Hook):
-    """A line every LOG_EVERY steps and one an epoch, in the session's history and in log.jsonl."""
+    """A line every LOG_EVERY steps and one an epoch, in the session's history and in log.jsonl.
+
+    The losses of a line are means: over the steps since the last such line, or over the epoch. A
+    step that was skipped has no losses and is in none.
+    """
 
     def __init__(self, folder: RunFolder | None) -> None:
         self.folder = folder
@@ -51,8 +55,15 @@ class Log(Hook):
             position.log_bytes = self.folder.append_log(entry)
 
     def stepped(self, session: Session, losses: list[dict[str, float]]) -> None:
-        if session.state.position.step % LOG_EVERY == 0:
-            self.write(session, {"kind": "steps", "losses": losses[-1]})
+        position = session.state.position
+        for each in filter(None, losses):
+            position.counted += 1
+            for name, value in each.items():
+                position.recent[name] = position.recent.get(name, 0.0) + value
+        if position.step % LOG_EVERY == 0:
+            means = {k: v / position.counted for k, v in position.recent.items()}
+            position.recent, position.counted = {}, 0
+            self.write(session, {"kind": "steps", "losses": means})
 
     def epoch_ended(self, session: Session, epoch: Epoch) -> None:
         value = None if epoch.validation is None else epoch.validation.value
@@ -82,7 +93,7 @@ class Progress(Hook):
         self._begun = position.stage
 
     def stepped(self, session: Session, losses: list[dict[str, float]]) -> None:
-        self.show.step(losses[-1], len(losses))
+        self.show.step(losses)
 
     def epoch_ended(self, session: Session, epoch: Epoch) -> None:
         held_out = epoch.validation

@@ -129,7 +129,8 @@ def fit(
     measuring = None if classifier is None else os.path.abspath(classifier)
     settings = Settings(
         epochs=epochs, batch_size=batch_size, seed=seed, lr=lr, compiled=compiled,
-        evaluate_every=evaluate_every, classifier=measuring, **settled,
+        evaluate_every=evaluate_every, classifier=measuring,
+        asked_warmup=bool(warmup) and warmup == course.warmup, **settled,
     )  # fmt: skip
     folder = None if out is None else RunFolder(out)
     with use_backend(model.backend.name):

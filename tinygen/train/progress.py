@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..output import stdout
@@ -13,6 +13,12 @@ from ..output import stdout
 
 def _figures(values: dict[str, float]) -> str:
     return "  ".join(f"{k} {v:.4g}" for k, v in values.items())
+
+
+def _means(steps: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The mean of each loss over some steps, without those that were skipped."""
+    kept = [losses for losses in steps if losses]
+    return {k: sum(losses[k] for losses in kept) / len(kept) for k in kept[0]} if kept else {}
 
 
 def clock(seconds: float) -> str:
@@ -35,8 +41,8 @@ class Silent:
     def compiling(self) -> None:
         """The first step is being recorded and compiled."""
 
-    def step(self, losses: dict[str, float], count: int = 1) -> None:
-        """So many training steps were done, the last one with these losses."""
+    def step(self, losses: Sequence[dict[str, float]]) -> None:
+        """Training steps were done, each with these losses; with none if it was skipped."""
 
     def epoch(self, losses: dict[str, float], validation: float | None, unit: str = "") -> None:
         """An epoch is complete; `unit` is that of the held-out figure."""
@@ -90,9 +96,10 @@ class Pace:
 
 
 class Lines(Silent):
-    """A line an epoch, and one every ten seconds within long ones."""
+    """A line an epoch, and one every ten seconds within long ones: the means since the last."""
 
     EVERY = 10.0  # seconds
+    RECENT: int | None = None  # steps whose mean is shown at most
 
     def __init__(self) -> None:
         self._out = stdout()
@@ -104,16 +111,19 @@ class Lines(Silent):
         self._batches, self._done, self._images = batches, done, images
         self._left_epochs = epochs - epoch
         self._spoke = time.perf_counter()
+        self._recent: deque[dict[str, float]] = deque(maxlen=self.RECENT)  # losses of steps
         self._pace.start(done)
 
-    def step(self, losses: dict[str, float], count: int = 1) -> None:
-        self._done += count
+    def step(self, losses: Sequence[dict[str, float]]) -> None:
+        self._done += len(losses)
+        self._recent.extend(losses)
         self._pace.step(self._done)
         now = time.perf_counter()
         if now - self._spoke > self.EVERY:
             self._spoke = now
-            self.say(f"{self._label}  {self._done}/{self._batches}  {_figures(losses)}"
-                     f"{self._speed()}")  # fmt: skip
+            self.say(f"{self._label}  {self._done}/{self._batches}  "
+                     f"{_figures(_means(self._recent))}{self._speed()}")  # fmt: skip
+            self._recent.clear()
 
     def epoch(self, losses: dict[str, float], validation: float | None, unit: str = "") -> None:
         held_out = "" if validation is None else f"  held out {validation:.2f} {unit}".rstrip()
@@ -135,7 +145,12 @@ class Lines(Silent):
 
 
 class Bar(Lines):
-    """A rich progress bar for the epoch over its losses, and a line for each complete epoch."""
+    """A rich progress bar for the epoch over its losses, and a line for each complete epoch.
+
+    The losses are means over the last 50 steps.
+    """
+
+    RECENT = 50
 
     def __enter__(self) -> Bar:
         from rich import progress
@@ -176,13 +191,14 @@ class Bar(Lines):
         self._bar.update(self._task, speed="compiling")
         self._bar.refresh()
 
-    def step(self, losses: dict[str, float], count: int = 1) -> None:
-        self._done += count
+    def step(self, losses: Sequence[dict[str, float]]) -> None:
+        self._done += len(losses)
+        self._recent.extend(losses)
         self._pace.step(self._done)
         now = time.perf_counter()
         if now - self._spoke > 0.1 or self._done == self._batches:
             self._spoke = now
-            self._losses = _figures(losses)
+            self._losses = _figures(_means(self._recent))
             self._bar.update(self._task, completed=self._done, speed=self._speed().strip())
 
     def say(self, text: str) -> None:

@@ -95,8 +95,7 @@ class Session:
         self.epochs = settings.epochs if last else stage.epochs
         size = settings.batch_size if last else stage.batch_size
         entries = feed.length(stage.reads, self.sets)
-        size = min(size, entries // stage.batches_per_step)
-        self.step_size = size * stage.batches_per_step  # images
+        self.step_size = feed.step_size(stage, entries, size)  # images
         self.batches = entries // self.step_size  # an epoch
         self._freeze()
         optimizers = stage.new_optimizers(self.model, settings.lr if last else None)
@@ -121,15 +120,21 @@ class Session:
         """How the learning rate of this stage moves.
 
         What the settings do not say is as the model has it. A warm-up that is the model's own takes
-        at most a tenth of a short training.
+        at most a tenth of a short training, unless it was asked for.
         """
         settings, own = self.settings, self.stage.course or optim.Course()
         kind: str = settings.schedule
-        warmup = settings.warmup
+        warmup, asked = settings.warmup, settings.asked_warmup
         if self.stage.course is not None and not last:
-            kind, warmup = own.kind, own.warmup
-        if warmup == own.warmup:
-            warmup = min(warmup, self.epochs * self.batches // 10)
+            kind, warmup, asked = own.kind, own.warmup, False
+        steps = self.epochs * self.batches
+        if warmup == own.warmup and not asked:
+            warmup = min(warmup, steps // 10)
+        if warmup >= steps and kind != "constant":
+            raise ValueError(
+                f"warmup is {warmup:,} steps, and the training has {steps:,}; expected fewer, for "
+                f"the rate to fall after them ({kind}); give a smaller one, or more epochs"
+            )
         return replace(own, kind=kind, warmup=warmup)
 
     def _freeze(self) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from ..models import Model
+from ..optim import Course
 from ..options import SEED, OptionError, Options, above, at_least, half_open, option
 
 Schedule = Literal["constant", "cosine", "linear"]
@@ -23,7 +26,7 @@ class Settings(Options):
 
     A learning rate falls to 0, or to what the model says (Course). It is a function of the step and
     of the steps of all epochs: with more epochs, a resumed run goes on where a training of so many
-    epochs would be.
+    epochs would be. A warm-up that nobody asked for takes at most a tenth of the steps.
     """
 
     epochs: int = option(rule=at_least(1), help="Passes over the data in all.")
@@ -37,7 +40,13 @@ class Settings(Options):
     schedule: Schedule = option(
         "constant", help="How the learning rate falls, over all epochs.", metavar="NAME"
     )
-    warmup: int = option(0, at_least(0), "Steps over which the learning rate rises from 0.")
+    warmup: int = option(
+        0, at_least(0),
+        "Steps over which the learning rate rises from 0; where not given, at most a tenth of all.",
+    )  # fmt: skip
+    asked_warmup: bool = option(
+        False, help="Whether the warm-up was asked for, though it is the model's own.", flags=""
+    )
     clip: float = option(
         0.0, at_least(0),
         "Largest norm of the gradients; a step that is not finite is skipped; 0 for none.",
@@ -64,3 +73,12 @@ class Settings(Options):
         if self.classifier is not None and not self.evaluate_every:
             expected = "None where nothing is measured: say how often (evaluate_every)"
             raise OptionError("classifier", self.classifier, expected)
+
+
+def as_given(model: Model, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What `fit` is given to go on with a run that keeps these settings in its config.json."""
+    given = dict(kept)
+    course = model.stages()[-1].course or Course()
+    if not given.pop("asked_warmup", False) and given.get("warmup") == course.warmup:
+        given["warmup"] = None
+    return given
