@@ -51,7 +51,7 @@ class Rehearsal:
 
 def rehearse(
     step: Callable[..., Any], args: Any, kwargs: Any, tensors: list[Tensor],
-    fusing: bool, backend: Backend, varying: set[int],
+    fusing: bool, backend: Backend, varying: set[int], team: Any,
 ) -> Rehearsal:  # fmt: skip
     """Rehearse step(*args, **kwargs), whose tensor arguments are `tensors`, and see that it keeps.
 
@@ -59,12 +59,26 @@ def rehearse(
         RuntimeError: the step depends on something that a plan cannot follow; names it.
     """
     given = (step, args, kwargs, tensors, fusing, backend)
-    first = _once(given, set())
+    first = _first(given, team)
     try:
         return _twice(first, given, varying)
     except BaseException:
         first.reads.undo()
         raise
+
+
+def _first(given: Given, team: Any) -> Rehearsal:
+    """The first rehearsal; of kernels that are not compiled, it only shows which they are.
+
+    What a step computes does not decide what it does, or it is refused: so the calls are the same.
+    """
+    try:
+        with team.dry() as missing:
+            return _once(given, set())
+    except Exception:  # an operation may have refused numbers that a kernel did not make
+        if not missing:
+            raise
+    return _once(given, set())
 
 
 def _twice(first: Rehearsal, given: Given, varying: set[int]) -> Rehearsal:
