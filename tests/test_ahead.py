@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import subprocess
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from tinygen import tensor
 from tinygen.backend import current
 
 pytest.importorskip("numba")
@@ -173,7 +176,7 @@ def test_what_numbers_without_meaning_break_is_rehearsed_again(
     """An operation may refuse what a kernel that did nothing left in its memory."""
     tries: list[int] = []
 
-    def once(given: Any, varying: set[int]) -> str:
+    def once(given: Any, varying: set[int], missing: Any = ()) -> str:
         tries.append(1)
         if len(tries) == 1:
             raise IndexError("an index of no meaning")
@@ -192,3 +195,28 @@ def test_what_numbers_without_meaning_break_is_rehearsed_again(
     tries.clear()
     with pytest.raises(IndexError):
         rehearse._first(given, Team({}))
+
+
+class Everything:
+    """A team that lacks all kernels, which compute all the same."""
+
+    def dry(self) -> Any:
+        return ahead.contextlib.nullcontext({"a kernel": None})
+
+
+def test_what_a_refused_step_has_kept_of_it_is_no_number() -> None:
+    """A step under functools.cache is refused: its second run does something else."""
+    x = tensor(np.arange(12.0, dtype="f").reshape(3, 4))
+
+    @functools.cache
+    def twice() -> Any:
+        return x * 2
+
+    def step(y: Any) -> Any:
+        return y + twice()
+
+    before = x.numpy().copy()
+    with pytest.raises(RuntimeError, match="two runs of the step"):
+        rehearse.rehearse(step, (x,), {}, [x], True, current(), set(), Everything())
+    assert np.isnan(twice().numpy()).all()
+    assert (x.numpy() == before).all()

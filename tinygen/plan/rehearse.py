@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ class Rehearsal:
         tensors: those that Python could reach.
         slots: a tensor of its own for each tensor argument.
         root: the numbers among the arguments; varying: which of them are state.
+        made: the arrays that are without meaning, since kernels were missing; weak references.
     """
 
     recorder: Recorder
@@ -47,6 +49,7 @@ class Rehearsal:
     slots: list[Tensor]
     root: Root
     varying: set[int]
+    made: list[Any]
 
 
 def rehearse(
@@ -64,6 +67,7 @@ def rehearse(
         return _twice(first, given, varying)
     except BaseException:
         first.reads.undo()
+        _spoil(first.made)
         raise
 
 
@@ -74,7 +78,7 @@ def _first(given: Given, team: Any) -> Rehearsal:
     """
     try:
         with team.dry() as missing:
-            return _once(given, set())
+            return _once(given, set(), missing)
     except Exception:  # an operation may have refused numbers that a kernel did not make
         if not missing:
             raise
@@ -125,7 +129,8 @@ def _same(first: Rehearsal, given: Given, varying: set[int]) -> Rehearsal:
     )
 
 
-def _once(given: Given, varying: set[int]) -> Rehearsal:
+def _once(given: Given, varying: set[int], missing: Collection[Any] = ()) -> Rehearsal:
+    """One rehearsal; `missing` are the kernels that did nothing in it."""
     step, args, kwargs, tensors, fusing, backend = given
     slots = [_slot(x) for x in tensors]
     slot_of = {id(x): slot for x, slot in zip(tensors, slots, strict=True)}
@@ -166,12 +171,32 @@ def _once(given: Given, varying: set[int]) -> Rehearsal:
         change = guard.change() or reads.replaced()
     except BaseException:
         reads.undo()
+        _spoil(_made(recorder) if missing else [])
         raise
     left = list(leaves((args, kwargs)))
     if len(left) != len(held) or not all(map(operator.is_, left, held)):
         change = "a dict or list among the arguments holds something else"
     found = list(reads.tensors.values())
-    return Rehearsal(recorder, reads, guard, change, found, slots, root, varying)
+    made = _made(recorder) if missing else []
+    return Rehearsal(recorder, reads, guard, change, found, slots, root, varying, made)
+
+
+def _made(recorder: Recorder) -> list[Any]:
+    """Weak references to the arrays that calls have made."""
+    return [
+        weakref.ref(array) for array in recorder.alive
+        if array.size and recorder.value(array, "").storage.kind == "temporary"
+    ]  # fmt: skip
+
+
+def _spoil(made: list[Any]) -> None:
+    """Fill with NaN what a step that is refused has kept of numbers without meaning.
+
+    A function that keeps its results, such as one under functools.cache, would go on with them.
+    """
+    for array in (reference() for reference in made):
+        if array is not None and array.dtype.kind == "f" and array.flags.writeable:
+            array[...] = np.nan
 
 
 def _slot(x: Tensor) -> Tensor:
