@@ -146,6 +146,26 @@ def test_the_compiler_works_unwatched_and_leaves_numba_as_it_was(tmp_path: Path)
         assert said.split() == ["True"] * 5 + ["None"]
 
 
+@pytest.mark.parametrize("missing", [None, "_optimize_final_module"])
+def test_where_numba_has_other_names_it_compiles_in_its_own_way(
+    missing: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from numba.core.codegen import JITCodeLibrary
+    from numba.core.registry import cpu_target
+
+    from tinygen_kernels.cpu import lean
+
+    codegen = cpu_target.target_context.codegen()
+    if missing is not None:  # as a release that has renamed it
+        names = {n: getattr(JITCodeLibrary, n) for n in lean.USED if n != missing}
+        renamed = type("JITCodeLibrary", (), names)
+        monkeypatch.setattr(lean, "JITCodeLibrary", renamed)
+        monkeypatch.setattr(type(codegen), "_library_class", renamed)
+    with lean.lean():
+        assert ("_library_class" in vars(codegen)) == (missing is None)
+    assert "_library_class" not in vars(codegen)
+
+
 def exchange(a: Path, b: Path) -> None:
     """Each of two entries under the name of the other."""
     mine, other = a.read_bytes(), b.read_bytes()

@@ -69,7 +69,7 @@ def assert_digits(path):
 def test_the_first_two_blocks_are_the_two_commands():
     (first, train), (second, test) = blocks(README)[:2]
     assert first == second == "sh"
-    assert "tinygen train vae" in train
+    assert "tinygen train flow" in train
     assert "pytest" in test
     for block in (train, test):
         assert "venv" in block

@@ -6,16 +6,17 @@ argument; `@both` makes a function of each.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numba import types
 
 from . import kept, words
+from .lean import undisturbed
 from .words import FASTMATH
 
 LOCK = threading.RLock()  # one compilation at a time
@@ -35,6 +36,25 @@ if hasattr(os, "register_at_fork"):
 compiling: list[Callable[[str], None]] = []  # called with a kernel's name when it is first needed
 
 
+class _Dry(threading.local):
+    """Who is told of this thread's kernels that are not compiled, in place of compiling them."""
+
+    note: Callable[[Native], None] | None = None
+
+
+_dry = _Dry()
+
+
+@contextlib.contextmanager
+def noting(note: Callable[[Native], None]) -> Iterator[None]:
+    """In the block a kernel that is not compiled does nothing, and `note` is called with it."""
+    before, _dry.note = _dry.note, note
+    try:
+        yield
+    finally:
+        _dry.note = before
+
+
 class Native:
     """A function compiled to machine code with a C interface, when its address is first asked."""
 
@@ -46,16 +66,26 @@ class Native:
         self.fastmath = False if exact else set(FASTMATH)  # of all that it calls, too
         self.__name__ = body.__name__
         self.__doc__ = body.__doc__
+        self._address = 0
 
-    @functools.cached_property
+    @property
     def address(self) -> int:
+        return self._address or self._found()
+
+    def _found(self) -> int:
+        options = {"error_model": "numpy", "fastmath": self.fastmath}
+        if _dry.note is not None and self is not _nothing:
+            with undisturbed():
+                if not kept.is_kept(self.body, self.signature, **options):
+                    _dry.note(self)
+                    return _nothing.address
         with LOCK:
-            for tell in compiling:
-                tell(self.__name__)
-            self._compiled = kept.c_function(
-                self.body, self.signature, error_model="numpy", fastmath=self.fastmath
-            )
-            return int(self._compiled.address)
+            if not self._address:
+                for tell in compiling:
+                    tell(self.__name__)
+                self._compiled = kept.c_function(self.body, self.signature, **options)
+                self._address = int(self._compiled.address)
+            return self._address
 
     def __repr__(self) -> str:
         return f"<native {self.__name__}>"
@@ -79,6 +109,11 @@ def native_block(body: Callable[..., None]) -> Native:
 def native_update(body: Callable[..., None]) -> Native:
     """Declare void body(r0, r1, c0, c1, args, origin, row), exact, compiled at first use."""
     return Native(body, UPDATE, exact=True)
+
+
+@native
+def _nothing(worker, workers, args):  # type: ignore[no-untyped-def]
+    """What runs in place of a kernel that is not compiled; more arguments do not matter."""
 
 
 # ---- one body for both types ---------------------------------------------------------------------

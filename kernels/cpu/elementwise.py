@@ -132,8 +132,13 @@ def _compiled(
     found = _loops.get(key)
     if found is None:
         source = _source(program, outputs, kinds, alias, types)
-        found = _loops[key] = native_block(_imported(source).block), source
+        found = _loops[key] = block_of(source), source
     return found
+
+
+def block_of(source: str) -> Native:
+    """The function `block` of a module of this text."""
+    return native_block(_imported(source).block)
 
 
 def _source(program: Any, outputs: Any, kinds: Any, alias: Any, types: Any) -> str:

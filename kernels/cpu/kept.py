@@ -23,6 +23,7 @@ from numba.core.caching import NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from .. import cache
@@ -69,6 +70,11 @@ class Kept(NullCache):  # type: ignore[misc]
         name = f"{self._stem}-{hashlib.sha256(key).hexdigest()[:16]}.kernel"
         return cache_folder() / name, key
 
+    def holds(self, sig: Any, target_context: Any) -> bool:
+        """Whether the cache has a whole entry."""
+        path, key = self._entry(sig, target_context.codegen())
+        return cache.usable(path.parent) and cache.read(path, key) is not None
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The function from the cache, or None."""
         target_context.refresh()
@@ -91,10 +97,19 @@ class Kept(NullCache):  # type: ignore[misc]
             cache.write(path, key, dumps(cres._reduce()))
 
 
+def _kept_c(body: Callable[..., Any], options: dict[str, Any]) -> Kept:
+    return Kept(body, **{k: str(v) for k, v in options.items()})
+
+
+def is_kept(body: Callable[..., Any], signature: Any, **options: Any) -> bool:
+    """Whether `c_function` finds it in the cache."""
+    return _kept_c(body, options).holds(signature, cpu_target.target_context)
+
+
 def c_function(body: Callable[..., Any], signature: Any, **options: Any) -> Any:
     """numba.cfunc(signature, **options)(body), by way of the cache."""
     made = CFunc(body, (signature.args, signature.return_type), locals={}, options=options)
-    made._cache = Kept(body, **{k: str(v) for k, v in options.items()})
+    made._cache = _kept_c(body, options)
     with global_compiler_lock, lean(), undisturbed():
         made.compile()
     return made

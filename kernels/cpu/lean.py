@@ -18,6 +18,12 @@ from typing import Any
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import cpu_target
 
+# What it is made of in Numba, which may be called otherwise in another release than 0.61 to 0.68.
+USED = (
+    "_disable_inspection", "_ensure_finalized", "_finalize_final_module", "_optimize_final_module",
+    "get_defined_functions", "get_pointer_to_function",
+)  # fmt: skip
+
 
 class _NoPlaces:
     """A code generator that leaves the places for Python's environments as they are: they are in
@@ -63,8 +69,15 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def lean() -> Iterator[None]:
-    """What is compiled in the block is compiled so; for one thread at a time."""
+    """What is compiled in the block is compiled so; for one thread at a time.
+
+    Where Numba is not as we know it, it compiles in its own way.
+    """
     codegen = cpu_target.target_context.codegen()
+    library = getattr(codegen, "_library_class", None)
+    if library is not JITCodeLibrary or any(not hasattr(library, name) for name in USED):
+        yield
+        return
     codegen._library_class = _Library
     try:
         yield

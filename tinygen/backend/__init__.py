@@ -132,6 +132,15 @@ class Backend:
         )
 
     @contextlib.contextmanager
+    def team(self) -> Iterator[Any]:
+        """Who compiles kernels within the block, before they are needed, where that can be known.
+
+        In a block `with team.dry() as missing` kernels that are not compiled do nothing. They are
+        compiled at its end; where there were any, what the block computed has no meaning.
+        """
+        yield _Nobody()
+
+    @contextlib.contextmanager
     def without_kernels(self) -> Iterator[None]:
         """References alone compute within the `with` block."""
         kernels, self.kernels = self.kernels, {}
@@ -149,6 +158,13 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<backend {self.name}: {len(self.kernels)} kernels>"
+
+
+class _Nobody:
+    """Kernels are compiled when they are needed."""
+
+    def dry(self) -> Any:
+        return contextlib.nullcontext({})
 
 
 BACKENDS = ("numpy", "cupy", "emulated")

@@ -99,7 +99,9 @@ class Plan:
         arena_bytes: memory of all temporaries; total_bytes: what they would take without reuse.
     """
 
-    def __init__(self, seen: Rehearsal, tensors: list[Tensor], fusing: bool, why: str) -> None:
+    def __init__(
+        self, seen: Rehearsal, tensors: list[Tensor], fusing: bool, why: str, team: Any
+    ) -> None:  # fmt: skip
         backend = self._backend = backends.current()
         recording = seen.recorder.recording
         self.why = why
@@ -131,7 +133,10 @@ class Plan:
         self.calls: list[Call] = calls
         self.memory = Memory(calls, needed, backend)
         self.arena_bytes, self.total_bytes = self.memory.arena_bytes, self.memory.total_bytes
-        self.bound = [Bound(call, self.memory, backend, not fusing) for call in calls]
+        with team.dry() as missing:
+            self.bound = [Bound(call, self.memory, backend, not fusing) for call in calls]
+        if missing:  # now they have their addresses
+            self.bound = [Bound(call, self.memory, backend, not fusing) for call in calls]
         self._steps = backend.sequence(self.bound)
         kernels = [b for b in self.bound if b.kernel is not None]
         self._hits = [*Counter(name for b in kernels for name in b.call.names).items()]
@@ -344,9 +349,9 @@ class Compiled:
             i for p in self.plans.get(known_by, ()) for i, (a, b) in
             enumerate(zip(numbers, p.numbers, strict=True)) if i in p.varying or repr(a) != repr(b)
         }  # fmt: skip
-        with _recording:
-            seen = rehearse(self.function, args, kwargs, tensors, fusing, place, varying)
-            plan = Plan(seen, tensors, fusing, why)
+        with _recording, place.team() as team:
+            seen = rehearse(self.function, args, kwargs, tensors, fusing, place, varying, team)
+            plan = Plan(seen, tensors, fusing, why, team)
             seen.recorder.forget()  # the plan has memory of its own
         _trim()
         self._last = known_by

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ class Rehearsal:
         tensors: those that Python could reach.
         slots: a tensor of its own for each tensor argument.
         root: the numbers among the arguments; varying: which of them are state.
+        made: the arrays that are without meaning, since kernels were missing; weak references.
     """
 
     recorder: Recorder
@@ -47,11 +49,12 @@ class Rehearsal:
     slots: list[Tensor]
     root: Root
     varying: set[int]
+    made: list[Any]
 
 
 def rehearse(
     step: Callable[..., Any], args: Any, kwargs: Any, tensors: list[Tensor],
-    fusing: bool, backend: Backend, varying: set[int],
+    fusing: bool, backend: Backend, varying: set[int], team: Any,
 ) -> Rehearsal:  # fmt: skip
     """Rehearse step(*args, **kwargs), whose tensor arguments are `tensors`, and see that it keeps.
 
@@ -59,12 +62,27 @@ def rehearse(
         RuntimeError: the step depends on something that a plan cannot follow; names it.
     """
     given = (step, args, kwargs, tensors, fusing, backend)
-    first = _once(given, set())
+    first = _first(given, team)
     try:
         return _twice(first, given, varying)
     except BaseException:
         first.reads.undo()
+        _spoil(first.made)
         raise
+
+
+def _first(given: Given, team: Any) -> Rehearsal:
+    """The first rehearsal; of kernels that are not compiled, it only shows which they are.
+
+    What a step computes does not decide what it does, or it is refused: so the calls are the same.
+    """
+    try:
+        with team.dry() as missing:
+            return _once(given, set(), missing)
+    except Exception:  # an operation may have refused numbers that a kernel did not make
+        if not missing:
+            raise
+    return _once(given, set())
 
 
 def _twice(first: Rehearsal, given: Given, varying: set[int]) -> Rehearsal:
@@ -111,7 +129,8 @@ def _same(first: Rehearsal, given: Given, varying: set[int]) -> Rehearsal:
     )
 
 
-def _once(given: Given, varying: set[int]) -> Rehearsal:
+def _once(given: Given, varying: set[int], missing: Collection[Any] = ()) -> Rehearsal:
+    """One rehearsal; `missing` are the kernels that did nothing in it."""
     step, args, kwargs, tensors, fusing, backend = given
     slots = [_slot(x) for x in tensors]
     slot_of = {id(x): slot for x, slot in zip(tensors, slots, strict=True)}
@@ -152,12 +171,32 @@ def _once(given: Given, varying: set[int]) -> Rehearsal:
         change = guard.change() or reads.replaced()
     except BaseException:
         reads.undo()
+        _spoil(_made(recorder) if missing else [])
         raise
     left = list(leaves((args, kwargs)))
     if len(left) != len(held) or not all(map(operator.is_, left, held)):
         change = "a dict or list among the arguments holds something else"
     found = list(reads.tensors.values())
-    return Rehearsal(recorder, reads, guard, change, found, slots, root, varying)
+    made = _made(recorder) if missing else []
+    return Rehearsal(recorder, reads, guard, change, found, slots, root, varying, made)
+
+
+def _made(recorder: Recorder) -> list[Any]:
+    """Weak references to the arrays that calls have made."""
+    return [
+        weakref.ref(array) for array in recorder.alive
+        if array.size and recorder.value(array, "").storage.kind == "temporary"
+    ]  # fmt: skip
+
+
+def _spoil(made: list[Any]) -> None:
+    """Fill with NaN what a step that is refused has kept of numbers without meaning.
+
+    A function that keeps its results, such as one under functools.cache, would go on with them.
+    """
+    for array in (reference() for reference in made):
+        if array is not None and array.dtype.kind == "f" and array.flags.writeable:
+            array[...] = np.nan
 
 
 def _slot(x: Tensor) -> Tensor:

@@ -221,7 +221,7 @@ class Recorder(Observer):
         self.recording = Recording()
         self._starts: list[int] = []
         self._known: list[tuple[int, Storage]] = []  # (end, storage), beside _starts
-        self._alive: list[Any] = []  # no address is used twice while we record
+        self.alive: list[Any] = []  # no address is used twice while we record
         self._kept: dict[int, tuple[Array, Array]] = {}
         self._outside: list[tuple[list[Call], Any, Any]] = []  # around fused bodies
         self._count = 0
@@ -245,7 +245,7 @@ class Recorder(Observer):
 
     def _add(self, array: Array, kind: str) -> tuple[int, Storage]:
         start, end = self.backend.extent(array)
-        self._alive.append(array)
+        self.alive.append(array)
         kept = array if kind != "temporary" else None
         storage = Storage(self._count, end - start, kind, kept)
         self._count += 1
@@ -257,7 +257,7 @@ class Recorder(Observer):
     def value(self, array: Array, kind: str) -> Value:
         """The array as a Value; memory not met before becomes storage of this kind."""
         if array.size == 0:
-            self._alive.append(array)
+            self.alive.append(array)
             empty = Storage(self._count, 0, kind, array)
             self._count += 1
             return Value(empty, 0, array.shape, array.strides, array.dtype)
@@ -456,7 +456,7 @@ class Recorder(Observer):
 
     def forget(self) -> None:
         """Let go of all arrays but those that the calls name; nothing is recorded after that."""
-        self._alive.clear()
+        self.alive.clear()
         self._kept.clear()
         self._starts.clear()
         self._known.clear()
