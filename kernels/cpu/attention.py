@@ -25,13 +25,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
 
 from ..binding import kernel
+from .emit import Loop
 from .maths import narrow_exp
 from .moments import fill, times
 from .panels import pack
-from .reduce import MAX, SUM, fold_all
+from .reduce import SUM, fold_all
 from .runtime import (
     Call,
     Table,
@@ -47,8 +50,9 @@ from .runtime import (
     word,
     workers_for,
 )
-from .tile import ROWS, tile
+from .tile import ROWS, broadcast, load, shuffle, store, tile
 from .vectors import VECTOR_BYTES
+from .words import WORD
 
 TOGETHER = 64  # queries
 
@@ -116,23 +120,52 @@ def _own(i, r, seen, causal):  # type: ignore[no-untyped-def]
     return min(seen, r + i + 1) if causal else seen
 
 
+@intrinsic
+def _largest(typing: Any, kind: Any, at: Any, n: Any) -> Any:
+    """The largest of n > 0 numbers; those behind them in their line become -inf.
+
+    It may miss NaN, whose exponential makes a sum NaN whatever is taken off.
+    """
+
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        number, size = context.get_value_type(signature.args[0]), signature.args[0].bitwidth // 8
+        vector, index = (ir.VectorType(t, 64 // size) for t in (number, WORD))
+        larger = lambda x, y: b.select(b.fcmp_ordered(">", x, y), x, y)
+        least = broadcast(b, ir.Constant(number, -math.inf), vector)
+        last = b.sub(args[2], WORD(1))
+        full = b.udiv(last, WORD(64 // size))
+        with Loop(b, full, [args[1], least]) as turn:
+            place, top = turn.values
+            turn.values = [b.add(place, WORD(64)), larger(top, load(b, vector, place))]
+        place, top = turn.values
+        lanes = ir.Constant(index, list(range(64 // size)))
+        behind = b.sub(last, b.mul(full, WORD(64 // size)))
+        seen = b.icmp_signed("<=", lanes, broadcast(b, behind, index))
+        line = b.select(seen, load(b, vector, place), least)
+        store(b, line, place)
+        top = larger(top, line)
+        while top.type.count > 1:
+            half = top.type.count // 2
+            low, high = (shuffle(b, top, top, list(range(k, k + half))) for k in (0, half))
+            top = larger(low, high)
+        return b.extract_element(top, ir.IntType(32)(0))
+
+    return kind(kind, types.intp, types.intp), emit
+
+
 @inline
 def _softmax(kind, fit, along, r, rows, seen, causal, scale, totals):  # type: ignore[no-untyped-def]
     """exp(scale fit - top) of a block's rows, in place, and their sums; of each what it looks at.
 
     The rest of what is seen becomes 0, and so does the rest of a line: vector code needs no last
-    few. A row has whole pieces of 256 bytes, as its maximum does. All rows take a step before any
-    takes the next: within a row each step waits for the one before.
+    few. All rows take a step before any takes the next: in a row each waits for the one before.
     """
     wide_vectors()
     size = size_of(kind)
     tops = totals[rows:]
     for i in range(rows):
         own = _own(i, r, seen, causal)
-        row = _row(kind, fit + i * along, _whole(own, 256 // size))
-        for j in range(own, row.size):
-            row[j] = -np.inf
-        top = fold_all(MAX, row) * row.dtype.type(scale)
+        top = _largest(kind, fit + i * along, own) * totals.dtype.type(scale)
         tops[i] = top if np.isfinite(top) else kind
     for i in range(rows):
         line, top = (
