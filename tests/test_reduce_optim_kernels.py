@@ -338,7 +338,8 @@ def test_parts_of_rows_are_added_and_put_side_by_side() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis"), [((6, 70, 4, 5), (1, 3)), ((1, 90, 7, 1), (1,)), ((130, 24), (-1,))]
+    ("shape", "axis"),
+    [((6, 70, 4, 5), (1, 3)), ((1, 90, 7, 1), (1,)), ((130, 24), (-1,)), ((300, 48), (-1,))],
 )
 def test_norms_and_sums_are_the_same_bits_for_any_number_of_workers(
     shape: Any, axis: Any, monkeypatch: pytest.MonkeyPatch
@@ -361,6 +362,47 @@ def test_norms_and_sums_are_the_same_bits_for_any_number_of_workers(
         outs = [a for c in calls for a in (c.out if isinstance(c.out, tuple) else (c.out,))]
         found.append([a.tobytes() for a in outs])
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((5, 70, 4, 6), (1, 3)), ((150, 64), (-1,)), ((3, 48), (-1,)), ((2, 5000), (-1,))],
+)
+@pytest.mark.parametrize("start", ["near", "far", "same"])
+def test_norms_are_their_definition_wherever_numbers_lie(
+    shape: Any, axis: Any, start: str, dtype: str
+) -> None:
+    """Moments are made about a sample's first row, which may be nowhere near the others."""
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(3, 2, (2, *shape)).astype(dtype)
+    weight, bias = rng.normal(size=(2, *(shape[2:] or shape[-1:]))).astype(dtype)
+    if start == "far":
+        x[:, 0] = 300
+    if start == "same":
+        x[0] = 0.1
+    y = normalise.normalise(x, weight, bias, axis=axis, eps=1e-3)
+    back = normalise.normalise_dx(g, x, weight, axis=axis, eps=1e-3)
+    wide = [a.astype("float64") for a in (g, x, weight, bias)]
+    wanted = [
+        PRIMITIVES["normalise"].reference(XP, *wide[1:], axis=axis, eps=1e-3),
+        *PRIMITIVES["normalise_dx"].reference(XP, *wide[:3], axis=axis, eps=1e-3),
+    ]
+    limit = 3e-6 if dtype == "float32" else 1e-13
+    for got, want in zip((y, *back), wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=limit * np.abs(want).max())
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_number_that_is_none_spoils_its_own_group(bad: float) -> None:
+    x = np.random.default_rng(0).normal(size=(3, 9, 2, 8)).astype("float32")
+    ones = np.ones((2, 8), "float32")
+    for place in (0, 5):
+        spoilt = x.copy()
+        spoilt[1, place, 1, 2] = bad
+        y = normalise.normalise(spoilt, ones, ones, axis=(1, 3), eps=1e-5)
+        assert np.isnan(y).sum() == 9 * 8
+        assert np.isnan(y[1, :, 1]).all()
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,16 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import carray
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
 
 from ..binding import kernel
+from .emit import Loop
 from .maths import narrow_exp
-from .normalise import fill, times
+from .moments import fill, times
 from .panels import pack
-from .reduce import MAX, SUM, fold_all
+from .reduce import SUM, fold_all
 from .runtime import (
     Call,
     Table,
@@ -47,8 +50,9 @@ from .runtime import (
     word,
     workers_for,
 )
-from .tile import ROWS, tile
+from .tile import ROWS, broadcast, load, shuffle, store, tile
 from .vectors import VECTOR_BYTES
+from .words import WORD
 
 TOGETHER = 64  # queries
 
@@ -111,28 +115,83 @@ def _product(kind, size, vectors, a, a_row, a_col, rows, k, panels, depth, lanes
 
 
 @inline
-def _softmax(kind, fit, own, seen, scale):  # type: ignore[no-untyped-def]
-    """exp(scale fit - top) of a row's first `own` numbers, in place; returns the sum.
+def _own(i, r, seen, causal):  # type: ignore[no-untyped-def]
+    """How many keys query r + i looks at, of those that its block has seen."""
+    return min(seen, r + i + 1) if causal else seen
+
+
+@intrinsic
+def _largest(typing: Any, kind: Any, at: Any, n: Any) -> Any:
+    """The largest of n > 0 numbers; those behind them in their line become -inf.
+
+    It may miss NaN, whose exponential makes a sum NaN whatever is taken off.
+    """
+
+    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        number, size = context.get_value_type(signature.args[0]), signature.args[0].bitwidth // 8
+        vector, index = (ir.VectorType(t, 64 // size) for t in (number, WORD))
+        larger = lambda x, y: b.select(b.fcmp_ordered(">", x, y), x, y)
+        least = broadcast(b, ir.Constant(number, -math.inf), vector)
+        last = b.sub(args[2], WORD(1))
+        full = b.udiv(last, WORD(64 // size))
+        with Loop(b, full, [args[1], least]) as turn:
+            place, top = turn.values
+            turn.values = [b.add(place, WORD(64)), larger(top, load(b, vector, place))]
+        place, top = turn.values
+        lanes = ir.Constant(index, list(range(64 // size)))
+        behind = b.sub(last, b.mul(full, WORD(64 // size)))
+        seen = b.icmp_signed("<=", lanes, broadcast(b, behind, index))
+        line = b.select(seen, load(b, vector, place), least)
+        store(b, line, place)
+        top = larger(top, line)
+        while top.type.count > 1:
+            half = top.type.count // 2
+            low, high = (shuffle(b, top, top, list(range(k, k + half))) for k in (0, half))
+            top = larger(low, high)
+        return b.extract_element(top, ir.IntType(32)(0))
+
+    return kind(kind, types.intp, types.intp), emit
+
+
+@inline
+def _softmax(kind, fit, along, r, rows, seen, causal, scale, totals):  # type: ignore[no-untyped-def]
+    """exp(scale fit - top) of a block's rows, in place, and their sums; of each what it looks at.
 
     The rest of what is seen becomes 0, and so does the rest of a line: vector code needs no last
-    few. The row has whole pieces of 256 bytes, as its maximum does.
+    few. All rows take a step before any takes the next: in a row each waits for the one before.
     """
     wide_vectors()
-    for j in range(own, _whole(own, 256 // fit.itemsize)):
-        fit[j] = -np.inf
-    top = fold_all(MAX, fit[: _whole(own, 256 // fit.itemsize)]) * fit.dtype.type(scale)
-    if not np.isfinite(top):
-        top = kind
-    line = fit[: _whole(own, 64 // fit.itemsize)]
-    if fit.itemsize == 4:
-        for j in range(line.size):
-            line[j] = narrow_exp(np.float32(line[j] * np.float32(scale) - top))
-    else:
-        for j in range(line.size):
-            line[j] = math.exp(line[j] * scale - top)
-    for j in range(line.size, seen):
-        fit[j] = 0
-    return fold_all(SUM, line)
+    size = size_of(kind)
+    tops = totals[rows:]
+    for i in range(rows):
+        own = _own(i, r, seen, causal)
+        top = _largest(kind, fit + i * along, own) * totals.dtype.type(scale)
+        tops[i] = top if np.isfinite(top) else kind
+    for i in range(rows):
+        line, top = (
+            _row(kind, fit + i * along, _whole(_own(i, r, seen, causal), 64 // size)),
+            tops[i],
+        )
+        if size == 4:
+            for j in range(line.size):
+                line[j] = narrow_exp(np.float32(line[j] * np.float32(scale) - top))
+        else:
+            for j in range(line.size):
+                line[j] = math.exp(line[j] * scale - top)
+    for i in range(rows):
+        line = _row(kind, fit + i * along, _whole(_own(i, r, seen, causal), 64 // size))
+        totals[i] = fold_all(SUM, line)
+        if line.size < seen:
+            fill(_row(kind, fit + i * along + line.size * size, seen - line.size), 0)
+
+
+@inline
+def _scaled_rows(kind, made, apart, rows, n, to, to_row, by):  # type: ignore[no-untyped-def]
+    """to = made times 1 / by of each row."""
+    wide_vectors()
+    for i in range(rows):
+        out = _row(kind, to + i * to_row, n)
+        times(_row(kind, made + i * apart, n), by.dtype.type(1) / by[i], out)
 
 
 @inline
@@ -146,6 +205,28 @@ def _pulled(t, share, whole, scale):  # type: ignore[no-untyped-def]
     """t = (t - share whole) scale."""
     for j in range(t.size):
         t[j] = (t[j] - share[j] * whole) * scale
+
+
+@inline
+def _through(kind, fit, dfit, along, r, rows, seen, causal, scale, totals):  # type: ignore[no-untyped-def]
+    """The shares of a block from their exponentials, and f from their cotangents, in place."""
+    wide_vectors()
+    size = size_of(kind)
+    for i in range(rows):
+        own = _own(i, r, seen, causal)
+        line = _whole(own, 64 // size)
+        share, t = _row(kind, fit + i * along, line), _row(kind, dfit + i * along, line)
+        times(share, share.dtype.type(1) / totals[i], share)
+        for j in range(own, line):  # of short vectors the product may have left a part of a line
+            t[j] = 0
+        _by(t, share, t)
+        totals[i] = fold_all(SUM, t)
+    for i in range(rows):
+        line = _whole(_own(i, r, seen, causal), 64 // size)
+        share, t = _row(kind, fit + i * along, line), _row(kind, dfit + i * along, line)
+        _pulled(t, share, totals[i], share.dtype.type(scale))
+        if line < seen:
+            fill(_row(kind, dfit + i * along + line * size, seen - line), 0)
 
 
 # ---- a worker's share ----------------------------------------------------------------------------
@@ -162,7 +243,7 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     values = keys + d * places * size
     fit = values + s * width * size
     made = fit + TOGETHER * places * size
-    totals = _row(kind, made + TOGETHER * width * size, TOGETHER)
+    totals = _row(kind, made + TOGETHER * width * size, 2 * TOGETHER)
     for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
         q, q_row = _at(args, FORWARD.q, piece)
         k, k_row = _at(args, FORWARD.k, piece)
@@ -177,24 +258,17 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             _product(
                 kind, size, 2, from_q, q_row, size, rows, d, keys, d, seen, fit, places * size, 0
             )
-            for i in range(rows):
-                own = min(seen, r + i + 1) if causal else seen
-                row = _row(kind, fit + i * places * size, places)
-                totals[i] = _softmax(kind, row, own, seen, scale)
+            _softmax(kind, fit, places * size, r, rows, seen, causal, scale, totals)
             _product(
                 kind, size, vectors, fit, places * size, size, rows, seen, values, s, e, made,
                 width * size, 0,
             )  # fmt: skip
-            for i in range(rows):
-                by = totals.dtype.type(1) / totals[i]
-                times(
-                    _row(kind, made + i * width * size, e), by, _row(kind, y + (r + i) * y_row, e)
-                )
+            _scaled_rows(kind, made, width * size, rows, e, y + r * y_row, y_row, totals)
     restore(before)
 
 
 @inline
-def _block(kind, size, args, r, rows, seen, q, q_row, g, g_row, keys, values, fit, dfit):  # type: ignore[no-untyped-def]
+def _block(kind, size, args, r, rows, seen, q, q_row, g, g_row, keys, values, fit, dfit, totals):  # type: ignore[no-untyped-def]
     """The shares of `rows` queries from r on, and f, in fit and dfit."""
     _, s, d, e = _sizes(args)
     causal, scale = word(args, BACKWARD.causal), number(args, BACKWARD.scale)
@@ -202,17 +276,8 @@ def _block(kind, size, args, r, rows, seen, q, q_row, g, g_row, keys, values, fi
     along = places * size
     _product(kind, size, 2, q, q_row, size, rows, d, keys, d, seen, fit, along, 0)
     _product(kind, size, 2, g, g_row, size, rows, e, values, e, seen, dfit, along, 0)
-    for i in range(rows):
-        own = min(seen, r + i + 1) if causal else seen
-        row, line = _row(kind, fit + i * along, places), _whole(own, 64 // size)
-        total = _softmax(kind, row, own, seen, scale)
-        share, t = row[:line], _row(kind, dfit + i * along, line)
-        times(share, share.dtype.type(1) / total, share)
-        fill(t[own:], 0)  # of short vectors the product may have left a part of a line
-        _by(t, share, t)
-        _pulled(t, share, fold_all(SUM, t), share.dtype.type(scale))
-        if line < seen:
-            fill(_row(kind, dfit + i * along + line * size, seen - line), 0)
+    _softmax(kind, fit, along, r, rows, seen, causal, scale, totals)
+    _through(kind, fit, dfit, along, r, rows, seen, causal, scale, totals)
 
 
 @both
@@ -233,6 +298,7 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     packed = made + TOGETHER * deep * size
     dk_sum = packed + TOGETHER * (deep + width) * size
     dv_sum = dk_sum + high * deep * size
+    totals = _row(kind, dv_sum + high * width * size, 2 * TOGETHER)
     for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
         q, q_row = _at(args, BACKWARD.q, piece)
         k, k_row = _at(args, BACKWARD.k, piece)
@@ -249,7 +315,7 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             from_q, from_g = q + r * q_row, g + r * g_row
             _block(
                 kind, size, args, r, rows, seen, from_q, q_row, from_g, g_row, keys, values, fit,
-                dfit,
+                dfit, totals,
             )  # fmt: skip
             _product(
                 kind, size, vectors, dfit, places * size, size, rows, seen, by_place, s, d, made,
@@ -330,7 +396,7 @@ def _forwards(q: Any, k: Any, v: Any, causal: bool, y: Any, out: Any) -> Any:
     """Into y (samples, heads, m, e), a view of out."""
     n, (s, e), d = VECTOR_BYTES // q.itemsize, v.shape[2:], q.shape[3]
     places, width = _whole_number(s, 256 // q.itemsize), _whole_number(e, 2 * n)
-    scratch = d * places + s * width + TOGETHER * (places + width + 1)
+    scratch = d * places + s * width + TOGETHER * (places + width + 2)
     return _call(_forward, FORWARD, causal, scratch, out, q=q, k=k, v=v, y=y)
 
 
@@ -341,7 +407,7 @@ def _backwards(
     places = _whole_number(s, 256 // q.itemsize)
     deep, width = (_whole_number(size, 2 * n) for size in (d, e))
     scratch = (d + e) * places + s * deep + TOGETHER * 2 * places + TOGETHER * (2 * deep + width)
-    scratch += _whole_number(s, ROWS) * (deep + width)
+    scratch += _whole_number(s, ROWS) * (deep + width) + 2 * TOGETHER
     dq, dk, dv = grads
     return _call(_backward, BACKWARD, causal, scratch, out, q=q, k=k, v=v, g=g, dq=dq, dk=dk, dv=dv)
 

@@ -3,6 +3,8 @@
     sum_rows        sums = sum x
     sum_squares     sums = sum (x - mean)^2
     sum_products    sums = sum g, and sum g (x - mean)
+    power_rows      sums = sum (x - mean), and sum (x - mean)^2
+    all_rows        sums = those of sum_products, then those of power_rows
     scale_rows      out = (x - mean) scale + bias
     turn_rows       out = g by_g + (x - mean) by_d + plus
 
@@ -32,9 +34,10 @@ from .vectors import VECTOR_BYTES
 from .words import WORD
 
 WIDTHS = (4, 2, 1)  # vectors of a band
+FEWER = (2, 1)  # where there are several sums of each
 
 
-class _Maths:
+class Maths:
     """Arithmetic on vectors of one type."""
 
     def __init__(self, b: Any, vector: Any, name: str) -> None:
@@ -48,15 +51,18 @@ class _Maths:
     def sub(self, x: Any, y: Any) -> Any:
         return self._b.fsub(x, y)
 
+    def mul(self, x: Any, y: Any) -> Any:
+        return self._b.fmul(x, y)
+
     def fma(self, x: Any, y: Any, z: Any) -> Any:
         """x y + z."""
         return self._b.call(self._fma, [x, y, z])
 
 
-Body = Callable[[_Maths, list[Any], list[Any], list[Any]], list[Any]]
+Body = Callable[[Maths, list[Any], list[Any], list[Any]], list[Any]]
 
 
-def _pass(read: int, fixed: int, sums: int, body: Body) -> Any:
+def _pass(read: int, fixed: int, sums: int, body: Body, widths: tuple[int, ...] = WIDTHS) -> Any:
     """An intrinsic f(kind, vectors, row, rows, read.., fixed.., results..) on addresses.
 
     body(maths, x, c, s): of a vector of each array that is read, of each number a lane and of each
@@ -70,7 +76,7 @@ def _pass(read: int, fixed: int, sums: int, body: Body) -> Any:
 
         def emit() -> None:
             _, vector, lanes = vector_type(context, kind)
-            maths = _Maths(b, vector, f"v{lanes}f{kind.bitwidth}")
+            maths = Maths(b, vector, f"v{lanes}f{kind.bitwidth}")
             at = lambda place, v: b.add(place, WORD(v * VECTOR_BYTES))
             fixed_in = [[load(b, vector, at(p, v)) for p in constants] for v in range(vectors)]
             zero = ir.Constant(vector, [0.0] * lanes)
@@ -92,7 +98,7 @@ def _pass(read: int, fixed: int, sums: int, body: Body) -> Any:
 
     def emit_all(context: Any, b: Any, signature: Any, args: Any) -> Any:
         kind = signature.args[0]
-        cases = {(v,): emit_for(context, b, kind, args, v) for v in WIDTHS}
+        cases = {(v,): emit_for(context, b, kind, args, v) for v in widths}
         chosen(b, args[1], cases)
         return context.get_dummy_value()
 
@@ -106,27 +112,39 @@ def _signature(kind: Any, count: int) -> Any:
 _SUM = _pass(1, 0, 1, lambda m, x, c, s: [m.add(s[0], x[0])])
 
 
-def _squared(m: _Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
+def _squared(m: Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
     d = m.sub(x[0], c[0])
     return [m.fma(d, d, s[0])]
 
 
-def _multiplied(m: _Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
+def _multiplied(m: Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
     return [m.add(s[0], x[1]), m.fma(x[1], m.sub(x[0], c[0]), s[1])]
 
 
-def _scaled(m: _Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
+def _powers(m: Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
+    d = m.sub(x[0], c[0])
+    return [m.add(s[0], d), m.fma(d, d, s[1])]
+
+
+def _all(m: Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
+    d = m.sub(x[0], c[0])
+    return [m.add(s[0], x[1]), m.fma(x[1], d, s[1]), m.add(s[2], d), m.fma(d, d, s[3])]
+
+
+def _scaled(m: Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
     mean, scale, bias = c
     return [m.fma(m.sub(x[0], mean), scale, bias)]
 
 
-def _turned(m: _Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
+def _turned(m: Maths, x: list[Any], c: list[Any], s: list[Any]) -> list[Any]:
     mean, by_g, by_d, plus = c
     return [m.fma(x[1], by_g, m.fma(m.sub(x[0], mean), by_d, plus))]
 
 
 _SQUARES = _pass(1, 1, 1, _squared)
 _PRODUCTS = _pass(2, 1, 2, _multiplied)
+_POWERS = _pass(1, 1, 2, _powers, FEWER)
+_ALL = _pass(2, 1, 4, _all, FEWER)
 _SCALE = _pass(1, 3, 0, _scaled)
 _TURN = _pass(2, 4, 0, _turned)
 
@@ -149,6 +167,22 @@ def _product(
     to_g: Any, to_d: Any,
 ) -> Any:  # fmt: skip
     return _signature(kind, 5), _PRODUCTS
+
+
+@intrinsic
+def _power(
+    typing: Any, kind: Any, vectors: Any, row: Any, rows: Any, x: Any, mean: Any, to_d: Any,
+    to_d2: Any,
+) -> Any:  # fmt: skip
+    return _signature(kind, 4), _POWERS
+
+
+@intrinsic
+def _every(
+    typing: Any, kind: Any, vectors: Any, row: Any, rows: Any, x: Any, g: Any, mean: Any,
+    to_g: Any, to_gd: Any, to_d: Any, to_d2: Any,
+) -> Any:  # fmt: skip
+    return _signature(kind, 7), _ALL
 
 
 @intrinsic
@@ -213,6 +247,29 @@ def sum_products(kind, lanes, row, rows, x, g, mean, to_g, to_d):  # type: ignor
     while at < end:
         vectors = _band(end - at)
         _product(kind, vectors, row, rows, x + at, g + at, mean + at, to_g + at, to_d + at)
+        at += vectors * VECTOR_BYTES
+
+
+@inline
+def power_rows(kind, lanes, row, rows, x, mean, to_d, to_d2):  # type: ignore[no-untyped-def]
+    """sums = sum (x - mean), and sum (x - mean)^2."""
+    at, end = 0, whole(kind, lanes) * size_of(kind)
+    while at < end:
+        vectors = min(_band(end - at), 2)
+        _power(kind, vectors, row, rows, x + at, mean + at, to_d + at, to_d2 + at)
+        at += vectors * VECTOR_BYTES
+
+
+@inline
+def all_rows(kind, lanes, row, rows, x, g, mean, to_g, to_gd, to_d, to_d2):  # type: ignore[no-untyped-def]
+    """sums = sum g, sum g (x - mean), sum (x - mean), and sum (x - mean)^2."""
+    at, end = 0, whole(kind, lanes) * size_of(kind)
+    while at < end:
+        vectors = min(_band(end - at), 2)
+        _every(
+            kind, vectors, row, rows, x + at, g + at, mean + at, to_g + at, to_gd + at, to_d + at,
+            to_d2 + at,
+        )  # fmt: skip
         at += vectors * VECTOR_BYTES
 
 

@@ -123,10 +123,10 @@ class Both:
     """The functions of one body: `both[dtype]` is that for arrays of float32, or of float64."""
 
     def __init__(self, narrow: Native, wide: Native) -> None:
-        self._of = {"float32": narrow, "float64": wide}
+        self._of = {np.dtype(np.float32): narrow, np.dtype(np.float64): wide}
 
     def __getitem__(self, dtype: Any) -> Native:
-        return self._of[np.dtype(dtype).name]
+        return self._of[np.dtype(dtype)]
 
 
 def both(body: Callable[..., None]) -> Both:

@@ -196,7 +196,7 @@ NAMES = {
 }  # fmt: skip
 
 
-@kernel(eager_from=2048)
+@kernel(eager_from=262_144)  # below, NumPy has copied the rows while a call is bound
 def take(x: Any, indices: Any, *, axis: int = 0, out: Any = None) -> Any:
     at = axis % x.ndim
     made = (*x.shape[:at], *np.shape(indices), *x.shape[at + 1 :])

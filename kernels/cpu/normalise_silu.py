@@ -14,31 +14,25 @@ SiLU's exponential is vector code for long rows only, so it runs over all rows o
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from ..binding import kernel
 from .maths import narrow_sigmoid, wide_sigmoid
-from .normalise import (
-    BLOCKS,
+from .moments import (
     COMMON,
-    common,
     factors,
     fill,
-    fits,
-    means,
+    moments,
     products,
     scaled,
     scratch,
     sizes_of,
-    split,
-    squares,
     sum_blocks,
     turned,
 )
-from .reduce import SUM, fold_all
+from .normalise import BLOCKS, common, fits, split
 from .runtime import Call, Table, array, both, doubles, inline, number, wide_vectors, word
 
 # `modulation`: scale and shift of a sample side by side, `apart` numbers from sample to sample, 0
@@ -50,15 +44,13 @@ BACKWARD = Table(
 
 
 @inline
-def _joined(i, c0, c1, k, size, width, eps, weight, bias, both, apart, sums, scale, shift):  # type: ignore[no-untyped-def]
-    """scale, shift: those of the norm, whose sums of squares are given, and of sample i, as one."""
-    for c in range(0, c1 - c0, k):
-        r = 1.0 / math.sqrt(fold_all(SUM, sums[c : c + k]) / size + eps)
-        for j in range(c, c + k):
-            at = i * apart + c0 + j
-            more = both.dtype.type(1) + both[at]
-            scale[j] = weight[c0 + j] * r * more
-            shift[j] = bias[c0 + j] * more + both[at + width]
+def _joined(i, c0, width, weight, bias, both, apart, rates, scale, shift):  # type: ignore[no-untyped-def]
+    """scale, shift: those of the norm, with its rates, and of sample i, as one."""
+    at = i * apart + c0
+    for j in range(scale.size):
+        more = both.dtype.type(1) + both[at + j]
+        scale[j] = weight[c0 + j] * rates[j] * more
+        shift[j] = bias[c0 + j] * more + both[at + j + width]
 
 
 @inline
@@ -100,13 +92,12 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         i = piece // strips
         strip = piece - i * strips
         c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
-        wide, own = scratch(worker, workers, args, kind, width, c1 - c0)
-        sums, mean, scale, fast, shift = wide[0], own[0], own[1], own[2], own[3]
+        sums, own = scratch(worker, workers, args, kind, width, c1 - c0)
+        mean, scale, shift, rates = own[2], own[3], own[4], sums[4]
         start = i * p * width + c0
         rows, out = x[start:], y[start:]
-        means(kind, rows, p, width, k, sums, fast, mean)
-        squares(kind, rows, p, width, sums, fast, mean)
-        _joined(i, c0, c1, k, p * k, width, eps, weight, bias, both, apart, sums, scale, shift)
+        moments(kind, rows, p, width, k, eps, sums, own, mean, rates)
+        _joined(i, c0, width, weight, bias, both, apart, rates, scale, shift)
         scaled(kind, rows, out, p, width, mean, scale, shift)
         if strips == 1:
             _silu(out[: p * width])
@@ -116,14 +107,13 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
 
 
 @inline
-def _to_sample(i, c, k, size, width, eps, weight, bias, both, apart, sums, dscale, dshift):  # type: ignore[no-untyped-def]
-    """The gradients of a group's scale and shift; sums become those of the cotangent of y."""
-    r = 1.0 / math.sqrt(fold_all(SUM, sums[2][c : c + k]) / size + eps)
-    for j in range(c, c + k):
+def _to_sample(at, weight, bias, both, sums, dscale, dshift):  # type: ignore[no-untyped-def]
+    """The gradients of scale and shift; sums become those of the cotangent of y."""
+    for j in range(dscale.size):
         g, d = sums[0][j], sums[1][j]
-        dscale[j] = weight[j] * r * d + bias[j] * g
+        dscale[j] = weight[j] * sums[4][j] * d + bias[j] * g
         dshift[j] = g
-        more = both.dtype.type(1) + both[i * apart + j]
+        more = both.dtype.type(1) + both[at + j]
         sums[0][j] = g * more
         sums[1][j] = d * more
 
@@ -162,11 +152,8 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         for i in range(block * samples, min((block + 1) * samples, n)):
             start, of_sample = i * p * width + c0, i * 2 * width + c0
             rows, cotangent, mean, z = x[start:], above[start:], own[2], whole[c0:]
-            means(kind, rows, p, width, k, sums[2], own[0], mean)
-            squares(kind, rows, p, width, sums[2], own[0], mean)
-            _joined(
-                i, c0, c1, k, p * k, width, eps, weight, bias, both, apart, sums[2], own[3], own[4]
-            )
+            moments(kind, rows, p, width, k, eps, sums, own, mean, sums[4])
+            _joined(i, c0, width, weight, bias, both, apart, sums[4], own[3], own[4])
             scaled(kind, rows, z, p, width, mean, own[3], own[4])
             if strips == 1:
                 _silu_back(z[: p * width], cotangent[: p * width])
@@ -177,12 +164,9 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             products(kind, rows, z, p, width, sums, own[0], own[1], mean)
             dscale = dboth[of_sample : of_sample + count]
             dshift = dboth[of_sample + width : of_sample + width + count]
+            _to_sample(i * apart + c0, weight[c0:c1], bias[c0:c1], both, sums, dscale, dshift)
             for c in range(0, count, k):
-                _to_sample(
-                    i, c, k, p * k, width, eps, weight[c0:c1], bias[c0:c1], both[c0:], apart, sums,
-                    dscale, dshift,
-                )  # fmt: skip
-                factors(c, k, p * k, eps, weight[c0:c1], sums, own, dweight, dbias)
+                factors(c, k, p * k, sums[4][c], weight[c0:c1], sums, own, dweight, dbias)
             for c in range(count):
                 own[3][c] *= both.dtype.type(1) + both[i * apart + c0 + c]
             turned(kind, rows, z, dx[start:], p, width, mean, own[3], own[4], own[5])

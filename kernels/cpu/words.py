@@ -15,6 +15,7 @@ since names are positions, which the compiler knows.
 from __future__ import annotations
 
 import collections
+import ctypes
 import platform
 import struct
 from collections.abc import Sequence
@@ -47,6 +48,7 @@ def Table(names: str) -> Any:  # noqa: N802
     missing or unknown.
     """
     fields = names.split()
+    expected = set(fields)
     # Of the kinds of named tuple this is the one that can be made from a list of names.
     base: Any = collections.namedtuple("Table", fields)
 
@@ -54,8 +56,8 @@ def Table(names: str) -> Any:  # noqa: N802
         __slots__ = ()
 
         def fill(self, **values: Any) -> list[Any]:
-            missing, unknown = set(fields) - set(values), set(values) - set(fields)
-            if missing or unknown:
+            if values.keys() != expected:
+                missing, unknown = expected - values.keys(), values.keys() - expected
                 raise TypeError(f"table: missing {sorted(missing)}, unknown {sorted(unknown)}")
             return [values[name] for name in fields]
 
@@ -147,7 +149,10 @@ def first(n, worker, workers):  # type: ignore[no-untyped-def]
 
 def address_of(array: Any) -> int:
     """Where the first element of an array is."""
-    return int(array.__array_interface__["data"][0])
+    try:  # a quarter of the time, which counts where a call is bound and run once
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError, BufferError):  # read-only, empty, or not in one piece
+        return int(array.__array_interface__["data"][0])
 
 
 def table_of(args: Sequence[Any]) -> Any:

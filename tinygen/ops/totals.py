@@ -75,6 +75,10 @@ product_along.vjp(
 )
 
 
+def _shaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return x if x.shape == shape else reshape(x, shape)
+
+
 # ---- as users call them --------------------------------------------------------------------------
 
 
@@ -114,8 +118,9 @@ def norm(x: Any, ord: float = 2, axis: Axis = None, keepdims: bool = False) -> T
         raise TypeError(f"norm: x {x.shape} {x.dtype}; expected floats: .astype('float32')")
     if ord == 2 and axes and x.size and axes == tuple(range(x.ndim - len(axes), x.ndim)):
         kept = x.shape[: axes[0]]
-        squares = squares_along(reshape(x, (math.prod(kept), -1)))
-        return _root(reshape(squares, (*kept, *(1,) * len(axes) * keepdims)))
+        matrix = _shaped(x, (math.prod(kept), math.prod(x.shape[axes[0] :])))
+        squares = squares_along(matrix)
+        return _root(_shaped(squares, (*kept, *(1,) * len(axes) * keepdims)))
     if ord == 2:
         return _root(sum(square(x), axis=axis, keepdims=keepdims))
     if ord == 1:
@@ -143,10 +148,10 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
     if not n:
         return sum(x, axis=axes, keepdims=keepdims) + 1
     if (*axes, *kept) == tuple(range(x.ndim)) and kept:
-        return reshape(product_along(reshape(x, (n, m)), axis=0), shape)
+        return _shaped(product_along(_shaped(x, (n, m)), axis=0), shape)
     if (*kept, *axes) != tuple(range(x.ndim)):
         x = transpose(x, axes=(*kept, *axes))
-    return reshape(product_along(reshape(x, (m, n)), axis=1), shape)
+    return _shaped(product_along(_shaped(x, (m, n)), axis=1), shape)
 
 
 @fused(whole=True)

@@ -1,0 +1,71 @@
+"""Norms of groups of channels, forward and back, in two passes each; see normalise.py, moments.py.
+
+Forward: moments, y. Back: moments and the sums of g; dx.
+"""
+
+from __future__ import annotations
+
+from .moments import (
+    BACKWARD,
+    FORWARD,
+    all_moments,
+    factors,
+    fill,
+    moments,
+    scaled,
+    scratch,
+    sizes_of,
+    turned,
+)
+from .runtime import array, both, doubles, number, word
+
+
+@both
+def groups(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    """A strip of a sample is a piece of work."""
+    n, p, g, k, strips = sizes_of(args)
+    width, eps = g * k, number(args, FORWARD.eps)
+    x, y = array(kind, args, FORWARD.x, n * p * width), array(kind, args, FORWARD.y, n * p * width)
+    weight, bias = array(kind, args, FORWARD.weight, width), array(kind, args, FORWARD.bias, width)
+    for piece in range(n * strips * worker // workers, n * strips * (worker + 1) // workers):
+        i = piece // strips
+        strip = piece - i * strips
+        c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
+        sums, own = scratch(worker, workers, args, kind, width, c1 - c0)
+        mean, scale, rates = own[2], own[3], sums[4]
+        rows, out = x[i * p * width + c0 :], y[i * p * width + c0 :]
+        moments(kind, rows, p, width, k, eps, sums, own, mean, rates)
+        for c in range(c1 - c0):
+            scale[c] = weight[c0 + c] * rates[c]
+        scaled(kind, rows, out, p, width, mean, scale, bias[c0:c1])
+
+
+@both
+def groups_back(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    """A strip of a block of samples is a piece of work."""
+    n, p, g, k, strips = sizes_of(args)
+    width, eps, samples = g * k, number(args, BACKWARD.eps), word(args, BACKWARD.samples)
+    x, above, dx = (
+        array(kind, args, BACKWARD.x, n * p * width),
+        array(kind, args, BACKWARD.above, n * p * width),
+        array(kind, args, BACKWARD.dx, n * p * width),
+    )
+    blocks, weight = (n + samples - 1) // samples, array(kind, args, BACKWARD.weight, width)
+    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
+    pieces = blocks * strips
+    for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
+        block = piece // strips
+        strip = piece - block * strips
+        c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
+        sums, own = scratch(worker, workers, args, kind, width, c1 - c0)
+        dweight = partial[2 * block * width + c0 : 2 * block * width + c1]
+        dbias = partial[(2 * block + 1) * width + c0 : (2 * block + 1) * width + c1]
+        fill(dweight, 0.0)
+        fill(dbias, 0.0)
+        for i in range(block * samples, min((block + 1) * samples, n)):
+            start = i * p * width + c0
+            rows, cotangent, mean, rates = x[start:], above[start:], own[2], sums[4]
+            all_moments(kind, rows, cotangent, p, width, k, eps, sums, own, mean, rates)
+            for c in range(0, c1 - c0, k):
+                factors(c, k, p * k, rates[c], weight[c0:c1], sums, own, dweight, dbias)
+            turned(kind, rows, cotangent, dx[start:], p, width, mean, own[3], own[4], own[5])

@@ -1,0 +1,318 @@
+"""What norms are made of: passes over the rows of a sample, and their tables; see normalise.py.
+
+The moments of groups take one pass. Sums of x - c and of its square, with a number c near the mean,
+give both: var = sum (x - c)^2 / n - (mean - c)^2, which cancels nothing as long as c is not many
+standard deviations away. c is the mean of a sample's first row; where that was too far off, the
+pass is done again with the mean that it found. Back, sums of g and of g (x - c) pass along.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .bands import (
+    all_rows,
+    power_rows,
+    scale_rows,
+    sum_products,
+    sum_squares,
+    turn_rows,
+    whole,
+)
+from .middle import TOGETHER, row_sums
+from .reduce import SUM, fold_all
+from .runtime import Table, array, both, doubles, inline, size_of, wide_vectors, word
+
+FAR = 4.0  # variances between a mean and c, squared, from which on the pass is done again
+WIDE_ROWS, NARROW_ROWS = 5, 8  # of a worker's scratch: float64, and of the type of x
+
+# `strips` share the groups of a sample; `wide` and `narrow` are each worker's scratch. The first
+# words are the same in both tables. Back, a block has `samples` samples, and a row of `partial`
+# for its sum of dweight and one for its sum of dbias.
+COMMON = "n p g k strips eps x weight wide narrow"
+FORWARD = Table(f"{COMMON} bias y")
+BACKWARD = Table(f"{COMMON} above dx samples partial dweight dbias")
+
+
+# ---- short arrays: indices from 0, which vector code needs ---------------------------------------
+
+
+@inline
+def fill(to, value):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        to[c] = value
+
+
+@inline
+def times(x, value, to):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        to[c] = x[c] * value
+
+
+@inline
+def _add(x, value, to):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        to[c] += x[c] * value
+
+
+@inline
+def _by(x, y, to):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        to[c] = x[c] * y[c]
+
+
+# ---- passes over a sample ------------------------------------------------------------------------
+# In what follows `rows` starts at the first channel of a piece of work, and rows are `width` apart;
+# sums, mean and all other arrays hold a number for each channel of the piece.
+
+
+@inline
+def means(kind, rows, p, width, k, sums, fast, mean):  # type: ignore[no-untyped-def]
+    """mean = that of the channel's group in a sample of p rows."""
+    row_sums(kind, rows, p, width, sums, fast)
+    for c in range(0, mean.size, k):
+        fill(mean[c : c + k], fold_all(SUM, sums[c : c + k]) / (p * k))
+
+
+@inline
+def squares(kind, rows, p, width, sums, fast, mean):  # type: ignore[no-untyped-def]
+    """sums = sum of (x - mean)^2."""
+    wide_vectors()
+    count, size = mean.size, size_of(kind)
+    done = whole(kind, count)
+    for c in range(count):
+        sums[c] = 0.0
+    for start in range(0, p, TOGETHER):
+        end = min(start + TOGETHER, p)
+        x = rows.ctypes.data + start * width * size
+        to = fast.ctypes.data
+        sum_squares(kind, count, width * size, end - start, x, mean.ctypes.data, to)
+        for c in range(done, count):
+            fast[c] = 0
+        for j in range(start, end):
+            row = rows[j * width : j * width + count]
+            for c in range(done, count):
+                d = row[c] - mean[c]
+                fast[c] += d * d
+        for c in range(count):
+            sums[c] += fast[c]
+
+
+@inline
+def products(kind, rows, above, p, width, sums, g_fast, d_fast, mean):  # type: ignore[no-untyped-def]
+    """sums[0], sums[1] = sum of g, sum of g (x - mean)."""
+    wide_vectors()
+    count, size = mean.size, size_of(kind)
+    done = whole(kind, count)
+    g_sums, d_sums = sums[0], sums[1]
+    for c in range(count):
+        g_sums[c] = 0.0
+        d_sums[c] = 0.0
+    for start in range(0, p, TOGETHER):
+        end, at = min(start + TOGETHER, p), start * width * size
+        sum_products(
+            kind, count, width * size, end - start, rows.ctypes.data + at, above.ctypes.data + at,
+            mean.ctypes.data, g_fast.ctypes.data, d_fast.ctypes.data,
+        )  # fmt: skip
+        for c in range(done, count):
+            g_fast[c] = 0
+            d_fast[c] = 0
+        for j in range(start, end):
+            row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
+            for c in range(done, count):
+                g_fast[c] += g[c]
+                d_fast[c] += g[c] * (row[c] - mean[c])
+        for c in range(count):
+            g_sums[c] += g_fast[c]
+            d_sums[c] += d_fast[c]
+
+
+@inline
+def scaled(kind, rows, out, p, width, mean, scale, bias):  # type: ignore[no-untyped-def]
+    """y = (x - mean) scale + bias."""
+    wide_vectors()
+    count = mean.size
+    done = whole(kind, count)
+    scale_rows(
+        kind, count, width * size_of(kind), p, rows.ctypes.data, mean.ctypes.data,
+        scale.ctypes.data, bias.ctypes.data, out.ctypes.data,
+    )  # fmt: skip
+    for j in range(p if done < count else 0):
+        row, to = rows[j * width : j * width + count], out[j * width : j * width + count]
+        for c in range(done, count):
+            to[c] = (row[c] - mean[c]) * scale[c] + bias[c]
+
+
+@inline
+def turned(kind, rows, above, out, p, width, mean, by_g, by_d, plus):  # type: ignore[no-untyped-def]
+    """dx = g by_g + (x - mean) by_d + plus."""
+    wide_vectors()
+    count = mean.size
+    done = whole(kind, count)
+    turn_rows(
+        kind, count, width * size_of(kind), p, rows.ctypes.data, above.ctypes.data,
+        mean.ctypes.data, by_g.ctypes.data, by_d.ctypes.data, plus.ctypes.data, out.ctypes.data,
+    )  # fmt: skip
+    for j in range(p if done < count else 0):
+        row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
+        to = out[j * width : j * width + count]
+        for c in range(done, count):
+            to[c] = g[c] * by_g[c] + ((row[c] - mean[c]) * by_d[c] + plus[c])
+
+
+# ---- moments of groups in one pass ---------------------------------------------------------------
+
+
+@inline
+def _settled(mean, k, size, eps, sums, rates):  # type: ignore[no-untyped-def]
+    """From sums about `mean`: the means, 1 / sqrt(var + eps), and whether they can be trusted.
+
+    sums: of g, g (x - c), x - c, (x - c)^2; the second becomes that about the new means.
+    """
+    good = True
+    for c in range(0, mean.size, k):
+        off = fold_all(SUM, sums[2][c : c + k]) / size
+        var = fold_all(SUM, sums[3][c : c + k]) / size - off * off
+        if var < 0:
+            var = 0.0
+        good = good and not off * off > FAR * var
+        before = mean[c]
+        fill(mean[c : c + k], before + off)
+        fill(rates[c : c + k], 1.0 / math.sqrt(var + eps))
+        _add(sums[0][c : c + k], before - np.float64(mean[c]), sums[1][c : c + k])
+    return good
+
+
+@inline
+def moments(kind, rows, p, width, k, eps, sums, own, mean, rates):  # type: ignore[no-untyped-def]
+    """mean and rates = 1 / sqrt(var + eps) of the channel's group in a sample of p rows."""
+    wide_vectors()
+    count, size = mean.size, size_of(kind)
+    done = whole(kind, count)
+    for c in range(0, count, k):
+        fill(mean[c : c + k], fold_all(SUM, rows[c : c + k]) / k)
+    fill(sums[0], 0.0)
+    fill(sums[1], 0.0)
+    for _ in range(2):
+        fill(sums[2], 0.0)
+        fill(sums[3], 0.0)
+        for start in range(0, p, TOGETHER):
+            end = min(start + TOGETHER, p)
+            power_rows(
+                kind, count, width * size, end - start, rows.ctypes.data + start * width * size,
+                mean.ctypes.data, own[0].ctypes.data, own[1].ctypes.data,
+            )  # fmt: skip
+            for c in range(done, count):
+                own[0][c] = 0
+                own[1][c] = 0
+            for j in range(start, end):
+                row = rows[j * width : j * width + count]
+                for c in range(done, count):
+                    d = row[c] - mean[c]
+                    own[0][c] += d
+                    own[1][c] += d * d
+            _add(own[0], 1.0, sums[2])
+            _add(own[1], 1.0, sums[3])
+        if _settled(mean, k, p * k, eps, sums, rates):
+            break
+
+
+@inline
+def all_moments(kind, rows, above, p, width, k, eps, sums, own, mean, rates):  # type: ignore[no-untyped-def]
+    """The same, and sums[0], sums[1] = sum of g, sum of g (x - mean)."""
+    wide_vectors()
+    count, size = mean.size, size_of(kind)
+    done = whole(kind, count)
+    for c in range(0, count, k):
+        fill(mean[c : c + k], fold_all(SUM, rows[c : c + k]) / k)
+    for _ in range(2):
+        for i in range(4):
+            fill(sums[i], 0.0)
+        for start in range(0, p, TOGETHER):
+            end, at = min(start + TOGETHER, p), start * width * size
+            all_rows(
+                kind, count, width * size, end - start, rows.ctypes.data + at,
+                above.ctypes.data + at, mean.ctypes.data, own[0].ctypes.data, own[1].ctypes.data,
+                own[6].ctypes.data, own[7].ctypes.data,
+            )  # fmt: skip
+            for c in range(done, count):
+                own[0][c] = 0
+                own[1][c] = 0
+                own[6][c] = 0
+                own[7][c] = 0
+            for j in range(start, end):
+                row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
+                for c in range(done, count):
+                    d = row[c] - mean[c]
+                    own[0][c] += g[c]
+                    own[1][c] += g[c] * d
+                    own[6][c] += d
+                    own[7][c] += d * d
+            _add(own[0], 1.0, sums[0])
+            _add(own[1], 1.0, sums[1])
+            _add(own[6], 1.0, sums[2])
+            _add(own[7], 1.0, sums[3])
+        if _settled(mean, k, p * k, eps, sums, rates):
+            break
+
+
+# ---- tables and scratch --------------------------------------------------------------------------
+
+
+@inline
+def sizes_of(args):  # type: ignore[no-untyped-def]
+    """n, p, g, k and the strips."""
+    n, p, g, k = (
+        word(args, FORWARD.n), word(args, FORWARD.p), word(args, FORWARD.g), word(args, FORWARD.k)
+    )  # fmt: skip
+    return n, p, g, k, word(args, FORWARD.strips)
+
+
+@inline
+def scratch(worker, workers, args, kind, width, count):  # type: ignore[no-untyped-def]
+    """A worker's rows of `count` numbers: of float64, and of the type of x."""
+    wide = doubles(args, FORWARD.wide, workers * WIDE_ROWS * width)
+    narrow = array(kind, args, FORWARD.narrow, workers * NARROW_ROWS * width)
+    sums, own = wide[worker * WIDE_ROWS * width :], narrow[worker * NARROW_ROWS * width :]
+    sums, own = sums[: WIDE_ROWS * count], own[: NARROW_ROWS * count]
+    return sums.reshape(WIDE_ROWS, count), own.reshape(NARROW_ROWS, count)
+
+
+@inline
+def factors(c, k, size, r, weight, sums, own, dweight, dbias):  # type: ignore[no-untyped-def]
+    """What a group of `size` numbers, from channel c on, adds to dweight and dbias; its factors.
+
+    sums[0], sums[1]: of g, and of g (x - mean); r: 1 / sqrt(var + eps).
+    """
+    w, d2 = weight[c : c + k], sums[2][c : c + k]
+    g_sums, d_sums = sums[0][c : c + k], sums[1][c : c + k]
+    by_g, by_d, plus = own[3][c : c + k], own[4][c : c + k], own[5][c : c + k]
+    _add(g_sums, 1.0, dbias[c : c + k])
+    _add(d_sums, r, dweight[c : c + k])
+    _by(g_sums, w, d2)
+    h = fold_all(SUM, d2) / size
+    _by(d_sums, w, d2)
+    hd = fold_all(SUM, d2) / size
+    times(w, r, by_g)
+    fill(by_d, -hd * r * r * r)
+    fill(plus, -h * r)
+
+
+@both
+def sum_blocks(worker, workers, args, kind):  # type: ignore[no-untyped-def]
+    """The blocks' gradients of weight and bias, added in order."""
+    n, _, g, k, _ = sizes_of(args)
+    width, samples = g * k, word(args, BACKWARD.samples)
+    blocks = (n + samples - 1) // samples
+    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
+    dweight = array(kind, args, BACKWARD.dweight, width)
+    dbias = array(kind, args, BACKWARD.dbias, width)
+    for c in range(width):
+        a, b = 0.0, 0.0
+        for block in range(blocks):
+            a += partial[2 * block * width + c]
+            b += partial[(2 * block + 1) * width + c]
+        dweight[c] = a
+        dbias[c] = b
