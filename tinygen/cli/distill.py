@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 from rich.progress import Progress
@@ -12,7 +13,8 @@ from rich.progress import Progress
 from .. import train
 from ..backend import use_backend
 from ..data import Dataset
-from ..models import Form, Student, student
+from ..models import Form, Model, Student, student
+from ..models.contract import chosen
 from ..models.flow import Flow
 from ..options import Options, at_least, option
 from ..program import command as typed_here
@@ -91,11 +93,10 @@ def new(asked: Distilling, settings: dict[str, Any], out: Path) -> Job:
             f"`tinygen distill {quoted(path)} --out {quoted(out)} --resume`"
         )
     model: Any = teacher.model
-    settings_of(model, asked.set or ())  # wrong ones are refused before anything is drawn
     options = {
         "width": model.options.width, "blocks": model.options.blocks,
         "teacher": path, "sha256": pairs.sha256_of(teacher),
-        "pairs": asked.pairs, "drawn": " ".join(asked.set or ()),
+        "pairs": asked.pairs, "drawn": in_one_line(model, asked.set or ()),
     }  # fmt: skip
     return Job(teacher, options, settings, out, False)
 
@@ -116,17 +117,31 @@ def resumed(asked: Distilling, typed: Typed, out: Path) -> Job:
             f"{options['sha256'][:12]}, and {path} has {found[:12]}; name that teacher, or "
             "begin a student of this one in another folder"
         )
-    for name, key in (("pairs", "pairs"), ("set", "drawn")):
-        value = typed[Distilling].get(name)
-        value = " ".join(value) if isinstance(value, tuple) else value
-        if value is not None and value != options[key]:
+    drawn = in_one_line(teacher.model, options["drawn"].split())
+    given = None if asked.set is None else in_one_line(teacher.model, asked.set)
+    for word, was, now in (
+        ("--pairs", options["pairs"], typed[Distilling].get("pairs")), ("--set", drawn, given),
+    ):  # fmt: skip
+        if now not in (None, was):
             raise ValueError(
-                f"{out} learns with --{name} {options[key] or 'of none'}; a run is resumed with "
-                "the same pairs"
+                f"{out} learns with {word} {was}; a run is resumed with the same pairs"
             )
     names = [f.name for f in fields(Settings)]
     settings = {k: v for k, v in config["training"].items() if k in names}
     return Job(teacher, options, {**settings, **typed[Settings]}, out, True)
+
+
+def in_one_line(model: Model, texts: Sequence[str]) -> str:
+    """All settings of a teacher's drawings, as --set takes them; those not in `texts` by default.
+
+    What the student learned stays known so, even if another version draws with other defaults.
+    """
+
+    def word(value: Any) -> str:
+        return ",".join(map(word, value)) if isinstance(value, tuple) else f"{value}"
+
+    drawn = chosen(cast(Any, model), settings_of(model, texts))
+    return " ".join(f"{name}={word(value)}" for name, value in drawn.items())
 
 
 def fit(job: Job) -> None:
@@ -153,15 +168,17 @@ def fit(job: Job) -> None:
 
 
 def draw(job: Job) -> Dataset:
-    """What the teacher draws for the student, with a bar."""
+    """What the teacher draws for the student, with a bar, and where it lies."""
     n, teacher = job.options["pairs"], job.teacher
     settings = settings_of(teacher.model, job.options["drawn"].split())
     with Progress(transient=True, console=console()) as bars:
         bar = bars.add_task("the teacher draws", total=n)
         seed = job.settings.get("seed", Settings.seed)
-        return pairs.drawn_pairs(
+        made, where = pairs.kept_pairs(
             teacher, n, seed, settings, lambda k, _: bars.update(bar, completed=k)
         )
+    console().print(where, markup=False, soft_wrap=True)
+    return made
 
 
 HELP = """Train a student that draws in one step what a flow draws in many.
