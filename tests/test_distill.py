@@ -10,7 +10,7 @@ import pytest
 from stopping import stop_after
 
 import tinygen as tg
-from tinygen import data, export, models, train
+from tinygen import data, export, io, models, train
 from tinygen.export import verify as checking
 from tinygen.images import to_uint8
 from tinygen.models import Form, Student, student
@@ -58,6 +58,74 @@ def test_pairs_are_what_the_teacher_draws(runs):
     assert np.array_equal(again.images, made.images[:3])
     other = pairs.drawn_pairs(teacher, 5, 4, {"steps": 2})
     assert not np.isin(other.column("noise"), noise).any()
+
+
+def test_pairs_are_drawn_once(runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / "teacher", tmp_path / "teacher")
+    teacher, steps = train.open_run(tmp_path / "teacher"), {"steps": 2}
+    drawn = []
+
+    def counted(draw):
+        def called(*given):
+            drawn.append(1)
+            return draw(*given)
+
+        return called
+
+    monkeypatch.setattr(pairs, "compile_step", counted)
+    made, line = pairs.kept_pairs(teacher, 5, 3, steps)
+    (path,) = (tmp_path / "teacher").glob("pairs-*.safetensors")
+    assert str(path) in line
+    assert "MB" in line
+    assert drawn
+    drawn.clear()
+
+    def same(a, b, n):
+        for name in ("image", "noise", "label"):
+            assert np.array_equal(a.column(name)[:n], b.column(name)[:n]), name
+
+    again, line = pairs.kept_pairs(teacher, 5, 3, {"steps": 2, "guidance": 1.5})  # the default
+    assert not drawn
+    assert "drawn before" in line
+    same(made, again, 5)
+    fewer, _ = pairs.kept_pairs(teacher, 3, 3, steps)
+    assert not drawn
+    assert len(fewer) == 3
+    same(fewer, made, 3)
+    more, _ = pairs.kept_pairs(teacher, 70, 3, steps)
+    assert drawn
+    same(more, pairs.drawn_pairs(teacher, 70, 3, steps), 70)
+    assert len(io.load(path)["images"]) == 70  # in the place of the five
+    pairs.kept_pairs(teacher, 2, 4, steps)  # of another seed
+    pairs.kept_pairs(teacher, 2, 3, {"steps": 1})
+    assert len(list(path.parent.glob("pairs-*"))) == 3
+
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    mended, line = pairs.kept_pairs(teacher, 5, 3, steps)
+    assert "drawn anew" in line
+    same(mended, made, 5)
+    assert pairs.kept_pairs(teacher, 5, 3, steps)[1].startswith("5 pairs that were drawn before")
+
+    def full(*_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(pairs, "save", full)
+    _, line = pairs.kept_pairs(teacher, 2, 5, steps)
+    assert "not kept" in line
+    assert "No space left" in line
+
+
+def test_a_student_draws_by_label(runs):
+    forms = {"train": Form((12, 12, 1), 10), student.PAIRS: Form((12, 12, 1), 10)}
+    model = Student(forms, student.Options(**SMALL), tg.random.Generator(0))
+    noise = model.noise.draw(2, tg.random.Generator(0))
+    for label in (None, tg.tensor([1]), tg.tensor([1.0, 2.0]), tg.tensor([1, 10])):
+        with pytest.raises(ValueError, match=r"labels|label"):
+            model.draw(noise, label=label)
+    free = Student({k: Form((12, 12, 1)) for k in forms}, student.Options(**SMALL))
+    assert free.draw(noise).shape == (2, 12, 12, 1)
 
 
 def test_a_student_begins_as_its_teacher_in_one_step_and_learns(runs):

@@ -75,7 +75,7 @@ class Student(NoiseToImage):
 
     def draw(self, noise: Tensor | None, *, label: Tensor | None = None) -> Tensor:
         assert noise is not None
-        return clip(self.whole_way(noise, label), low=-1.0, high=1.0)
+        return clip(self.whole_way(noise, self.check_label(noise, label)), low=-1.0, high=1.0)
 
 
 register(Student, command="distill")
