@@ -128,6 +128,40 @@ def test_a_student_draws_by_label(runs):
     assert free.draw(noise).shape == (2, 12, 12, 1)
 
 
+def test_a_critic_tells_drawings_from_data_and_the_student_heeds_it(runs):
+    teacher = train.open_run(runs / "teacher")
+    real = pairs.as_many(data.load("strokes", n=8, size=12), 20)
+    assert np.array_equal(real.images[8:16], real.images[:8])
+    assert np.array_equal(real.labels[16:20], real.labels[:4])
+    assert pairs.as_many(real, 20) is real
+    made = pairs.drawn_pairs(teacher, 20, 0, {"steps": 1})
+    sets = {"train": real, student.PAIRS: made, student.REAL: real}
+    forms = {name: Form((12, 12, 1), 10) for name in sets}
+    nets = []
+    for weight in (0.0, 1e-9, 10.0):
+        options = student.Options(**SMALL, critic=weight)
+        model = Student(forms, options, tg.random.Generator(0))
+        before = {k: p.numpy().copy() for k, p in model.named_parameters().items()}
+        used = sets if weight else {k: sets[k] for k in ("train", student.PAIRS)}
+        run = train.fit(
+            model, used, 4, lr=0.01, batch_size=20, compiled=False, ema=0, progress=False
+        )
+        nets.append(np.concatenate([p.numpy().ravel() for p in model.net.parameters()]))
+        losses = [epoch["losses"] for epoch in run.epochs]
+        if weight:
+            assert losses[-1]["critic"] < losses[0]["critic"]
+            assert any(
+                not np.array_equal(p.numpy(), before[k])
+                for k, p in model.named_parameters().items()
+                if k.startswith("critic")
+            )
+        else:
+            assert "critic" not in losses[0]
+    # the critic's own update leaves the student alone; its verdict moves it
+    np.testing.assert_allclose(nets[1], nets[0], atol=1e-6)
+    assert np.abs(nets[2] - nets[0]).max() > 1e-3
+
+
 def test_a_student_begins_as_its_teacher_in_one_step_and_learns(runs):
     teacher = train.open_run(runs / "teacher")
     made = pairs.drawn_pairs(teacher, 40, 0, {"steps": 2})
@@ -168,6 +202,7 @@ def test_a_run_of_its_own_that_resumes_to_the_bit(runs, tmp_path, tinygen, monke
     config = json.loads((whole / "config.json").read_text())
     options = config["model"]["options"]
     assert options["teacher"] == str(runs / "teacher")
+    assert options["drawn"] == "steps=2 method=heun guidance=1.5 interval=0.0,1.0"
     assert options["sha256"] == pairs.sha256_of(train.open_run(runs / "teacher"))
     assert config["data"]["source"] == "strokes"  # what it is measured with
     run = train.open_run(whole)
@@ -201,6 +236,8 @@ def test_what_it_refuses(runs, tmp_path, tinygen):
         ((str(teacher), "--out", str(tmp_path / "x"), "--set", "steps=0"), "steps is 0"),
         ((str(teacher), "--out", str(tmp_path / "x"), "--set", "guidance=nan"), "guidance is nan"),
         ((str(teacher), "--out", str(tmp_path / "x"), "--pairs", "1"), "--pairs 1"),
+        ((str(teacher), "--out", str(tmp_path / "x"), "--critic", "-1"), "--critic -1"),
+        ((str(teacher), "--out", str(out), "--resume", "--critic", "0.5"), "--critic 0.1"),
     ):
         code, _, err = tinygen("distill", *words)
         assert code == 2, words

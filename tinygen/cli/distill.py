@@ -43,6 +43,9 @@ class Distilling(Options):
     pairs: int = option(
         student.Options.pairs, at_least(2), "How many pictures the teacher draws to learn from."
     )
+    critic: float = option(
+        0.1, at_least(0), "How much a critic of its pictures counts beside the pairs; 0 for none."
+    )
     set: tuple[str, ...] | None = option(
         None, help="A setting of the teacher's drawings, such as steps=16. Once for each.",
         metavar="NAME=VALUE",
@@ -97,6 +100,7 @@ def new(asked: Distilling, settings: dict[str, Any], out: Path) -> Job:
         "width": model.options.width, "blocks": model.options.blocks,
         "teacher": path, "sha256": pairs.sha256_of(teacher),
         "pairs": asked.pairs, "drawn": in_one_line(model, asked.set or ()),
+        "critic": asked.critic,
     }  # fmt: skip
     return Job(teacher, options, settings, out, False)
 
@@ -121,11 +125,10 @@ def resumed(asked: Distilling, typed: Typed, out: Path) -> Job:
     given = None if asked.set is None else in_one_line(teacher.model, asked.set)
     for word, was, now in (
         ("--pairs", options["pairs"], typed[Distilling].get("pairs")), ("--set", drawn, given),
+        ("--critic", options.get("critic", 0.0), typed[Distilling].get("critic")),
     ):  # fmt: skip
         if now not in (None, was):
-            raise ValueError(
-                f"{out} learns with {word} {was}; a run is resumed with the same pairs"
-            )
+            raise ValueError(f"{out} learns with {word} {was}; a run is resumed with the same")
     names = [f.name for f in fields(Settings)]
     settings = {k: v for k, v in config["training"].items() if k in names}
     return Job(teacher, options, {**settings, **typed[Settings]}, out, True)
@@ -146,20 +149,20 @@ def in_one_line(model: Model, texts: Sequence[str]) -> str:
 
 def fit(job: Job) -> None:
     """Draw the pairs, and train."""
-    screen, teacher, model = console(), job.teacher, job.teacher.model
+    screen, teacher, model = console(), job.teacher, cast(Flow, job.teacher.model)
     real = teacher.load_data()
     assert teacher.folder is not None
     backend, precision = place_of(teacher.folder.read_config())
     with use_backend(backend, precision):
         made = draw(job)
-        forms = {
-            "train": Form(model.shape, model.classes),
-            student.PAIRS: Form(made.shape, len(made.classes or ())),
-        }
+        sets = {"train": real, student.PAIRS: made}
+        if job.options.get("critic"):
+            sets[student.REAL] = pairs.as_many(real, len(made))
+        forms = {name: Form(data.shape, len(data.classes or ())) for name, data in sets.items()}
+        forms["train"] = Form(model.shape, model.classes)
         seed = job.settings.get("seed", Settings.seed)
         learner = Student(forms, student.Options(**job.options), Generator(seed))
-        learner.load_state_dict(model.state_dict())
-        sets = {"train": real, student.PAIRS: made}
+        learner.net.load_state_dict(model.net.state_dict())
         result = train.fit(learner, sets, out=job.out, resume=job.resume, **job.settings)
     if result.interrupted:
         raise typer.Exit(128 + result.signal)
@@ -183,8 +186,9 @@ def draw(job: Job) -> Dataset:
 
 HELP = """Train a student that draws in one step what a flow draws in many.
 
-The teacher draws pictures, and the student learns them from their noise. It is a run as others:
-sample, evaluate and export it.
+The teacher draws pictures, and the student learns them from their noise; a critic beside it learns
+to tell its pictures from the data, which keeps them sharp. It is a run as others: sample, evaluate
+and export it.
 
 [dim]tinygen distill runs/flow-mnist[/dim]
 

@@ -128,3 +128,15 @@ def drawn_pairs(
         None if labels is None else labels[:n], classes,
         {"noise": np.concatenate(noises)[:n]},
     )  # fmt: skip
+
+
+def as_many(real: Dataset, n: int) -> Dataset:
+    """Data of n images or more: again and again the same, where they are fewer.
+
+    An epoch is as long as the shortest of the data sets that it reads.
+    """
+    if len(real) >= n:
+        return real
+    at = np.resize(np.arange(len(real)), n)
+    labels = None if real.labels is None else real.labels[at]
+    return Dataset(f"{real.name}, repeated", real.images[at], labels, real.classes)
