@@ -243,6 +243,10 @@ def test_what_it_refuses(runs, tmp_path, tinygen):
         assert code == 2, words
         assert message in " ".join(err.split()), words
         assert not (tmp_path / "x").exists()
+    old = tmp_path / "old"  # a run from before there was a critic
+    assert tinygen(*asked[:-1], str(old), "--critic", "0")[0] == 0
+    assert "critic" not in json.loads((old / "config.json").read_text())["model"]["options"]
+    assert tinygen("distill", "--out", str(old), "--resume", "--epochs", "2")[0] == 0
     moved = tmp_path / "moved"
     shutil.copytree(teacher, moved)  # the same teacher elsewhere is the same teacher
     again = ("distill", str(moved), "--out", str(out), "--resume", "--epochs", "2")

@@ -17,6 +17,7 @@ pixels and labels only: no network that images are measured with has a part in t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .. import losses, optim
 from ..ops import abs as absolute
@@ -67,6 +68,12 @@ class Student(NoiseToImage):
             ends = Ends(self.name, self.shape, 0, self.known, self.init_rng, self.dropout_rng)
             self.critic = kind.discriminator(ends, kind.Options(width=self.options.width / 64))
             self.game = losses.gan("non_saturating")
+
+    def describe(self) -> dict[str, Any]:
+        told = super().describe()
+        if not self.options.critic:
+            del told["options"]["critic"]  # runs from before there was one go on
+        return told
 
     def stages(self) -> tuple[Stage, ...]:
         reads: tuple[Column, ...] = (
