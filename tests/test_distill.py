@@ -10,7 +10,7 @@ import pytest
 from stopping import stop_after
 
 import tinygen as tg
-from tinygen import data, export, models, train
+from tinygen import data, export, io, models, train
 from tinygen.export import verify as checking
 from tinygen.images import to_uint8
 from tinygen.models import Form, Student, student
@@ -60,6 +60,108 @@ def test_pairs_are_what_the_teacher_draws(runs):
     assert not np.isin(other.column("noise"), noise).any()
 
 
+def test_pairs_are_drawn_once(runs, tmp_path, monkeypatch):
+    shutil.copytree(runs / "teacher", tmp_path / "teacher")
+    teacher, steps = train.open_run(tmp_path / "teacher"), {"steps": 2}
+    drawn = []
+
+    def counted(draw):
+        def called(*given):
+            drawn.append(1)
+            return draw(*given)
+
+        return called
+
+    monkeypatch.setattr(pairs, "compile_step", counted)
+    made, line = pairs.kept_pairs(teacher, 5, 3, steps)
+    (path,) = (tmp_path / "teacher").glob("pairs-*.safetensors")
+    assert str(path) in line
+    assert "MB" in line
+    assert drawn
+    drawn.clear()
+
+    def same(a, b, n):
+        for name in ("image", "noise", "label"):
+            assert np.array_equal(a.column(name)[:n], b.column(name)[:n]), name
+
+    again, line = pairs.kept_pairs(teacher, 5, 3, {"steps": 2, "guidance": 1.5})  # the default
+    assert not drawn
+    assert "drawn before" in line
+    same(made, again, 5)
+    fewer, _ = pairs.kept_pairs(teacher, 3, 3, steps)
+    assert not drawn
+    assert len(fewer) == 3
+    same(fewer, made, 3)
+    more, _ = pairs.kept_pairs(teacher, 70, 3, steps)
+    assert drawn
+    same(more, pairs.drawn_pairs(teacher, 70, 3, steps), 70)
+    assert len(io.load(path)["images"]) == 70  # in the place of the five
+    pairs.kept_pairs(teacher, 2, 4, steps)  # of another seed
+    pairs.kept_pairs(teacher, 2, 3, {"steps": 1})
+    assert len(list(path.parent.glob("pairs-*"))) == 3
+
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    mended, line = pairs.kept_pairs(teacher, 5, 3, steps)
+    assert "drawn anew" in line
+    same(mended, made, 5)
+    assert pairs.kept_pairs(teacher, 5, 3, steps)[1].startswith("5 pairs that were drawn before")
+
+    def full(*_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(pairs, "save", full)
+    _, line = pairs.kept_pairs(teacher, 2, 5, steps)
+    assert "not kept" in line
+    assert "No space left" in line
+
+
+def test_a_student_draws_by_label(runs):
+    forms = {"train": Form((12, 12, 1), 10), student.PAIRS: Form((12, 12, 1), 10)}
+    model = Student(forms, student.Options(**SMALL), tg.random.Generator(0))
+    noise = model.noise.draw(2, tg.random.Generator(0))
+    for label in (None, tg.tensor([1]), tg.tensor([1.0, 2.0]), tg.tensor([1, 10])):
+        with pytest.raises(ValueError, match=r"labels|label"):
+            model.draw(noise, label=label)
+    free = Student({k: Form((12, 12, 1)) for k in forms}, student.Options(**SMALL))
+    assert free.draw(noise).shape == (2, 12, 12, 1)
+
+
+def test_a_critic_tells_drawings_from_data_and_the_student_heeds_it(runs):
+    teacher = train.open_run(runs / "teacher")
+    real = pairs.as_many(data.load("strokes", n=8, size=12), 20)
+    assert np.array_equal(real.images[8:16], real.images[:8])
+    assert np.array_equal(real.labels[16:20], real.labels[:4])
+    assert pairs.as_many(real, 20) is real
+    made = pairs.drawn_pairs(teacher, 20, 0, {"steps": 1})
+    sets = {"train": real, student.PAIRS: made, student.REAL: real}
+    forms = {name: Form((12, 12, 1), 10) for name in sets}
+    nets = []
+    for weight in (0.0, 1e-9, 10.0):
+        options = student.Options(**SMALL, critic=weight)
+        model = Student(forms, options, tg.random.Generator(0))
+        before = {k: p.numpy().copy() for k, p in model.named_parameters().items()}
+        used = sets if weight else {k: sets[k] for k in ("train", student.PAIRS)}
+        run = train.fit(
+            model, used, 4, lr=0.01, batch_size=20, compiled=False, ema=0, progress=False
+        )
+        nets.append(np.concatenate([p.numpy().ravel() for p in model.net.parameters()]))
+        losses = [epoch["losses"] for epoch in run.epochs]
+        if weight:
+            assert losses[-1]["critic"] < losses[0]["critic"]
+            assert any(
+                not np.array_equal(p.numpy(), before[k])
+                for k, p in model.named_parameters().items()
+                if k.startswith("critic")
+            )
+        else:
+            assert "critic" not in losses[0]
+    # the critic's own update leaves the student alone; its verdict moves it
+    np.testing.assert_allclose(nets[1], nets[0], atol=1e-6)
+    assert np.abs(nets[2] - nets[0]).max() > 1e-3
+
+
 def test_a_student_begins_as_its_teacher_in_one_step_and_learns(runs):
     teacher = train.open_run(runs / "teacher")
     made = pairs.drawn_pairs(teacher, 40, 0, {"steps": 2})
@@ -100,6 +202,7 @@ def test_a_run_of_its_own_that_resumes_to_the_bit(runs, tmp_path, tinygen, monke
     config = json.loads((whole / "config.json").read_text())
     options = config["model"]["options"]
     assert options["teacher"] == str(runs / "teacher")
+    assert options["drawn"] == "steps=2 method=heun guidance=1.5 interval=0.0,1.0"
     assert options["sha256"] == pairs.sha256_of(train.open_run(runs / "teacher"))
     assert config["data"]["source"] == "strokes"  # what it is measured with
     run = train.open_run(whole)
@@ -133,11 +236,17 @@ def test_what_it_refuses(runs, tmp_path, tinygen):
         ((str(teacher), "--out", str(tmp_path / "x"), "--set", "steps=0"), "steps is 0"),
         ((str(teacher), "--out", str(tmp_path / "x"), "--set", "guidance=nan"), "guidance is nan"),
         ((str(teacher), "--out", str(tmp_path / "x"), "--pairs", "1"), "--pairs 1"),
+        ((str(teacher), "--out", str(tmp_path / "x"), "--critic", "-1"), "--critic -1"),
+        ((str(teacher), "--out", str(out), "--resume", "--critic", "0.5"), "--critic 0.1"),
     ):
         code, _, err = tinygen("distill", *words)
         assert code == 2, words
         assert message in " ".join(err.split()), words
         assert not (tmp_path / "x").exists()
+    old = tmp_path / "old"  # a run from before there was a critic
+    assert tinygen(*asked[:-1], str(old), "--critic", "0")[0] == 0
+    assert "critic" not in json.loads((old / "config.json").read_text())["model"]["options"]
+    assert tinygen("distill", "--out", str(old), "--resume", "--epochs", "2")[0] == 0
     moved = tmp_path / "moved"
     shutil.copytree(teacher, moved)  # the same teacher elsewhere is the same teacher
     again = ("distill", str(moved), "--out", str(out), "--resume", "--epochs", "2")

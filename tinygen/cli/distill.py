@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import typer
 from rich.progress import Progress
@@ -12,7 +13,8 @@ from rich.progress import Progress
 from .. import train
 from ..backend import use_backend
 from ..data import Dataset
-from ..models import Form, Student, student
+from ..models import Form, Model, Student, student
+from ..models.contract import chosen
 from ..models.flow import Flow
 from ..options import Options, at_least, option
 from ..program import command as typed_here
@@ -40,6 +42,9 @@ class Distilling(Options):
     resume: bool = option(False, help="Continue the student's run in --out.", flags="--resume")
     pairs: int = option(
         student.Options.pairs, at_least(2), "How many pictures the teacher draws to learn from."
+    )
+    critic: float = option(
+        0.1, at_least(0), "How much a critic of its pictures counts beside the pairs; 0 for none."
     )
     set: tuple[str, ...] | None = option(
         None, help="A setting of the teacher's drawings, such as steps=16. Once for each.",
@@ -91,11 +96,11 @@ def new(asked: Distilling, settings: dict[str, Any], out: Path) -> Job:
             f"`tinygen distill {quoted(path)} --out {quoted(out)} --resume`"
         )
     model: Any = teacher.model
-    settings_of(model, asked.set or ())  # wrong ones are refused before anything is drawn
     options = {
         "width": model.options.width, "blocks": model.options.blocks,
         "teacher": path, "sha256": pairs.sha256_of(teacher),
-        "pairs": asked.pairs, "drawn": " ".join(asked.set or ()),
+        "pairs": asked.pairs, "drawn": in_one_line(model, asked.set or ()),
+        "critic": asked.critic,
     }  # fmt: skip
     return Job(teacher, options, settings, out, False)
 
@@ -116,35 +121,48 @@ def resumed(asked: Distilling, typed: Typed, out: Path) -> Job:
             f"{options['sha256'][:12]}, and {path} has {found[:12]}; name that teacher, or "
             "begin a student of this one in another folder"
         )
-    for name, key in (("pairs", "pairs"), ("set", "drawn")):
-        value = typed[Distilling].get(name)
-        value = " ".join(value) if isinstance(value, tuple) else value
-        if value is not None and value != options[key]:
-            raise ValueError(
-                f"{out} learns with --{name} {options[key] or 'of none'}; a run is resumed with "
-                "the same pairs"
-            )
+    drawn = in_one_line(teacher.model, options["drawn"].split())
+    given = None if asked.set is None else in_one_line(teacher.model, asked.set)
+    for word, was, now in (
+        ("--pairs", options["pairs"], typed[Distilling].get("pairs")), ("--set", drawn, given),
+        ("--critic", options.get("critic", 0.0), typed[Distilling].get("critic")),
+    ):  # fmt: skip
+        if now not in (None, was):
+            raise ValueError(f"{out} learns with {word} {was}; a run is resumed with the same")
     names = [f.name for f in fields(Settings)]
     settings = {k: v for k, v in config["training"].items() if k in names}
     return Job(teacher, options, {**settings, **typed[Settings]}, out, True)
 
 
+def in_one_line(model: Model, texts: Sequence[str]) -> str:
+    """All settings of a teacher's drawings, as --set takes them; those not in `texts` by default.
+
+    What the student learned stays known so, even if another version draws with other defaults.
+    """
+
+    def word(value: Any) -> str:
+        return ",".join(map(word, value)) if isinstance(value, tuple) else f"{value}"
+
+    drawn = chosen(cast(Any, model), settings_of(model, texts))
+    return " ".join(f"{name}={word(value)}" for name, value in drawn.items())
+
+
 def fit(job: Job) -> None:
     """Draw the pairs, and train."""
-    screen, teacher, model = console(), job.teacher, job.teacher.model
+    screen, teacher, model = console(), job.teacher, cast(Flow, job.teacher.model)
     real = teacher.load_data()
     assert teacher.folder is not None
     backend, precision = place_of(teacher.folder.read_config())
     with use_backend(backend, precision):
         made = draw(job)
-        forms = {
-            "train": Form(model.shape, model.classes),
-            student.PAIRS: Form(made.shape, len(made.classes or ())),
-        }
+        sets = {"train": real, student.PAIRS: made}
+        if job.options.get("critic"):
+            sets[student.REAL] = pairs.as_many(real, len(made))
+        forms = {name: Form(data.shape, len(data.classes or ())) for name, data in sets.items()}
+        forms["train"] = Form(model.shape, model.classes)
         seed = job.settings.get("seed", Settings.seed)
         learner = Student(forms, student.Options(**job.options), Generator(seed))
-        learner.load_state_dict(model.state_dict())
-        sets = {"train": real, student.PAIRS: made}
+        learner.net.load_state_dict(model.net.state_dict())
         settings = train.as_given(learner, job.settings) if job.resume else job.settings
         result = train.fit(learner, sets, out=job.out, resume=job.resume, **settings)
     if result.interrupted:
@@ -154,21 +172,24 @@ def fit(job: Job) -> None:
 
 
 def draw(job: Job) -> Dataset:
-    """What the teacher draws for the student, with a bar."""
+    """What the teacher draws for the student, with a bar, and where it lies."""
     n, teacher = job.options["pairs"], job.teacher
     settings = settings_of(teacher.model, job.options["drawn"].split())
     with Progress(transient=True, console=console()) as bars:
         bar = bars.add_task("the teacher draws", total=n)
         seed = job.settings.get("seed", Settings.seed)
-        return pairs.drawn_pairs(
+        made, where = pairs.kept_pairs(
             teacher, n, seed, settings, lambda k, _: bars.update(bar, completed=k)
         )
+    console().print(where, markup=False, soft_wrap=True)
+    return made
 
 
 HELP = """Train a student that draws in one step what a flow draws in many.
 
-The teacher draws pictures, and the student learns them from their noise. It is a run as others:
-sample, evaluate and export it.
+The teacher draws pictures, and the student learns them from their noise; a critic beside it learns
+to tell its pictures from the data, which keeps them sharp. It is a run as others: sample, evaluate
+and export it.
 
 [dim]tinygen distill runs/flow-mnist[/dim]
 

@@ -124,6 +124,19 @@ class NoiseToImage(OneStage, Draws):
         lr = self.options.lr if lr is None else lr
         return {"net": optim.Adam(self.net.parameters(), lr=lr, betas=(0.9, 0.99))}
 
+    def check_label(self, noise: Tensor, label: Tensor | None) -> Tensor | None:
+        """The label itself, if it is what a drawing takes; else ValueError."""
+        if not self.known:
+            return None
+        n = noise.shape[0]
+        if label is None or label.shape != (n,) or label.dtype.kind not in "iu":
+            met = "none" if label is None else f"{label.shape} {label.dtype}"
+            raise ValueError(
+                f"{self.name} draws what a label says: labels {met}, expected {n} integers"
+            )
+        one_hot(label, self.known)  # refuses numbers that are no class of the data
+        return label
+
 
 @register
 class Flow(NoiseToImage):
@@ -208,16 +221,3 @@ class Flow(NoiseToImage):
             velocity = functools.partial(self.velocity, label=label, guidance=w)
             z = ode.solve(velocity, z, steps, method, first=begin, last=end)
         return clip(z, low=-1.0, high=1.0)
-
-    def check_label(self, noise: Tensor, label: Tensor | None) -> Tensor | None:
-        """The label itself, if it is what a drawing takes; else ValueError."""
-        if not self.known:
-            return None
-        n = noise.shape[0]
-        if label is None or label.shape != (n,) or label.dtype.kind not in "iu":
-            met = "none" if label is None else f"{label.shape} {label.dtype}"
-            raise ValueError(
-                f"{self.name} draws what a label says: labels {met}, expected {n} integers"
-            )
-        one_hot(label, self.known)  # refuses numbers that are no class of the data
-        return label
