@@ -41,6 +41,7 @@ _CUDA = {
     "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
     "reduce": "sum mean max min sum_to argmax",
     "normalise": "normalise normalise_dx",
+    "normalise_silu": "normalise_silu normalise_silu_dx",
     "softmax": "softmax log_softmax logsumexp",
     "index": "take scatter_add take_along_axis add_along_axis one_hot",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step update_running",
