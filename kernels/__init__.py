@@ -42,6 +42,7 @@ _CUDA = {
     "reduce": "sum mean max min sum_to argmax",
     "normalise": "normalise normalise_dx",
     "normalise_silu": "normalise_silu normalise_silu_dx",
+    "attention": "attend attend_dx attend_self attend_self_dx",
     "softmax": "softmax log_softmax logsumexp",
     "index": "take scatter_add take_along_axis add_along_axis one_hot",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step update_running",
