@@ -39,6 +39,7 @@ _CUDA = {
     "matmul": "matmul_nd linear_fused",
     "conv": "conv2d_nd conv2d_dx conv2d_dw",
     "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
+    "pixels": "pixels_repeated pixels_added pixels_to_channels channels_to_pixels",
     "reduce": "sum mean max min sum_to argmax",
     "normalise": "normalise normalise_dx",
     "normalise_silu": "normalise_silu normalise_silu_dx",
