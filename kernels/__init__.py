@@ -41,6 +41,7 @@ _CUDA = {
     "pool": "max_pool2d_nd max_pool2d_dx max_pool2d_pick avg_pool2d_nd avg_pool2d_dx",
     "pixels": "pixels_repeated pixels_added pixels_to_channels channels_to_pixels",
     "reduce": "sum mean max min sum_to argmax",
+    "totals": "squares_along sum_of_squares product_along product_without",
     "normalise": "normalise normalise_dx",
     "normalise_silu": "normalise_silu normalise_silu_dx",
     "attention": "attend attend_dx attend_self attend_self_dx",

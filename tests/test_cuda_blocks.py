@@ -1,4 +1,6 @@
-"""Blocks of pixels as CUDA kernels, on the emulated device with all its checks."""
+"""Blocks of pixels, sums of squares and products as CUDA kernels, on the emulated device with all
+its checks.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from tinygen.primitive import PRIMITIVES
 if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
 
-from tinygen_kernels.cuda import pixels
+from tinygen_kernels.cuda import pixels, totals
 
 
 def on_device(a: Any) -> Any:
@@ -26,6 +28,10 @@ def run(call: Any) -> Any:
     assert call is not NotImplemented
     call()
     return call.out.get()
+
+
+def kernels(call: Any) -> list[str]:
+    return [one.name.split("<")[0] for one in call.launches]
 
 
 # ---- pixels --------------------------------------------------------------------------------------
@@ -78,3 +84,78 @@ def test_pixels_that_are_left_to_the_body() -> None:
         assert kernel.bind(x[:0], block=(2, 2)) is NotImplemented
         assert kernel.bind(x.astype("int32"), block=(2, 2)) is NotImplemented
         assert kernel.bind(x, block=(2, 2), out=x[0]) is NotImplemented
+
+
+# ---- totals --------------------------------------------------------------------------------------
+
+WARPS, PIECES = ["squares_warps"], ["squares_blocks", "reduce_thread"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_squares(dtype: str, device: Any) -> None:
+    for shape, names in (
+        ((1, 1), WARPS), ((3, 7), WARPS), ((70, 33), WARPS), ((2, 129), ["squares_blocks"]),
+        ((2, 8193), PIECES),
+    ):  # fmt: skip
+        x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+        wide = np.square(x.astype("float64"))
+        call = totals.squares_along.bind(on_device(x))
+        assert kernels(call) == names
+        got = run(call)
+        assert got.dtype == dtype
+        np.testing.assert_allclose(got, wide.sum(1), rtol=8 * np.finfo(dtype).eps)
+        got = run(totals.sum_of_squares.bind(on_device(x), dtype="float64"))
+        assert (got.shape, got.dtype) == ((), np.float64)
+        np.testing.assert_allclose(got, wide.sum(), rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products(dtype: str, device: Any) -> None:
+    eps = np.finfo(dtype).eps
+    for shape in ((1, 1), (1, 5), (5, 1), (3, 7), (9, 33), (70, 3), (2, 130)):
+        x = np.random.default_rng(0).uniform(0.9, 1.1, shape).astype(dtype)
+        x[0] *= -1
+        x[-1, ::3] = 0
+        wide = x.astype("float64")
+        for axis in (0, 1):
+            n = shape[axis]
+            if n > 1:
+                got = run(totals.product_along.bind(on_device(x), axis=axis))
+                np.testing.assert_allclose(got, wide.prod(axis), rtol=n * eps)
+            got = run(totals.product_without.bind(on_device(x), axis=axis))
+            want = np.stack([np.delete(wide, i, axis).prod(axis) for i in range(n)], axis)
+            np.testing.assert_allclose(got, want, rtol=n * eps)
+
+
+def test_same_bits_of_totals_in_any_order_of_threads() -> None:
+    x = on_device(np.random.default_rng(0).uniform(0.9, 1.1, (3, 200)).astype("float32"))
+    found = set()
+    with tg.use_backend("emulated") as device:
+        for order in (0, 1, 2):
+            with device.checked(order=order):
+                parts = [
+                    totals.squares_along(x), totals.sum_of_squares(x, dtype="float64"),
+                    totals.product_along(x, axis=1), totals.product_without(x, axis=1),
+                ]  # fmt: skip
+                found.add(b"".join(p.get().tobytes() for p in parts))
+    assert len(found) == 1
+
+
+def test_norm_and_prod_use_the_kernels(device: Any) -> None:
+    before = device.hits.copy()
+    x = tg.tensor(np.full((2, 3), 0.5, np.float32)).detach(requires_grad=True)
+    (tg.norm(x, axis=1).sum() + tg.prod(x, axis=1).sum() + tg.prod(x, axis=0).sum()).backward()
+    hits = device.hits - before
+    assert (hits["squares_along"], hits["product_along"], hits["product_without"]) == (1, 2, 2)
+
+
+def test_totals_that_are_left_to_the_body() -> None:
+    x = on_device(np.ones((4, 6), np.float32))
+    assert totals.squares_along.bind(x.T) is NotImplemented
+    assert totals.sum_of_squares.bind(x.T, dtype="float64") is NotImplemented
+    assert totals.sum_of_squares.bind(x, dtype="float32") is NotImplemented
+    assert totals.squares_along.bind(x[:0]) is NotImplemented
+    assert totals.product_along.bind(x.astype("int32"), axis=0) is NotImplemented
+    long = on_device(np.ones((2, 5000), np.float32))  # one lane after the other would take long
+    assert totals.product_without.bind(long, axis=1) is NotImplemented
+    assert totals.product_along.bind(long, axis=1) is not NotImplemented
