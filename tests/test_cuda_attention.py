@@ -108,6 +108,8 @@ def test_what_is_left_to_the_body() -> None:
     assert kernels.attend.bind(x[:0], x[:0], x[:0], causal=False) is NotImplemented
     assert kernels.attend.bind(x, x, x.astype("float64"), causal=False) is NotImplemented
     assert kernels.attend.bind(x, x, x, causal=False, out=x[0]) is NotImplemented
+    outs = tuple(on_device(np.zeros((4, 6, 3), "float32")) for _ in range(3))
+    assert kernels.attend_dx.bind(x, x, x, x, causal=False, out=outs).out is outs
     assert kernels.attend_self.bind(x[:, :, ::-1], heads=1, causal=False) is NotImplemented
     assert kernels.attend_self.bind(x.astype("int32"), heads=1, causal=False) is NotImplemented
 

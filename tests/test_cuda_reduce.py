@@ -324,6 +324,21 @@ def test_normalise_silu(shape: Any, samples: int, dtype: str, device: Any) -> No
             np.testing.assert_allclose(got.get(), of.numpy(), rtol=limit, atol=limit * scale)
 
 
+def test_a_plan_finds_its_own_results() -> None:
+    """By which it knows that a kernel has taken the call."""
+    x, weight = on_device(normal((4, 3, 2, 8), "float32")), on_device(normal((2, 8), "float32"))
+    both = on_device(normal((1, 2, 2, 8), "float32"))
+    outs = tuple(on_device(np.zeros(a.shape, "float32")) for a in (x, weight, weight))
+    call = normalise.normalise_dx.bind(x, x, weight, axis=(1, 3), eps=1e-3, out=outs)
+    assert call.out is outs
+    outs = (*outs, on_device(np.zeros((4, 2, 2, 8), "float32")))
+    arrays = (x, x, weight, weight, both)
+    call = normalise_silu.normalise_silu_dx.bind(*arrays, eps=1e-3, out=outs)
+    assert call.out is outs
+    outs = (*outs[:3], both)
+    assert normalise_silu.normalise_silu_dx.bind(*arrays, eps=1e-3, out=outs) is NotImplemented
+
+
 def test_what_normalise_silu_leaves_to_its_body() -> None:
     def bound(x: Any, modulation: Any, dtype: str = "float32") -> Any:
         weight = on_device(normal((2, 8), "float32"))

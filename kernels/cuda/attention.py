@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import into
+from .axes import into, into_each
 from .runtime import Call, Launch, Source, blocks, ctype, dense, device_of, devices, kernel
 
 SOURCE = Source("attention.cuh")
@@ -135,9 +135,8 @@ def attend_dx(y: Any, q: Any, k: Any, v: Any, *, causal: bool, out: Any = None) 
     heads = [_apart(a) for a in (y, q, k, v)] if _served(y, q, k, v) else [None]
     if None in heads:
         return NotImplemented
-    into_each = zip(out or (None,) * 3, (q, k, v), strict=True)
-    outs = tuple(into(o, q, like.shape, q.dtype) for o, like in into_each)
-    if any(o is None for o in outs):
+    outs = into_each(out, q, (q.shape, k.shape, v.shape))
+    if outs is None:
         return NotImplemented
     return _backwards(heads, causal, *map(_apart, outs), outs)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import floats, into, power_of_two
+from .axes import floats, into, into_each, power_of_two
 from .reduce import launch
 from .runtime import Call, Launch, Source, ctype, dense, device_of, devices, kernel
 
@@ -86,9 +86,8 @@ def normalise_dx(
     sizes = _split(x, weight, axis, y)
     if sizes is None or y.shape != x.shape:
         return NotImplemented
-    into_each = zip(out or (None,) * 3, (x, weight, weight), strict=True)
-    outs = tuple(into(o, like, like.shape, like.dtype) for o, like in into_each)
-    if any(o is None for o in outs):
+    outs = into_each(out, x, (x.shape, weight.shape, weight.shape))
+    if outs is None:
         return NotImplemented
     n, p, g, k = sizes
     partial = [device_of(x).empty((n, g * k), x.dtype) for _ in range(2)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import floats, into
+from .axes import floats, into, into_each
 from .normalise import block_of, over_samples
 from .runtime import Call, Launch, Source, ctype, device_of, devices, kernel
 
@@ -66,11 +66,8 @@ def normalise_silu_dx(
     if not _served(x, weight, bias, modulation, y):
         return NotImplemented
     n, _, g, k = x.shape
-    shapes = x.shape, weight.shape, weight.shape, (n, 2, g, k)
-    outs = tuple(
-        into(o, x, s, x.dtype) for o, s in zip(out or (None,) * 4, shapes, strict=True)
-    )  # fmt: skip
-    if any(o is None for o in outs):
+    outs = into_each(out, x, (x.shape, weight.shape, weight.shape, (n, 2, g, k)))
+    if outs is None:
         return NotImplemented
     partial = [device_of(x).empty((n, g * k), x.dtype) for _ in range(2)]
     threads, numbers = _numbers(x, modulation, eps)
