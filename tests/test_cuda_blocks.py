@@ -75,6 +75,18 @@ def test_the_functions_of_images_use_the_kernels(device: Any) -> None:
     assert (hits["pixels_to_channels"], hits["channels_to_pixels"]) == (2, 2)
 
 
+def test_pixels_of_images_that_lie_apart_are_added(device: Any) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 4, 6, 5)).astype("float32")
+    wide = on_device(x)
+    assert pixels.pixels_added.bind(wide[:, :, :2], block=(2, 2)) is NotImplemented
+    for cut in (np.s_[..., 2:], np.s_[..., :1], np.s_[:1, :2, :, 1:3]):
+        call = pixels.pixels_added.bind(wide[cut], block=(2, 2))
+        part = x[cut]
+        n, h, w, c = part.shape
+        want = part.reshape(n, h // 2, 2, w // 2, 2, c).sum((2, 4))
+        np.testing.assert_allclose(run(call), want, rtol=1e-6, atol=1e-6)
+
+
 def test_pixels_that_are_left_to_the_body() -> None:
     x = on_device(np.ones((2, 4, 4, 4), np.float32))
     for name in BLOCKS:

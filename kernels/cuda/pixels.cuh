@@ -20,14 +20,17 @@ __global__ void repeated(const T* small, T* large, int size, int w, int c, int a
     }
 }
 
+// From pixel to pixel of the large images there are `apart` numbers: the gradient of channels that
+// were put beside others is a part of theirs.
 template <class T>
-__global__ void added(const T* large, T* small, int size, int w, int c, int a, int b) {
+__global__ void added(const T* large, T* small, int size, int w, int c, int a, int b,
+                      long long apart) {
     for (EACH(i, size)) {
         int at = int(i), k = at % c, pixel = at / c, row = pixel / w, column = pixel % w;
-        const T* from = large + (row * a * w + column) * b * c + k;
+        const T* from = large + (row * a * w + column) * b * apart + k;
         T sum = 0;
         for (int p = 0; p < a; ++p)
-            for (int q = 0; q < b; ++q) sum += from[(p * w * b + q) * c];
+            for (int q = 0; q < b; ++q) sum += from[(p * w * b + q) * apart];
         small[at] = sum;
     }
 }
