@@ -18,7 +18,7 @@ from tinygen.primitive import PRIMITIVES
 if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
 
-from tinygen_kernels.cuda import normalise, reduce, softmax
+from tinygen_kernels.cuda import normalise, normalise_silu, reduce, softmax
 
 REDUCE = {"sum": reduce.sum, "mean": reduce.mean, "max": reduce.max, "min": reduce.min}
 SOFTMAX = {
@@ -291,3 +291,86 @@ def test_layers_that_normalise_use_the_kernels(device: Any) -> None:
     for layer in (nn.GroupNorm(2, 8), nn.LayerNorm(8)):
         (layer(x) ** 2).sum().backward()
     assert (device.hits - before)["normalise"] == (device.hits - before)["normalise_dx"] == 2
+
+
+MODULATED: list[tuple[tuple[int, ...], int]] = [
+    ((2, 9, 3, 5), 2),
+    ((3, 1, 2, 8), 1),
+    ((1, 70, 2, 1), 1),
+    ((2, 2, 1, 300), 1),  # more channels than threads
+    ((9, 33, 1, 4), 9),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("shape", "samples"), MODULATED)
+def test_normalise_silu(shape: Any, samples: int, dtype: str, device: Any) -> None:
+    x, above = normal(shape, dtype), normal(shape, dtype, 1)
+    weight, bias = normal(shape[2:], dtype, 2), normal(shape[2:], dtype, 3)
+    arrays = (x, weight, bias, normal((samples, 2, *shape[2:]), dtype, 4))
+    limit = 2e-5 if dtype == "float32" else 1e-12
+    wide = [tg.tensor(a.astype("float64")) for a in (above, *arrays)]
+    for name, given in (("normalise_silu", wide[1:]), ("normalise_silu_dx", wide)):
+        call = getattr(normalise_silu, name).bind(
+            *(on_device(a.numpy().astype(dtype)) for a in given), eps=1e-3
+        )
+        call()
+        found = call.out if isinstance(call.out, tuple) else (call.out,)
+        wants = PRIMITIVES[name].body(*given, eps=1e-3)
+        wants = wants if isinstance(wants, tuple) else (wants,)
+        for got, of in zip(found, wants, strict=True):
+            scale = max(1.0, abs(of.numpy()).max())
+            assert got.get().dtype == dtype
+            np.testing.assert_allclose(got.get(), of.numpy(), rtol=limit, atol=limit * scale)
+
+
+def test_a_plan_finds_its_own_results() -> None:
+    """By which it knows that a kernel has taken the call."""
+    x, weight = on_device(normal((4, 3, 2, 8), "float32")), on_device(normal((2, 8), "float32"))
+    both = on_device(normal((1, 2, 2, 8), "float32"))
+    outs = tuple(on_device(np.zeros(a.shape, "float32")) for a in (x, weight, weight))
+    call = normalise.normalise_dx.bind(x, x, weight, axis=(1, 3), eps=1e-3, out=outs)
+    assert call.out is outs
+    outs = (*outs, on_device(np.zeros((4, 2, 2, 8), "float32")))
+    arrays = (x, x, weight, weight, both)
+    call = normalise_silu.normalise_silu_dx.bind(*arrays, eps=1e-3, out=outs)
+    assert call.out is outs
+    outs = (*outs[:3], both)
+    assert normalise_silu.normalise_silu_dx.bind(*arrays, eps=1e-3, out=outs) is NotImplemented
+
+
+def test_what_normalise_silu_leaves_to_its_body() -> None:
+    def bound(x: Any, modulation: Any, dtype: str = "float32") -> Any:
+        weight = on_device(normal((2, 8), "float32"))
+        both = on_device(normal(modulation, dtype))
+        return normalise_silu.normalise_silu.bind(x, weight, weight, both, eps=1e-3)
+
+    x = on_device(normal((4, 3, 2, 8), "float32"))
+    assert bound(x, (1, 2, 2, 8)) is not NotImplemented
+    assert bound(x, (4, 2, 2, 8)) is not NotImplemented
+    assert bound(x, (2, 2, 2, 8)) is NotImplemented
+    assert bound(x, (4, 2, 2, 8), "float64") is NotImplemented
+    assert bound(x[:, ::2], (4, 2, 2, 8)) is NotImplemented
+    assert bound(x[:0], (1, 2, 2, 8)) is NotImplemented
+
+
+def test_same_bits_of_normalise_silu_in_any_order_of_threads() -> None:
+    shape, found = (3, 40, 2, 6), set()
+    arrays = [on_device(normal(s, "float32", i)) for i, s in enumerate((shape, shape))]
+    arrays += [on_device(normal(s, "float32", 7)) for s in ((2, 6), (2, 6), (3, 2, 2, 6))]
+    with tg.use_backend("emulated") as device:
+        for order in (0, 1, 2):
+            with device.checked(order=order):
+                call = normalise_silu.normalise_silu_dx.bind(*arrays, eps=1e-3)
+                call()
+                found.add(b"".join(o.get().tobytes() for o in call.out))
+    assert len(found) == 1
+
+
+def test_the_layer_with_silu_uses_the_kernels(device: Any) -> None:
+    before = device.hits.copy()
+    layer, x = nn.GroupNormSiLU(4, 8), tg.tensor(normal((2, 3, 3, 8), "float32"))
+    x = x.detach(requires_grad=True)
+    (layer(x) ** 2 + layer(x, tg.ones((2, 16))) ** 2).sum().backward()
+    hits = device.hits - before
+    assert hits["normalise_silu"] == hits["normalise_silu_dx"] == 2

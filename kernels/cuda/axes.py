@@ -51,6 +51,15 @@ def into(out: Any, like: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     return out if fits else None
 
 
+def into_each(outs: Any, like: Any, shapes: tuple[Any, ...]) -> Any:
+    """`outs` themselves, by which a plan knows them, or without them new arrays of those shapes, of
+    the type of `like`; None if one of `outs` cannot take its result."""
+    if outs is None:
+        return tuple(into(None, like, shape, like.dtype) for shape in shapes)
+    fit = (into(o, like, s, like.dtype) is o for o, s in zip(outs, shapes, strict=True))
+    return outs if all(fit) else None
+
+
 def power_of_two(n: int) -> int:
     """The least power of two that is n or more."""
     return 1 << (n - 1).bit_length()

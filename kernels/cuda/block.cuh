@@ -8,11 +8,12 @@
 #pragma once
 #include "common.cuh"
 
-enum Op { SUM, MAX, MIN };
+enum Op { SUM, MAX, MIN, PROD };
 
 template <Op op, class T>
 __device__ inline T both(T a, T b) {
     if (op == SUM) return a + b;
+    if (op == PROD) return a * b;
     bool first = op == MAX ? a > b : a < b;
     return first || a != a ? a : b;  // NaN stays
 }
@@ -21,7 +22,13 @@ __device__ inline T both(T a, T b) {
 template <Op op, class T>
 __device__ inline T start() {
     T infinity = T(__int_as_float(0x7F800000));
-    return op == SUM ? T(-0.0f) : op == MAX ? -infinity : infinity;
+    return op == SUM ? T(-0.0f) : op == PROD ? T(1) : op == MAX ? -infinity : infinity;
+}
+
+// What softmax subtracts: the largest element, where it is a number.
+template <class T>
+__device__ inline T finite_or_0(T top) {
+    return isfinite(top) ? top : T(0);
 }
 
 // Elements first, first + by, first + 2 by... below n of x, which lie `stride` apart. Four chains

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import floats, into, power_of_two
+from .axes import floats, into, into_each, power_of_two
 from .reduce import launch
 from .runtime import Call, Launch, Source, ctype, dense, device_of, devices, kernel
 
@@ -48,9 +48,16 @@ def _split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> Any:
     return (n, p, g, k) if served and weight.size == g * k == channels else None
 
 
-def _threads(p: int, k: int) -> int:
-    """Of a block: four elements each, and whole warps."""
-    return min(THREADS, max(32, power_of_two(p * k // 4)))
+def block_of(p: int, k: int) -> tuple[int, np.int32]:
+    """Threads of a block, four elements each and whole warps; columns that they take at a time."""
+    threads = min(THREADS, max(32, power_of_two(p * k // 4)))
+    return threads, np.int32(min(threads, power_of_two(k)))
+
+
+def over_samples(partial: list[Any], outs: tuple[Any, ...], n: int, width: int) -> list[Launch]:
+    """The launches that add each of `partial`, (n, width), to its one of `outs`."""
+    sums = zip(partial, outs, strict=True)
+    return [launch("SUM", samples, o, (1, n, width), 1, 1) for samples, o in sums]
 
 
 @kernel
@@ -65,9 +72,10 @@ def normalise(
     if out is None:
         return NotImplemented
     n, p, g, k = sizes
-    args = (x, weight, bias, out, np.int64(p), np.int32(g), np.int32(k), x.dtype.type(eps))
+    threads, width = block_of(p, k)
+    args = (x, weight, bias, out, np.int64(p), np.int32(g), np.int32(k), width, x.dtype.type(eps))
     name = f"normalise<{ctype(x.dtype)}>"
-    return Call([Launch(SOURCE, name, (n * g,), (_threads(p, k),), args)], out)
+    return Call([Launch(SOURCE, name, (n * g,), (threads,), args)], out)
 
 
 @kernel
@@ -78,17 +86,14 @@ def normalise_dx(
     sizes = _split(x, weight, axis, y)
     if sizes is None or y.shape != x.shape:
         return NotImplemented
-    into_each = zip(out or (None,) * 3, (x, weight, weight), strict=True)
-    outs = tuple(into(o, like, like.shape, like.dtype) for o, like in into_each)
-    if any(o is None for o in outs):
+    outs = into_each(out, x, (x.shape, weight.shape, weight.shape))
+    if outs is None:
         return NotImplemented
     n, p, g, k = sizes
     partial = [device_of(x).empty((n, g * k), x.dtype) for _ in range(2)]
-    threads = _threads(p, k)
-    width = min(threads, power_of_two(k))
-    numbers = (np.int64(p), np.int32(g), np.int32(k), np.int32(width), x.dtype.type(eps))
+    threads, width = block_of(p, k)
+    numbers = (np.int64(p), np.int32(g), np.int32(k), width, x.dtype.type(eps))
     name = f"normalise_dx<{ctype(x.dtype)}>"
     args = (y, x, weight, outs[0], *partial, *numbers)
-    sums = zip(partial, outs[1:], strict=True)
-    ends = [launch("SUM", samples, o, (1, n, g * k), 1, 1) for samples, o in sums]
+    ends = over_samples(partial, outs[1:], n, g * k)
     return Call([Launch(SOURCE, name, (n * g,), (threads,), args), *ends], outs, keep=partial)

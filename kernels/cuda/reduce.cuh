@@ -1,4 +1,4 @@
-// Sums, means and extremes over adjacent axes, and the place of the largest element.
+// Sums, means, products and extremes over adjacent axes, and the place of the largest element.
 //
 //     x (outer, n, inner) -> out (outer, inner):  out[a, b] = x[a, 0, b] + ... + x[a, n - 1, b]
 //

@@ -23,7 +23,7 @@ INSTANCES = (
     *(
         f"{name}<{op}, {kind}>"
         for name in ("reduce_thread", "reduce_warps", "reduce_blocks", "reduce_columns")
-        for op in ("SUM", "MAX", "MIN")
+        for op in ("SUM", "MAX", "MIN", "PROD")
         for kind in ("float", "double")
     ),
     "argmax<float>",
@@ -39,8 +39,9 @@ FILL = 1024  # blocks that fill a device
 MOST = 2**34  # elements: a grid has 2^31 blocks
 
 
-def _reduce(op: str, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out: Any,
-            mean: bool = False) -> Any:  # fmt: skip
+def reduction(op: str, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out: Any,
+              mean: bool = False) -> Any:  # fmt: skip
+    """The call that reduces x over adjacent axes to `out`, or a new array, of `shape`."""
     view = split(x.shape, axes) if floats(x) else None
     out = None if view is None else into(out, x, shape, x.dtype)
     if view is None or out is None or x.size >= MOST:
@@ -101,28 +102,28 @@ def launch(op: str, x: Any, out: Any, view: tuple[int, int, int], pieces: int, d
 def sum(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """The sum over adjacent axes."""
     axes = normal(axis, x.ndim)
-    return _reduce("SUM", x, axes, reduced(x.shape, axes, keepdims), out)
+    return reduction("SUM", x, axes, reduced(x.shape, axes, keepdims), out)
 
 
 @kernel
 def mean(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """The mean over adjacent axes."""
     axes = normal(axis, x.ndim)
-    return _reduce("SUM", x, axes, reduced(x.shape, axes, keepdims), out, mean=True)
+    return reduction("SUM", x, axes, reduced(x.shape, axes, keepdims), out, mean=True)
 
 
 @kernel
 def max(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """The largest element over adjacent axes; NaN if any is."""
     axes = normal(axis, x.ndim)
-    return _reduce("MAX", x, axes, reduced(x.shape, axes, keepdims), out)
+    return reduction("MAX", x, axes, reduced(x.shape, axes, keepdims), out)
 
 
 @kernel
 def min(x: Any, *, axis: Axis = None, keepdims: bool = False, out: Any = None) -> Any:
     """The smallest element over adjacent axes; NaN if any is."""
     axes = normal(axis, x.ndim)
-    return _reduce("MIN", x, axes, reduced(x.shape, axes, keepdims), out)
+    return reduction("MIN", x, axes, reduced(x.shape, axes, keepdims), out)
 
 
 @kernel
@@ -130,7 +131,7 @@ def sum_to(x: Any, *, shape: tuple[int, ...], out: Any = None) -> Any:
     """The sum over the axes along which `shape` would be broadcast to x.shape."""
     lead = x.ndim - len(shape)
     kept = [lead + i for i, n in enumerate(shape) if n == x.shape[lead + i]]
-    return _reduce("SUM", x, tuple(a for a in range(x.ndim) if a not in kept), tuple(shape), out)
+    return reduction("SUM", x, tuple(a for a in range(x.ndim) if a not in kept), tuple(shape), out)
 
 
 @kernel

@@ -16,11 +16,6 @@
 
 enum Form { SOFTMAX, LOG_SOFTMAX, LOGSUMEXP };
 
-template <class T>
-__device__ inline T finite_or_0(T top) {
-    return isfinite(top) ? top : T(0);
-}
-
 // Block (width, height): `width` lanes of a warp share a row, each with PER elements, width apart.
 template <int PER, class T>
 __global__ void softmax_warps(const T* x, T* out, int form, long long rows, int n) {
