@@ -84,7 +84,7 @@ def test_pairs_are_drawn_once(runs, tmp_path, monkeypatch):
         for name in ("image", "noise", "label"):
             assert np.array_equal(a.column(name)[:n], b.column(name)[:n]), name
 
-    again, line = pairs.kept_pairs(teacher, 5, 3, {"steps": 2, "guidance": 1.5})  # the default
+    again, line = pairs.kept_pairs(teacher, 5, 3, {"steps": 2, "guidance": 1.25})  # the default
     assert not drawn
     assert "drawn before" in line
     same(made, again, 5)
@@ -202,7 +202,7 @@ def test_a_run_of_its_own_that_resumes_to_the_bit(runs, tmp_path, tinygen, monke
     config = json.loads((whole / "config.json").read_text())
     options = config["model"]["options"]
     assert options["teacher"] == str(runs / "teacher")
-    assert options["drawn"] == "steps=2 method=heun guidance=1.5 interval=0.0,1.0"
+    assert options["drawn"] == "steps=2 method=heun guidance=1.25 interval=0.0,1.0"
     assert options["sha256"] == pairs.sha256_of(train.open_run(runs / "teacher"))
     assert config["data"]["source"] == "strokes"  # what it is measured with
     run = train.open_run(whole)

@@ -65,7 +65,7 @@ class Settings(BaseOptions):
     steps: int = option(8, at_least(1), "Steps from noise to picture.")
     method: ode.Method = option("heun", help="How a step goes; heun's looks twice.")
     guidance: float = option(
-        1.5, at_least(0), "How much a label counts: 1 as in the data, 0 not at all."
+        1.25, at_least(0), "How much a label counts: 1 as in the data, 0 not at all."
     )
     interval: tuple[float, float] = option(
         (0.0, 1.0), between(0, 1), "Times of the steps that are guided.", form="two numbers: 0,1"
