@@ -26,7 +26,7 @@ _CPU = {
     "concat": "concat",
     "totals": "squares_along product_along product_without",
     "softmax": "softmax log_softmax logsumexp",
-    "normalise": "normalise normalise_dx",
+    "normalise": "normalise normalise_dx normalise_groups normalise_groups_dx",
     "index": "take scatter_add take_along_axis add_along_axis",
     "normalise_silu": "normalise_silu normalise_silu_dx",
     "optim": "sgd_step sgd_momentum_step adam_step ema_step",

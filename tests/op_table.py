@@ -1877,6 +1877,35 @@ add("normalise_dx", _normalise_dx, _normalised(back=True), ulps=256)
 
 
 @st.composite
+def _in_groups(draw: Any, back: bool) -> Sample:
+    """The same in groups of channels: images, rows of pixels, and features alone."""
+    rng, (n, h, w, k) = draw(rngs), draw(shapes(1, 3, (4, 4)))
+    groups = draw(st.sampled_from([1, 2, 3]))
+    shape = (n, *draw(st.sampled_from([(h, w), (h * w,), ()])), groups * k)
+    x, (weight, bias) = 2 * DISTINCT.fill(rng, shape), REAL.fill(rng, (2, groups * k))
+    arrays = (REAL.fill(rng, shape), x, weight) if back else (x, weight, bias)
+    return Sample(arrays, {"groups": groups, "eps": draw(st.sampled_from([1e-2, 0.3]))})
+
+
+def _grouped(norm: Any) -> Any:
+    """A norm's reference for arrays whose last axis is groups of channels."""
+
+    def reference(*arrays: Any, groups: int, eps: float) -> Any:
+        rows = [a.reshape(*a.shape[:1], -1, groups, a.shape[-1] // groups) if a.ndim > 1
+                else a.reshape(groups, -1) for a in arrays]  # fmt: skip
+        out = norm(*rows, (1, 3), eps)
+        if not isinstance(out, tuple):
+            return out.reshape(arrays[0].shape)
+        return tuple(o.reshape(a.shape) for o, a in zip(out, (*arrays[1:], arrays[2]), strict=True))
+
+    return reference
+
+
+add("normalise_groups", _grouped(_normalise), _in_groups(back=False), ulps=64)
+add("normalise_groups_dx", _grouped(_normalise_dx), _in_groups(back=True), ulps=256)
+
+
+@st.composite
 def _modulated(draw: Any, back: bool) -> Sample:
     """x, weight, bias and modulation; `back`: the cotangent before them."""
     rng, shape = draw(rngs), draw(shapes(1, 3, (4, 4)))

@@ -553,8 +553,8 @@ def test_a_whole_operation_is_kept(fuse):
     for g, other in zip(gradients, others, strict=True):
         np.testing.assert_allclose(g.numpy(), other.numpy(), rtol=0, atol=1e-6 if fuse else 0)
     names = [call.name for call in compiled.plan.calls]
-    kept = int("normalise" in get("numpy").kernels)
-    assert (names.count("normalise"), names.count("normalise_dx")) == (kept, kept)
+    kept = int("normalise_groups" in get("numpy").kernels)
+    assert (names.count("normalise_groups"), names.count("normalise_groups_dx")) == (kept, kept)
     with get("numpy").without_kernels():
         opened = tg.compile(step, fuse=fuse)
         np.testing.assert_allclose(opened(x * 2)[0].numpy(), wanted.numpy(), rtol=1e-5)

@@ -247,6 +247,7 @@ CALLED = {
     "bce_logits_terms": "bce_with_logits", "gaussian_kl_terms": "gaussian_kl",
     "gaussian_nll_terms": "gaussian_nll", "gaussian_sample": "reparameterise",
     "normalise_dx": "the gradient of normalise", "update_running": "BatchNorm",
+    "normalise_groups_dx": "the gradient of normalise_groups",
     "normalise_silu_dx": "the gradient of normalise_silu",
     "sum_of_squares": "norm", "sgd_step": "SGD.step",
     "sgd_momentum_step": "SGD.step", "adam_step": "Adam.step", "ema_step": "EMA.update",

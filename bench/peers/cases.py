@@ -41,8 +41,8 @@ PAIRS = ("remainder", "floor_divide")
 # Kernels of several passes or products, which NumPy does one after the other. Of the arrays that
 # they take, the place of the one that a result is as large as; of attention, the products.
 NORMS = {
-    "normalise": (0,), "normalise_dx": (1, 2, 2), "normalise_silu": (0,),
-    "normalise_silu_dx": (1, 2, 3, 4),
+    "normalise": (0,), "normalise_dx": (1, 2, 2), "normalise_groups": (0,),
+    "normalise_groups_dx": (1, 2, 2), "normalise_silu": (0,), "normalise_silu_dx": (1, 2, 3, 4),
 }  # fmt: skip
 ATTENTION = {"attend": 2, "attend_dx": 5, "attend_self": 2, "attend_self_dx": 5}
 BLOCK = 2  # rows and columns of a block of pixels
@@ -204,6 +204,9 @@ def whole() -> list[Case]:
     groups, each = {"axis": (1, 3), "eps": 1e-5}, {"axis": (1,), "eps": 1e-5}
     add("normalise", "group norm", (x, of_channels, of_channels), groups)
     add("normalise_dx", "group norm, back", (x, x, of_channels), groups)
+    image, channels, eight = (96, 14, 14, 32), (32,), {"groups": 8, "eps": 1e-5}
+    add("normalise_groups", "group norm of images", (image, channels, channels), eight)
+    add("normalise_groups_dx", "group norm of images, back", (image, image, channels), eight)
     add("normalise", "layer norm", (rows, features, features), each)
     add("normalise_dx", "layer norm, back", (rows, rows, features), each)
     parts = (x, of_channels, of_channels, both)

@@ -182,6 +182,12 @@ def norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Ten
     return normed.permute(0, 2, 3, 1).reshape(x.shape)
 
 
+def norm_groups(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: int
+) -> torch.Tensor:
+    return images_last(F.group_norm(x.permute(0, 3, 1, 2), groups, weight, bias, 1e-5))
+
+
 def norm_silu(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, modulation: torch.Tensor
 ) -> torch.Tensor:
@@ -217,6 +223,7 @@ def whole(case: Case, tensors: list[torch.Tensor]) -> Callable[[], Any]:
     function: Callable[..., torch.Tensor]
     function = {
         "normalise": norm, "normalise_silu": norm_silu, "attend": F.scaled_dot_product_attention,
+        "normalise_groups": lambda *xs: norm_groups(*xs, case.static["groups"]),
         "attend_self": lambda x: attention_of_places(x, case.static["heads"]),
         "pixels_repeated": upsampled, "pixels_to_channels": to_channels,
         "channels_to_pixels": to_pixels, "concat": lambda *xs: torch.cat(xs, dim=3),
@@ -232,7 +239,7 @@ def whole(case: Case, tensors: list[torch.Tensor]) -> Callable[[], Any]:
     elif not case.op.endswith("_dx"):
         return lambda: function(*tensors)
     g, *inputs = tensors
-    if case.op == "normalise_dx":
+    if case.op in ("normalise_dx", "normalise_groups_dx"):
         inputs.append(torch.zeros_like(inputs[1]))
     with torch.enable_grad():
         inputs = [x.requires_grad_(True) for x in inputs]

@@ -30,7 +30,8 @@ import numpy as np
 
 from ..binding import kernel
 from .features import FEATURES, LINES, features, features_back
-from .groups import groups, groups_back
+from .groups import groups as groups_forward
+from .groups import groups_back
 from .middle import parts
 from .moments import (
     BACKWARD,
@@ -122,18 +123,32 @@ def _parts(shape: tuple[int, ...], axis: tuple[int, ...]) -> list[int] | None:
     return [*sizes, *[1] * (4 - len(sizes))] if len(sizes) < 5 else None
 
 
+def _served(x: Any, *others: Any) -> bool:
+    """Whether the arrays are of one type that the kernels know, lie in one piece, and are some."""
+    dtype = x.dtype
+    for a in (x, *others):
+        if not isinstance(a, np.ndarray) or a.dtype != dtype or not a.flags.c_contiguous:
+            return False
+    return bool(x.size) and dtype in (np.float32, np.float64)
+
+
 def split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> list[int] | None:
     """The parts of x where all is as the kernels take it."""
     sizes = _parts(x.shape, axis)
-    served = all(
-        isinstance(a, np.ndarray) and a.dtype == x.dtype and a.flags.c_contiguous
-        for a in (x, weight, *others)
-    )
-    if not served or sizes is None or not x.size or x.dtype not in (np.float32, np.float64):
+    if sizes is None or not _served(x, weight, *others):
         return None
     channels = math.prod(x.shape[len(x.shape) - weight.ndim :])  # that weight is spread over
     width = sizes[2] * sizes[3]
     return sizes if weight.size == width == channels else None
+
+
+def _grouped(x: Any, groups: int, weight: Any, *others: Any) -> list[int] | None:
+    """The same for groups of channels."""
+    if x.ndim < 2 or not _served(x, weight, *others) or weight.shape != x.shape[-1:]:
+        return None
+    if groups < 1 or x.shape[-1] % groups:
+        return None
+    return [x.shape[0], math.prod(x.shape[1:-1]), groups, x.shape[-1] // groups]
 
 
 def common(x: Any, weight: Any, sizes: list[int], eps: float) -> tuple[dict[str, Any], int]:
@@ -162,30 +177,19 @@ def fits(out: Any, like: Any) -> bool:
     return bool(out.shape == like.shape and out.dtype == like.dtype and out.flags.c_contiguous)
 
 
-@kernel
-def normalise(
-    x: Any, weight: Any, bias: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
-) -> Any:
-    sizes = split(x, weight, axis, bias)
+def _forth(x: Any, weight: Any, bias: Any, sizes: list[int] | None, eps: float, out: Any) -> Any:
     y = np.empty(x.shape, x.dtype) if out is None else out
     if sizes is None or bias.shape != weight.shape or not fits(y, x):
         return NotImplemented
     words, workers = common(x, weight, sizes, eps)
-    body = (_forward, groups, features)[_kind(x, sizes)]
+    body = (_forward, groups_forward, features)[_kind(x, sizes)]
     return Call(body[x.dtype], FORWARD.fill(**words, bias=bias, y=y), out=y, workers=workers)
 
 
-@kernel
-def normalise_dx(
-    y: Any, x: Any, weight: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
-) -> Any:
-    if not isinstance(y, np.ndarray) or y.shape != x.shape:
-        return NotImplemented
-    y = np.ascontiguousarray(y) if out is None else y  # a plan's would be copied only once
-    sizes = split(x, weight, axis, y)
+def _back(y: Any, x: Any, weight: Any, sizes: list[int] | None, eps: float, out: Any) -> Any:
     like = (x, weight, weight)
     outs = tuple(np.empty(a.shape, a.dtype) for a in like) if out is None else out
-    if sizes is None or not all(map(fits, outs, like)):
+    if sizes is None or y.shape != x.shape or not all(map(fits, outs, like)):
         return NotImplemented
     words, workers = common(x, weight, sizes, eps)
     samples = -(-sizes[0] // BLOCKS)
@@ -197,3 +201,37 @@ def normalise_dx(
     then = [(sum_blocks[x.dtype], 1)]
     body = (_backward, groups_back, features_back)[_kind(x, sizes)]
     return Call(body[x.dtype], table, out=outs, workers=workers, then=then)
+
+
+@kernel
+def normalise(
+    x: Any, weight: Any, bias: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
+) -> Any:
+    return _forth(x, weight, bias, split(x, weight, axis, bias), eps, out)
+
+
+@kernel
+def normalise_dx(
+    y: Any, x: Any, weight: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
+) -> Any:
+    if not isinstance(y, np.ndarray):
+        return NotImplemented
+    y = np.ascontiguousarray(y) if out is None else y  # a plan's would be copied only once
+    return _back(y, x, weight, split(x, weight, axis, y), eps, out)
+
+
+@kernel
+def normalise_groups(
+    x: Any, weight: Any, bias: Any, *, groups: int, eps: float, out: Any = None
+) -> Any:
+    return _forth(x, weight, bias, _grouped(x, groups, weight, bias), eps, out)
+
+
+@kernel
+def normalise_groups_dx(
+    y: Any, x: Any, weight: Any, *, groups: int, eps: float, out: Any = None
+) -> Any:
+    if not isinstance(y, np.ndarray):
+        return NotImplemented
+    y = np.ascontiguousarray(y) if out is None else y
+    return _back(y, x, weight, _grouped(x, groups, weight, y), eps, out)

@@ -248,21 +248,19 @@ class GroupNorm(Module):
         self.bias = Parameter(zeros(features))
 
     def forward(self, inputs: Any) -> Tensor:
-        x, *given = self._grouped(inputs)
-        return ops.reshape(ops.normalise(*given, axis=(1, 3), eps=self.eps), x.shape)
+        x = self._images(inputs)
+        return ops.normalise_groups(x, self.weight, self.bias, groups=self.groups, eps=self.eps)
 
-    def _grouped(self, inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The input, it as (n, pixels, groups, channels), and weight and bias of each group."""
+    def _images(self, inputs: Any) -> Tensor:
+        """The input as a tensor, with 2 values a group or more."""
         x = with_features(self, inputs, self.features, self.weight)
-        channels = (self.groups, self.features // self.groups)
-        pixels = math.prod(x.shape[1:-1])
-        if x.ndim < 2 or pixels * channels[1] < 2:
+        pixels, channels = math.prod(x.shape[1:-1]), self.features // self.groups
+        if x.ndim < 2 or pixels * channels < 2:
             raise ValueError(
-                f"{self.label()}: input {x.shape} has {pixels} pixels of {channels[1]} channels a "
+                f"{self.label()}: input {x.shape} has {pixels} pixels of {channels} channels a "
                 "group; expected (n, ..., features) with 2 or more values to normalise"
             )
-        weight, bias = (ops.reshape(p, channels) for p in (self.weight, self.bias))
-        return x, ops.reshape(x, (x.shape[0], pixels, *channels)), weight, bias
+        return x
 
 
 class GroupNormSiLU(GroupNorm):
@@ -282,7 +280,10 @@ class GroupNormSiLU(GroupNorm):
     """
 
     def forward(self, inputs: Any, modulation: Any = None) -> Tensor:
-        x, rows, weight, bias = self._grouped(inputs)
+        x = self._images(inputs)
+        channels = (self.groups, self.features // self.groups)
+        weight, bias = (ops.reshape(p, channels) for p in (self.weight, self.bias))
+        rows = ops.reshape(x, (x.shape[0], math.prod(x.shape[1:-1]), *channels))
         if modulation is None:
             both = zeros((1, 2, *weight.shape), x.dtype)
         elif modulation.shape in ((x.shape[0], 2 * self.features), (1, 2 * self.features)):

@@ -7,20 +7,21 @@ gradients are (averages over the same axes)
 
     dx = (h - mean(h) - u mean(h u)) / s,   dweight = sum g u,   dbias = sum g
 
-Both functions are whole: a plan keeps a call that a kernel took, as its passes over x are what the
-kernel saves. Their bodies are the definition, and the gradient of the gradient follows from that.
+All functions here are whole: a plan keeps a call that a kernel took, as its passes over x are what
+the kernel saves. Their bodies are the definition, from which the gradient of the gradient follows.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..fused import fused
 from .elementwise import sigmoid, sqrt, square
 from .reduce import mean, sum
-from .shape import concatenate, unbroadcast
+from .shape import concatenate, reshape, unbroadcast
 
-__all__ = ["normalise", "normalise_silu"]
+__all__ = ["normalise", "normalise_groups", "normalise_silu"]
 
 Axes = tuple[int, ...]
 
@@ -55,6 +56,50 @@ def normalise_dx(y: Any, x: Any, weight: Any, *, axis: Axes, eps: float) -> Any:
 
 normalise.vjp_all(
     lambda g, x, weight, axis, eps: normalise_dx(g, x, weight, axis=axis, eps=eps),
+)
+
+
+# ---- of groups of channels -----------------------------------------------------------------------
+
+
+def _rows(x: Any, groups: int) -> tuple[Axes, Axes]:
+    """The shape of the channels as groups, and of x as (n, pixels, groups, channels)."""
+    if x.ndim < 2 or groups < 1 or x.shape[-1] % groups:
+        raise ValueError(
+            f"normalise_groups: x {x.shape} in {groups} groups; expected (n, ..., features) with "
+            "features divisible by groups"
+        )
+    of = (groups, x.shape[-1] // groups)
+    return of, (x.shape[0], math.prod(x.shape[1:-1]), *of)
+
+
+@fused(whole=True)
+def normalise_groups(x: Any, weight: Any, bias: Any, *, groups: int, eps: float) -> Any:
+    """normalise with moments over each group of neighbouring channels of each sample.
+
+    Shapes: x and y (n, ..., features), weight and bias (features,).
+
+    Raises:
+        ValueError: features not divisible by groups; x without a batch's axis.
+
+    Source: Wu and He, 2018, equation 7.
+    """
+    of, rows = _rows(x, groups)
+    weight, bias = reshape(weight, of), reshape(bias, of)
+    return reshape(normalise(reshape(x, rows), weight, bias, axis=(1, 3), eps=eps), x.shape)
+
+
+@fused(whole=True)
+def normalise_groups_dx(y: Any, x: Any, weight: Any, *, groups: int, eps: float) -> Any:
+    """normalise_groups' gradients for x, weight and bias, given y, its cotangent."""
+    of, rows = _rows(x, groups)
+    y, more = reshape(y, rows), reshape(weight, of)
+    dx, *others = normalise_dx(y, reshape(x, rows), more, axis=(1, 3), eps=eps)
+    return reshape(dx, x.shape), *(reshape(d, weight.shape) for d in others)
+
+
+normalise_groups.vjp_all(
+    lambda g, x, weight, groups, eps: normalise_groups_dx(g, x, weight, groups=groups, eps=eps),
 )
 
 
