@@ -11,6 +11,7 @@ from stopping import stop_after
 
 import tinygen as tg
 from tinygen import data, export, io, models, train
+from tinygen.data.files import amount
 from tinygen.export import verify as checking
 from tinygen.images import to_uint8
 from tinygen.models import Form, Student, student
@@ -76,7 +77,7 @@ def test_pairs_are_drawn_once(runs, tmp_path, monkeypatch):
     made, line = pairs.kept_pairs(teacher, 5, 3, steps)
     (path,) = (tmp_path / "teacher").glob("pairs-*.safetensors")
     assert str(path) in line
-    assert "MB" in line
+    assert f"({amount(path.stat().st_size)})" in line
     assert drawn
     drawn.clear()
 

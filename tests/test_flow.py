@@ -509,7 +509,9 @@ def test_what_needs_labels_is_refused_without_them(tinygen: Any) -> None:
     assert (code, "--hide 0.3 changes nothing in flow: its data have no labels of" in err) == (2, 1)
     assert not Path("run").exists()
     assert tinygen("train", "flow", *few)[0] == 0
-    assert "method heun (others: sample --set NAME=VALUE)" in tinygen("info", "run")[1]
+    told = tinygen("info", "run")[1]
+    assert "method heun (others: sample --set NAME=VALUE)" in told
+    assert "warmup 200 (at most a tenth of all steps)" in " ".join(told.split())
     for words in (
         ["sample", "run", "--set", "guidance=3"],
         ["sample", "run", "--vary", "guidance=1,2"],

@@ -633,6 +633,30 @@ def test_a_fused_operation_with_several_outputs() -> None:
     assert host().hits["moments"] > 0
 
 
+def test_an_output_that_is_not_made_of_what_is_wanted_has_a_gradient_of_zero() -> None:
+    """So has a norm: the gradient of its bias is not made of x, whose own gradient counts, too."""
+
+    @fused
+    def both(x: Any, w: Any) -> Any:
+        return x * w, w * w
+
+    def derivatives(*wanted: int) -> list[Any]:
+        args = [tg.tensor(a, requires_grad=i in wanted) for i, a in enumerate((A, B))]
+        product, square = both(*args)
+        total = tg.sum(product * product) + tg.sum(square)
+        return [g.numpy() for g in tg.grad(total, [args[i] for i in wanted])]
+
+    used: Any = {"both": lambda x, w: (x * w, w * w)}
+    for kernels in ({}, used):
+        host().kernels.update(kernels)
+        np.testing.assert_allclose(derivatives(0)[0], 2 * A * B * B)
+        np.testing.assert_allclose(derivatives(0, 1)[1], 2 * A * A * B + 2 * B)
+        x = tg.tensor(A, requires_grad=True)
+        if kernels:  # an output of its own has a node, and no way to x
+            assert tg.grad(tg.sum(both(x, B)[1]), x)[0].tolist() == (0 * A).tolist()
+    assert host().hits["both"] > 0
+
+
 def test_a_fused_operation_releases_and_prunes() -> None:
     f = fused_layer()
     host().kernels["scaled_tanh"] = layer_kernel

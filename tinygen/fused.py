@@ -99,9 +99,12 @@ class Fused(Primitive):
                 x = inner[i]
                 inner[i] = PRIMITIVES["identity"](x) if create else x.detach(requires_grad=True)
             y = self.body(*inner, **node.static)
-        if isinstance(node, Call):
-            y, g = g.reached(y)
-        gradients = grad(y, [inner[i] for i in wanted], g, create_graph=create)
+        ys, gs = g.reached(y) if isinstance(node, Call) else ([y], [g])
+        reached = [(y, g) for y, g in zip(ys, gs, strict=True) if y.node is not None]
+        if not reached:  # of the outputs that count, none depends on what is wanted
+            return []
+        ys, gs = map(list, zip(*reached, strict=True))
+        gradients = grad(ys, [inner[i] for i in wanted], gs, create_graph=create)
         return [(node.parents[i], gx) for i, gx in zip(wanted, gradients, strict=True)]  # type: ignore[misc]
 
 

@@ -62,7 +62,10 @@ def _configured(run: train.Run, config: dict[str, Any]) -> Rows:
     if model.classes and data.get("classes"):
         yield "classes", _numbered(data["classes"])
     yield "data", f"{data['name']}: {data['n']:,} images of {shape}, {held_out}"
-    training = {k: v for k, v in config["training"].items() if k != "asked_warmup"}
+    kept = config["training"]
+    training = train.as_given(model, kept)
+    if kept.get("warmup", 0) and training["warmup"] is None:  # nobody asked for it
+        training["warmup"] = f"{kept['warmup']} (at most a tenth of all steps)"
     yield "training", _listed(training | _rates(model, training))
     settings = models.contract.chosen(model, {}) if isinstance(model, models.Draws) else {}
     if settings:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import Dataset
+from ..data.files import amount
 from ..graph import no_grad
 from ..images import to_uint8
 from ..io import load, save
@@ -65,7 +66,7 @@ def kept_pairs(
         save(path, {"images": made.images}, {"kind": "pairs"})
     except OSError as error:
         return made, f"{lost}warning: the pairs are not kept, and --resume draws them anew: {error}"
-    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    size = amount(path.stat().st_size)
     return made, f"{lost}{n:,} pairs, kept for --resume and other students in {path} ({size})"
 
 
