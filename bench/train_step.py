@@ -18,7 +18,7 @@ that each takes by itself.
 | torch-nchw    | torch-fused in PyTorch's own layout of images (DCGAN and U-Net)                |
 | torch-compile | networks (VAE: the loss) through torch.compile, Adam(fused=True)               |
 | jax           | one jit of the whole step, donated buffers; generator and Adam as --jax says   |
-| tinygrad      | TinyJit of the step; without the DCGAN and the U-Net, as jax without this      |
+| tinygrad      | TinyJit of the step; without the DCGAN and the U-Net                           |
 | numpy         | tinygen's eager step on NumPy's operations alone: no plan, no numba            |
 
 Each peer is a process of its own, with an interpreter of its own where --python-torch and so on
@@ -60,7 +60,6 @@ SCRIPTS = {  # peer: (file of bench/peers, variant)
 ONLY = {  # the models of a peer that has not all
     "torch-nchw": ("dcgan", "unet"),
     "tinygrad": ("gan", "cgan", "vae"),
-    "jax": ("gan", "cgan", "vae", "dcgan"),
 }
 JAX_WAYS = [
     f"{prng},{adam}" for prng in ("threefry", "rbg", "unsafe_rbg") for adam in ("optax", "own")
@@ -152,7 +151,7 @@ def measure(
     """What was measured of each peer: times of the rounds, memory, and what it is."""
     ways: dict[str, float] = {}
     tuned = argparse.Namespace(**vars(options))
-    asked = "jax" in options.peers and workload["model"] in ONLY["jax"]
+    asked = "jax" in options.peers
     if asked and "jax" not in skipped and options.jax == "fastest":
         try:
             ways = fastest_jax(workload, options)

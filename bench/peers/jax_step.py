@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import jax_unet
 import optax
 import workload as w
 from worker import Peer, serve
@@ -177,7 +178,8 @@ def build(load: Workload) -> Peer:
         jax.config.update("jax_enable_x64", True)
     prng, own = (load.variant or "threefry,optax").split(",")
     adam = own_adam if own == "own" else optax.adam
-    raw, first = (vae if load.model == "vae" else gan)(load, adam)
+    kinds = {"vae": vae, "unet": jax_unet.flow}
+    raw, first = kinds.get(load.model, gan)(load, adam)
     key = jax.random.key(0, impl=PRNGS[prng])
     state = [(*first, key)]
     compiled = jax.jit(raw, donate_argnums=0)
