@@ -37,7 +37,7 @@ a single result: next to large numbers in a tile, small ones lose digits.
 **Numbers that are not finite.** A result that is infinite or NaN by the formula is infinite or NaN
 here; but so are the other results of a tile that sees such a pixel, and infinity may become NaN.
 Other tiles and images are not touched. Pixels above 1e37 or results above 1e34 may overflow on the
-way.
+way; results below 1e-37 may be lost, for numbers smaller than normal ones count as zero.
 """
 
 from __future__ import annotations
