@@ -63,3 +63,8 @@ def into_each(outs: Any, like: Any, shapes: tuple[Any, ...]) -> Any:
 def power_of_two(n: int) -> int:
     """The least power of two that is n or more."""
     return 1 << (n - 1).bit_length()
+
+
+def lanes(n: int) -> int:
+    """How many lanes of a warp share n things, one each: a power of two, at most all 32."""
+    return min(32, power_of_two(n))

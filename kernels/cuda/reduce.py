@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import Axis, floats, into, normal, power_of_two, reduced, split
+from .axes import Axis, floats, into, lanes, normal, reduced, split
 from .runtime import (
     Call,
     Launch,
@@ -48,7 +48,7 @@ def reduction(op: str, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], ou
         return NotImplemented
     outer, n, inner = view
     divisor = n if mean else 1
-    pieces = _pieces(outer, n, inner)
+    pieces = pieces_of(outer, n, inner)
     if pieces == 1:
         return Call([launch(op, x, out, view, 1, divisor)], out)
     partial = device_of(x).empty((outer, pieces, inner), x.dtype)
@@ -57,7 +57,7 @@ def reduction(op: str, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], ou
     return Call([first, second], out, keep=partial)
 
 
-def _pieces(outer: int, n: int, inner: int) -> int:
+def pieces_of(outer: int, n: int, inner: int) -> int:
     """Into how many pieces to cut n: only so many that each keeps a block busy."""
     width, strips = _strips(inner)
     wanted = FILL // (outer * strips)
@@ -68,8 +68,14 @@ def _pieces(outer: int, n: int, inner: int) -> int:
 
 def _strips(inner: int) -> tuple[int, int]:
     """The width of a block's strip of columns, and how many of them there are."""
-    width = power_of_two(inner) if inner < 32 else 32
+    width = lanes(inner)
     return width, blocks(inner, width)
+
+
+def rows_block(n: int) -> tuple[int, int]:
+    """A block whose lanes share rows of n elements, four each or more: lanes of a row, and rows."""
+    width = lanes(blocks(n, 4))
+    return width, THREADS // width
 
 
 def launch(op: str, x: Any, out: Any, view: tuple[int, int, int], pieces: int, divisor: int
@@ -87,8 +93,7 @@ def launch(op: str, x: Any, out: Any, view: tuple[int, int, int], pieces: int, d
         name, grid, block = "reduce_columns", outer * pieces * strips, (width, THREADS // width)
         args = (length, *part, np.int64(inner), np.int32(strips), by)
     elif pieces == 1 and (n <= SHORT or (n <= LONG and outer >= FILL)):
-        width = power_of_two(blocks(n, 4)) if n < 128 else 32
-        name, block = "reduce_warps", (width, THREADS // width)
+        name, block = "reduce_warps", rows_block(n)
         grid, args = blocks(outer, block[1]), (np.int64(outer), length, by)
     else:
         name, grid, block, args = "reduce_blocks", outer * pieces, (THREADS,), (length, *part, by)

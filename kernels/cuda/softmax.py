@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .axes import Axis, floats, into, normal, power_of_two, reduced, split
+from .axes import Axis, floats, into, lanes, normal, reduced, split
 from .runtime import Call, Launch, Source, blocks, ctype, device_of, kernel
 
 SOURCE = Source("softmax.cuh")
@@ -46,7 +46,7 @@ def _launch(form: int, x: Any, out: Any, rows: int, n: int, pieces: int) -> Laun
         threads = THREADS if n <= 2 * EACH else 1024
         args = (*head, np.int64(n), np.int64(blocks(n, pieces)), np.int32(pieces))
         return Launch(SOURCE, f"softmax_blocks<{kind}>", (rows * pieces,), (threads,), args)
-    per, width = (4, power_of_two(blocks(n, 4))) if n <= 128 else (32, 32)
+    per, width = 4 if n <= 128 else 32, lanes(blocks(n, 4))
     height = THREADS // width
     args = (*head, np.int64(rows), np.int32(n))
     name = f"softmax_warps<{per}, {kind}>"

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .axes import floats, into, power_of_two
-from .reduce import launch, reduction
+from .axes import floats, into, lanes
+from .reduce import SHORT, THREADS, launch, pieces_of, reduction, rows_block
 from .runtime import (
     Call,
     Launch,
@@ -29,9 +29,6 @@ INSTANCES = (
     *(f"{name}<{t}>" for name in ("without_rows", "without_columns") for t in ("float", "double")),
 )
 
-THREADS = 256
-SHORT = 128  # elements of a row that a warp adds
-EACH, FILL = 4096, 1024  # elements that keep a block busy; blocks that fill a device
 LONGEST = 4096  # elements that a thread, or a warp, goes along one by one
 
 
@@ -39,16 +36,13 @@ def _squares(x: Any, rows: int, n: int, out: Any) -> Any:
     """The call that adds the squares of x, (rows, n), to `out`, in whose type they are made."""
     kinds = f"{ctype(out.dtype)}, {ctype(x.dtype)}"
     if n <= SHORT:
-        width = power_of_two(blocks(n, 4)) if n < 128 else 32
-        block = width, THREADS // width
+        block = rows_block(n)
         args = (x, out, np.int64(rows), np.int64(n))
         grid = (blocks(rows, block[1]),)
         return Call([Launch(SOURCE, f"squares_warps<{kinds}>", grid, block, args)], out)
-    pieces = max(1, min(n // EACH, FILL // rows))
-    each = blocks(n, pieces)
-    pieces = blocks(n, each)
+    pieces = pieces_of(rows, n, 1)
     to = out if pieces == 1 else device_of(x).empty((rows, pieces), out.dtype)
-    args = (x, to, np.int64(n), np.int64(each), np.int32(pieces))
+    args = (x, to, np.int64(n), np.int64(blocks(n, pieces)), np.int32(pieces))
     launches = [Launch(SOURCE, f"squares_blocks<{kinds}>", (rows * pieces,), (THREADS,), args)]
     if to is not out:
         launches.append(launch("SUM", to, out, (rows, pieces, 1), 1, 1))
@@ -89,7 +83,7 @@ def product_without(x: Any, *, axis: int, out: Any = None) -> Any:
         return NotImplemented
     m, n = x.shape
     if axis == 1:
-        width = power_of_two(n) if n < 32 else 32
+        width = lanes(n)
         block = width, THREADS // width
         name, grid, args = "without_rows", (blocks(m, block[1]),), (np.int64(m), np.int32(n))
         made = Launch(SOURCE, f"{name}<{ctype(x.dtype)}>", grid, block, (x, out, *args))
