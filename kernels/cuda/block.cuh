@@ -31,20 +31,22 @@ __device__ inline T finite_or_0(T top) {
     return isfinite(top) ? top : T(0);
 }
 
-// Elements first, first + by, first + 2 by... below n of x, which lie `stride` apart. Four chains
-// of operations at a time: their loads are under way together.
-template <Op op, class T>
-__device__ inline T share(const T* x, long long first, long long n, int by, long long stride = 1) {
-    T a = start<op, T>(), b = a, c = a, d = a;
+// Elements first, first + by, first + 2 by... below n of x, which lie `stride` apart, or their
+// squares, made and combined in S. Four chains of operations at a time: their loads are under way
+// together.
+template <Op op, class T, class S = T, bool SQUARED = false>
+__device__ inline S share(const T* x, long long first, long long n, int by, long long stride = 1) {
+    auto made = [](S value) { return SQUARED ? value * value : value; };
+    S a = start<op, S>(), b = a, c = a, d = a;
     long long i = first, step = by * stride;
     const T* at = x + first * stride;
     for (; i + 3 * by < n; i += 4 * by, at += 4 * step) {
-        a = both<op>(a, at[0]);
-        b = both<op>(b, at[step]);
-        c = both<op>(c, at[2 * step]);
-        d = both<op>(d, at[3 * step]);
+        a = both<op>(a, made(at[0]));
+        b = both<op>(b, made(at[step]));
+        c = both<op>(c, made(at[2 * step]));
+        d = both<op>(d, made(at[3 * step]));
     }
-    for (; i < n; i += by, at += step) a = both<op>(a, *at);
+    for (; i < n; i += by, at += step) a = both<op>(a, made(*at));
     return both<op>(both<op>(a, b), both<op>(c, d));
 }
 

@@ -11,27 +11,12 @@
 // so it is right where elements are 0. All orders are fixed by the shape.
 #include "block.cuh"
 
-// Elements first, first + by, ... below n: four chains, whose loads are under way together.
-template <class S, class T>
-__device__ inline S share_of_squares(const T* x, long long first, long long n, int by) {
-    S sums[4] = {};
-    long long i = first;
-    for (; i + 3 * by < n; i += 4 * by)
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-            S value = x[i + k * by];
-            sums[k] += value * value;
-        }
-    for (; i < n; i += by) sums[0] += S(x[i]) * S(x[i]);
-    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-}
-
 // Block (width, height): `width` lanes of a warp share a row, the block takes `height` rows.
 template <class S, class T>
 __global__ void squares_warps(const T* x, S* out, long long rows, long long n) {
     long long row = blockIdx.x * (long long)blockDim.y + threadIdx.y;
     S sum = 0;
-    if (row < rows) sum = share_of_squares<S>(x + row * n, threadIdx.x, n, blockDim.x);
+    if (row < rows) sum = share<SUM, T, S, true>(x + row * n, threadIdx.x, n, blockDim.x);
     sum = warp_reduce<SUM>(sum, blockDim.x);  // lanes without a row come along
     if (row < rows && threadIdx.x == 0) out[row] = sum;
 }
@@ -41,7 +26,7 @@ template <class S, class T>
 __global__ void squares_blocks(const T* x, S* out, long long n, long long each, int pieces) {
     long long row = blockIdx.x / pieces, begin = blockIdx.x % pieces * each;
     long long count = begin + each < n ? each : n - begin;
-    S sum = share_of_squares<S>(x + row * n + begin, threadIdx.x, count, blockDim.x);
+    S sum = share<SUM, T, S, true>(x + row * n + begin, threadIdx.x, count, blockDim.x);
     sum = block_reduce<SUM>(sum);
     if (threadIdx.x == 0) out[blockIdx.x] = sum;
 }
