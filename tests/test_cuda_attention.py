@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_calls import agree, bits_in_any_order, on_device
 from strategies import AVAILABLE
 
 import tinygen as tg
 from tinygen import nn
-from tinygen.primitive import PRIMITIVES
 
 if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
@@ -26,25 +26,11 @@ def normal(shape: tuple[int, ...], dtype: Any = "float32", seed: int = 0) -> Any
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
 
 
-def on_device(a: Any) -> Any:
-    with tg.use_backend("emulated"):
-        return tg.tensor(a).data
-
-
-def agree(name: str, arrays: Any, given: Any = None, **options: Any) -> None:
-    """The kernel beside the body in float64; `given`: the arrays as the kernel gets them."""
+def attends(name: str, arrays: Any, given: Any = None, **options: Any) -> None:
+    """The kernel beside the body; `given`: the arrays as the kernel gets them."""
     call = getattr(kernels, name).bind(*(given or map(on_device, arrays)), **options)
-    assert call is not NotImplemented
-    call()
-    found = call.out if isinstance(call.out, tuple) else (call.out,)
-    with tg.use_backend("numpy"):
-        wide = [tg.tensor(a.astype("float64")) for a in arrays]
-        wants = PRIMITIVES[name].body(*wide, **options)
-    for got, of in zip(found, wants if isinstance(wants, tuple) else (wants,), strict=True):
-        want, dtype = of.numpy(), arrays[0].dtype
-        assert (got.shape, got.dtype) == (want.shape, dtype)
-        near = 4e-6 if dtype == np.float32 else 1e-13
-        np.testing.assert_allclose(got.get(), want, rtol=0, atol=near * max(1, abs(want).max()))
+    near = 4e-6 if arrays[0].dtype == np.float32 else 1e-13
+    agree(call, name, arrays, near, **options)
 
 
 @pytest.mark.parametrize(("dtype", "lead", "n", "m", "d", "e", "causal"), [
@@ -59,30 +45,30 @@ def test_attention(
         normal((*lead, *tail), dtype, i)
         for i, tail in enumerate(((n, e), (n, d), (m, d), (m, e)))
     )  # fmt: skip
-    agree("attend", (q, k, v), causal=causal)
-    agree("attend_dx", (g, q, k, v), causal=causal)
+    attends("attend", (q, k, v), causal=causal)
+    attends("attend_dx", (g, q, k, v), causal=causal)
 
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_parts_that_lie_side_by_side(causal: bool, device: Any) -> None:
     x, g = normal((2, 7, 3 * 2 * 5), seed=1), normal((2, 7, 2 * 5), seed=2)
-    agree("attend_self", (x,), heads=2, causal=causal)
-    agree("attend_self_dx", (g, x), heads=2, causal=causal)
+    attends("attend_self", (x,), heads=2, causal=causal)
+    attends("attend_self_dx", (g, x), heads=2, causal=causal)
 
 
 def test_heads_of_arrays_that_lie_apart(device: Any) -> None:
     wide = [normal((2, 5, 3, 8), seed=i) for i in range(4)]  # places before heads
     views = [on_device(a)[:, :, ::2, :4] for a in wide]  # of every second head, a part
     arrays = [np.ascontiguousarray(a[:, :, ::2, :4]) for a in wide]
-    agree("attend", arrays[:3], views[:3], causal=True)
-    agree("attend_dx", arrays, views, causal=False)
+    attends("attend", arrays[:3], views[:3], causal=True)
+    attends("attend_dx", arrays, views, causal=False)
 
 
 def test_large_fits_and_what_is_no_number(device: Any) -> None:
     q, k, v = (normal((70, 2), seed=i) for i in range(3))
     q[:, 0], k[:, 0] = 200, np.arange(70)  # the largest comes last: sums of before become 0
-    agree("attend", (q, k, v), causal=False)
-    agree("attend", (-q, k, v), causal=False)
+    attends("attend", (q, k, v), causal=False)
+    attends("attend", (-q, k, v), causal=False)
     for bad in (np.nan, np.inf):
         wrong = q.copy()
         wrong[1, 0] = bad
@@ -91,13 +77,11 @@ def test_large_fits_and_what_is_no_number(device: Any) -> None:
 
 
 def test_same_bits_in_any_order_of_threads() -> None:
-    x, g, found = on_device(normal((2, 66, 18))), on_device(normal((2, 66, 6), seed=1)), set()
-    with tg.use_backend("emulated") as device:
-        for order in (0, 1, 2):
-            with device.checked(order=order):
-                y = kernels.attend_self(x, heads=2, causal=True)
-                dx = kernels.attend_self_dx(g, x, heads=2, causal=True)
-                found.add(y.get().tobytes() + dx.get().tobytes())
+    x, g = on_device(normal((2, 66, 18))), on_device(normal((2, 66, 6), seed=1))
+    found = bits_in_any_order(lambda: (
+        kernels.attend_self(x, heads=2, causal=True),
+        kernels.attend_self_dx(g, x, heads=2, causal=True),
+    ))  # fmt: skip
     assert len(found) == 1
 
 

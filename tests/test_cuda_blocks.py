@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_calls import bits_in_any_order, kernels, on_device, run
 from strategies import AVAILABLE
 
 import tinygen as tg
@@ -17,22 +18,6 @@ if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
 
 from tinygen_kernels.cuda import pixels, totals
-
-
-def on_device(a: Any) -> Any:
-    with tg.use_backend("emulated"):
-        return tg.tensor(a).data
-
-
-def run(call: Any) -> Any:
-    assert call is not NotImplemented
-    call()
-    return call.out.get()
-
-
-def kernels(call: Any) -> list[str]:
-    return [one.name.split("<")[0] for one in call.launches]
-
 
 # ---- pixels --------------------------------------------------------------------------------------
 
@@ -141,15 +126,10 @@ def test_products(dtype: str, device: Any) -> None:
 
 def test_same_bits_of_totals_in_any_order_of_threads() -> None:
     x = on_device(np.random.default_rng(0).uniform(0.9, 1.1, (3, 200)).astype("float32"))
-    found = set()
-    with tg.use_backend("emulated") as device:
-        for order in (0, 1, 2):
-            with device.checked(order=order):
-                parts = [
-                    totals.squares_along(x), totals.sum_of_squares(x, dtype="float64"),
-                    totals.product_along(x, axis=1), totals.product_without(x, axis=1),
-                ]  # fmt: skip
-                found.add(b"".join(p.get().tobytes() for p in parts))
+    found = bits_in_any_order(lambda: (
+        totals.squares_along(x), totals.sum_of_squares(x, dtype="float64"),
+        totals.product_along(x, axis=1), totals.product_without(x, axis=1),
+    ))  # fmt: skip
     assert len(found) == 1
 
 

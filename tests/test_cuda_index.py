@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_calls import on_device, run
 from strategies import AVAILABLE
 
 import tinygen as tg
@@ -17,17 +18,6 @@ if "emulated" not in AVAILABLE:
     pytest.skip("no emulated GPU", allow_module_level=True)
 
 from tinygen_kernels.cuda import index as kernels
-
-
-def on_device(a: Any) -> Any:
-    with tg.use_backend("emulated"):
-        return tg.tensor(a).data
-
-
-def run(call: Any) -> Any:
-    assert call is not NotImplemented
-    call()
-    return call.out.get()
 
 
 def drawn(n: int, shape: Any, dtype: Any, low: int = 0) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_calls import agree, bits_in_any_order, kernels, on_device, run
 from strategies import AVAILABLE
 
 import tinygen as tg
@@ -30,21 +31,6 @@ NAN, INF = np.nan, np.inf
 
 def normal(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Any:
     return (np.random.default_rng(seed).standard_normal(shape) + 0.3).astype(dtype)
-
-
-def on_device(a: Any) -> Any:
-    with tg.use_backend("emulated"):
-        return tg.tensor(a).data
-
-
-def run(call: Any) -> Any:
-    assert call is not NotImplemented
-    call()
-    return call.out.get()
-
-
-def kernels(call: Any) -> list[str]:
-    return [one.name.split("<")[0] for one in call.launches]
 
 
 def reference(primitive: Any, x: Any, **static: Any) -> Any:
@@ -119,12 +105,8 @@ def test_a_million_elements_are_added_as_a_tree(shape: Any) -> None:
 
 @pytest.mark.parametrize("shape", [(20_000,), (900, 40)])
 def test_same_bits_in_any_order_of_threads(shape: Any) -> None:
-    x, found = on_device(normal(shape, "float32")), set()
-    with tg.use_backend("emulated") as device:
-        for order in (0, 1, 2):
-            with device.checked(order=order):
-                found.add(run(reduce.sum.bind(x, axis=0)).tobytes())
-    assert len(found) == 1
+    x = on_device(normal(shape, "float32"))
+    assert len(bits_in_any_order(lambda: (reduce.sum(x, axis=0),))) == 1
 
 
 @pytest.mark.parametrize("shape", [(5,), (40,), (700,), (9000,), (6, 3), (20, 3), (700, 3)])
@@ -259,17 +241,14 @@ def test_normalise(shape: Any, axis: Any, of_weight: Any, dtype: str, device: An
     weight, bias = normal(of_weight, dtype, 2), normal(of_weight, dtype, 3)
     limit = 1e-5 if dtype == "float32" else 1e-12
     options = {"axis": axis, "eps": 1e-3}
-    wide = [tg.tensor(a.astype("float64")) for a in (x, weight, bias, above)]
+    wide = [tg.tensor(a.astype("float64")) for a in (x, weight, bias)]
     call = normalise.normalise.bind(*map(on_device, (x, weight, bias)), **options)
-    want = PRIMITIVES["normalise"].body(*wide[:3], **options).numpy()
+    want = PRIMITIVES["normalise"].body(*wide, **options).numpy()
     np.testing.assert_allclose(run(call), want, rtol=limit, atol=limit)
 
-    call = normalise.normalise_dx.bind(*map(on_device, (above, x, weight)), **options)
-    call()
-    wants = PRIMITIVES["normalise_dx"].body(wide[3], wide[0], wide[1], **options)
-    for got, of in zip(call.out, wants, strict=True):
-        scale = max(1.0, abs(of.numpy()).max())
-        np.testing.assert_allclose(got.get(), of.numpy(), rtol=limit, atol=limit * scale)
+    arrays = (above, x, weight)
+    call = normalise.normalise_dx.bind(*map(on_device, arrays), **options)
+    agree(call, "normalise_dx", arrays, limit, **options)
 
 
 def test_what_normalise_leaves_to_its_body(device: Any) -> None:
@@ -309,19 +288,9 @@ def test_normalise_silu(shape: Any, samples: int, dtype: str, device: Any) -> No
     weight, bias = normal(shape[2:], dtype, 2), normal(shape[2:], dtype, 3)
     arrays = (x, weight, bias, normal((samples, 2, *shape[2:]), dtype, 4))
     limit = 2e-5 if dtype == "float32" else 1e-12
-    wide = [tg.tensor(a.astype("float64")) for a in (above, *arrays)]
-    for name, given in (("normalise_silu", wide[1:]), ("normalise_silu_dx", wide)):
-        call = getattr(normalise_silu, name).bind(
-            *(on_device(a.numpy().astype(dtype)) for a in given), eps=1e-3
-        )
-        call()
-        found = call.out if isinstance(call.out, tuple) else (call.out,)
-        wants = PRIMITIVES[name].body(*given, eps=1e-3)
-        wants = wants if isinstance(wants, tuple) else (wants,)
-        for got, of in zip(found, wants, strict=True):
-            scale = max(1.0, abs(of.numpy()).max())
-            assert got.get().dtype == dtype
-            np.testing.assert_allclose(got.get(), of.numpy(), rtol=limit, atol=limit * scale)
+    for name, given in (("normalise_silu", arrays), ("normalise_silu_dx", (above, *arrays))):
+        call = getattr(normalise_silu, name).bind(*map(on_device, given), eps=1e-3)
+        agree(call, name, given, limit, eps=1e-3)
 
 
 def test_a_plan_finds_its_own_results() -> None:
@@ -355,15 +324,10 @@ def test_what_normalise_silu_leaves_to_its_body() -> None:
 
 
 def test_same_bits_of_normalise_silu_in_any_order_of_threads() -> None:
-    shape, found = (3, 40, 2, 6), set()
+    shape = (3, 40, 2, 6)
     arrays = [on_device(normal(s, "float32", i)) for i, s in enumerate((shape, shape))]
     arrays += [on_device(normal(s, "float32", 7)) for s in ((2, 6), (2, 6), (3, 2, 2, 6))]
-    with tg.use_backend("emulated") as device:
-        for order in (0, 1, 2):
-            with device.checked(order=order):
-                call = normalise_silu.normalise_silu_dx.bind(*arrays, eps=1e-3)
-                call()
-                found.add(b"".join(o.get().tobytes() for o in call.out))
+    found = bits_in_any_order(lambda: normalise_silu.normalise_silu_dx(*arrays, eps=1e-3))
     assert len(found) == 1
 
 
