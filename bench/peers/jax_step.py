@@ -12,9 +12,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jax_unet
 import optax
 import workload as w
+from jax_unet import LAYOUT, flow
 from worker import Peer, serve
 from workload import Workload
 
@@ -61,9 +61,6 @@ def condition(x: jax.Array, labels: jax.Array, classes: int) -> jax.Array:
         return x
     code = jax.nn.one_hot(labels, classes, dtype=x.dtype) * x.shape[1] ** 0.5
     return jnp.concatenate([x, code], axis=1)
-
-
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(x: jax.Array, layer: Any) -> jax.Array:
@@ -149,24 +146,33 @@ def gan(load: Workload, adam: Any) -> tuple[Any, Any]:
     return step, (d0, g0, opt.init(d0), opt.init(g0))
 
 
-def vae(load: Workload, adam: Any) -> tuple[Any, Any]:
-    opt = adam(w.VAE_LR, *w.VAE_BETAS, w.EPS)
-    p0 = jax.tree.map(jnp.asarray, load.weights())
+def vae(load: Workload) -> tuple[Any, Any]:
+    """The loss, and the first weights."""
 
-    def step(state: Any, x: jax.Array, labels: jax.Array, eps: jax.Array | None) -> Any:
+    def loss(p: Any, x: jax.Array, labels: jax.Array, eps: jax.Array) -> jax.Array:
+        h = jax.nn.relu(dense(x, p["encoder"], relu))
+        mu, logvar = dense(h, p["mu"], relu), dense(h, p["logvar"], relu)
+        logits = dense(mu + jnp.exp(0.5 * logvar) * eps, p["decoder"], relu)
+        kl = 0.5 * (jnp.square(mu) + jnp.exp(logvar) - logvar - 1)
+        return (bce(logits, x).sum() + kl.sum()) / load.batch
+
+    return loss, jax.tree.map(jnp.asarray, load.weights())
+
+
+LOSSES = {"vae": vae, "unet": flow}
+
+
+def one_loss(load: Workload, adam: Any) -> tuple[Any, Any]:
+    """The step of a model of one loss, and its first weights and state of Adam."""
+    (lr, betas), (loss, p0) = load.rates, LOSSES[load.model](load)
+    opt = adam(lr, *betas, w.EPS)
+
+    def step(state: Any, x: jax.Array, labels: jax.Array, noise: jax.Array | None) -> Any:
         p, opt_state, key = state
         key, now = jax.random.split(key)
-        if eps is None:
-            eps = jax.random.normal(now, (load.batch, load.latent), load.dtype)
-
-        def loss(p: Any) -> jax.Array:
-            h = jax.nn.relu(dense(x, p["encoder"], relu))
-            mu, logvar = dense(h, p["mu"], relu), dense(h, p["logvar"], relu)
-            logits = dense(mu + jnp.exp(0.5 * logvar) * eps, p["decoder"], relu)
-            kl = 0.5 * (jnp.square(mu) + jnp.exp(logvar) - logvar - 1)
-            return (bce(logits, x).sum() + kl.sum()) / load.batch
-
-        value, grads = jax.value_and_grad(loss)(p)
+        if noise is None:
+            noise = jax.random.normal(now, (load.batch, load.latent), load.dtype)
+        value, grads = jax.value_and_grad(loss)(p, x, labels, noise)
         updates, opt_state = opt.update(grads, opt_state)
         return (optax.apply_updates(p, updates), opt_state, key), (value,)
 
@@ -178,8 +184,7 @@ def build(load: Workload) -> Peer:
         jax.config.update("jax_enable_x64", True)
     prng, own = (load.variant or "threefry,optax").split(",")
     adam = own_adam if own == "own" else optax.adam
-    kinds = {"vae": vae, "unet": jax_unet.flow}
-    raw, first = kinds.get(load.model, gan)(load, adam)
+    raw, first = (one_loss if load.model in LOSSES else gan)(load, adam)
     key = jax.random.key(0, impl=PRNGS[prng])
     state = [(*first, key)]
     compiled = jax.jit(raw, donate_argnums=0)

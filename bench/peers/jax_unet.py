@@ -1,4 +1,4 @@
-"""The U-Net of workload.py in JAX, and its step of flow matching; see tinygen_unet.py."""
+"""The U-Net of workload.py in JAX, and its loss of flow matching; see tinygen_unet.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 import workload as w
 from workload import Workload
 
@@ -116,25 +115,13 @@ def unet(p: Any, z: jax.Array, t: jax.Array, labels: jax.Array) -> jax.Array:
     return to_pixels(conv(p, "head", jax.nn.silu(norm(p, "norm", h))))
 
 
-def flow(load: Workload, adam: Any) -> tuple[Any, Any]:
-    """The step, and its first weights and state of Adam."""
-    lr, betas = load.rates
-    opt, p0 = adam(lr, *betas, w.EPS), first_weights(load.dtype)
+def flow(load: Workload) -> tuple[Any, Any]:
+    """The loss, and the first weights."""
 
-    def step(state: Any, x: jax.Array, labels: jax.Array, noise: jax.Array | None) -> Any:
-        p, opt_state, key = state
-        key, now = jax.random.split(key)
-        if noise is None:
-            noise = jax.random.normal(now, (load.batch, load.latent), load.dtype)
+    def loss(p: Any, x: jax.Array, labels: jax.Array, noise: jax.Array) -> jax.Array:
         e = noise[:, : w.PIXELS].reshape(x.shape)
         t = jax.nn.sigmoid(noise[:, w.PIXELS])
         s = t[:, None, None, None]
+        return jnp.square(unet(p, (1 - s) * e + s * x, t, labels) - (x - e)).mean()
 
-        def loss(p: Any) -> jax.Array:
-            return jnp.square(unet(p, (1 - s) * e + s * x, t, labels) - (x - e)).mean()
-
-        value, grads = jax.value_and_grad(loss)(p)
-        updates, opt_state = opt.update(grads, opt_state)
-        return (optax.apply_updates(p, updates), opt_state, key), (value,)
-
-    return step, (p0, opt.init(p0))
+    return loss, first_weights(load.dtype)
