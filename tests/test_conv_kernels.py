@@ -9,16 +9,13 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
+from convolutions import KERNELS, operands, reference
+
 from tinygen.backend import get
 from tinygen.ops.conv import Window
 from tinygen.primitive import PRIMITIVES
 from tinygen_kernels.cpu import conv, conv_dw, pool, winograd
 
-KERNELS = {
-    "conv2d_nd": conv.conv2d_nd,
-    "conv2d_dx": conv.conv2d_dx,
-    "conv2d_dw": conv_dw.conv2d_dw,
-}
 SAME_3 = ((1, 1), (1, 1))
 SAME_5 = ((2, 2), (2, 2))
 SAME_5_BY_2 = ((1, 2), (1, 2))
@@ -40,28 +37,11 @@ CASES = {
 }
 
 
-def operands(case, dtype="float32", transposed=False, seed=0):
-    """(arguments, options) of each of the three operations for one convolution."""
-    n, size, kernel, window, c, o = case
-    rng = np.random.default_rng(seed)
-    new = lambda *shape: rng.standard_normal(shape).astype(dtype)
-    window = window._replace(transposed=transposed)
-    x, y = new(n, *size, c), new(n, *window.outputs(size, kernel), o)
-    w = new(*kernel, c // window.groups, o)
-    w = np.ascontiguousarray(w.swapaxes(2, 3)) if transposed else w
-    return {
-        "conv2d_nd": ((x, w), {"window": window}),
-        "conv2d_dx": ((y, w), {"window": window, "size": size}),
-        "conv2d_dw": ((x, y), {"window": window, "kernel": kernel}),
-    }
-
-
 def close(name, arrays, options, out):
     """Whether `out` is the result, to the rounding of a sum of these products: of the largest sum,
     where a tile of them is computed together (winograd.py)."""
-    reference = lambda *arrays: PRIMITIVES[name].reference(get("numpy").xp, *arrays, **options)
-    want = reference(*(a.astype("d") for a in arrays))
-    size = reference(*(np.abs(a).astype("d") for a in arrays))
+    want = reference(name, arrays, options)
+    size = reference(name, map(np.abs, arrays), options)
     kernel = options.get("kernel", arrays[1].shape[:2])
     if winograd.pays(arrays[0], out.shape[3], kernel, options["window"], winograd.FEW):
         size = size.max()

@@ -7,30 +7,20 @@ import pytest
 
 pytest.importorskip("numba")
 
-from tinygen.backend import get
+import convolutions
+from convolutions import KERNELS, reference
+
 from tinygen.ops.conv import Window
-from tinygen.primitive import PRIMITIVES
 from tinygen_kernels.cpu import conv, conv_dw, winograd
 
 SAME = Window((1, 1), ((1, 1), (1, 1)))
-KERNELS = {
-    "conv2d_nd": conv.conv2d_nd,
-    "conv2d_dx": conv.conv2d_dx,
-    "conv2d_dw": conv_dw.conv2d_dw,
-}
 FUNCTIONS = (winograd._change_taps, winograd._correlate)
 
 
 def operands(images, size, c, o, make=None):
     """(arguments, options) of each of the three operations."""
-    make = np.random.default_rng(0).standard_normal if make is None else make
-    x, y, w = make((images, *size, c)), make((images, *size, o)), make((3, 3, c, o)) / 3 / c**0.5
-    x, y, w = (a.astype("float32") for a in (x, y, w))
-    return {
-        "conv2d_nd": ((x, w), {"window": SAME}),
-        "conv2d_dx": ((y, w), {"window": SAME, "size": size}),
-        "conv2d_dw": ((x, y), {"window": SAME, "kernel": (3, 3)}),
-    }
+    case = (images, size, (3, 3), SAME, c, o)
+    return convolutions.operands(case, make=make, scale=1 / 3 / c**0.5)
 
 
 def bound(name, arrays, options):
@@ -38,11 +28,6 @@ def bound(name, arrays, options):
     call = KERNELS[name].bind(*arrays, **options)
     assert call.function in FUNCTIONS
     return call
-
-
-def reference(name, arrays, options):
-    wide = (a.astype("float64") for a in arrays)
-    return PRIMITIVES[name].reference(get("numpy").xp, *wide, **options)
 
 
 def make(kind, seed=0):
