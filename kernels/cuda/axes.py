@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .runtime import dense, device_of
+from .runtime import dense, device_of, devices
 
 Axis = int | tuple[int, ...] | None
 
@@ -15,6 +15,11 @@ Axis = int | tuple[int, ...] | None
 def floats(x: Any) -> bool:
     """Whether x is an array that the kernels take: float32 or float64, dense."""
     return x.dtype in (np.float32, np.float64) and dense(x)
+
+
+def alike(*arrays: Any) -> bool:
+    """Whether these are arrays of the device that the kernels take, all of one type."""
+    return all(type(a) in devices and floats(a) and a.dtype == arrays[0].dtype for a in arrays)
 
 
 def normal(axis: Axis, ndim: int) -> tuple[int, ...]:

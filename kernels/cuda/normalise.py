@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .axes import floats, into, into_each, power_of_two
+from .axes import alike, into, into_each, power_of_two
 from .reduce import launch
-from .runtime import Call, Launch, Source, ctype, dense, device_of, devices, kernel
+from .runtime import Call, Launch, Source, ctype, device_of, kernel
 
 SOURCE = Source("normalise.cuh")
 INSTANCES = tuple(f"{f}<{t}>" for f in ("normalise", "normalise_dx") for t in ("float", "double"))
@@ -35,10 +35,8 @@ def _parts(shape: tuple[int, ...], axis: tuple[int, ...]) -> tuple[int, int, int
 
 def _split(x: Any, weight: Any, axis: tuple[int, ...], *others: Any) -> Any:
     """n, p, g, k where all is as the kernels take it."""
-    if any(type(a) not in devices for a in (x, weight, *others)) or not floats(x):
-        return None
-    sizes = _parts(x.shape, axis)
-    if sizes is None or any(a.dtype != x.dtype or not dense(a) for a in (weight, *others)):
+    sizes = _parts(x.shape, axis) if alike(x, weight, *others) else None
+    if sizes is None:
         return None
     n, p, g, k = sizes
     if p == g == 1 and k % weight.size == 0:  # one group of all channels, or a layer

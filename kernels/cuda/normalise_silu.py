@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .axes import floats, into, into_each
+from .axes import alike, into, into_each
 from .normalise import block_of, over_samples
-from .runtime import Call, Launch, Source, ctype, device_of, devices, kernel
+from .runtime import Call, Launch, Source, ctype, device_of, kernel
 
 SOURCE = Source("normalise_silu.cuh")
 INSTANCES = tuple(
@@ -23,8 +23,7 @@ INSTANCES = tuple(
 
 def _served(x: Any, weight: Any, bias: Any, modulation: Any, *others: Any) -> bool:
     """Whether all is as the kernels take it."""
-    arrays = (x, weight, bias, modulation, *others)
-    if any(type(a) not in devices or not floats(a) or a.dtype != x.dtype for a in arrays):
+    if not alike(x, weight, bias, modulation, *others):
         return False
     if x.ndim != 4 or modulation.ndim != 4 or any(a.shape != x.shape for a in others):
         return False
