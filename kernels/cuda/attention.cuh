@@ -210,12 +210,15 @@ __global__ void attend_dq(const T* above, const T* q, const T* k, const T* v, T*
     auto keys = rows_of(k, tiles, heads, k1, k2, k3, m, d);
     auto values = rows_of(v, tiles, heads, v1, v2, v3, m, e);
     T fit[R][R], dfit[R][R], top[R], level[R], along[R];
-#pragma unroll
-    for (int i = 0; i < R; ++i) top[i] = start<MAX, T>(), level[i] = along[i] = 0;
-    for (int key = 0; key < seen; key += TILE) {  // sums first, as f needs them
+    auto make_fits = [&](int key) {  // fit and dfit of a tile, the same both times
         fits_of<R>(queries, query, keys, key, stage, fit);
         fits_of<R>(cotangents, query, values, key, stage, dfit);
         hide<R>(fit, query, key, m, causal, scale);
+    };
+#pragma unroll
+    for (int i = 0; i < R; ++i) top[i] = start<MAX, T>(), level[i] = along[i] = 0;
+    for (int key = 0; key < seen; key += TILE) {  // sums first, as f needs them
+        make_fits(key);
 #pragma unroll
         for (int i = 0; i < R; ++i) {
             T less = exponentials<R>(fit[i], top[i]);
@@ -238,9 +241,7 @@ __global__ void attend_dq(const T* above, const T* q, const T* k, const T* v, T*
     }
     T out[R][C] = {};
     for (int key = 0; key < seen; key += TILE) {
-        fits_of<R>(queries, query, keys, key, stage, fit);
-        fits_of<R>(cotangents, query, values, key, stage, dfit);
-        hide<R>(fit, query, key, m, causal, scale);
+        make_fits(key);
 #pragma unroll
         for (int i = 0; i < R; ++i)
 #pragma unroll
