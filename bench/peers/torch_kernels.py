@@ -172,20 +172,19 @@ INDEXED: dict[str, Callable[..., torch.Tensor]] = {
 }
 
 
+def norm_groups(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: int
+) -> torch.Tensor:
+    return images_last(F.group_norm(x.permute(0, 3, 1, 2), groups, weight, bias, 1e-5))
+
+
 def norm(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Of rows (n, c), or of groups (n, pixels, groups, channels) as images in channels_last."""
     if x.ndim == 2:
         return F.layer_norm(x, weight.shape, weight, bias, 1e-5)
     n, pixels, groups, channels = x.shape
-    image = x.reshape(n, pixels, 1, groups * channels).permute(0, 3, 1, 2)
-    normed = F.group_norm(image, groups, weight.flatten(), bias.flatten(), 1e-5)
-    return normed.permute(0, 2, 3, 1).reshape(x.shape)
-
-
-def norm_groups(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, groups: int
-) -> torch.Tensor:
-    return images_last(F.group_norm(x.permute(0, 3, 1, 2), groups, weight, bias, 1e-5))
+    image = x.reshape(n, pixels, 1, groups * channels)
+    return norm_groups(image, weight.flatten(), bias.flatten(), groups).reshape(x.shape)
 
 
 def norm_silu(
