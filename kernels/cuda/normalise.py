@@ -52,10 +52,11 @@ def block_of(p: int, k: int) -> tuple[int, np.int32]:
     return threads, np.int32(min(threads, power_of_two(k)))
 
 
-def over_samples(partial: list[Any], outs: tuple[Any, ...], n: int, width: int) -> list[Launch]:
-    """The launches that add each of `partial`, (n, width), to its one of `outs`."""
+def over_samples(outs: tuple[Any, ...], n: int, width: int) -> tuple[list[Any], list[Launch]]:
+    """For each of `outs` a new array (n, width), and the launch that adds its rows to that one."""
+    partial = [device_of(o).empty((n, width), o.dtype) for o in outs]
     sums = zip(partial, outs, strict=True)
-    return [launch("SUM", samples, o, (1, n, width), 1, 1) for samples, o in sums]
+    return partial, [launch("SUM", samples, o, (1, n, width), 1, 1) for samples, o in sums]
 
 
 @kernel
@@ -88,10 +89,9 @@ def normalise_dx(
     if outs is None:
         return NotImplemented
     n, p, g, k = sizes
-    partial = [device_of(x).empty((n, g * k), x.dtype) for _ in range(2)]
+    partial, ends = over_samples(outs[1:], n, g * k)
     threads, width = block_of(p, k)
     numbers = (np.int64(p), np.int32(g), np.int32(k), width, x.dtype.type(eps))
     name = f"normalise_dx<{ctype(x.dtype)}>"
     args = (y, x, weight, outs[0], *partial, *numbers)
-    ends = over_samples(partial, outs[1:], n, g * k)
     return Call([Launch(SOURCE, name, (n * g,), (threads,), args), *ends], outs, keep=partial)

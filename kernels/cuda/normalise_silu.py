@@ -12,7 +12,7 @@ import numpy as np
 
 from .axes import alike, into, into_each
 from .normalise import block_of, over_samples
-from .runtime import Call, Launch, Source, ctype, device_of, kernel
+from .runtime import Call, Launch, Source, ctype, kernel
 
 SOURCE = Source("normalise_silu.cuh")
 INSTANCES = tuple(
@@ -68,9 +68,8 @@ def normalise_silu_dx(
     outs = into_each(out, x, (x.shape, weight.shape, weight.shape, (n, 2, g, k)))
     if outs is None:
         return NotImplemented
-    partial = [device_of(x).empty((n, g * k), x.dtype) for _ in range(2)]
+    partial, ends = over_samples(outs[1:3], n, g * k)
     threads, numbers = _numbers(x, modulation, eps)
     args = (y, x, weight, bias, modulation, outs[0], *partial, outs[3], *numbers)
     name = f"normalise_silu_dx<{ctype(x.dtype)}>"
-    ends = over_samples(partial, outs[1:3], n, g * k)
     return Call([Launch(SOURCE, name, (n * g,), (threads,), args), *ends], outs, keep=partial)
