@@ -64,14 +64,14 @@ def free(
     first = [(op, what, at(option, SIZES[0])) for op, what, option in _places(graph)]
     fixed: dict[str, str] = {}
     found = _together(values, first, lists) if len(values) > 1 else None
-    for name, three in values.items() if found is None else ():
-        found = found or {}
-        try:
-            others = [lists({**base, name: v}) for v in three[1:]]
-            found[name] = _differences(name, three, [first, *others])
-        except (Refused, RuntimeError, ValueError) as error:
-            fixed[name] = str(error)
-    found = found or {}
+    if found is None:
+        found = {}
+        for name, three in values.items():
+            try:
+                others = [lists({**base, name: v}) for v in three[1:]]
+                found[name] = _differences(name, three, [first, *others])
+            except (Refused, RuntimeError, ValueError) as error:
+                fixed[name] = str(error)
     met = [place for places in found.values() for place in places]
     both = {place for place in met if met.count(place) > 1}
     for name in [name for name, places in found.items() if both.intersection(places)]:
