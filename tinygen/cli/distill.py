@@ -90,7 +90,7 @@ def new(asked: Distilling, settings: dict[str, Any], out: Path) -> Job:
     """The training of a new student."""
     path = str(asked.run)
     teacher = opened(path)
-    if out.exists() and any(out.iterdir()):
+    if RunFolder(out).used():
         raise ValueError(
             f"{out} is there already; name another folder with --out, or go on with "
             f"`tinygen distill {quoted(path)} --out {quoted(out)} --resume`"
