@@ -196,8 +196,8 @@ def _put_in(graph: Graph, made: Mapping[int, tuple[Var, Any]]) -> None:
 
     def of(name: str, *args: Any, **static: Any) -> Var:
         vs = [a if isinstance(a, Var) else Var((), "float32", np.array(a)) for a in args]
-        out = Var((), "float32")
-        head.append(Op(name, list(vs), static, [out]))
+        out = Var((), static.get("dtype", "float32"))
+        head.append(Op(name, vs, static, [out]))
         return out
 
     for k, (op, what, _) in list(enumerate(_places(graph))):
@@ -217,6 +217,5 @@ def _put_in(graph: Graph, made: Mapping[int, tuple[Var, Any]]) -> None:
             x = of("div", formula.q, v) if formula.over else of("mul", v, formula.q)
             x = of("add", x, formula.p) if formula.p else x
             known[key] = x if old.dtype == "float32" else of("cast", x, dtype=old.dtype)
-            known[key].dtype = old.dtype
         op.args[what] = known[key]
     graph.ops = head + graph.ops
