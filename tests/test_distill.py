@@ -225,11 +225,16 @@ def test_what_it_refuses(runs, tmp_path, tinygen):
     out, teacher = tmp_path / "student", runs / "teacher"
     asked = ("distill", str(teacher), *SHORT, "--epochs", "1", "--out", str(out))
     assert tinygen(*asked)[0] == 0
+    left, file = tmp_path / "left", tmp_path / "file"
+    (left / "checkpoints").mkdir(parents=True)  # by a training that stopped before it began
+    file.touch()
     for words, message in (
         ((), "name the teacher"),
         ((str(out), "--out", str(tmp_path / "x")), "holds a run of student; only a flow"),
         ((str(tmp_path), "--out", str(tmp_path / "x")), str(tmp_path)),
         ((str(teacher), "--out", str(out)), "is there already"),
+        ((str(teacher), "--out", str(file)), "is there already"),
+        ((str(teacher), "--out", str(left), "--set", "steps=0"), "steps is 0"),
         ((str(teacher), "--out", str(teacher), "--resume"), "holds a run of flow, which is no"),
         ((str(runs / "other"), "--out", str(out), "--resume"), "name that teacher"),
         ((str(teacher), "--out", str(out), "--resume", "--pairs", "50"), "--pairs 40"),

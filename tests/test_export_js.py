@@ -317,7 +317,7 @@ def test_a_row_computes_what_its_operation_does(tmp_path):
     model = spec.as_json({"parts": parts, "sha256": spec.sha256(text)})
     file, x = tmp_path / "rows.mjs", graph_rows.argument(1)
     source = "".join((Path(js.RUNTIME) / name).read_text() for name in js.ROWS)
-    file.write_text(f"{source}\nexport {{ perform, unpack, POINTWISE, OTHERS }};")
+    file.write_text(f"{source}\nexport {{ finished, performing, unpack, POINTWISE, OTHERS }};")
     found = node(
         file,
         f"""
@@ -326,7 +326,7 @@ def test_a_row_computes_what_its_operation_does(tmp_path):
         show({{
           rows: [g.POINTWISE, g.OTHERS].flatMap(Object.keys),
           made: Object.fromEntries(Object.entries(parts).map(([name, graph]) => {{
-            const {{ steps, result }} = g.perform(graph, [x]);
+            const {{ steps, result }} = g.finished(g.performing(graph, [x]));
             return [name, [...steps, result].map(({{ values }}) => Array.from(values))];
           }})),
         }});""",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,7 +90,7 @@ def new(asked: Distilling, settings: dict[str, Any], out: Path) -> Job:
     """The training of a new student."""
     path = str(asked.run)
     teacher = opened(path)
-    if out.exists() and any(out.iterdir()):
+    if RunFolder(out).used():
         raise ValueError(
             f"{out} is there already; name another folder with --out, or go on with "
             f"`tinygen distill {quoted(path)} --out {quoted(out)} --resume`"
@@ -129,8 +129,7 @@ def resumed(asked: Distilling, typed: Typed, out: Path) -> Job:
     ):  # fmt: skip
         if now not in (None, was):
             raise ValueError(f"{out} learns with {word} {was}; a run is resumed with the same")
-    names = [f.name for f in fields(Settings)]
-    settings = {k: v for k, v in config["training"].items() if k in names}
+    settings = train.known_of(config["training"])
     return Job(teacher, options, {**settings, **typed[Settings]}, out, True)
 
 

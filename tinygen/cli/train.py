@@ -254,8 +254,7 @@ def resumed_job(kind: type[Model], typed: Typed) -> Job:
             f"{out} holds a run of {stored['name']}, not of {kind.name}; resume it with "
             f"`tinygen train {stored['name']} --out {quoted(out)} --resume`"
         )
-    names = [f.name for f in fields(Settings)]
-    settings = {k: v for k, v in config["training"].items() if k in names}
+    settings = train.known_of(config["training"])
     source = _source(typed[Source])
     if config["data"]["source"] is not None:
         source = _same_source(out, typed[Source], config["data"])

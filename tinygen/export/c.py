@@ -22,6 +22,7 @@ from .artefact import Artefact, stream_words
 from .c_function import WIDTH, Function, argument, number
 from .c_rows import EXPONENTIAL, ROWS
 from .rows import RUNTIME
+from .settings import Setting
 
 TYPES = {"float32": "float", "float16": "uint16_t", "int8": "signed char"}
 SHORT = {ord("\n"): "\\n", ord('"'): '\\"', ord("\\"): "\\\\"}  # of letters in strings
@@ -139,15 +140,14 @@ def _sizes(artefact: Artefact, parts: Parts, prefix: str) -> str:
 def _with_settings(text: str, artefact: Artefact) -> str:
     """The text with the settings of a drawing among arguments; with none of them if it has none."""
     settings = artefact.settings
-    kinds = ["int" if s.whole else "float" for s in settings]
+    kinds = [_kind_of(s) for s in settings]
     names = [argument(s.name) for s in settings]
-    pairs = list(zip(kinds, names, strict=True))
     ranges = []
     for s, name in zip(settings, names, strict=True):
         ends = (s.low, min(s.high, 1e6)) if s.whole else (max(s.low, -3e38), min(s.high, 3e38))
         ranges += [f" && {name} >= {number(ends[0])} && {name} <= {number(ends[1])}"]
     filled = {
-        "takes": "".join(f", {kind} {name}" for kind, name in pairs),
+        "takes": _takes(settings),
         "passed": "".join(f", {name}" for name in names),
         "usual": "".join(
             f", ({kind}){s.default:g}" for kind, s in zip(kinds, settings, strict=True)
@@ -232,7 +232,7 @@ def _model(artefact: Artefact, parts: Parts, name: str) -> Iterator[str]:
         yield "    return check.sum;\n}\n"
         whole = {f"const float *{part}_graph": f.lines}
         for head, lines in ({f"APART void {k}": v for k, v in f.pieces.items()} | whole).items():
-            yield f"\nstatic {head}(float label{_takes(f)}, float *m) {{\n"
+            yield f"\nstatic {head}(float label{_takes(f.packed.settings)}, float *m) {{\n"
             yield from (f"    (void){argument(v.name)};\n" for v in f.settings)
             yield "    (void)label;\n"
             yield from (f"{line}\n" for line in lines)
@@ -259,10 +259,13 @@ def _model(artefact: Artefact, parts: Parts, name: str) -> Iterator[str]:
     yield '    "\\n",\n    0};\n'
 
 
-def _takes(f: Function) -> str:
-    """The settings of a drawing as arguments."""
-    kinds = {"int64": "int", "float32": "float"}
-    return "".join(f", {kinds[v.dtype]} {argument(v.name)}" for v in f.settings)
+def _takes(settings: Iterable[Setting]) -> str:
+    """The settings of a drawing as arguments of a C function."""
+    return "".join(f", {_kind_of(s)} {argument(s.name)}" for s in settings)
+
+
+def _kind_of(setting: Setting) -> str:
+    return "int" if setting.whole else "float"
 
 
 def _title(text: str) -> str:

@@ -89,7 +89,7 @@ class Packed:
     def all(self, inputs: Sequence[Any]) -> list[Any]:
         """The arguments with the defaults of settings that are not among them."""
         missing = len(self.graph.inputs) - len(inputs)
-        rest = self.settings[len(self.settings) - missing :] if missing else ()
+        rest = self.settings[len(self.settings) - missing :]
         return [*inputs, *(setting.array() for setting in rest)]
 
     def lines(self) -> list[str]:
@@ -119,11 +119,12 @@ class Packed:
 
         @no_grad()
         def run(*inputs: Tensor) -> list[Tensor]:
-            n = batch(self.graph, self.all(inputs))
-            given = [x if isinstance(x, Tensor) else x.item() for x in self.all(inputs)]
+            given = self.all(inputs)
+            n = batch(self.graph, given)
+            values = (x if isinstance(x, Tensor) else x.item() for x in given)
             known: dict[Var, Any] = {
                 **constants,
-                **dict(zip(self.graph.inputs, given, strict=True)),
+                **dict(zip(self.graph.inputs, values, strict=True)),
             }
             _do(self.graph.ops, known, n)
             each = [*(op.outs[0] for op in self.graph.ops), *self.graph.outputs]

@@ -20,7 +20,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +33,6 @@ from .graphs import ExportError, Packed
 from .onnx_file import OPERATORS, REDUCED, File
 from .onnx_rows import any_or_all, argsort, axes_of, floor_divide, remainder
 from .weights import ungrouped
-
-if TYPE_CHECKING:
-    pass
 
 FIRST = np.iinfo(np.int64).min  # an end of a slice that runs backwards over the first element
 
@@ -91,7 +88,7 @@ def whole(
     rows = Rows(file, packed, lower)
     for v in graph.inputs:
         if v.name in sizes:
-            rows.names[v] = file.input(v.name, np.dtype(v.dtype), sizes[v.name])
+            file.input(v.name, np.dtype(v.dtype), sizes[v.name])
     for setting in packed.settings:
         file.choice(setting.name, setting.array())
     rows.names.update((v, v.name) for v in graph.inputs)

@@ -16,6 +16,7 @@ class is as bad as an ugly one:
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -141,9 +142,7 @@ class Adversarial(ImageModel, Draws):
         total: Tensor | float = 0.0
         options = self.options
         if options.r1:
-            n = -(-x.shape[0] // 4)
-            some = None if labels is None else labels[:n]
-            total += options.r1 * losses.r1_penalty(lambda t: self.score(t, some), x[:n])
+            total += options.r1 * r1_of_some(self.score, x, labels)
         if options.gradient_penalty:
             between = losses.gradient_penalty(
                 lambda t: self.score(t, labels), x, fake, self.noise_rng
@@ -185,6 +184,13 @@ class Adversarial(ImageModel, Draws):
             "d_loss": d_loss.detach(), "g_loss": g_loss.detach(),
             "d_real": real_logits.detach().mean(), "d_fake": fake_logits.detach().mean(),
         }  # fmt: skip
+
+
+def r1_of_some(score: Callable[..., Tensor], x: Tensor, labels: Tensor | None) -> Tensor:
+    """The penalty on a critic's slope at a quarter of some images, by double backward."""
+    n = -(-x.shape[0] // 4)
+    some = None if labels is None else labels[:n]
+    return losses.r1_penalty(lambda t: score(t, some), x[:n])
 
 
 def bound(network: nn.Module, rng: Generator) -> None:

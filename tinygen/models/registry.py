@@ -29,7 +29,7 @@ def register(kind: Kind, command: str = "") -> Kind:
     """
     if not (isinstance(kind, type) and issubclass(kind, Model) and isinstance(kind.name, str)):
         raise TypeError(f"register: {kind!r}, expected a subclass of models.Model with a `name`")
-    known = MODELS.get(kind.name) or MADE.get(kind.name, (None,))[0]
+    known = stored(kind.name)
     if known is not None and (known.__module__, known.__qualname__) != (
         kind.__module__,
         kind.__qualname__,

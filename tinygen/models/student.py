@@ -27,7 +27,8 @@ from ..optim import Optimizer
 from ..options import Options as BaseOptions
 from ..options import above, at_least, option
 from ..tensor import Tensor
-from .contract import Column, Losses, Stage
+from .adversarial import r1_of_some
+from .contract import Column, Losses, Stage, minimise
 from .flow import NoiseToImage
 from .networks import Ends
 from .networks.pyramid import LabelledPlayers, Players
@@ -132,12 +133,8 @@ class Student(NoiseToImage):
         real, label = batch["real"], batch.get("real label")
         judged = self.score(real, label), self.score(drawn, batch.get("label"))
         loss = self.game.discriminator(*judged)
-        n = -(-real.shape[0] // 4)
-        some = None if label is None else label[:n]
-        slope = losses.r1_penalty(lambda x: self.score(x, some), real[:n])
-        optimizer.zero_grad()
-        (loss + R1 * slope).backward()
-        optimizer.step()
+        slope = r1_of_some(self.score, real, label)
+        minimise(loss + R1 * slope, {"critic": optimizer})
         detached: Tensor = loss.detach()
         return detached
 

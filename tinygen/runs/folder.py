@@ -88,9 +88,13 @@ class RunFolder:
                 self.write_config(text)
             yield certain
 
+    def used(self) -> bool:
+        """Whether the folder holds a run, or anything else; or is a file."""
+        return self.path.exists() and (not self.path.is_dir() or not self._unused())
+
     def _refuse_used(self) -> None:
-        """FileExistsError if the folder holds a run, or anything else."""
-        if self.path.exists() and (not self.path.is_dir() or not self._unused()):
+        """FileExistsError if the folder is used."""
+        if self.used():
             raise FileExistsError(
                 f"{self.path} exists and is not empty; continue that run with --resume, or name "
                 "another folder with --out"

@@ -110,12 +110,12 @@ def drawn_pairs(
         return model.draw(noise, **dict(zip(names, label, strict=True)), **fixed)
 
     noises, images = [], []
-    rng, least = model.rng(seed).stream(STREAM), 0 if known is None else min(len(known), n)
+    rng = model.rng(seed).stream(STREAM)
     for first in range(0, count, TOGETHER):
         heard(min(first, n), n)
         z, rows = model.noise.draw(TOGETHER, rng), slice(first, first + TOGETHER)
         noises.append(z.numpy().copy())
-        if known is not None and min(first + TOGETHER, n) <= least:
+        if known is not None and min(first + TOGETHER, n) <= len(known):
             images.append(known[rows])
             continue
         given = [] if labels is None else [model.place(labels[rows])]

@@ -64,14 +64,14 @@ def free(
     first = [(op, what, at(option, SIZES[0])) for op, what, option in _places(graph)]
     fixed: dict[str, str] = {}
     found = _together(values, first, lists) if len(values) > 1 else None
-    for name, three in values.items() if found is None else ():
-        found = found or {}
-        try:
-            others = [lists({**base, name: v}) for v in three[1:]]
-            found[name] = _differences(name, three, [first, *others])
-        except (Refused, RuntimeError, ValueError) as error:
-            fixed[name] = str(error)
-    found = found or {}
+    if found is None:
+        found = {}
+        for name, three in values.items():
+            try:
+                others = [lists({**base, name: v}) for v in three[1:]]
+                found[name] = _differences(name, three, [first, *others])
+            except (Refused, RuntimeError, ValueError) as error:
+                fixed[name] = str(error)
     met = [place for places in found.values() for place in places]
     both = {place for place in met if met.count(place) > 1}
     for name in [name for name, places in found.items() if both.intersection(places)]:
@@ -196,8 +196,8 @@ def _put_in(graph: Graph, made: Mapping[int, tuple[Var, Any]]) -> None:
 
     def of(name: str, *args: Any, **static: Any) -> Var:
         vs = [a if isinstance(a, Var) else Var((), "float32", np.array(a)) for a in args]
-        out = Var((), "float32")
-        head.append(Op(name, list(vs), static, [out]))
+        out = Var((), static.get("dtype", "float32"))
+        head.append(Op(name, vs, static, [out]))
         return out
 
     for k, (op, what, _) in list(enumerate(_places(graph))):
@@ -217,6 +217,5 @@ def _put_in(graph: Graph, made: Mapping[int, tuple[Var, Any]]) -> None:
             x = of("div", formula.q, v) if formula.over else of("mul", v, formula.q)
             x = of("add", x, formula.p) if formula.p else x
             known[key] = x if old.dtype == "float32" else of("cast", x, dtype=old.dtype)
-            known[key].dtype = old.dtype
         op.args[what] = known[key]
     graph.ops = head + graph.ops

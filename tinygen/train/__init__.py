@@ -13,9 +13,10 @@ from ..runs import (
     open_run,
 )
 from .loop import Diverged, fit
-from .settings import Settings, as_given
+from .settings import Settings, as_given, known_of
 
 __all__ = [
     "ClassifierExtractor", "Diverged", "Estimate", "Gauge", "Run", "RunFolder", "Settings",
-    "as_given", "build_model", "evaluate", "find_extractor", "fit", "has_figures", "open_run",
+    "as_given", "build_model", "evaluate", "find_extractor", "fit", "has_figures", "known_of",
+    "open_run",
 ]  # fmt: skip

@@ -118,7 +118,10 @@ class Lines(Silent):
         self._done += len(losses)
         self._recent.extend(losses)
         self._pace.step(self._done)
-        now = time.perf_counter()
+        self._tell(time.perf_counter())
+
+    def _tell(self, now: float) -> None:
+        """Show the losses of late, if it is time to."""
         if now - self._spoke > self.EVERY:
             self._spoke = now
             self.say(f"{self._label}  {self._done}/{self._batches}  "
@@ -191,11 +194,7 @@ class Bar(Lines):
         self._bar.update(self._task, speed="compiling")
         self._bar.refresh()
 
-    def step(self, losses: Sequence[dict[str, float]]) -> None:
-        self._done += len(losses)
-        self._recent.extend(losses)
-        self._pace.step(self._done)
-        now = time.perf_counter()
+    def _tell(self, now: float) -> None:
         if now - self._spoke > 0.1 or self._done == self._batches:
             self._spoke = now
             self._losses = _figures(_means(self._recent))

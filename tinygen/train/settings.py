@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from ..models import Model
@@ -73,6 +73,12 @@ class Settings(Options):
         if self.classifier is not None and not self.evaluate_every:
             expected = "None where nothing is measured: say how often (evaluate_every)"
             raise OptionError("classifier", self.classifier, expected)
+
+
+def known_of(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings in a config.json, those that this version has."""
+    names = [f.name for f in fields(Settings)]
+    return {k: v for k, v in kept.items() if k in names}
 
 
 def as_given(model: Model, kept: Mapping[str, Any]) -> dict[str, Any]:

@@ -182,7 +182,6 @@ function filming() {
     shown();
   }
   if (!turning) return;
-  document.body.classList.add("turns");
   const [hint] = all("#samples-card .hint");
   hint.dataset.text = "filmHelp";
   hint.textContent = say("filmHelp");

@@ -148,10 +148,6 @@ function generator(model, base64) {
 // ---- the graph: a list of operations on arrays { shape, values }, which are numbered --------------
 
 // What each operation of a graph gives for its inputs, and the result; all of one picture.
-function perform(graph, given) {
-  return finished(performing(graph, given));
-}
-
 function* performing({ inputs, constants, operations, outputs }, given) {
   const known = [...inputs.map(({ shape }, i) => ({ shape: shape.map(sized), values: given[i] })),
     ...constants];

@@ -81,8 +81,8 @@ function frame(now) {
 }
 
 function picture(code) {
-  const begin = performance.now();
   if (turning) return filmed(code);
+  const begin = performance.now();
   const image = net.decode(code.map((z) => z * state.truncation), state.label, state.settings);
   milliseconds = Math.min(milliseconds, performance.now() - begin);
   return image;
@@ -481,7 +481,8 @@ function call() {
 
 function tell() {
   const ms = Math.max(milliseconds, 0.1).toFixed(1);
-  $("tested").textContent = wrong.length || !tested || milliseconds === Infinity ? "" : say("passed", { ms });
+  const passed = tested && !wrong.length && milliseconds !== Infinity;
+  $("tested").textContent = passed ? say("passed", { ms }) : "";
 }
 
 function icon() {
