@@ -50,7 +50,7 @@ from .runtime import (
     word,
     workers_for,
 )
-from .tile import ROWS, broadcast, load, shuffle, store, tile
+from .tile import ROWS, broadcast, folded, load, store, tile
 from .vectors import VECTOR_BYTES
 from .words import WORD
 
@@ -143,12 +143,7 @@ def _largest(typing: Any, kind: Any, at: Any, n: Any) -> Any:
         seen = b.icmp_signed("<=", lanes, broadcast(b, behind, index))
         line = b.select(seen, load(b, vector, place), least)
         store(b, line, place)
-        top = larger(top, line)
-        while top.type.count > 1:
-            half = top.type.count // 2
-            low, high = (shuffle(b, top, top, list(range(k, k + half))) for k in (0, half))
-            top = larger(low, high)
-        return b.extract_element(top, ir.IntType(32)(0))
+        return folded(b, larger(top, line), larger)
 
     return kind(kind, types.intp, types.intp), emit
 

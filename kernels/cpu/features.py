@@ -22,7 +22,7 @@ from .emit import Loop, chosen
 from .middle import TOGETHER
 from .moments import BACKWARD, FORWARD, fill, scratch, sizes_of
 from .runtime import both, doubles, inline, number, size_of, wide_vectors, word
-from .tile import broadcast, load, shuffle, store
+from .tile import broadcast, folded, load, store
 from .words import WORD
 
 LINES = (256, 64)  # bytes; a row is whole lines of one of them
@@ -58,7 +58,7 @@ def _pass(places: int, sums: int, written: tuple[int, ...], body: Body) -> Any:
                         store(b, value, now[i])
                     turn.values = [*(b.add(p, WORD(bytes_)) for p in now), *made[:sums]]
                 for slot, total in zip(slots, turn.values[places:], strict=True):
-                    b.store(_tree(b, total), slot)
+                    b.store(folded(b, total, b.fadd), slot)
 
             return emit_line
 
@@ -71,15 +71,6 @@ def _pass(places: int, sums: int, written: tuple[int, ...], body: Body) -> Any:
         return values[0] if sums == 1 else context.make_tuple(b, signature.return_type, values)
 
     return emit
-
-
-def _tree(b: Any, x: Any) -> Any:
-    """All lanes added, halves at a time."""
-    while x.type.count > 1:
-        half = x.type.count // 2
-        low, high = (shuffle(b, x, x, list(range(k, k + half))) for k in (0, half))
-        x = b.fadd(low, high)
-    return b.extract_element(x, ir.IntType(32)(0))
 
 
 def _squared(m: Maths, x: Vectors, c: Vectors, s: Vectors) -> Vectors:

@@ -20,7 +20,7 @@ from ..binding import kernel
 from .axes import into
 from .emit import Loop
 from .runtime import Call, Table, array, both, doubles, native, word, workers_for
-from .tile import load, shuffle
+from .tile import folded, load
 from .words import WORD
 
 BLOCK = 4096
@@ -45,12 +45,7 @@ def _lines(typing: Any, kind: Any, address: Any, count: Any) -> Any:
             x = x if number == double else b.fpext(x, wide)
             step = WORD(LANES * kind.bitwidth // 8)
             turn.values = [b.call(fma, [x, x, sums]), b.add(place, step)]
-        sums = turn.values[0]
-        while sums.type.count > 1:
-            half = sums.type.count // 2
-            low, high = (shuffle(b, sums, sums, list(range(k, k + half))) for k in (0, half))
-            sums = b.fadd(low, high)
-        return b.extract_element(sums, ir.IntType(32)(0))
+        return folded(b, turn.values[0], b.fadd)
 
     return types.float64(kind, types.intp, types.intp), emit
 

@@ -24,6 +24,7 @@ bytes; `kind` is a number of the arrays' type.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -66,6 +67,14 @@ def broadcast(b: Any, number: Any, vector: Any) -> Any:
     """A number in all lanes."""
     nothing = ir.Constant(vector, ir.Undefined)
     return shuffle(b, b.insert_element(nothing, number, _INDEX(0)), nothing, [0] * vector.count)
+
+
+def folded(b: Any, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    """All lanes of a vector combined into a number, halves at a time: a tree."""
+    while x.type.count > 1:
+        half = x.type.count // 2
+        x = combine(*(shuffle(b, x, x, list(range(k, k + half))) for k in (0, half)))
+    return b.extract_element(x, _INDEX(0))
 
 
 # ---- the tile ------------------------------------------------------------------------------------
