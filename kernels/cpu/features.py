@@ -47,7 +47,7 @@ def _pass(places: int, sums: int, written: tuple[int, ...], body: Body) -> Any:
         def line(bytes_: int) -> Callable[[], None]:
             def emit_line() -> None:
                 vector = ir.VectorType(kind, bytes_ // size)
-                maths = Maths(b, vector, f"v{vector.count}f{8 * size}")
+                maths = Maths(b, vector)
                 c = [broadcast(b, value, vector) for value in args[2 + places :]]
                 zero = ir.Constant(vector, [0.0] * vector.count)
                 count = b.udiv(b.mul(args[1], WORD(size)), WORD(bytes_))

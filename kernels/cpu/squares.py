@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..binding import kernel
 from .axes import into
 from .emit import Loop
 from .runtime import Call, Table, array, both, doubles, native, word, workers_for
-from .tile import folded, load
+from .tile import fma_of, folded, load
 from .words import WORD
 
 BLOCK = 4096
@@ -36,9 +35,7 @@ def _lines(typing: Any, kind: Any, address: Any, count: Any) -> Any:
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
         number, double = context.get_value_type(kind), ir.DoubleType()
         narrow, wide = ir.VectorType(number, LANES), ir.VectorType(double, LANES)
-        fma = cgutils.get_or_insert_function(
-            b.module, ir.FunctionType(wide, [wide] * 3), f"llvm.fma.v{LANES}f64"
-        )
+        fma = fma_of(b, wide)
         with Loop(b, args[2], [ir.Constant(wide, [0.0] * LANES), args[1]]) as turn:
             sums, place = turn.values
             x = load(b, narrow, place)
