@@ -32,7 +32,6 @@ from numba.extending import intrinsic
 from ..binding import kernel
 from .emit import Loop
 from .maths import narrow_exp
-from .moments import fill, times
 from .panels import pack
 from .reduce import SUM, fold_all
 from .runtime import (
@@ -50,6 +49,7 @@ from .runtime import (
     word,
     workers_for,
 )
+from .short import fill, multiply, times
 from .tile import ROWS, broadcast, folded, load, store, tile
 from .vectors import VECTOR_BYTES
 from .words import WORD
@@ -190,12 +190,6 @@ def _scaled_rows(kind, made, apart, rows, n, to, to_row, by):  # type: ignore[no
 
 
 @inline
-def _by(x, y, to):  # type: ignore[no-untyped-def]
-    for j in range(to.size):
-        to[j] = x[j] * y[j]
-
-
-@inline
 def _pulled(t, share, whole, scale):  # type: ignore[no-untyped-def]
     """t = (t - share whole) scale."""
     for j in range(t.size):
@@ -214,7 +208,7 @@ def _through(kind, fit, dfit, along, r, rows, seen, causal, scale, totals):  # t
         times(share, share.dtype.type(1) / totals[i], share)
         for j in range(own, line):  # of short vectors the product may have left a part of a line
             t[j] = 0
-        _by(t, share, t)
+        multiply(t, share, t)
         totals[i] = fold_all(SUM, t)
     for i in range(rows):
         line = _whole(_own(i, r, seen, causal), 64 // size)

@@ -20,8 +20,9 @@ from numba.extending import intrinsic
 from .bands import Maths
 from .emit import Loop, chosen
 from .middle import TOGETHER
-from .moments import BACKWARD, FORWARD, fill, scratch, sizes_of
+from .moments import BACKWARD, FORWARD, scratch, sizes_of
 from .runtime import both, doubles, inline, number, size_of, wide_vectors, word
+from .short import fill
 from .tile import broadcast, folded, load, store
 from .words import WORD
 

@@ -10,7 +10,6 @@ from .moments import (
     FORWARD,
     all_moments,
     factors,
-    fill,
     moments,
     scaled,
     scratch,
@@ -18,6 +17,7 @@ from .moments import (
     turned,
 )
 from .runtime import array, both, doubles, number, word
+from .short import fill
 
 
 @both

@@ -24,6 +24,7 @@ from .bands import (
 from .middle import TOGETHER, row_sums
 from .reduce import SUM, fold_all
 from .runtime import Table, array, both, doubles, inline, size_of, wide_vectors, word
+from .short import add_times, fill, multiply, times
 
 FAR = 4.0  # variances between a mean and c, squared, from which on the pass is done again
 WIDE_ROWS, NARROW_ROWS = 5, 8  # of a worker's scratch: float64, and of the type of x
@@ -34,33 +35,6 @@ WIDE_ROWS, NARROW_ROWS = 5, 8  # of a worker's scratch: float64, and of the type
 COMMON = "n p g k strips eps x weight wide narrow"
 FORWARD = Table(f"{COMMON} bias y")
 BACKWARD = Table(f"{COMMON} above dx samples partial dweight dbias")
-
-
-# ---- short arrays: indices from 0, which vector code needs ---------------------------------------
-
-
-@inline
-def fill(to, value):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = value
-
-
-@inline
-def times(x, value, to):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = x[c] * value
-
-
-@inline
-def _add(x, value, to):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] += x[c] * value
-
-
-@inline
-def _by(x, y, to):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = x[c] * y[c]
 
 
 # ---- passes over a sample ------------------------------------------------------------------------
@@ -181,7 +155,7 @@ def _settled(mean, k, size, eps, sums, rates):  # type: ignore[no-untyped-def]
         before = mean[c]
         fill(mean[c : c + k], before + off)
         fill(rates[c : c + k], 1.0 / math.sqrt(var + eps))
-        _add(sums[0][c : c + k], before - np.float64(mean[c]), sums[1][c : c + k])
+        add_times(sums[0][c : c + k], before - np.float64(mean[c]), sums[1][c : c + k])
     return good
 
 
@@ -213,8 +187,8 @@ def moments(kind, rows, p, width, k, eps, sums, own, mean, rates):  # type: igno
                     d = row[c] - mean[c]
                     own[0][c] += d
                     own[1][c] += d * d
-            _add(own[0], 1.0, sums[2])
-            _add(own[1], 1.0, sums[3])
+            add_times(own[0], 1.0, sums[2])
+            add_times(own[1], 1.0, sums[3])
         if _settled(mean, k, p * k, eps, sums, rates):
             break
 
@@ -250,10 +224,10 @@ def all_moments(kind, rows, above, p, width, k, eps, sums, own, mean, rates):  #
                     own[1][c] += g[c] * d
                     own[6][c] += d
                     own[7][c] += d * d
-            _add(own[0], 1.0, sums[0])
-            _add(own[1], 1.0, sums[1])
-            _add(own[6], 1.0, sums[2])
-            _add(own[7], 1.0, sums[3])
+            add_times(own[0], 1.0, sums[0])
+            add_times(own[1], 1.0, sums[1])
+            add_times(own[6], 1.0, sums[2])
+            add_times(own[7], 1.0, sums[3])
         if _settled(mean, k, p * k, eps, sums, rates):
             break
 
@@ -289,11 +263,11 @@ def factors(c, k, size, r, weight, sums, own, dweight, dbias):  # type: ignore[n
     w, d2 = weight[c : c + k], sums[2][c : c + k]
     g_sums, d_sums = sums[0][c : c + k], sums[1][c : c + k]
     by_g, by_d, plus = own[3][c : c + k], own[4][c : c + k], own[5][c : c + k]
-    _add(g_sums, 1.0, dbias[c : c + k])
-    _add(d_sums, r, dweight[c : c + k])
-    _by(g_sums, w, d2)
+    add_times(g_sums, 1.0, dbias[c : c + k])
+    add_times(d_sums, r, dweight[c : c + k])
+    multiply(g_sums, w, d2)
     h = fold_all(SUM, d2) / size
-    _by(d_sums, w, d2)
+    multiply(d_sums, w, d2)
     hd = fold_all(SUM, d2) / size
     times(w, r, by_g)
     fill(by_d, -hd * r * r * r)

@@ -39,7 +39,6 @@ from .moments import (
     NARROW_ROWS,
     WIDE_ROWS,
     factors,
-    fill,
     means,
     products,
     scaled,
@@ -47,11 +46,11 @@ from .moments import (
     sizes_of,
     squares,
     sum_blocks,
-    times,
     turned,
 )
 from .reduce import SUM, fold_all
 from .runtime import Call, array, both, doubles, number, word, workers_for
+from .short import fill, times
 
 BLOCKS = 64  # of samples, whose gradients of weight and bias are added apart
 

@@ -23,7 +23,6 @@ from .maths import narrow_sigmoid, wide_sigmoid
 from .moments import (
     COMMON,
     factors,
-    fill,
     moments,
     products,
     scaled,
@@ -34,6 +33,7 @@ from .moments import (
 )
 from .normalise import BLOCKS, common, fits, split
 from .runtime import Call, Table, array, both, doubles, inline, number, wide_vectors, word
+from .short import fill
 
 # `modulation`: scale and shift of a sample side by side, `apart` numbers from sample to sample, 0
 # where all have the same. `z`: a worker's rows. The words of BACKWARD begin as those of normalise.
