@@ -20,8 +20,8 @@ from numba.extending import intrinsic
 from .bands import Maths
 from .emit import Loop, chosen
 from .middle import TOGETHER
-from .moments import BACKWARD, FORWARD, scratch, sizes_of
-from .runtime import both, doubles, inline, number, size_of, wide_vectors, word
+from .moments import BACKWARD, FORWARD, blocks_of, scratch, sizes_of
+from .runtime import both, inline, number, size_of, wide_vectors, word
 from .short import fill
 from .tile import broadcast, folded, load, store
 from .words import WORD
@@ -175,9 +175,7 @@ def features(worker, workers, args, kind):  # type: ignore[no-untyped-def]
 def features_back(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A block of rows is a piece of work."""
     n, _, _, k, _ = sizes_of(args)
-    samples = word(args, BACKWARD.samples)
-    blocks = (n + samples - 1) // samples
-    partial = doubles(args, BACKWARD.partial, 2 * blocks * k)
+    samples, (blocks, partial) = word(args, BACKWARD.samples), blocks_of(args)
     _, own = scratch(worker, workers, args, kind, k, k)
     dweight, dbias = own[0], own[1]
     for block in range(blocks * worker // workers, blocks * (worker + 1) // workers):

@@ -232,7 +232,7 @@ def all_moments(kind, rows, above, p, width, k, eps, sums, own, mean, rates):  #
             break
 
 
-# ---- tables and scratch --------------------------------------------------------------------------
+# ---- tables, shares and scratch ------------------------------------------------------------------
 
 
 @inline
@@ -242,6 +242,59 @@ def sizes_of(args):  # type: ignore[no-untyped-def]
         word(args, FORWARD.n), word(args, FORWARD.p), word(args, FORWARD.g), word(args, FORWARD.k)
     )  # fmt: skip
     return n, p, g, k, word(args, FORWARD.strips)
+
+
+@inline
+def given(args, kind):  # type: ignore[no-untyped-def]
+    """Forward: x, weight, bias and y."""
+    n, p, g, k, _ = sizes_of(args)
+    size, width = n * p * g * k, g * k
+    return (
+        array(kind, args, FORWARD.x, size),
+        array(kind, args, FORWARD.weight, width),
+        array(kind, args, FORWARD.bias, width),
+        array(kind, args, FORWARD.y, size),
+    )
+
+
+@inline
+def given_back(args, kind):  # type: ignore[no-untyped-def]
+    """Back: x, weight, the cotangent and dx."""
+    n, p, g, k, _ = sizes_of(args)
+    size, width = n * p * g * k, g * k
+    return (
+        array(kind, args, BACKWARD.x, size),
+        array(kind, args, BACKWARD.weight, width),
+        array(kind, args, BACKWARD.above, size),
+        array(kind, args, BACKWARD.dx, size),
+    )
+
+
+@inline
+def blocks_of(args):  # type: ignore[no-untyped-def]
+    """How many blocks of samples there are, and their sums of dweight and dbias."""
+    n, _, g, k, _ = sizes_of(args)
+    samples = word(args, BACKWARD.samples)
+    blocks = (n + samples - 1) // samples
+    return blocks, doubles(args, BACKWARD.partial, 2 * blocks * g * k)
+
+
+@inline
+def strip_of(piece, strips, g, k):  # type: ignore[no-untyped-def]
+    """A piece of work: the number of its sample or block, its first channel, and the end."""
+    i = piece // strips
+    strip = piece - i * strips
+    return i, g * strip // strips * k, g * (strip + 1) // strips * k
+
+
+@inline
+def cleared(partial, block, width, c0, c1):  # type: ignore[no-untyped-def]
+    """The sums dweight and dbias of a block's channels c0:c1, as zeros."""
+    dweight = partial[2 * block * width + c0 : 2 * block * width + c1]
+    dbias = partial[(2 * block + 1) * width + c0 : (2 * block + 1) * width + c1]
+    fill(dweight, 0.0)
+    fill(dbias, 0.0)
+    return dweight, dbias
 
 
 @inline
@@ -277,10 +330,8 @@ def factors(c, k, size, r, weight, sums, own, dweight, dbias):  # type: ignore[n
 @both
 def sum_blocks(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """The blocks' gradients of weight and bias, added in order."""
-    n, _, g, k, _ = sizes_of(args)
-    width, samples = g * k, word(args, BACKWARD.samples)
-    blocks = (n + samples - 1) // samples
-    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
+    _, _, g, k, _ = sizes_of(args)
+    width, (blocks, partial) = g * k, blocks_of(args)
     dweight = array(kind, args, BACKWARD.dweight, width)
     dbias = array(kind, args, BACKWARD.dbias, width)
     for c in range(width):
