@@ -261,8 +261,8 @@ def panels_for(rows: int, lanes: int, size: int, few: int = 0) -> Panels:
     return Panels(lanes, size, vectors, lefts, group, GROUP_BYTES // (group * row))
 
 
-def _workers(work: int) -> int:
-    """Between how many so many multiply-adds are shared."""
+def sharing(work: int) -> int:
+    """How many workers share so many multiply-adds."""
     return threads() if work > SERIAL else 1
 
 
@@ -273,7 +273,7 @@ def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, gr
     tall = lambda n: -(-n // ROWS) * ROWS
     by_image = tall(n_images) * across.outputs <= n_images * sum(tall(n) for _, n in across.runs())
     panels = panels_for(n_images, lanes, size, few=FEW)
-    workers = _workers(c.size * channels * down.kernel * across.kernel)
+    workers = sharing(c.size * channels * down.kernel * across.kernel)
     t = gather(
         down, across, by_image * n_images, size, channels, panels.deepest, panels.high,
         a.strides[1:3], b.strides[:3], c.strides[1:3], workers,
@@ -301,7 +301,7 @@ def _bound(a: Any, w: Any, c: Any, window: Any, shape: Any, back: bool) -> Any:
         return NotImplemented
     if winograd.pays(a, c.shape[3], w.shape[:2], window):
         b = w.swapaxes(2, 3)[::-1, ::-1] if back else w
-        return winograd.convolved(a, b, c, _workers(c.size * b[..., 0].size))
+        return winograd.convolved(a, b, c, sharing(c.size * b[..., 0].size))
     places, pixels = (a, c) if back else (c, a)
     both = walks(places.shape[1:3], pixels.shape[1:3], w.shape[:2], window, back)
     b_group = w.shape[3] // window.groups * w.strides[3]
