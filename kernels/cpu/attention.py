@@ -124,7 +124,7 @@ def _own(i, r, seen, causal):  # type: ignore[no-untyped-def]
 def _largest(typing: Any, kind: Any, at: Any, n: Any) -> Any:
     """The largest of n > 0 numbers; those behind them in their line become -inf.
 
-    It may miss NaN, whose exponential makes a sum NaN whatever is taken off.
+    It may miss a NaN. That does no harm: the exponential of a NaN makes the sum NaN in any case.
     """
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:

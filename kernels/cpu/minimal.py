@@ -41,7 +41,7 @@ from .words import WORD
 
 RESULTS, TAPS, PIXELS = 4, 3, 6  # a side of a tile of results, of the kernel, of what a tile sees
 PLACES = PIXELS * PIXELS  # the products of a tile
-AHEAD = 3  # vectors: how far beyond what is stored the cache is told to make room
+AHEAD = 3  # the cache makes room so many vectors beyond the one that is stored
 A, B = 5 / 8, 3 / 2
 A2, B2 = A * A, B * B
 F, G, S, Q = 2 * A2 * (A2 - B2), 2 * B2 * (B2 - A2), A2 + B2, A2 * B2

@@ -115,7 +115,7 @@ def _parts(shape: tuple[int, ...], axis: tuple[int, ...]) -> list[int] | None:
 
 
 def _served(x: Any, *others: Any) -> bool:
-    """Whether the arrays are of one type that the kernels know, lie in one piece, and are some."""
+    """Whether the arrays have one type that kernels know, lie in one piece and are not empty."""
     dtype = x.dtype
     for a in (x, *others):
         if not isinstance(a, np.ndarray) or a.dtype != dtype or not a.flags.c_contiguous:

@@ -2,8 +2,8 @@
 
 As array operations that is a copy in float64, its squares and their sum: three passes, two of them
 over memory of twice the size. Here LANES numbers at a time are read, widened, and multiplied into
-as many sums side by side; these are added as a tree, and blocks of BLOCK numbers in order. Whoever
-adds a block, so the result is the same bits for any number of threads.
+as many sums side by side; these are added as a tree, and blocks of BLOCK numbers in order. The
+result does not depend on who adds a block: it is the same bits for any number of threads.
 """
 
 from __future__ import annotations

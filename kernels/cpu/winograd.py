@@ -80,13 +80,13 @@ from .tile import ROWS, Place, Tile
 from .vectors import VECTOR_BYTES
 from .words import WORD
 
-LEAST = 1.7  # direct multiplications for one here, from which on it takes less time
-FEWEST, FEW = 8, 4  # channels from which on it takes less time: see above
+LEAST = 1.7  # it takes less time from so many direct multiplications for one here
+FEWEST, FEW = 8, 4  # and from so many channels: see above
 GROUP, GROUP_TILES = 8, 64  # images whose tiles are put in order, and about how many tiles
 BLOCK = 32  # tiles that are changed and multiplied at a time
-CHUNK = 192  # tiles that are summed up in one go, at least
-MOST = 8  # sums of chunks, and
-SPACE = 8 << 20  # bytes that they take
+CHUNK = 192  # a sum is of so many tiles at least
+MOST = 8  # there are so many sums of chunks at most,
+SPACE = 8 << 20  # and they take so many bytes at most
 DEPTH = 16  # rows of a panel that are changed at a time
 KINDS = 4  # of tiles: see _kinds
 KIND = np.float32(0)
