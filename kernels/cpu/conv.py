@@ -31,21 +31,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
 from ..binding import kernel
 from . import winograd
 from .panels import GROUP_BYTES, pack, panels_of, tiling, unpack
 from .runtime import (
-    ALONE,
     Call,
     Table,
     both,
+    entry,
     flush_subnormals,
     inline,
     int64_pointer,
     lines,
     pointer_of,
+    regrouped,
     restore,
     size_of,
     threads,
@@ -71,15 +72,6 @@ T = Table(
 PANEL = Table("left here vectors row offset")
 WORDS = len(PANEL)
 
-# A sum of products may be regrouped here: vectors of partial sums.
-_summing = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True, **ALONE)
-
-
-@inline
-def entry(args, i, at):  # type: ignore[no-untyped-def]
-    """Number `at` of the array of integers whose address is entry i of the table."""
-    return int64_pointer(word(args, i))[at]
-
 
 @inline
 def of(args, q, what):  # type: ignore[no-untyped-def]
@@ -87,7 +79,7 @@ def of(args, q, what):  # type: ignore[no-untyped-def]
     return entry(args, T.panel, q * WORDS + what)
 
 
-@_summing
+@regrouped
 def _dot(kind, a, b, n):  # type: ignore[no-untyped-def]
     x, y = carray(pointer_of(kind, a), n), carray(pointer_of(kind, b), n)
     total = kind

@@ -29,13 +29,14 @@ import numpy as np
 
 from ..binding import kernel
 from . import winograd
-from .conv import HEAD, PANEL, entry, of, panels_for, served, sharing, tiles, walks
+from .conv import HEAD, PANEL, of, panels_for, served, sharing, tiles, walks
 from .panels import pack, pack_rows
 from .runtime import (
     Call,
     Table,
     address_of,
     both,
+    entry,
     flush_subnormals,
     inline,
     lines,

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from ..binding import kernel
 from .axes import into
 from .emit import Loop
 from .runtime import (
-    ALONE,
     Call,
     Table,
     array,
@@ -32,6 +31,7 @@ from .runtime import (
     both_exact,
     doubles,
     first,
+    regrouped,
     word,
     workers_for,
 )
@@ -42,10 +42,8 @@ from .words import WORD
 BLOCK = 4096
 EAGER_FROM = 4096
 
-_any_order = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True, **ALONE)
 
-
-@_any_order
+@regrouped
 def _squares(x, zero):  # type: ignore[no-untyped-def]
     s = zero
     for j in range(x.size):
@@ -53,7 +51,7 @@ def _squares(x, zero):  # type: ignore[no-untyped-def]
     return s
 
 
-@_any_order
+@regrouped
 def _product(x, one):  # type: ignore[no-untyped-def]
     p = one
     for j in range(x.size):
