@@ -63,8 +63,10 @@ def _bind(program: Program, arrays: tuple[Any, ...], out: Any, wide: bool) -> An
 
 
 def _one(number: float, x: Any) -> Any:
-    """A number as an array of one, as NumPy takes it for one of x's type; in silence, if it is too
-    large for that: infinite."""
+    """A number as an array of one, of x's type, as NumPy takes it.
+
+    A number that is too large for the type becomes infinite, without a warning.
+    """
     with np.errstate(over="ignore"):
         return np.array([number], x.dtype)
 

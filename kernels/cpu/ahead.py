@@ -34,7 +34,7 @@ from .compile import Both, Native, noting
 from .cores import threads
 from .kept import cache_folder
 
-WORTH = 4  # kernels that take longer to compile than a helper takes to start
+WORTH = 4  # a helper starts in less time than so many kernels take to compile
 MOST = 3  # helpers
 PATIENCE = 60.0  # seconds that a helper may take for a kernel
 SERVE = "import sys; sys.path[:] = {path!r}; from tinygen_kernels.cpu import ahead; ahead.serve()"
@@ -42,7 +42,7 @@ SERVE = "import sys; sys.path[:] = {path!r}; from tinygen_kernels.cpu import ahe
 
 @contextlib.contextmanager
 def team() -> Iterator[Team]:
-    """Who compiles within the block: this process, and helpers where they can be had."""
+    """A team that compiles the block's kernels: this process, with helpers if it can have them."""
     made = Team(min(threads() - 1, MOST) if _may_start_python() else 0)
     try:
         yield made
@@ -57,7 +57,7 @@ def _may_start_python() -> bool:
 
 
 class Team:
-    """This process and at most so many helpers, of which there is none before it has work."""
+    """This process and up to `most` helpers. A helper starts when there is work for it."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -70,10 +70,10 @@ class Team:
 
     @contextlib.contextmanager
     def dry(self) -> Iterator[dict[Native, None]]:
-        """A block in which kernels that are not compiled do nothing; they are at its end.
+        """In the block a kernel that is not compiled does nothing; the block's end compiles it.
 
-        Yields those. Where there are any, what the block computed has no meaning, and addresses of
-        kernels that it asked for are not theirs.
+        Yields these kernels. If there are any, what the block computed has no meaning, and the
+        addresses that it was given for them lead to a function that does nothing.
         """
         self._noted = {}
         if not self._most:  # each is compiled when it is needed

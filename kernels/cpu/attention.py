@@ -32,7 +32,6 @@ from numba.extending import intrinsic
 from ..binding import kernel
 from .emit import Loop
 from .maths import narrow_exp
-from .moments import fill, times
 from .panels import pack
 from .reduce import SUM, fold_all
 from .runtime import (
@@ -50,7 +49,8 @@ from .runtime import (
     word,
     workers_for,
 )
-from .tile import ROWS, broadcast, load, shuffle, store, tile
+from .short import fill, multiply, times
+from .tile import ROWS, broadcast, folded, load, store, tile
 from .vectors import VECTOR_BYTES
 from .words import WORD
 
@@ -120,11 +120,18 @@ def _own(i, r, seen, causal):  # type: ignore[no-untyped-def]
     return min(seen, r + i + 1) if causal else seen
 
 
+@inline
+def _line(kind, block, along, i, r, seen, causal):  # type: ignore[no-untyped-def]
+    """What query r + i looks at in row i of a block, in whole lines of 64 bytes."""
+    own = _own(i, r, seen, causal)
+    return _row(kind, block + i * along, _whole(own, 64 // size_of(kind)))
+
+
 @intrinsic
 def _largest(typing: Any, kind: Any, at: Any, n: Any) -> Any:
     """The largest of n > 0 numbers; those behind them in their line become -inf.
 
-    It may miss NaN, whose exponential makes a sum NaN whatever is taken off.
+    It may miss a NaN. That does no harm: the exponential of a NaN makes the sum NaN in any case.
     """
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
@@ -143,12 +150,7 @@ def _largest(typing: Any, kind: Any, at: Any, n: Any) -> Any:
         seen = b.icmp_signed("<=", lanes, broadcast(b, behind, index))
         line = b.select(seen, load(b, vector, place), least)
         store(b, line, place)
-        top = larger(top, line)
-        while top.type.count > 1:
-            half = top.type.count // 2
-            low, high = (shuffle(b, top, top, list(range(k, k + half))) for k in (0, half))
-            top = larger(low, high)
-        return b.extract_element(top, ir.IntType(32)(0))
+        return folded(b, larger(top, line), larger)
 
     return kind(kind, types.intp, types.intp), emit
 
@@ -168,10 +170,7 @@ def _softmax(kind, fit, along, r, rows, seen, causal, scale, totals):  # type: i
         top = _largest(kind, fit + i * along, own) * totals.dtype.type(scale)
         tops[i] = top if np.isfinite(top) else kind
     for i in range(rows):
-        line, top = (
-            _row(kind, fit + i * along, _whole(_own(i, r, seen, causal), 64 // size)),
-            tops[i],
-        )
+        line, top = _line(kind, fit, along, i, r, seen, causal), tops[i]
         if size == 4:
             for j in range(line.size):
                 line[j] = narrow_exp(np.float32(line[j] * np.float32(scale) - top))
@@ -179,7 +178,7 @@ def _softmax(kind, fit, along, r, rows, seen, causal, scale, totals):  # type: i
             for j in range(line.size):
                 line[j] = math.exp(line[j] * scale - top)
     for i in range(rows):
-        line = _row(kind, fit + i * along, _whole(_own(i, r, seen, causal), 64 // size))
+        line = _line(kind, fit, along, i, r, seen, causal)
         totals[i] = fold_all(SUM, line)
         if line.size < seen:
             fill(_row(kind, fit + i * along + line.size * size, seen - line.size), 0)
@@ -195,12 +194,6 @@ def _scaled_rows(kind, made, apart, rows, n, to, to_row, by):  # type: ignore[no
 
 
 @inline
-def _by(x, y, to):  # type: ignore[no-untyped-def]
-    for j in range(to.size):
-        to[j] = x[j] * y[j]
-
-
-@inline
 def _pulled(t, share, whole, scale):  # type: ignore[no-untyped-def]
     """t = (t - share whole) scale."""
     for j in range(t.size):
@@ -213,20 +206,19 @@ def _through(kind, fit, dfit, along, r, rows, seen, causal, scale, totals):  # t
     wide_vectors()
     size = size_of(kind)
     for i in range(rows):
-        own = _own(i, r, seen, causal)
-        line = _whole(own, 64 // size)
-        share, t = _row(kind, fit + i * along, line), _row(kind, dfit + i * along, line)
+        share = _line(kind, fit, along, i, r, seen, causal)
+        t = _line(kind, dfit, along, i, r, seen, causal)
         times(share, share.dtype.type(1) / totals[i], share)
-        for j in range(own, line):  # of short vectors the product may have left a part of a line
-            t[j] = 0
-        _by(t, share, t)
+        # Of short vectors the product may have left a part of a line.
+        fill(t[_own(i, r, seen, causal) :], 0)
+        multiply(t, share, t)
         totals[i] = fold_all(SUM, t)
     for i in range(rows):
-        line = _whole(_own(i, r, seen, causal), 64 // size)
-        share, t = _row(kind, fit + i * along, line), _row(kind, dfit + i * along, line)
+        share = _line(kind, fit, along, i, r, seen, causal)
+        t = _line(kind, dfit, along, i, r, seen, causal)
         _pulled(t, share, totals[i], share.dtype.type(scale))
-        if line < seen:
-            fill(_row(kind, dfit + i * along + line * size, seen - line), 0)
+        if t.size < seen:
+            fill(_row(kind, dfit + i * along + t.size * size, seen - t.size), 0)
 
 
 # ---- a worker's share ----------------------------------------------------------------------------

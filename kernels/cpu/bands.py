@@ -24,12 +24,11 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .emit import Loop, chosen
 from .runtime import inline, size_of, wide_vectors
-from .tile import load, store, vector_type
+from .tile import fma_of, load, store, vector_type
 from .vectors import VECTOR_BYTES
 from .words import WORD
 
@@ -40,10 +39,8 @@ FEWER = (2, 1)  # where there are several sums of each
 class Maths:
     """Arithmetic on vectors of one type."""
 
-    def __init__(self, b: Any, vector: Any, name: str) -> None:
-        self._b = b
-        kind = ir.FunctionType(vector, [vector] * 3)
-        self._fma = cgutils.get_or_insert_function(b.module, kind, f"llvm.fma.{name}")
+    def __init__(self, b: Any, vector: Any) -> None:
+        self._b, self._fma = b, fma_of(b, vector)
 
     def add(self, x: Any, y: Any) -> Any:
         return self._b.fadd(x, y)
@@ -76,7 +73,7 @@ def _pass(read: int, fixed: int, sums: int, body: Body, widths: tuple[int, ...] 
 
         def emit() -> None:
             _, vector, lanes = vector_type(context, kind)
-            maths = Maths(b, vector, f"v{lanes}f{kind.bitwidth}")
+            maths = Maths(b, vector)
             at = lambda place, v: b.add(place, WORD(v * VECTOR_BYTES))
             fixed_in = [[load(b, vector, at(p, v)) for p in constants] for v in range(vectors)]
             zero = ir.Constant(vector, [0.0] * lanes)

@@ -37,7 +37,7 @@ compiling: list[Callable[[str], None]] = []  # called with a kernel's name when 
 
 
 class _Dry(threading.local):
-    """Who is told of this thread's kernels that are not compiled, in place of compiling them."""
+    """If `note` is set, this thread calls it with a kernel that is not compiled, and goes on."""
 
     note: Callable[[Native], None] | None = None
 

@@ -31,21 +31,22 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
 from ..binding import kernel
 from . import winograd
 from .panels import GROUP_BYTES, pack, panels_of, tiling, unpack
 from .runtime import (
-    ALONE,
     Call,
     Table,
     both,
+    entry,
     flush_subnormals,
     inline,
     int64_pointer,
     lines,
     pointer_of,
+    regrouped,
     restore,
     size_of,
     threads,
@@ -71,15 +72,6 @@ T = Table(
 PANEL = Table("left here vectors row offset")
 WORDS = len(PANEL)
 
-# A sum of products may be regrouped here: vectors of partial sums.
-_summing = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True, **ALONE)
-
-
-@inline
-def entry(args, i, at):  # type: ignore[no-untyped-def]
-    """Number `at` of the array of integers whose address is entry i of the table."""
-    return int64_pointer(word(args, i))[at]
-
 
 @inline
 def of(args, q, what):  # type: ignore[no-untyped-def]
@@ -87,7 +79,7 @@ def of(args, q, what):  # type: ignore[no-untyped-def]
     return entry(args, T.panel, q * WORDS + what)
 
 
-@_summing
+@regrouped
 def _dot(kind, a, b, n):  # type: ignore[no-untyped-def]
     x, y = carray(pointer_of(kind, a), n), carray(pointer_of(kind, b), n)
     total = kind
@@ -261,8 +253,8 @@ def panels_for(rows: int, lanes: int, size: int, few: int = 0) -> Panels:
     return Panels(lanes, size, vectors, lefts, group, GROUP_BYTES // (group * row))
 
 
-def _workers(work: int) -> int:
-    """Between how many so many multiply-adds are shared."""
+def sharing(work: int) -> int:
+    """How many workers share so many multiply-adds."""
     return threads() if work > SERIAL else 1
 
 
@@ -273,7 +265,7 @@ def _gathered(a: Any, b: Any, c: Any, b_group: int, down: Walk, across: Walk, gr
     tall = lambda n: -(-n // ROWS) * ROWS
     by_image = tall(n_images) * across.outputs <= n_images * sum(tall(n) for _, n in across.runs())
     panels = panels_for(n_images, lanes, size, few=FEW)
-    workers = _workers(c.size * channels * down.kernel * across.kernel)
+    workers = sharing(c.size * channels * down.kernel * across.kernel)
     t = gather(
         down, across, by_image * n_images, size, channels, panels.deepest, panels.high,
         a.strides[1:3], b.strides[:3], c.strides[1:3], workers,
@@ -301,7 +293,7 @@ def _bound(a: Any, w: Any, c: Any, window: Any, shape: Any, back: bool) -> Any:
         return NotImplemented
     if winograd.pays(a, c.shape[3], w.shape[:2], window):
         b = w.swapaxes(2, 3)[::-1, ::-1] if back else w
-        return winograd.convolved(a, b, c, _workers(c.size * b[..., 0].size))
+        return winograd.convolved(a, b, c, sharing(c.size * b[..., 0].size))
     places, pixels = (a, c) if back else (c, a)
     both = walks(places.shape[1:3], pixels.shape[1:3], w.shape[:2], window, back)
     b_group = w.shape[3] // window.groups * w.strides[3]

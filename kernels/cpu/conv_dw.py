@@ -29,13 +29,14 @@ import numpy as np
 
 from ..binding import kernel
 from . import winograd
-from .conv import HEAD, PANEL, SERIAL, entry, of, panels_for, served, tiles, walks
+from .conv import HEAD, PANEL, of, panels_for, served, sharing, tiles, walks
 from .panels import pack, pack_rows
 from .runtime import (
     Call,
     Table,
     address_of,
     both,
+    entry,
     flush_subnormals,
     inline,
     lines,
@@ -196,7 +197,7 @@ def conv2d_dw(x: Any, y: Any, *, kernel: Any, window: Any, out: Any = None) -> A
     out = np.empty(shape, x.dtype) if out is None else out
     if not (served(x) and served(y) and served(out, lanes=False)):
         return NotImplemented
-    workers = threads() if x.size * y.shape[3] // groups * kernel[0] * kernel[1] > SERIAL else 1
+    workers = sharing(x.size * y.shape[3] // groups * kernel[0] * kernel[1])
     lies_as_summed = out.strides[3] == size and not window.transposed
     if lies_as_summed and winograd.pays(x, y.shape[3], kernel, window, winograd.FEW):
         return winograd.correlated(x, y, out, workers)

@@ -34,7 +34,7 @@ def _fma(typing: Any, x: Any, y: Any, z: Any) -> Any:
 
 @intrinsic
 def _rint(typing: Any, x: Any) -> Any:
-    """The nearest whole number, as an instruction; np.rint is a call but in vector code."""
+    """The nearest whole number, as an instruction; outside of vector code np.rint is a call."""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
         return b.call(b.module.declare_intrinsic("llvm.rint", [ir.DoubleType()]), args)
@@ -44,7 +44,7 @@ def _rint(typing: Any, x: Any) -> Any:
 
 @intrinsic
 def _into_the_loop(typing: Any) -> Any:
-    """In a function: its text goes where it is called, however long; a call is no vector code."""
+    """LLVM inlines a function that calls this, however long it is: a call is no vector code."""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
         b.function.attributes.add("alwaysinline")

@@ -20,9 +20,10 @@ from numba.extending import intrinsic
 from .bands import Maths
 from .emit import Loop, chosen
 from .middle import TOGETHER
-from .moments import BACKWARD, FORWARD, fill, scratch, sizes_of
-from .runtime import both, doubles, inline, number, size_of, wide_vectors, word
-from .tile import broadcast, load, shuffle, store
+from .moments import BACKWARD, FORWARD, blocks_of, scratch, sizes_of
+from .runtime import both, inline, number, size_of, wide_vectors, word
+from .short import fill
+from .tile import broadcast, folded, load, store
 from .words import WORD
 
 LINES = (256, 64)  # bytes; a row is whole lines of one of them
@@ -47,7 +48,7 @@ def _pass(places: int, sums: int, written: tuple[int, ...], body: Body) -> Any:
         def line(bytes_: int) -> Callable[[], None]:
             def emit_line() -> None:
                 vector = ir.VectorType(kind, bytes_ // size)
-                maths = Maths(b, vector, f"v{vector.count}f{8 * size}")
+                maths = Maths(b, vector)
                 c = [broadcast(b, value, vector) for value in args[2 + places :]]
                 zero = ir.Constant(vector, [0.0] * vector.count)
                 count = b.udiv(b.mul(args[1], WORD(size)), WORD(bytes_))
@@ -58,7 +59,7 @@ def _pass(places: int, sums: int, written: tuple[int, ...], body: Body) -> Any:
                         store(b, value, now[i])
                     turn.values = [*(b.add(p, WORD(bytes_)) for p in now), *made[:sums]]
                 for slot, total in zip(slots, turn.values[places:], strict=True):
-                    b.store(_tree(b, total), slot)
+                    b.store(folded(b, total, b.fadd), slot)
 
             return emit_line
 
@@ -71,15 +72,6 @@ def _pass(places: int, sums: int, written: tuple[int, ...], body: Body) -> Any:
         return values[0] if sums == 1 else context.make_tuple(b, signature.return_type, values)
 
     return emit
-
-
-def _tree(b: Any, x: Any) -> Any:
-    """All lanes added, halves at a time."""
-    while x.type.count > 1:
-        half = x.type.count // 2
-        low, high = (shuffle(b, x, x, list(range(k, k + half))) for k in (0, half))
-        x = b.fadd(low, high)
-    return b.extract_element(x, ir.IntType(32)(0))
 
 
 def _squared(m: Maths, x: Vectors, c: Vectors, s: Vectors) -> Vectors:
@@ -183,9 +175,7 @@ def features(worker, workers, args, kind):  # type: ignore[no-untyped-def]
 def features_back(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A block of rows is a piece of work."""
     n, _, _, k, _ = sizes_of(args)
-    samples = word(args, BACKWARD.samples)
-    blocks = (n + samples - 1) // samples
-    partial = doubles(args, BACKWARD.partial, 2 * blocks * k)
+    samples, (blocks, partial) = word(args, BACKWARD.samples), blocks_of(args)
     _, own = scratch(worker, workers, args, kind, k, k)
     dweight, dbias = own[0], own[1]
     for block in range(blocks * worker // workers, blocks * (worker + 1) // workers):

@@ -9,15 +9,19 @@ from .moments import (
     BACKWARD,
     FORWARD,
     all_moments,
+    blocks_of,
+    cleared,
     factors,
-    fill,
+    given,
+    given_back,
     moments,
     scaled,
     scratch,
     sizes_of,
+    strip_of,
     turned,
 )
-from .runtime import array, both, doubles, number, word
+from .runtime import both, number, word
 
 
 @both
@@ -25,12 +29,9 @@ def groups(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A strip of a sample is a piece of work."""
     n, p, g, k, strips = sizes_of(args)
     width, eps = g * k, number(args, FORWARD.eps)
-    x, y = array(kind, args, FORWARD.x, n * p * width), array(kind, args, FORWARD.y, n * p * width)
-    weight, bias = array(kind, args, FORWARD.weight, width), array(kind, args, FORWARD.bias, width)
+    x, weight, bias, y = given(args, kind)
     for piece in range(n * strips * worker // workers, n * strips * (worker + 1) // workers):
-        i = piece // strips
-        strip = piece - i * strips
-        c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
+        i, c0, c1 = strip_of(piece, strips, g, k)
         sums, own = scratch(worker, workers, args, kind, width, c1 - c0)
         mean, scale, rates = own[2], own[3], sums[4]
         rows, out = x[i * p * width + c0 :], y[i * p * width + c0 :]
@@ -45,23 +46,13 @@ def groups_back(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A strip of a block of samples is a piece of work."""
     n, p, g, k, strips = sizes_of(args)
     width, eps, samples = g * k, number(args, BACKWARD.eps), word(args, BACKWARD.samples)
-    x, above, dx = (
-        array(kind, args, BACKWARD.x, n * p * width),
-        array(kind, args, BACKWARD.above, n * p * width),
-        array(kind, args, BACKWARD.dx, n * p * width),
-    )
-    blocks, weight = (n + samples - 1) // samples, array(kind, args, BACKWARD.weight, width)
-    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
+    x, weight, above, dx = given_back(args, kind)
+    blocks, partial = blocks_of(args)
     pieces = blocks * strips
     for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
-        block = piece // strips
-        strip = piece - block * strips
-        c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
+        block, c0, c1 = strip_of(piece, strips, g, k)
         sums, own = scratch(worker, workers, args, kind, width, c1 - c0)
-        dweight = partial[2 * block * width + c0 : 2 * block * width + c1]
-        dbias = partial[(2 * block + 1) * width + c0 : (2 * block + 1) * width + c1]
-        fill(dweight, 0.0)
-        fill(dbias, 0.0)
+        dweight, dbias = cleared(partial, block, width, c0, c1)
         for i in range(block * samples, min((block + 1) * samples, n)):
             start = i * p * width + c0
             rows, cotangent, mean, rates = x[start:], above[start:], own[2], sums[4]

@@ -18,7 +18,7 @@ from typing import Any
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import cpu_target
 
-# What it is made of in Numba, which may be called otherwise in another release than 0.61 to 0.68.
+# The parts of Numba that this uses, in 0.61 to 0.68; another release may name them otherwise.
 USED = (
     "_disable_inspection", "_ensure_finalized", "_finalize_final_module", "_optimize_final_module",
     "get_defined_functions", "get_pointer_to_function",
@@ -49,7 +49,7 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]
         return self._codegen if self._translated else _NoPlaces(self._codegen)
 
     def _optimize_final_module(self) -> None:
-        """Later, if at all."""
+        """It is done later, if at all."""
 
     def _finalize_final_module(self) -> None:
         if self._disable_inspection:  # it comes from the cache, translated
@@ -69,9 +69,9 @@ class _Library(JITCodeLibrary):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def lean() -> Iterator[None]:
-    """What is compiled in the block is compiled so; for one thread at a time.
+    """In the block Numba compiles this way. One thread at a time may use it.
 
-    Where Numba is not as we know it, it compiles in its own way.
+    A Numba that lacks a part of USED compiles in its own way.
     """
     codegen = cpu_target.target_context.codegen()
     library = getattr(codegen, "_library_class", None)

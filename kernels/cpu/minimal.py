@@ -31,23 +31,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .emit import constant
-from .tile import load, store, vector_type
+from .tile import fetch, fma_of, load, store, vector_type
 from .vectors import VECTOR_BYTES
 from .words import WORD
 
 RESULTS, TAPS, PIXELS = 4, 3, 6  # a side of a tile of results, of the kernel, of what a tile sees
 PLACES = PIXELS * PIXELS  # the products of a tile
-AHEAD = 3  # vectors: how far beyond what is stored the cache is told to make room
+AHEAD = 3  # the cache makes room so many vectors beyond the one that is stored
 A, B = 5 / 8, 3 / 2
 A2, B2 = A * A, B * B
 F, G, S, Q = 2 * A2 * (A2 - B2), 2 * B2 * (B2 - A2), A2 + B2, A2 * B2
-_BYTE, _INDEX = ir.IntType(8), ir.IntType(32)
 
 
 class Maths:
@@ -55,12 +52,8 @@ class Maths:
 
     def __init__(self, context: Any, b: Any, kind: Any) -> None:
         self._b = b
-        _, self.vector, lanes = vector_type(context, kind)
-        fma = ir.FunctionType(self.vector, [self.vector] * 3)
-        name = f"llvm.fma.v{lanes}f{kind.bitwidth}"
-        self._fma = cgutils.get_or_insert_function(b.module, fma, name)
-        hint = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[_INDEX] * 3])
-        self._fetch = cgutils.get_or_insert_function(b.module, hint, "llvm.prefetch.p0i8")
+        _, self.vector, _ = vector_type(context, kind)
+        self._fma = fma_of(b, self.vector)
         self.add, self.sub = b.fadd, b.fsub
 
     def mul(self, c: float, x: Any) -> Any:
@@ -73,11 +66,6 @@ class Maths:
     def pair(self, c: float, x: Any, y: Any) -> list[Any]:
         """y + c x and y - c x."""
         return [self.fma(c, x, y), self.fma(-c, x, y)]
-
-    def make_room(self, address: Any) -> None:
-        """Have the line at an address in the cache, to be written."""
-        place = self._b.inttoptr(address, _BYTE.as_pointer())
-        self._b.call(self._fetch, [place, *map(_INDEX, (1, 3, 1))])
 
 
 # ---- along a line --------------------------------------------------------------------------------
@@ -160,7 +148,7 @@ def _change(of_line: Callable[[Maths, list[Any]], list[Any]], side: int, reads: 
                     place = address(writes, args[3], args[4], len(made) * i + j)
                     store(b, x, place)
                     if reads:
-                        m.make_room(b.add(place, WORD(AHEAD * VECTOR_BYTES)))
+                        fetch(b, b.add(place, WORD(AHEAD * VECTOR_BYTES)), write=1, near=3)
             return context.get_dummy_value()
 
         return types.void(kind, *[types.intp] * 5), emit

@@ -24,6 +24,7 @@ from .bands import (
 from .middle import TOGETHER, row_sums
 from .reduce import SUM, fold_all
 from .runtime import Table, array, both, doubles, inline, size_of, wide_vectors, word
+from .short import add_times, fill, multiply, times
 
 FAR = 4.0  # variances between a mean and c, squared, from which on the pass is done again
 WIDE_ROWS, NARROW_ROWS = 5, 8  # of a worker's scratch: float64, and of the type of x
@@ -34,33 +35,6 @@ WIDE_ROWS, NARROW_ROWS = 5, 8  # of a worker's scratch: float64, and of the type
 COMMON = "n p g k strips eps x weight wide narrow"
 FORWARD = Table(f"{COMMON} bias y")
 BACKWARD = Table(f"{COMMON} above dx samples partial dweight dbias")
-
-
-# ---- short arrays: indices from 0, which vector code needs ---------------------------------------
-
-
-@inline
-def fill(to, value):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = value
-
-
-@inline
-def times(x, value, to):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = x[c] * value
-
-
-@inline
-def _add(x, value, to):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] += x[c] * value
-
-
-@inline
-def _by(x, y, to):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = x[c] * y[c]
 
 
 # ---- passes over a sample ------------------------------------------------------------------------
@@ -181,7 +155,7 @@ def _settled(mean, k, size, eps, sums, rates):  # type: ignore[no-untyped-def]
         before = mean[c]
         fill(mean[c : c + k], before + off)
         fill(rates[c : c + k], 1.0 / math.sqrt(var + eps))
-        _add(sums[0][c : c + k], before - np.float64(mean[c]), sums[1][c : c + k])
+        add_times(sums[0][c : c + k], before - np.float64(mean[c]), sums[1][c : c + k])
     return good
 
 
@@ -213,8 +187,8 @@ def moments(kind, rows, p, width, k, eps, sums, own, mean, rates):  # type: igno
                     d = row[c] - mean[c]
                     own[0][c] += d
                     own[1][c] += d * d
-            _add(own[0], 1.0, sums[2])
-            _add(own[1], 1.0, sums[3])
+            add_times(own[0], 1.0, sums[2])
+            add_times(own[1], 1.0, sums[3])
         if _settled(mean, k, p * k, eps, sums, rates):
             break
 
@@ -250,15 +224,15 @@ def all_moments(kind, rows, above, p, width, k, eps, sums, own, mean, rates):  #
                     own[1][c] += g[c] * d
                     own[6][c] += d
                     own[7][c] += d * d
-            _add(own[0], 1.0, sums[0])
-            _add(own[1], 1.0, sums[1])
-            _add(own[6], 1.0, sums[2])
-            _add(own[7], 1.0, sums[3])
+            add_times(own[0], 1.0, sums[0])
+            add_times(own[1], 1.0, sums[1])
+            add_times(own[6], 1.0, sums[2])
+            add_times(own[7], 1.0, sums[3])
         if _settled(mean, k, p * k, eps, sums, rates):
             break
 
 
-# ---- tables and scratch --------------------------------------------------------------------------
+# ---- tables, shares and scratch ------------------------------------------------------------------
 
 
 @inline
@@ -268,6 +242,59 @@ def sizes_of(args):  # type: ignore[no-untyped-def]
         word(args, FORWARD.n), word(args, FORWARD.p), word(args, FORWARD.g), word(args, FORWARD.k)
     )  # fmt: skip
     return n, p, g, k, word(args, FORWARD.strips)
+
+
+@inline
+def given(args, kind):  # type: ignore[no-untyped-def]
+    """Forward: x, weight, bias and y."""
+    n, p, g, k, _ = sizes_of(args)
+    size, width = n * p * g * k, g * k
+    return (
+        array(kind, args, FORWARD.x, size),
+        array(kind, args, FORWARD.weight, width),
+        array(kind, args, FORWARD.bias, width),
+        array(kind, args, FORWARD.y, size),
+    )
+
+
+@inline
+def given_back(args, kind):  # type: ignore[no-untyped-def]
+    """Back: x, weight, the cotangent and dx."""
+    n, p, g, k, _ = sizes_of(args)
+    size, width = n * p * g * k, g * k
+    return (
+        array(kind, args, BACKWARD.x, size),
+        array(kind, args, BACKWARD.weight, width),
+        array(kind, args, BACKWARD.above, size),
+        array(kind, args, BACKWARD.dx, size),
+    )
+
+
+@inline
+def blocks_of(args):  # type: ignore[no-untyped-def]
+    """How many blocks of samples there are, and their sums of dweight and dbias."""
+    n, _, g, k, _ = sizes_of(args)
+    samples = word(args, BACKWARD.samples)
+    blocks = (n + samples - 1) // samples
+    return blocks, doubles(args, BACKWARD.partial, 2 * blocks * g * k)
+
+
+@inline
+def strip_of(piece, strips, g, k):  # type: ignore[no-untyped-def]
+    """A piece of work: the number of its sample or block, its first channel, and the end."""
+    i = piece // strips
+    strip = piece - i * strips
+    return i, g * strip // strips * k, g * (strip + 1) // strips * k
+
+
+@inline
+def cleared(partial, block, width, c0, c1):  # type: ignore[no-untyped-def]
+    """The sums dweight and dbias of a block's channels c0:c1, as zeros."""
+    dweight = partial[2 * block * width + c0 : 2 * block * width + c1]
+    dbias = partial[(2 * block + 1) * width + c0 : (2 * block + 1) * width + c1]
+    fill(dweight, 0.0)
+    fill(dbias, 0.0)
+    return dweight, dbias
 
 
 @inline
@@ -289,11 +316,11 @@ def factors(c, k, size, r, weight, sums, own, dweight, dbias):  # type: ignore[n
     w, d2 = weight[c : c + k], sums[2][c : c + k]
     g_sums, d_sums = sums[0][c : c + k], sums[1][c : c + k]
     by_g, by_d, plus = own[3][c : c + k], own[4][c : c + k], own[5][c : c + k]
-    _add(g_sums, 1.0, dbias[c : c + k])
-    _add(d_sums, r, dweight[c : c + k])
-    _by(g_sums, w, d2)
+    add_times(g_sums, 1.0, dbias[c : c + k])
+    add_times(d_sums, r, dweight[c : c + k])
+    multiply(g_sums, w, d2)
     h = fold_all(SUM, d2) / size
-    _by(d_sums, w, d2)
+    multiply(d_sums, w, d2)
     hd = fold_all(SUM, d2) / size
     times(w, r, by_g)
     fill(by_d, -hd * r * r * r)
@@ -303,10 +330,8 @@ def factors(c, k, size, r, weight, sums, own, dweight, dbias):  # type: ignore[n
 @both
 def sum_blocks(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """The blocks' gradients of weight and bias, added in order."""
-    n, _, g, k, _ = sizes_of(args)
-    width, samples = g * k, word(args, BACKWARD.samples)
-    blocks = (n + samples - 1) // samples
-    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
+    _, _, g, k, _ = sizes_of(args)
+    width, (blocks, partial) = g * k, blocks_of(args)
     dweight = array(kind, args, BACKWARD.dweight, width)
     dbias = array(kind, args, BACKWARD.dbias, width)
     for c in range(width):

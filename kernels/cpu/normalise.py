@@ -38,20 +38,24 @@ from .moments import (
     FORWARD,
     NARROW_ROWS,
     WIDE_ROWS,
+    blocks_of,
+    cleared,
     factors,
-    fill,
+    given,
+    given_back,
     means,
     products,
     scaled,
     scratch,
     sizes_of,
     squares,
+    strip_of,
     sum_blocks,
-    times,
     turned,
 )
 from .reduce import SUM, fold_all
-from .runtime import Call, array, both, doubles, number, word, workers_for
+from .runtime import Call, both, number, word, workers_for
+from .short import times
 
 BLOCKS = 64  # of samples, whose gradients of weight and bias are added apart
 
@@ -61,12 +65,9 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A strip of a sample is a piece of work."""
     n, p, g, k, strips = sizes_of(args)
     width, eps = g * k, number(args, FORWARD.eps)
-    x, y = array(kind, args, FORWARD.x, n * p * width), array(kind, args, FORWARD.y, n * p * width)
-    weight, bias = array(kind, args, FORWARD.weight, width), array(kind, args, FORWARD.bias, width)
+    x, weight, bias, y = given(args, kind)
     for piece in range(n * strips * worker // workers, n * strips * (worker + 1) // workers):
-        i = piece // strips
-        strip = piece - i * strips
-        c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
+        i, c0, c1 = strip_of(piece, strips, g, k)
         wide, own = scratch(worker, workers, args, kind, width, c1 - c0)
         sums, mean, scale, fast = wide[0], own[0], own[1], own[2]
         rows, out = x[i * p * width + c0 :], y[i * p * width + c0 :]
@@ -83,23 +84,13 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A strip of a block of samples is a piece of work."""
     n, p, g, k, strips = sizes_of(args)
     width, eps, samples = g * k, number(args, BACKWARD.eps), word(args, BACKWARD.samples)
-    x, above, dx = (
-        array(kind, args, BACKWARD.x, n * p * width),
-        array(kind, args, BACKWARD.above, n * p * width),
-        array(kind, args, BACKWARD.dx, n * p * width),
-    )
-    blocks, weight = (n + samples - 1) // samples, array(kind, args, BACKWARD.weight, width)
-    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
+    x, weight, above, dx = given_back(args, kind)
+    blocks, partial = blocks_of(args)
     pieces = blocks * strips
     for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
-        block = piece // strips
-        strip = piece - block * strips
-        c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
+        block, c0, c1 = strip_of(piece, strips, g, k)
         sums, own = scratch(worker, workers, args, kind, width, c1 - c0)
-        dweight = partial[2 * block * width + c0 : 2 * block * width + c1]
-        dbias = partial[(2 * block + 1) * width + c0 : (2 * block + 1) * width + c1]
-        fill(dweight, 0.0)
-        fill(dbias, 0.0)
+        dweight, dbias = cleared(partial, block, width, c0, c1)
         for i in range(block * samples, min((block + 1) * samples, n)):
             start = i * p * width + c0
             rows, cotangent, mean = x[start:], above[start:], own[2]
@@ -124,7 +115,7 @@ def _parts(shape: tuple[int, ...], axis: tuple[int, ...]) -> list[int] | None:
 
 
 def _served(x: Any, *others: Any) -> bool:
-    """Whether the arrays are of one type that the kernels know, lie in one piece, and are some."""
+    """Whether the arrays have one type that kernels know, lie in one piece and are not empty."""
     dtype = x.dtype
     for a in (x, *others):
         if not isinstance(a, np.ndarray) or a.dtype != dtype or not a.flags.c_contiguous:
@@ -166,6 +157,12 @@ def common(x: Any, weight: Any, sizes: list[int], eps: float) -> tuple[dict[str,
     return table, workers
 
 
+def sums_of(n: int, width: int) -> dict[str, Any]:
+    """The words for the gradients of weight and bias: samples of a block, and the blocks' sums."""
+    samples = -(-n // BLOCKS)
+    return {"samples": samples, "partial": np.empty(2 * -(-n // samples) * width)}
+
+
 def _kind(x: Any, sizes: list[int]) -> int:
     """Which functions: 0 for channels of their own, 1 for groups of them, 2 for short rows."""
     _, p, g, k = sizes
@@ -192,11 +189,9 @@ def _back(y: Any, x: Any, weight: Any, sizes: list[int] | None, eps: float, out:
     if sizes is None or y.shape != x.shape or not all(map(fits, outs, like)):
         return NotImplemented
     words, workers = common(x, weight, sizes, eps)
-    samples = -(-sizes[0] // BLOCKS)
-    blocks = -(-sizes[0] // samples)
     table = BACKWARD.fill(
-        **words, above=y, dx=outs[0], samples=samples, dweight=outs[1], dbias=outs[2],
-        partial=np.empty(2 * blocks * weight.size),
+        **words, above=y, dx=outs[0], dweight=outs[1], dbias=outs[2],
+        **sums_of(sizes[0], weight.size),
     )  # fmt: skip
     then = [(sum_blocks[x.dtype], 1)]
     body = (_backward, groups_back, features_back)[_kind(x, sizes)]

@@ -22,21 +22,25 @@ from ..binding import kernel
 from .maths import narrow_sigmoid, wide_sigmoid
 from .moments import (
     COMMON,
+    blocks_of,
+    cleared,
     factors,
-    fill,
+    given,
+    given_back,
     moments,
     products,
     scaled,
     scratch,
     sizes_of,
+    strip_of,
     sum_blocks,
     turned,
 )
-from .normalise import BLOCKS, common, fits, split
-from .runtime import Call, Table, array, both, doubles, inline, number, wide_vectors, word
+from .normalise import common, fits, split, sums_of
+from .runtime import Call, Table, array, both, inline, number, wide_vectors, word
 
 # `modulation`: scale and shift of a sample side by side, `apart` numbers from sample to sample, 0
-# where all have the same. `z`: a worker's rows. The words of BACKWARD begin as those of normalise.
+# where all have the same. `z`: a worker's rows. The words of both begin as those of normalise.
 FORWARD = Table(f"{COMMON} bias y modulation apart")
 BACKWARD = Table(
     f"{COMMON} above dx samples partial dweight dbias bias modulation apart dmodulation z"
@@ -85,13 +89,10 @@ def _forward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     """A strip of a sample is a piece of work."""
     n, p, g, k, strips = sizes_of(args)
     width, eps, apart = g * k, number(args, FORWARD.eps), word(args, FORWARD.apart)
-    x, y = array(kind, args, FORWARD.x, n * p * width), array(kind, args, FORWARD.y, n * p * width)
-    weight, bias = array(kind, args, FORWARD.weight, width), array(kind, args, FORWARD.bias, width)
+    x, weight, bias, y = given(args, kind)
     both = array(kind, args, FORWARD.modulation, (n - 1) * apart + 2 * width)
     for piece in range(n * strips * worker // workers, n * strips * (worker + 1) // workers):
-        i = piece // strips
-        strip = piece - i * strips
-        c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
+        i, c0, c1 = strip_of(piece, strips, g, k)
         sums, own = scratch(worker, workers, args, kind, width, c1 - c0)
         mean, scale, shift, rates = own[2], own[3], own[4], sums[4]
         start = i * p * width + c0
@@ -124,31 +125,20 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     n, p, g, k, strips = sizes_of(args)
     width, eps, samples = g * k, number(args, BACKWARD.eps), word(args, BACKWARD.samples)
     apart = word(args, BACKWARD.apart)
-    x, above, dx = (
-        array(kind, args, BACKWARD.x, n * p * width),
-        array(kind, args, BACKWARD.above, n * p * width),
-        array(kind, args, BACKWARD.dx, n * p * width),
-    )
-    weight, bias, both, dboth = (
-        array(kind, args, BACKWARD.weight, width),
+    x, weight, above, dx = given_back(args, kind)
+    blocks, partial = blocks_of(args)
+    bias, both, dboth = (
         array(kind, args, BACKWARD.bias, width),
         array(kind, args, BACKWARD.modulation, (n - 1) * apart + 2 * width),
         array(kind, args, BACKWARD.dmodulation, n * 2 * width),
     )
-    blocks = (n + samples - 1) // samples
-    partial = doubles(args, BACKWARD.partial, 2 * blocks * width)
     whole = array(kind, args, BACKWARD.z, workers * p * width)[worker * p * width :][: p * width]
     pieces = blocks * strips
     for piece in range(pieces * worker // workers, pieces * (worker + 1) // workers):
-        block = piece // strips
-        strip = piece - block * strips
-        c0, c1 = g * strip // strips * k, g * (strip + 1) // strips * k
+        block, c0, c1 = strip_of(piece, strips, g, k)
         count = c1 - c0
         sums, own = scratch(worker, workers, args, kind, width, count)
-        dweight = partial[2 * block * width + c0 : 2 * block * width + c1]
-        dbias = partial[(2 * block + 1) * width + c0 : (2 * block + 1) * width + c1]
-        fill(dweight, 0.0)
-        fill(dbias, 0.0)
+        dweight, dbias = cleared(partial, block, width, c0, c1)
         for i in range(block * samples, min((block + 1) * samples, n)):
             start, of_sample = i * p * width + c0, i * 2 * width + c0
             rows, cotangent, mean, z = x[start:], above[start:], own[2], whole[c0:]
@@ -226,12 +216,10 @@ def normalise_silu_dx(
     if any(o.shape != s or not fits(o, o) for o, s in zip(outs, shapes, strict=True)):
         return NotImplemented
     words, workers = common(x, weight, sizes, eps)
-    samples = -(-n // BLOCKS)
-    blocks = -(-n // samples)
     table = BACKWARD.fill(
-        **words, above=y, dx=outs[0], samples=samples, dweight=outs[1], dbias=outs[2],
-        partial=np.empty(2 * blocks * weight.size), bias=bias, **_modulation(modulation),
-        dmodulation=outs[3], z=np.empty(workers * p * g * k, x.dtype),
+        **words, above=y, dx=outs[0], dweight=outs[1], dbias=outs[2],
+        **sums_of(n, weight.size), bias=bias, **_modulation(modulation), dmodulation=outs[3],
+        z=np.empty(workers * p * g * k, x.dtype),
     )  # fmt: skip
     then = [(sum_blocks[x.dtype], 1)]
     return Call(_backward[x.dtype], table, out=outs, workers=workers, then=then)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .emit import Loop, constant
 from .runtime import Call, float32_pointer, native, threads, word
+from .tile import fma_of
 from .vectors import VECTOR_BYTES
 
 CHAINS = 24
@@ -33,8 +33,7 @@ def _burn(typing: Any, steps: Any) -> Any:
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
         vector = ir.VectorType(ir.FloatType(), lanes())
-        name = f"llvm.fma.v{lanes()}f32"
-        fma = cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name)
+        fma = fma_of(b, vector)
         factor, term = constant(vector, 0.999), constant(vector, 0.5)
         begin = [constant(vector, float(k)) for k in range(CHAINS)]
         with Loop(b, args[0], begin) as turn:

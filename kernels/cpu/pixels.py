@@ -19,16 +19,11 @@ import numpy as np
 
 from ..binding import kernel
 from .runtime import Call, Table, array, both, inline, word, workers_for
+from .short import copy
 
 REPEATED, ADDED, TO_CHANNELS, TO_PIXELS = range(4)
 
 PIXELS = Table("large small form rows columns channels down across")  # rows and columns: small
-
-
-@inline
-def _copy(x, to):  # type: ignore[no-untyped-def]
-    for k in range(to.size):
-        to[k] = x[k]
 
 
 @inline
@@ -49,10 +44,10 @@ def _repeat(large, small, w, a, b, c):  # type: ignore[no-untyped-def]
     for j in range(w):
         pixel = small[j * c : (j + 1) * c]
         for q in range(b):
-            _copy(pixel, large[(j * b + q) * c : (j * b + q + 1) * c])
+            copy(pixel, large[(j * b + q) * c : (j * b + q + 1) * c])
     size = w * b * c
     for p in range(1, a):
-        _copy(large[:size], large[p * size : (p + 1) * size])
+        copy(large[:size], large[p * size : (p + 1) * size])
 
 
 @inline

@@ -47,7 +47,7 @@ from .runtime import (
     word,
     workers_for,
 )  # fmt: skip
-from .tile import broadcast, shuffle
+from .tile import broadcast, folded
 
 BLOCK = 4096  # elements of a row that are added within float32
 STRIP = 256  # bytes of a row that one fold takes in registers
@@ -85,11 +85,7 @@ def _fold(combine: Callable[..., Any], size: int) -> Any:
     def fold(typing: Any, address: Any, count: Any, stride: Any, start: Any) -> Any:
         def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
             acc = _loop(b, combine, size, *args)
-            while acc.type.count > 1:
-                half = acc.type.count // 2
-                low, high = (shuffle(b, acc, acc, list(range(k, k + half))) for k in (0, half))
-                acc = combine(b, low, high)
-            return b.extract_element(acc, ir.IntType(32)(0))
+            return folded(b, acc, lambda low, high: combine(b, low, high))
 
         return start(types.intp, types.intp, types.intp, start), emit
 

@@ -53,13 +53,13 @@ from .compile import (
 from .cores import threads
 from .run import Call, busiest, run_rows, workers_for, workspace
 from .words import (
-    ALONE,
     Table,
     address_of,
     array,
     call_block,
     call_update,
     doubles,
+    entry,
     exact,
     first,
     float32_pointer,
@@ -71,6 +71,7 @@ from .words import (
     lines,
     number,
     pointer_of,
+    regrouped,
     restore,
     size_of,
     table_of,
@@ -82,10 +83,10 @@ from .words import (
 )
 
 __all__ = [
-    "ALONE", "Both", "Call", "Native", "Table", "address_of", "array", "both", "both_exact",
-    "both_update", "busiest", "call_block", "call_update", "compiling", "doubles", "exact", "first",
+    "Both", "Call", "Native", "Table", "address_of", "array", "both", "both_exact", "both_update",
+    "busiest", "call_block", "call_update", "compiling", "doubles", "entry", "exact", "first",
     "float32_pointer", "float64_pointer", "floats", "flush_subnormals", "inline", "int64_pointer",
     "lines", "native", "native_block", "native_exact", "native_update", "number", "pointer_of",
-    "restore", "run_rows", "size_of", "table_of", "threads", "uint8_pointer",
+    "regrouped", "restore", "run_rows", "size_of", "table_of", "threads", "uint8_pointer",
     "uint32_pointer", "uint64_pointer", "wide_vectors", "word", "workers_for", "workspace",
 ]  # fmt: skip

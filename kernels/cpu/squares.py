@@ -2,8 +2,8 @@
 
 As array operations that is a copy in float64, its squares and their sum: three passes, two of them
 over memory of twice the size. Here LANES numbers at a time are read, widened, and multiplied into
-as many sums side by side; these are added as a tree, and blocks of BLOCK numbers in order. Whoever
-adds a block, so the result is the same bits for any number of threads.
+as many sums side by side; these are added as a tree, and blocks of BLOCK numbers in order. The
+result does not depend on who adds a block: it is the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..binding import kernel
 from .axes import into
 from .emit import Loop
 from .runtime import Call, Table, array, both, doubles, native, word, workers_for
-from .tile import load, shuffle
+from .tile import fma_of, folded, load
 from .words import WORD
 
 BLOCK = 4096
@@ -36,21 +35,14 @@ def _lines(typing: Any, kind: Any, address: Any, count: Any) -> Any:
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
         number, double = context.get_value_type(kind), ir.DoubleType()
         narrow, wide = ir.VectorType(number, LANES), ir.VectorType(double, LANES)
-        fma = cgutils.get_or_insert_function(
-            b.module, ir.FunctionType(wide, [wide] * 3), f"llvm.fma.v{LANES}f64"
-        )
+        fma = fma_of(b, wide)
         with Loop(b, args[2], [ir.Constant(wide, [0.0] * LANES), args[1]]) as turn:
             sums, place = turn.values
             x = load(b, narrow, place)
             x = x if number == double else b.fpext(x, wide)
             step = WORD(LANES * kind.bitwidth // 8)
             turn.values = [b.call(fma, [x, x, sums]), b.add(place, step)]
-        sums = turn.values[0]
-        while sums.type.count > 1:
-            half = sums.type.count // 2
-            low, high = (shuffle(b, sums, sums, list(range(k, k + half))) for k in (0, half))
-            sums = b.fadd(low, high)
-        return b.extract_element(sums, ir.IntType(32)(0))
+        return folded(b, turn.values[0], b.fadd)
 
     return types.float64(kind, types.intp, types.intp), emit
 

@@ -24,6 +24,7 @@ bytes; `kind` is a number of the arrays' type.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -68,6 +69,28 @@ def broadcast(b: Any, number: Any, vector: Any) -> Any:
     return shuffle(b, b.insert_element(nothing, number, _INDEX(0)), nothing, [0] * vector.count)
 
 
+def folded(b: Any, x: Any, combine: Callable[[Any, Any], Any]) -> Any:
+    """All lanes of a vector combined into a number, halves at a time: a tree."""
+    while x.type.count > 1:
+        half = x.type.count // 2
+        x = combine(*(shuffle(b, x, x, list(range(k, k + half))) for k in (0, half)))
+    return b.extract_element(x, _INDEX(0))
+
+
+def fma_of(b: Any, vector: Any) -> Any:
+    """The function x y + z of vectors, rounded once."""
+    name = f"llvm.fma.v{vector.count}{vector.element.intrinsic_name}"
+    return cgutils.get_or_insert_function(b.module, ir.FunctionType(vector, [vector] * 3), name)
+
+
+def fetch(b: Any, address: Any, write: int = 0, near: int = 2) -> None:
+    """Have the line at an address in the cache, to be read or written; `near`: 3 is the nearest."""
+    byte = _BYTE.as_pointer()
+    hint = ir.FunctionType(ir.VoidType(), [byte, *[_INDEX] * 3])
+    function = cgutils.get_or_insert_function(b.module, hint, "llvm.prefetch.p0i8")
+    b.call(function, [b.inttoptr(address, byte), *map(_INDEX, (write, near, 1))])
+
+
 # ---- the tile ------------------------------------------------------------------------------------
 
 
@@ -95,16 +118,12 @@ class Tile:
         apart: int | None = None,
     ) -> None:  # fmt: skip
         self.b, self.at, self.apart = b, place, apart
-        self.number, self.vector, lanes = vector_type(context, kind)
+        self.number, self.vector, _ = vector_type(context, kind)
         self.grid = [(r, v) for r in range(rows) for v in range(vectors)]
         self.columns, self.a_col = vectors, place.a_col
         if apart is not None:
             self.a_col = WORD(apart * kind.bitwidth // 8)
-        fma = ir.FunctionType(self.vector, [self.vector] * 3)
-        name = f"llvm.fma.v{lanes}f{kind.bitwidth}"
-        self.fma = cgutils.get_or_insert_function(b.module, fma, name)
-        hint = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), *[_INDEX] * 3])
-        self.fetch = cgutils.get_or_insert_function(b.module, hint, "llvm.prefetch.p0i8")
+        self.fma = fma_of(b, self.vector)
         self.starts = []  # of the rows of A
         for r in range(rows):
             row = b.select(b.icmp_signed("<", place.last, WORD(r)), place.last, WORD(r))
@@ -126,9 +145,7 @@ class Tile:
         with Loop(b, count, state) as turn:
             along, row, fetched, *sums = turn.values
             if ahead is not None:
-                b.call(
-                    self.fetch, [b.inttoptr(fetched, _BYTE.as_pointer()), *map(_INDEX, (0, 2, 1))]
-                )
+                fetch(b, fetched)
                 fetched = b.add(fetched, ahead)
             for _ in range(steps):
                 sums = self.step(along, row, sums)

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from ..binding import kernel
 from .axes import into
 from .emit import Loop
 from .runtime import (
-    ALONE,
     Call,
     Table,
     array,
@@ -32,20 +31,19 @@ from .runtime import (
     both_exact,
     doubles,
     first,
-    inline,
+    regrouped,
     word,
     workers_for,
 )
+from .short import copy, fill, multiply
 from .tile import broadcast, load, shuffle, store
 from .words import WORD
 
 BLOCK = 4096
 EAGER_FROM = 4096
 
-_any_order = njit(error_model="numpy", fastmath={"contract", "reassoc"}, nogil=True, **ALONE)
 
-
-@_any_order
+@regrouped
 def _squares(x, zero):  # type: ignore[no-untyped-def]
     s = zero
     for j in range(x.size):
@@ -53,7 +51,7 @@ def _squares(x, zero):  # type: ignore[no-untyped-def]
     return s
 
 
-@_any_order
+@regrouped
 def _product(x, one):  # type: ignore[no-untyped-def]
     p = one
     for j in range(x.size):
@@ -144,24 +142,6 @@ def _others(typing: Any, kind: Any, lines: Any, x: Any, to: Any, rest: Any) -> A
     return kind(kind, *[types.intp] * 3, kind), emit
 
 
-@inline
-def _times(to, x, y):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = x[c] * y[c]
-
-
-@inline
-def _copy(to, x):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = x[c]
-
-
-@inline
-def _fill(to, value):  # type: ignore[no-untyped-def]
-    for c in range(to.size):
-        to[c] = value
-
-
 @both_exact
 def _along(worker, workers, args, kind):  # type: ignore[no-untyped-def]
     m, n = word(args, PRODUCTS.m), word(args, PRODUCTS.n)
@@ -173,9 +153,9 @@ def _along(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         return
     c0, c1 = first(n, worker, workers), first(n, worker + 1, workers)
     out = array(kind, args, PRODUCTS.out, n)[c0:c1]
-    _fill(out, x.dtype.type(1))
+    fill(out, x.dtype.type(1))
     for i in range(m):
-        _times(out, out, x[i * n + c0 : i * n + c1])
+        multiply(out, x[i * n + c0 : i * n + c1], out)
 
 
 @both_exact
@@ -202,15 +182,15 @@ def _without(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         return
     c0, c1 = first(n, worker, workers), first(n, worker + 1, workers)
     running = array(kind, args, PRODUCTS.running, n)[c0:c1]
-    _fill(running, one)
+    fill(running, one)
     for i in range(m):
-        _copy(out[i * n + c0 : i * n + c1], running)
-        _times(running, running, x[i * n + c0 : i * n + c1])
-    _fill(running, one)
+        copy(running, out[i * n + c0 : i * n + c1])
+        multiply(running, x[i * n + c0 : i * n + c1], running)
+    fill(running, one)
     for i in range(m - 1, -1, -1):
         to = out[i * n + c0 : i * n + c1]
-        _times(to, to, running)
-        _times(running, running, x[i * n + c0 : i * n + c1])
+        multiply(to, running, to)
+        multiply(running, x[i * n + c0 : i * n + c1], running)
 
 
 def _bind(function: Any, x: Any, axis: int, shape: tuple[int, ...], out: Any) -> Any:

@@ -65,6 +65,7 @@ from .runtime import (
     Call,
     Table,
     address_of,
+    entry,
     float32_pointer,
     flush_subnormals,
     inline,
@@ -80,13 +81,13 @@ from .tile import ROWS, Place, Tile
 from .vectors import VECTOR_BYTES
 from .words import WORD
 
-LEAST = 1.7  # direct multiplications for one here, from which on it takes less time
-FEWEST, FEW = 8, 4  # channels from which on it takes less time: see above
+LEAST = 1.7  # it takes less time from so many direct multiplications for one here
+FEWEST, FEW = 8, 4  # and from so many channels: see above
 GROUP, GROUP_TILES = 8, 64  # images whose tiles are put in order, and about how many tiles
 BLOCK = 32  # tiles that are changed and multiplied at a time
-CHUNK = 192  # tiles that are summed up in one go, at least
-MOST = 8  # sums of chunks, and
-SPACE = 8 << 20  # bytes that they take
+CHUNK = 192  # a sum is of so many tiles at least
+MOST = 8  # there are so many sums of chunks at most,
+SPACE = 8 << 20  # and they take so many bytes at most
 DEPTH = 16  # rows of a panel that are changed at a time
 KINDS = 4  # of tiles: see _kinds
 KIND = np.float32(0)
@@ -131,11 +132,6 @@ def _product(
 
 
 @inline
-def _entry(args, i, at):  # type: ignore[no-untyped-def]
-    return int64_pointer(word(args, i))[at]
-
-
-@inline
 def _images(args, g):  # type: ignore[no-untyped-def]
     """How many images group g has."""
     return min(word(args, T.group), word(args, T.images) - word(args, T.group) * g)
@@ -144,17 +140,17 @@ def _images(args, g):  # type: ignore[no-untyped-def]
 @inline
 def _tiles(args, g):  # type: ignore[no-untyped-def]
     """How many tiles group g has."""
-    return _images(args, g) * _entry(args, T.first, KINDS)
+    return _images(args, g) * entry(args, T.first, KINDS)
 
 
 @inline
 def _where(args, g, t):  # type: ignore[no-untyped-def]
     """The image and the tile in it that are number t of group g."""
     images, kind = _images(args, g), 0
-    while t >= images * _entry(args, T.first, kind + 1):
+    while t >= images * entry(args, T.first, kind + 1):
         kind += 1
-    start = _entry(args, T.first, kind)
-    each = _entry(args, T.first, kind + 1) - start
+    start = entry(args, T.first, kind)
+    each = entry(args, T.first, kind + 1) - start
     t -= images * start
     return word(args, T.group) * g + t // each, start + t % each
 
@@ -165,9 +161,9 @@ def _needed(args, g, place, t0, t1):  # type: ignore[no-untyped-def]
     images = _images(args, g)
     down, across = place // PIXELS == PIXELS - 1, place % PIXELS == PIXELS - 1
     if across:
-        t0 = max(t0, images * _entry(args, T.first, 1))
+        t0 = max(t0, images * entry(args, T.first, 1))
     if down or across:
-        t1 = min(t1, images * _entry(args, T.first, 2 if down else 3))
+        t1 = min(t1, images * entry(args, T.first, 2 if down else 3))
     return t0, max(t0, t1)
 
 
@@ -220,7 +216,7 @@ def _change_taps(worker, workers, args):  # type: ignore[no-untyped-def]
         panel, c = item // parts, item % parts * DEPTH
         rows = min(DEPTH, channels - c)
         for tap in range(TAPS * TAPS):
-            at = word(args, T.w) + _entry(args, T.w_at, tap) + c * w_row + panel * width * w_lane
+            at = word(args, T.w) + entry(args, T.w_at, tap) + c * w_row + panel * width * w_lane
             here = min(width, word(args, T.lanes) - panel * width)
             pack(KIND, 4, scratch + tap * DEPTH * row, width, at, w_row, w_lane, rows, here)
         to = word(args, T.taps) + (panel * channels + c) * row

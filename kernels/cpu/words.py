@@ -36,6 +36,8 @@ FASTMATH = frozenset({"contract"})  # a product and a sum may share a rounding; 
 ALONE = {"inline": "never", "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
 exact = njit(error_model="numpy", nogil=True, **ALONE)  # every operation is rounded on its own
 inline = njit(error_model="numpy", fastmath=set(FASTMATH), nogil=True, **ALONE)
+# Terms and factors may be regrouped, too: vectors of partial sums and products.
+regrouped = njit(error_model="numpy", fastmath={*FASTMATH, "reassoc"}, nogil=True, **ALONE)
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -111,6 +113,12 @@ def size_of(typing: Any, kind: Any) -> Any:
 def word(args, i):  # type: ignore[no-untyped-def]
     """Entry i of the table, an integer."""
     return int64_pointer(args)[i]
+
+
+@inline
+def entry(args, i, at):  # type: ignore[no-untyped-def]
+    """Number `at` of the array of integers whose address is entry i of the table."""
+    return int64_pointer(word(args, i))[at]
 
 
 @inline

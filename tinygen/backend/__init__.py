@@ -133,10 +133,10 @@ class Backend:
 
     @contextlib.contextmanager
     def team(self) -> Iterator[Any]:
-        """Who compiles kernels within the block, before they are needed, where that can be known.
+        """A team that compiles the block's kernels before they are needed, if it can.
 
-        In a block `with team.dry() as missing` kernels that are not compiled do nothing. They are
-        compiled at its end; where there were any, what the block computed has no meaning.
+        In a block `with team.dry() as missing` a kernel that is not compiled does nothing, and the
+        block's end compiles it. If there were any, what the block computed has no meaning.
         """
         yield _Nobody()
 
@@ -161,7 +161,7 @@ class Backend:
 
 
 class _Nobody:
-    """Kernels are compiled when they are needed."""
+    """The team that compiles nothing ahead: each kernel is compiled when it is needed."""
 
     def dry(self) -> Any:
         return contextlib.nullcontext({})

@@ -63,7 +63,7 @@ def pad(x: Any, pad_width: Widths, value: float = 0.0, mode: str = "constant") -
 
     Raises:
         ValueError: no pairs of counts, an unknown mode, a mirror image larger than x.
-        TypeError: integers surrounded by a number that is none.
+        TypeError: integers surrounded by a number that is no integer.
 
     NumPy's pad with these modes; JAX's, too.
     """

@@ -190,7 +190,7 @@ def _made(recorder: Recorder) -> list[Any]:
 
 
 def _spoil(made: list[Any]) -> None:
-    """Fill with NaN what a step that is refused has kept of numbers without meaning.
+    """Fill with NaN the numbers without meaning that a refused step may have kept.
 
     A function that keeps its results, such as one under functools.cache, would go on with them.
     """
