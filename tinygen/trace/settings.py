@@ -195,7 +195,9 @@ def _put_in(graph: Graph, made: Mapping[int, tuple[Var, Any]]) -> None:
     known: dict[Any, Var] = {}
 
     def of(name: str, *args: Any, **static: Any) -> Var:
-        vs = [a if isinstance(a, Var) else Var((), "float32", np.array(a)) for a in args]
+        vs: list[Var | None] = [
+            a if isinstance(a, Var) else Var((), "float32", np.array(a)) for a in args
+        ]
         out = Var((), static.get("dtype", "float32"))
         head.append(Op(name, vs, static, [out]))
         return out
