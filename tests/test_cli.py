@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import tinygen as tg
+from tinygen import train
 from tinygen.cli import app
 from tinygen.train import RunFolder
 
@@ -410,6 +411,22 @@ def test_version_and_help(tinygen):
         code, text, _ = tinygen(command, "--help")
         assert code == 0
         assert "Usage" in text
+
+
+def test_warmup_builds_what_train_builds(tinygen, monkeypatch):
+    pytest.importorskip("numba")
+    built = []
+
+    def fit(model, *_, **settings):
+        built.append(model.options)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(train, "fit", fit)
+    for name in ("flow", "dcgan", "vae"):
+        for words in (["warmup", name], ["train", name, "--n", 40]):
+            assert tinygen(*words)[0] == 2
+        assert built[-1] == built[-2]
+    assert len(built) == 6
 
 
 def test_runs_as_a_module_and_in_a_terminal_of_80_columns(tmp_path):

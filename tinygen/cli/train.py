@@ -230,9 +230,7 @@ def _refuse_idle(network: Any, typed: dict[str, Any]) -> None:
 def new_job(kind: type[Model], typed: Typed) -> Job:
     """A training of a new model."""
     place = Place(**typed[Place])
-    options = typed[kind.Options]
-    if place.backend != "cupy":
-        options = {**defaults_on_processor(kind.Options), **options}
+    options = {**defaults_on(kind, place.backend), **typed[kind.Options]}
     checked(kind.Options, options)  # before any data are read
     checked(Settings, {"epochs": 1, "batch_size": 1, **typed[Settings]})
     source, (more, parts) = _source(typed[Source]), _together(typed)
@@ -241,6 +239,11 @@ def new_job(kind: type[Model], typed: Typed) -> Job:
         None if place.out is None else Path(place.out),
         more={k: {**source, "source": v, "n": None} for k, v in more.items()}, parts=parts,
     )  # fmt: skip
+
+
+def defaults_on(kind: type[Model], backend: str) -> dict[str, Any]:
+    """The options that a backend gives other defaults than the model's own."""
+    return {} if backend == "cupy" else defaults_on_processor(kind.Options)
 
 
 def resumed_job(kind: type[Model], typed: Typed) -> Job:

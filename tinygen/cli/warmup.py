@@ -12,6 +12,7 @@ from ..data import load
 from ..models.contract import Form
 from ..random import Generator
 from .console import console
+from .train import defaults_on
 
 
 def warmup_command(
@@ -38,7 +39,9 @@ def warmup_command(
     for build in builds:
         began = time.perf_counter()
         data = load("strokes", n=2 * build.batch_size)
-        model = build.build_from({"train": Form(data.shape, classes=10)}, {}, Generator(0))
+        forms = {"train": Form(data.shape, classes=10)}
+        options = defaults_on(build, current().name)  # what `tinygen train` builds
+        model = build.build_from(forms, options, Generator(0))
         train.fit(model, data, 1, progress=False)
         name = build.name
         screen.print(f"{name:<10} {time.perf_counter() - began:5.1f} s", markup=False)
