@@ -12,7 +12,7 @@ from PIL import Image
 
 import tinygen as tg
 from tinygen import train
-from tinygen.cli import app
+from tinygen.cli import app, evaluate
 from tinygen.train import RunFolder
 
 FAST = ["--n", "60", "--size", "10", "--batch-size", "20", "--epochs", "1", "--hidden", "12"]
@@ -396,6 +396,27 @@ def test_divergence_exits_1(tinygen, tmp_path):
     assert code == 1
     assert "First non-finite result" in err
     assert "smaller --lr" in err
+
+
+@pytest.mark.quick
+def test_options_of_figures_that_a_model_does_not_have_are_named(tinygen, monkeypatch):
+    monkeypatch.setattr("tinygen.cli.evaluate.measure", lambda *_: evaluate.Found([]))
+    options = {"gan": [], "vae": ["--likelihood", "mse"], "cvae": []}
+    for name, words in options.items():
+        assert tinygen("train", name, *FAST, "--no-compile", "--out", name, *words)[0] == 0
+
+    def told(*words):
+        code, out, err = tinygen("evaluate", *words, "--json")
+        assert (code, json.loads(out)["figures"]) == (0, [])
+        return err
+
+    both = ("--samples", 5, "--nll-images", 9)
+    assert told("gan", *both) == (
+        "note: --samples 5 and --nll-images 9 changed nothing: this gan has no NLL from codes; a "
+        "VAE with a likelihood has\n"
+    )
+    assert "note: --samples 5 changed nothing: this vae" in told("vae", "--samples", 5)
+    assert told("gan") == told("gan", "--nll-images", 0) == told("cvae", *both) == ""
 
 
 # ---- the program ---------------------------------------------------------------------------------

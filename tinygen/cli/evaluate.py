@@ -51,6 +51,9 @@ class Measuring(Options):
     json: bool = option(False, help="Print JSON instead of tables.", flags="--json")
 
 
+CODES = ("samples", "nll_images")  # those of them that only the NLL of a VAE takes
+
+
 def evaluate(typed: Typed) -> None:
     """Measure, save the figures in the run folder, and print them."""
     request = checked(Measuring, typed[Measuring])
@@ -58,6 +61,7 @@ def evaluate(typed: Typed) -> None:
     dataset = run.load_data(request.data, request.value_range)
     if request.data is not None:
         print_data(console(stderr=request.json), dataset)
+    _say_unused(run.model, typed[Measuring])
     found = measure(run, dataset, request)
     record: dict[str, Any] = {
         "weights": pictures.fingerprint(run.model),
@@ -124,6 +128,22 @@ def measure(run: train.Run, dataset: Dataset, request: Measuring) -> Found:
                 seed=request.seed, report=report,
             )  # fmt: skip
     return found
+
+
+def _say_unused(model: models.Model, typed: dict[str, Any]) -> None:
+    """A line on standard error for options that the model has no use for.
+
+    It is no error: scripts give them to every model.
+    """
+    if train.has_codes(model):
+        return
+    words = [f"--{k.replace('_', '-')} {typed[k]}" for k in CODES if typed.get(k)]
+    if words:
+        text = (
+            f"note: {' and '.join(words)} changed nothing: this {model.name} has no NLL from "
+            "codes; a VAE with a likelihood has"
+        )
+        console(stderr=True).print(text, markup=False, style="yellow")
 
 
 def _save(folder: train.RunFolder, record: dict[str, Any]) -> bool:

@@ -40,6 +40,11 @@ def has_figures(model: Model) -> bool:
     return model.stages()[-1].figures is not None
 
 
+def has_codes(model: Model) -> bool:
+    """Whether its NLL is estimated with codes: `samples` of them, on `nll_images`."""
+    return isinstance(model, Likely) and model.density != "" and not model.exact
+
+
 @no_grad()
 def evaluate(
     run: Run,
@@ -74,7 +79,7 @@ def evaluate(
                       f"{name}, {split}")  # fmt: skip
         codes = "" if model.exact else "one code an image, "
         figures.append(_figure(name, split, values, f"{model.density}; {codes}noise seed {seed}"))
-    for split, part in splits if nll_images and not model.exact else []:
+    for split, part in splits if nll_images and has_codes(model) else []:
         count = min(nll_images, len(part))
         values = _nll(model, part, count, samples, model.rng(seed).stream("evaluation", 1), report,
                       f"NLL, {split}")  # fmt: skip

@@ -9,6 +9,7 @@ from ..runs import (
     build_model,
     evaluate,
     find_extractor,
+    has_codes,
     has_figures,
     open_run,
 )
@@ -17,6 +18,6 @@ from .settings import Settings, as_given, known_of
 
 __all__ = [
     "ClassifierExtractor", "Diverged", "Estimate", "Gauge", "Run", "RunFolder", "Settings",
-    "as_given", "build_model", "evaluate", "find_extractor", "fit", "has_figures", "known_of",
-    "open_run",
+    "as_given", "build_model", "evaluate", "find_extractor", "fit", "has_codes", "has_figures",
+    "known_of", "open_run",
 ]  # fmt: skip
