@@ -1,5 +1,6 @@
 """The help of `tinygen train`, options from dataclasses, and the flags that the README names."""
 
+import itertools
 import re
 import shlex
 from dataclasses import dataclass, fields
@@ -10,6 +11,7 @@ import pytest
 from record_help import COLUMNS, FOLDER, plain
 
 from tinygen import backend, models, train
+from tinygen.cli import app
 from tinygen.cli.evaluate import Measuring
 from tinygen.cli.options import Group, command, flags, in_full, in_words, refuse_doubles
 from tinygen.cli.sample import Target
@@ -32,6 +34,22 @@ def test_the_help_is_as_recorded_and_fits_two_screens(name, tinygen, monkeypatch
     assert code == 0
     assert plain(out) == (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     assert len(plain(out).splitlines()) <= 2 * SCREEN
+
+
+@pytest.mark.parametrize("columns", [50, 80, 300])
+def test_paragraphs_flow_at_every_width(columns, tinygen, monkeypatch):
+    """A line ends where the next word would not fit, whatever the lines of the source are."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    commands = [each.name for each in app.app.registered_commands]
+    for name in (*commands, "train", "train flow", "train gan"):
+        text = plain(tinygen(*name.split(), "--help")[1]).split("Usage:")[1].split("╭")[0]
+        for paragraph in text.split("\n\n")[1:]:
+            lines = paragraph.strip("\n").split("\n")
+            for line, after in itertools.pairwise(lines):
+                assert len(line) + 1 + len(after.split()[0]) > columns - 2, (name, paragraph)
+        if columns >= 80:  # examples are a line each
+            examples = [p for p in text.split("\n\n") if p.startswith(" tinygen ")]
+            assert all("\n" not in each.strip("\n") for each in examples), examples
 
 
 @pytest.mark.parametrize("name", models.MODELS)

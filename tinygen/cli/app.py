@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -24,6 +24,14 @@ class Program(TyperGroup):
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return sorted(self.commands, key=lambda name: name != "train")
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+        """The command; its help has lines as long as the screen's, not those of the source."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            paragraphs = (found.help or "").split("\n\n")
+            found.help = "\n\n".join(each.replace("\n", " ").strip() for each in paragraphs)
+        return found
 
 
 app = typer.Typer(

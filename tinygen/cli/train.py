@@ -90,9 +90,9 @@ app = typer.Typer(cls=Models, no_args_is_help=True)
 def _train() -> None:
     """Train a model on images; leave a folder with samples, curves and the weights.
 
-    [dim]tinygen train flow[/dim]                         the best images; on the built-in strokes
+    [dim]tinygen train flow[/dim]           the best images; on the built-in strokes
 
-    [dim]tinygen train vae[/dim]                          on the built-in strokes, a minute or two
+    [dim]tinygen train vae[/dim]            on the built-in strokes, a minute or two
 
     [dim]tinygen train gan --data mnist --epochs 30[/dim]
 
@@ -102,7 +102,7 @@ def _train() -> None:
 
     [dim]tinygen train classifier --data photos/ --size 32[/dim]  to measure generators with
 
-    [dim]tinygen train MODEL --help[/dim]                 shows the options of a model
+    [dim]tinygen train MODEL --help[/dim]   shows the options of a model
     """
 
 
