@@ -178,8 +178,9 @@ def draw(job: Job) -> Dataset:
         bar = bars.add_task("the teacher draws", total=n)
         seed = job.settings.get("seed", Settings.seed)
         made, where = pairs.kept_pairs(
-            teacher, n, seed, settings, lambda k, _: bars.update(bar, completed=k)
-        )
+            teacher, n, seed, settings, lambda k, _: bars.update(bar, completed=k),
+            sha256=job.options["sha256"],
+        )  # fmt: skip
     console().print(where, markup=False, soft_wrap=True)
     return made
 

@@ -44,16 +44,18 @@ def sha256_of(teacher: Run) -> str:
 
 
 def kept_pairs(
-    teacher: Run, n: int, seed: int, settings: Mapping[str, Any], heard: Heard = lambda k, n: None
-) -> tuple[Dataset, str]:
+    teacher: Run, n: int, seed: int, settings: Mapping[str, Any], heard: Heard = lambda k, n: None,
+    sha256: str | None = None,
+) -> tuple[Dataset, str]:  # fmt: skip
     """`drawn_pairs` of which as many as can be are read; and a line that says where they lie.
 
+    sha256: `sha256_of` the teacher, where it is known: hashing the weights takes a while.
     The file is written whole or not at all, and read only if it is as it was written. A folder that
     cannot be written to, a full disk: the line says that they are not kept.
     """
     assert teacher.folder is not None
-    path, known = file_of(teacher, seed, settings), np.zeros((0, *teacher.model.shape), np.uint8)
-    lost = ""
+    path = file_of(teacher, sha256 or sha256_of(teacher), seed, settings)
+    known, lost = np.zeros((0, *teacher.model.shape), np.uint8), ""
     if path.exists():
         try:
             known = _read(path, teacher.model.shape)
@@ -70,11 +72,11 @@ def kept_pairs(
     return made, f"{lost}{n:,} pairs, kept for --resume and other students in {path} ({size})"
 
 
-def file_of(teacher: Run, seed: int, settings: Mapping[str, Any]) -> Path:
+def file_of(teacher: Run, sha256: str, seed: int, settings: Mapping[str, Any]) -> Path:
     """Where the pairs of these weights, this seed and these settings lie."""
     assert teacher.folder is not None
     assert isinstance(teacher.model, Draws)
-    drawn = [sha256_of(teacher), seed, chosen(teacher.model, settings)]
+    drawn = [sha256, seed, chosen(teacher.model, settings)]
     key = hashlib.sha256(json.dumps(drawn, sort_keys=True).encode()).hexdigest()
     return teacher.folder.path / f"pairs-{key[:12]}.safetensors"
 
