@@ -261,3 +261,22 @@ def test_what_it_refuses(runs, tmp_path, tinygen):
     shutil.copytree(teacher, moved)  # the same teacher elsewhere is the same teacher
     again = ("distill", str(moved), "--out", str(out), "--resume", "--epochs", "2")
     assert tinygen(*again)[0] == 0
+
+
+def test_a_student_from_before_resumes_whose_teacher_has_no_labels(tinygen, tmp_path, monkeypatch):
+    """Its config.json keeps the guidance, which is refused now where there are no labels."""
+    np.save("plain.npy", (255 * tg.random.Generator(0).uniform((40, 8, 8)).numpy()).astype("u1"))
+    few = ["--width", 4, "--batch-size", 20, "--no-compile", "--epochs", 1]
+    assert tinygen("train", "flow", "--data", "plain.npy", *few, "--out", "teacher")[0] == 0
+    short = [*SHORT, "--epochs", 1, "--out", "student"]
+    old = "steps=2 method=heun guidance=2.0 interval=0.0,1.0"
+    with monkeypatch.context() as patch:
+        patch.setattr("tinygen.cli.distill.in_one_line", lambda *_: old)
+        assert tinygen("distill", "teacher", *short)[0] == 0
+    kept = json.loads((tmp_path / "student" / "config.json").read_text("utf-8"))
+    assert kept["model"]["options"]["drawn"] == old
+    code, out, err = tinygen("distill", "--out", "student", "--resume", "--epochs", 2)
+    assert code == 0, err
+    assert "40 pairs that were drawn before" in out
+    code, _, err = tinygen("distill", "--out", "student", "--resume", "--set", "guidance=2")
+    assert (code, "no setting guidance of a drawing: its data have no labels" in err) == (2, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -121,7 +121,7 @@ def resumed(asked: Distilling, typed: Typed, out: Path) -> Job:
             f"{options['sha256'][:12]}, and {path} has {found[:12]}; name that teacher, or "
             "begin a student of this one in another folder"
         )
-    drawn = in_one_line(teacher.model, options["drawn"].split())
+    drawn = in_one_line(teacher.model, stored_settings(teacher.model, options))
     given = None if asked.set is None else in_one_line(teacher.model, asked.set)
     for word, was, now in (
         ("--pairs", options["pairs"], typed[Distilling].get("pairs")), ("--set", drawn, given),
@@ -131,6 +131,15 @@ def resumed(asked: Distilling, typed: Typed, out: Path) -> Job:
             raise ValueError(f"{out} learns with {word} {was}; a run is resumed with the same")
     settings = train.known_of(config["training"])
     return Job(teacher, options, {**settings, **typed[Settings]}, out, True)
+
+
+def stored_settings(model: Model, options: Mapping[str, Any]) -> list[str]:
+    """The settings that a student's pairs are drawn with, as texts NAME=VALUE.
+
+    Older versions kept those, too, that change nothing in this teacher, which it now refuses.
+    """
+    texts = options["drawn"].split()
+    return [text for text in texts if text.partition("=")[0] not in cast(Any, model).idle]
 
 
 def in_one_line(model: Model, texts: Sequence[str]) -> str:
@@ -173,7 +182,7 @@ def fit(job: Job) -> None:
 def draw(job: Job) -> Dataset:
     """What the teacher draws for the student, with a bar, and where it lies."""
     n, teacher = job.options["pairs"], job.teacher
-    settings = settings_of(teacher.model, job.options["drawn"].split())
+    settings = settings_of(teacher.model, stored_settings(teacher.model, job.options))
     with Progress(transient=True, console=console()) as bars:
         bar = bars.add_task("the teacher draws", total=n)
         seed = job.settings.get("seed", Settings.seed)
