@@ -485,8 +485,9 @@ def test_every_command_says_that_a_run_is_not_finished(
     folder = tmp_path / "cut"
     shutil.copytree(run.folder.path, folder)
     config = folder.joinpath("config.json")
-    config.write_text(config.read_text("utf-8").replace('"epochs": 1,', '"epochs": 3,'), "utf-8")
-    told = "cut is not finished, it has done 3 of 9 steps; go on with `tinygen train flow --out cut"
+    text = config.read_text("utf-8")
+    config.write_text(text.replace('"epochs": 1,', '"epochs": 10,'), "utf-8")
+    told = "cut is not finished, it has done 3 of 30 steps; go on with `tinygen train flow --out"
     commands = {
         "sample": ["--n", 1, "--set", "steps=1"], "evaluate": ["--n", 0, "--json"], "info": [],
         "export": ["--to", "python"], "explore": ["--no-open"], "verify": [],
@@ -496,6 +497,8 @@ def test_every_command_says_that_a_run_is_not_finished(
     for command, words in commands.items():
         _, out, err = tinygen(command, "cut", *words)
         assert told in (out if command == "info" else err)
+        if command == "info":
+            assert "warmup 3 (at most a tenth of all steps)" in " ".join(out.split())
         if command == "evaluate":
             assert json.loads(out)["figures"]
     assert "is not finished" not in "".join(tinygen("info", run.folder.path)[1:])
@@ -511,7 +514,7 @@ def test_what_needs_labels_is_refused_without_them(tinygen: Any) -> None:
     assert tinygen("train", "flow", *few)[0] == 0
     told = tinygen("info", "run")[1]
     assert "method heun (others: sample --set NAME=VALUE)" in told
-    assert "warmup 200 (at most a tenth of all steps)" in " ".join(told.split())
+    assert "warmup 0 (at most a tenth of all steps)" in " ".join(told.split())
     for words in (
         ["sample", "run", "--set", "guidance=3"],
         ["sample", "run", "--vary", "guidance=1,2"],

@@ -430,6 +430,20 @@ def test_a_warm_up_that_was_asked_for_is_not_cut(strokes, tmp_path, monkeypatch)
     assert not (tmp_path / "none").exists()
 
 
+def test_a_warm_up_that_is_longer_than_the_training_is_said(strokes, capsys):
+    def said(warmup, schedule="constant"):
+        model = Slow(strokes.shape, rng=tg.random.Generator(0), **OPTIONS["vae"])
+        how = {"warmup": warmup, "schedule": schedule, "compiled": False}
+        train.fit(model, strokes, 1, batch_size=20, **how)
+        return [line for line in capsys.readouterr().out.splitlines() if "warmup" in line]
+
+    assert said(10) == [
+        "note: warmup is 10 steps, and the training has 5: its learning rate gets to 50% of its "
+        "highest; give a smaller one, or more epochs"
+    ]
+    assert [*said(5), *said(None), *said(None, "linear")] == []
+
+
 def test_a_training_that_only_skips_has_diverged(strokes, tmp_path, monkeypatch):
     with pytest.raises(train.Diverged, match="gradients of the last 50 steps = nan"):
         _careful(strokes, tmp_path / "run", range(20, 80), monkeypatch, epochs=10, compiled=False)

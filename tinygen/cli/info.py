@@ -14,6 +14,7 @@ from rich.table import Table
 from .. import models, train
 from ..backend import show_config
 from ..data.labels import numbers_of
+from ..models import feed
 from ..options import as_json
 from ..runs import pictures
 from .console import console
@@ -65,13 +66,24 @@ def _configured(run: train.Run, config: dict[str, Any]) -> Rows:
     kept = config["training"]
     training = train.as_given(model, kept)
     if kept.get("warmup", 0) and training["warmup"] is None:  # nobody asked for it
-        training["warmup"] = f"{kept['warmup']} (at most a tenth of all steps)"
+        used = train.own_warmup(kept["warmup"], _steps(model, config))
+        why = " (at most a tenth of all steps)" if used < kept["warmup"] else ""
+        training["warmup"] = f"{used}{why}"
     yield "training", _listed(training | _rates(model, training))
     settings = models.contract.chosen(model, {}) if isinstance(model, models.Draws) else {}
     if settings:
         yield "drawing", f"{_listed(settings)} (others: sample --set NAME=VALUE)"
     yield "versions", ", ".join(f"{k} {v}" for k, v in config["versions"].items())
     yield "weights", f"hash {pictures.fingerprint(model)}"
+
+
+def _steps(model: models.Model, config: dict[str, Any]) -> int:
+    """Of the training of the last stage, all epochs."""
+    stage, kept = model.stages()[-1], config["training"]
+    sets = {"train": config["data"], **config.get("more_data", {})}
+    entries: int = min(sets[source]["n"] for source in feed.sources(stage.reads))
+    size = feed.step_size(stage, entries, kept["batch_size"])
+    return int(kept["epochs"]) * (entries // size)
 
 
 def _listed(values: dict[str, Any]) -> str:

@@ -85,6 +85,12 @@ class Progress(Hook):
         if entered and len(session.stages) > 1:
             count = len(session.stages)
             self.show.say(f"stage {position.stage + 1} of {count}: {session.stage.name}")
+        if entered and session.warms_up_to < 1:
+            self.show.say(
+                f"note: warmup is {session.settings.warmup:,} steps, and the training has "
+                f"{session.epochs * session.batches:,}: its learning rate gets to "
+                f"{session.warms_up_to:.0%} of its highest; give a smaller one, or more epochs"
+            )
         self.show.start(
             position.epoch + 1, session.epochs, session.batches, position.batch, session.step_size
         )

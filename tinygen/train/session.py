@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,9 +26,7 @@ from .checkpoint import Position, State
 from .divergence import diverged, refuse_weights
 from .parts import first_stage
 from .resident import Resident, fits
-
-if TYPE_CHECKING:
-    from .settings import Settings
+from .settings import Settings, own_warmup
 
 SKIPPED = "steps skipped"  # among the losses: whether the step was
 READ_EVERY = 25  # steps, on a device: reading a loss waits for it
@@ -119,8 +117,7 @@ class Session:
     def _course(self, last: bool) -> optim.Course:
         """How the learning rate of this stage moves.
 
-        What the settings do not say is as the model has it. A warm-up that is the model's own takes
-        at most a tenth of a short training, unless it was asked for.
+        What the settings do not say is as the model has it.
         """
         settings, own = self.settings, self.stage.course or optim.Course()
         kind: str = settings.schedule
@@ -129,7 +126,7 @@ class Session:
             kind, warmup, asked = own.kind, own.warmup, False
         steps = self.epochs * self.batches
         if warmup == own.warmup and not asked:
-            warmup = min(warmup, steps // 10)
+            warmup = own_warmup(warmup, steps)
         if warmup >= steps and kind != "constant":
             raise ValueError(
                 f"warmup is {warmup:,} steps, and the training has {steps:,}; expected fewer, for "
@@ -179,6 +176,12 @@ class Session:
             self.enter(Position(was.stage + 1, step=was.step, log_bytes=was.log_bytes))
             self.keep()
         return True
+
+    @property
+    def warms_up_to(self) -> float:
+        """The share of its highest rate that the stage gets to: 1, unless its warm-up is longer."""
+        steps = self.epochs * self.batches
+        return min(1.0, *(steps / max(each.warmup, 1) for each in self.schedules.values()))
 
     # ---- steps -----------------------------------------------------------------------------------
 

@@ -81,6 +81,11 @@ def known_of(kept: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in kept.items() if k in names}
 
 
+def own_warmup(warmup: int, steps: int) -> int:
+    """The steps of a warm-up that nobody asked for: the model's own, at most a tenth of all."""
+    return min(warmup, steps // 10)
+
+
 def as_given(model: Model, kept: Mapping[str, Any]) -> dict[str, Any]:
     """What `fit` is given to go on with a run that keeps these settings in its config.json."""
     given = dict(kept)
