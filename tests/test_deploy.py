@@ -52,6 +52,7 @@ def test_a_run_becomes_a_file_the_same_each_time(tinygen, run, tmp_path, form):
         assert not any(text.encode() in blob for blob in first.values())
 
 
+@pytest.mark.usefixtures("all_curves")
 def test_files_that_are_handed_on_hold_no_path(tinygen, tmp_path):
     """Data from a folder, measured with a classifier from another: neither path is in a file."""
     private = tmp_path / "private folder"

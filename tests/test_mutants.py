@@ -246,6 +246,7 @@ def test_mutants_of_the_configuration_of_a_run_that_goes_on(here: Path, capsys: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("all_curves")
 def test_mutants_of_the_log(here: Path, capsys: Any) -> None:
     """A bad line hides itself only, and never stops a command."""
     path = here / "cvae" / "log.jsonl"

@@ -605,6 +605,7 @@ def test_held_out_has_its_unit(model, tinygen):
     assert unit in tinygen("info", "run")[1]
 
 
+@pytest.mark.usefixtures("all_curves")
 def test_without_matplotlib_the_curves_are_missed(strokes, tmp_path, monkeypatch, capsys):
     for name in [k for k in sys.modules if k.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
