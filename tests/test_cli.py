@@ -91,7 +91,7 @@ def test_pictures_of_every_kind(tinygen, tmp_path):
 def test_other_data_are_scaled_and_matched_by_the_names_of_classes(tinygen, tmp_path):
     photos(tmp_path / "photos", day=(200, 40), night=(40, 40))
     words = ["--size", 8, "--width", 0.5, "--features", 8, "--epochs", 10, "--batch-size", 18]
-    words += ["--lr", 0.01, "--dropout", 0, "--ema", 0]
+    words += ["--lr", 0.01, "--dropout", 0, "--ema", 0, "--no-compile"]
     assert tinygen("train", "classifier", "--data", "photos", *words, "--out", "judge")[0] == 0
     photos(tmp_path / "more", size=20, night=(40, 30))
     code, out, err = tinygen("evaluate", "judge", "--data", "more", "--json")
@@ -111,7 +111,8 @@ def test_other_data_are_scaled_and_matched_by_the_names_of_classes(tinygen, tmp_
     assert "goes by labels, which 'all' lacks; expected a sub-folder for each class: day" in err
 
     assert "classes   0 day, 1 night" in tinygen("info", "judge")[1]
-    assert tinygen("train", "cgan", "--data", "photos", "--size", 8, "--epochs", 1)[0] == 0
+    few = ["--size", 8, "--epochs", 1, "--no-compile"]
+    assert tinygen("train", "cgan", "--data", "photos", *few)[0] == 0
     drawn = []
     for label in ("night", 1):
         code, _, err = tinygen("sample", "runs/cgan-photos", "--label", label, "--out", "a.png")
