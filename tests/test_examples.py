@@ -21,8 +21,17 @@ STEPS = sorted((EXAMPLES / "steps").glob("*.py"))
 NOTEBOOK = EXAMPLES / "train_a_vae.ipynb"
 QUICK = {f"{n:02}" for n in range(1, 10)}
 LONGER = pytest.mark.slow
-# The longest two run with fewer steps here; the ring is trained in full by a test of its own.
-SHORTER = {"14": ("64, 500, 64", "64, 100, 64"), "15": ("= 800, 128", "= 100, 128")}
+# The longest run with fewer images or steps here; the ring is trained in full by its own test.
+SHORTER = {
+    "10": [("n=8000", "n=2000")],
+    "11": [("n=8000", "n=2000")],
+    "12": [("n=8000", "n=2000")],
+    "14": [("n=10_000", "n=2000"), ("64, 500, 64", "64, 100, 64")],
+    "15": [("= 800, 128", "= 100, 128")],
+    "16": [("n=8000", "n=2000")],
+    "21": [("n=4000", "n=1000")],
+}
+FEWER = ("n=10_000", "n=2_000")  # of the notebook
 # On a machine with other work, two BLAS threads wait for each other at every small product.
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
 
@@ -119,9 +128,10 @@ def test_step_runs(path, tmp_path):
     text = path.read_text(encoding="utf-8")
     if '"emulated"' in text and "emulated" not in AVAILABLE:
         pytest.skip("no C++ compiler for the emulated GPU")
-    full, fewer = SHORTER.get(path.name[:2], ("", ""))
-    assert full in text
-    program.write_text(text.replace(full, fewer) if full else text, encoding="utf-8")
+    for full, fewer in SHORTER.get(path.name[:2], ()):
+        assert full in text
+        text = text.replace(full, fewer)
+    program.write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(program), str(folder)],
         cwd=tmp_path,
@@ -326,9 +336,13 @@ def test_notebook_runs(tmp_path):
     text = json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"})
     (kernel / "kernel.json").write_text(text)
     executed = tmp_path / "executed.ipynb"
+    shorter = tmp_path / "shorter.ipynb"
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert FEWER[0] in text
+    shorter.write_text(text.replace(*FEWER), encoding="utf-8")
     program = f"""
 import nbclient, nbformat
-notebook = nbformat.read({str(NOTEBOOK)!r}, as_version=4)
+notebook = nbformat.read({str(shorter)!r}, as_version=4)
 nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 nbformat.write(notebook, {str(executed)!r})
 """
