@@ -173,7 +173,7 @@ def test_options_reach_the_model_and_the_training(tinygen):
     code, _, err = tinygen(
         "train", "gan", *FAST, "--loss", "hinge", "--prior", "uniform", "--optimizer", "sgd",
         "--lr", "0.01", "--latent", "7", "--dropout", "0.1", "--seed", "5", "--out", "r",
-        "--schedule", "cosine", "--warmup", "2", "--ema", "0.5",
+        "--schedule", "cosine", "--warmup", "2", "--ema", "0.5", "--no-compile",
     )  # fmt: skip
     assert code == 0, err
     config = RunFolder("r").read_config()
@@ -300,7 +300,7 @@ def test_trains_on_files(kind, tinygen, tmp_path):
                  y_test=table["digit"][30:])  # fmt: skip
     model = "vae" if kind == "npy" else "cvae"
     words = ["train", model, "--data", source, "--epochs", 1, "--batch-size", 8, "--out", "run"]
-    code, out, err = tinygen(*words, "--hidden", "12")
+    code, out, err = tinygen(*words, "--hidden", "12", "--no-compile")
     assert code == 0, err
     assert f"10 x 10 {'RGB' if kind == 'colour' else 'grey'}" in out
     code, out, err = tinygen("evaluate", "run", "--samples", 2, "--nll-images", 5)

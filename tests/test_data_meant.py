@@ -489,7 +489,7 @@ def test_names_are_printed_as_they_are(tinygen, tmp_path):
     assert "a:x:b.txt" in err
     assert "'root:x:0'" in err
     folders(tmp_path / "data", ":cat:", "[red]dog")
-    code, out, err = tinygen("train", "vae", "--data", "data", "--epochs", 1)
+    code, out, err = tinygen("train", "vae", "--data", "data", "--epochs", 1, "--no-compile")
     assert code == 0, err
     assert ":cat:: 2, [red]dog: 2" in out
 
@@ -510,7 +510,7 @@ def test_images_too_large_for_a_model_are_refused(tinygen, tmp_path, monkeypatch
 
 def test_a_broken_file_that_came_later_stops_no_run(tinygen, tmp_path):
     folders(tmp_path / "data", "cat", "dog", count=6)
-    train = ("train", "cvae", "--data", "data", "--hidden", 8, "--out", "run")
+    train = ("train", "cvae", "--data", "data", "--hidden", 8, "--no-compile", "--out", "run")
     code, _, err = tinygen(*train, "--epochs", 1)
     assert code == 0, err
     (tmp_path / "data" / "cat" / "new.png").write_bytes(b"")
@@ -529,7 +529,8 @@ def test_a_broken_file_that_came_later_stops_no_run(tinygen, tmp_path):
 def test_a_run_of_other_classes_is_told(tinygen, tmp_path):
     folders(tmp_path / "two", "cat", "dog", count=6)
     folders(tmp_path / "three", "cat", "cow", "dog", count=6)
-    code, _, err = tinygen("train", "cvae", "--data", "two", "--epochs", 1, "--out", "run")
+    few = ("--epochs", 1, "--hidden", 8, "--no-compile")
+    code, _, err = tinygen("train", "cvae", "--data", "two", *few, "--out", "run")
     assert code == 0, err
     code, _, err = tinygen("train", "cvae", "--data", "three", "--out", "run", "--resume")
     assert code == 2
