@@ -157,13 +157,14 @@ def test_the_average_soon_forgets_the_first_weights(strokes):
 
 
 def test_a_step_of_several_critic_steps_takes_as_many_batches(strokes):
-    run = fit("gan", strokes, epochs=2, batch_size=10, options={"critic_steps": 3})
+    how = {"options": {"critic_steps": 3}, "compiled": False}
+    run = fit("gan", strokes, epochs=2, batch_size=10, **how)
     assert [e["step"] for e in run.epochs] == [3, 6]  # 100 images, 30 a step
-    run = fit("gan", strokes, epochs=1, batch_size=64, options={"critic_steps": 3})
+    run = fit("gan", strokes, epochs=1, batch_size=64, **how)
     assert run.epochs[-1]["step"] == 1  # as many as there are: 33 an update
     few = data.load(np.ascontiguousarray(strokes.images[:2]))
     with pytest.raises(ValueError, match=r"2 images.*takes 3 batches \(critic_steps\)"):
-        fit("gan", few, options={"critic_steps": 3})
+        fit("gan", few, **how)
 
 
 @pytest.mark.parametrize(
