@@ -198,14 +198,14 @@ def _back(y: Any, x: Any, weight: Any, sizes: list[int] | None, eps: float, out:
     return Call(body[x.dtype], table, out=outs, workers=workers, then=then)
 
 
-@kernel
+@kernel(again=True)
 def normalise(
     x: Any, weight: Any, bias: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
 ) -> Any:
     return _forth(x, weight, bias, split(x, weight, axis, bias), eps, out)
 
 
-@kernel
+@kernel(again=True)
 def normalise_dx(
     y: Any, x: Any, weight: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
 ) -> Any:
@@ -215,14 +215,14 @@ def normalise_dx(
     return _back(y, x, weight, split(x, weight, axis, y), eps, out)
 
 
-@kernel
+@kernel(again=True)
 def normalise_groups(
     x: Any, weight: Any, bias: Any, *, groups: int, eps: float, out: Any = None
 ) -> Any:
     return _forth(x, weight, bias, _grouped(x, groups, weight, bias), eps, out)
 
 
-@kernel
+@kernel(again=True)
 def normalise_groups_dx(
     y: Any, x: Any, weight: Any, *, groups: int, eps: float, out: Any = None
 ) -> Any:

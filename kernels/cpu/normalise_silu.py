@@ -187,7 +187,7 @@ def _modulation(modulation: Any) -> dict[str, Any]:
     return {"modulation": modulation, "apart": apart}
 
 
-@kernel
+@kernel(again=True)
 def normalise_silu(
     x: Any, weight: Any, bias: Any, modulation: Any, *, eps: float, out: Any = None
 ) -> Any:
@@ -200,7 +200,7 @@ def normalise_silu(
     return Call(_forward[x.dtype], table, out=y, workers=workers)
 
 
-@kernel
+@kernel(again=True)
 def normalise_silu_dx(
     y: Any, x: Any, weight: Any, bias: Any, modulation: Any, *, eps: float, out: Any = None
 ) -> Any:

@@ -142,21 +142,21 @@ def _bind(form: int, x: Any, block: tuple[int, int], out: Any) -> Any:
     return Call(_pixels[x.dtype], table, out=out, workers=workers)
 
 
-@kernel(eager_from=2048)
+@kernel(eager_from=2048, again=True)
 def pixels_repeated(x: Any, *, block: tuple[int, int], out: Any = None) -> Any:
     return _bind(REPEATED, x, block, out)
 
 
-@kernel(eager_from=2048)
+@kernel(eager_from=2048, again=True)
 def pixels_added(x: Any, *, block: tuple[int, int], out: Any = None) -> Any:
     return _bind(ADDED, x, block, out)
 
 
-@kernel(eager_from=2048)
+@kernel(eager_from=2048, again=True)
 def pixels_to_channels(x: Any, *, block: tuple[int, int], out: Any = None) -> Any:
     return _bind(TO_CHANNELS, x, block, out)
 
 
-@kernel(eager_from=2048)
+@kernel(eager_from=2048, again=True)
 def channels_to_pixels(x: Any, *, block: tuple[int, int], out: Any = None) -> Any:
     return _bind(TO_PIXELS, x, block, out)

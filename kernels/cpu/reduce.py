@@ -312,31 +312,31 @@ def _reduce(op: int, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out:
     return Call(_columns[x.dtype], table, out=out, workers=workers, then=then)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _reduce(SUM, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _reduce(SUM, x, axes, reduced(x.shape, axes, keepdims), out, divide=True)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def max(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _reduce(MAX, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def min(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _reduce(MIN, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def sum_to(x: Any, *, shape: tuple[int, ...], out: Any = None) -> Any:
     lead = x.ndim - len(shape)
     same = [lead + i for i, n in enumerate(shape) if n == x.shape[lead + i]]
