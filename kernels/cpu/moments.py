@@ -24,7 +24,7 @@ from .bands import (
 from .middle import TOGETHER, row_sums
 from .reduce import SUM, fold_all
 from .runtime import Table, array, both, doubles, inline, size_of, wide_vectors, word
-from .short import add_times, fill, multiply, times
+from .short import add_products, add_times, fill, multiply
 
 FAR = 4.0  # variances between a mean and c, squared, from which on the pass is done again
 WIDE_ROWS, NARROW_ROWS = 5, 8  # of a worker's scratch: float64, and of the type of x
@@ -155,7 +155,8 @@ def _settled(mean, k, size, eps, sums, rates):  # type: ignore[no-untyped-def]
         before = mean[c]
         fill(mean[c : c + k], before + off)
         fill(rates[c : c + k], 1.0 / math.sqrt(var + eps))
-        add_times(sums[0][c : c + k], before - np.float64(mean[c]), sums[1][c : c + k])
+        fill(sums[2][c : c + k], before - np.float64(mean[c]))
+    add_products(sums[0], sums[2], sums[1])
     return good
 
 
@@ -308,23 +309,23 @@ def scratch(worker, workers, args, kind, width, count):  # type: ignore[no-untyp
 
 
 @inline
-def factors(c, k, size, r, weight, sums, own, dweight, dbias):  # type: ignore[no-untyped-def]
-    """What a group of `size` numbers, from channel c on, adds to dweight and dbias; its factors.
+def factors(k, size, rates, weight, sums, own, dweight, dbias):  # type: ignore[no-untyped-def]
+    """What groups of `size` numbers, k channels each, add to dweight and dbias; their factors.
 
-    sums[0], sums[1]: of g, and of g (x - mean); r: 1 / sqrt(var + eps).
+    sums[0], sums[1]: of g, and of g (x - mean); rates: 1 / sqrt(var + eps).
     """
-    w, d2 = weight[c : c + k], sums[2][c : c + k]
-    g_sums, d_sums = sums[0][c : c + k], sums[1][c : c + k]
-    by_g, by_d, plus = own[3][c : c + k], own[4][c : c + k], own[5][c : c + k]
-    add_times(g_sums, 1.0, dbias[c : c + k])
-    add_times(d_sums, r, dweight[c : c + k])
-    multiply(g_sums, w, d2)
-    h = fold_all(SUM, d2) / size
-    multiply(d_sums, w, d2)
-    hd = fold_all(SUM, d2) / size
-    times(w, r, by_g)
-    fill(by_d, -hd * r * r * r)
-    fill(plus, -h * r)
+    g_sums, d_sums, h_sums, hd_sums = sums[0], sums[1], sums[2], sums[3]
+    add_times(g_sums, 1.0, dbias)
+    add_products(d_sums, rates, dweight)
+    multiply(g_sums, weight, h_sums)
+    multiply(d_sums, weight, hd_sums)
+    multiply(weight, rates, own[3])
+    for c in range(0, weight.size, k):
+        h = fold_all(SUM, h_sums[c : c + k]) / size
+        hd = fold_all(SUM, hd_sums[c : c + k]) / size
+        r = rates[c]
+        fill(own[4][c : c + k], -hd * r * r * r)
+        fill(own[5][c : c + k], -h * r)
 
 
 @both
