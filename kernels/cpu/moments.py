@@ -65,7 +65,7 @@ def squares(kind, rows, p, width, sums, fast, mean):  # type: ignore[no-untyped-
         sum_squares(kind, count, width * size, end - start, x, mean.ctypes.data, to)
         for c in range(done, count):
             fast[c] = 0
-        for j in range(start, end):
+        for j in range(start if done < count else end, end):
             row = rows[j * width : j * width + count]
             for c in range(done, count):
                 d = row[c] - mean[c]
@@ -93,7 +93,7 @@ def products(kind, rows, above, p, width, sums, g_fast, d_fast, mean):  # type: 
         for c in range(done, count):
             g_fast[c] = 0
             d_fast[c] = 0
-        for j in range(start, end):
+        for j in range(start if done < count else end, end):
             row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
             for c in range(done, count):
                 g_fast[c] += g[c]
@@ -214,7 +214,7 @@ def moments(kind, rows, p, width, k, eps, sums, own, mean, rates):  # type: igno
             for c in range(done, count):
                 own[0][c] = 0
                 own[1][c] = 0
-            for j in range(start, end):
+            for j in range(start if done < count else end, end):
                 row = rows[j * width : j * width + count]
                 for c in range(done, count):
                     d = row[c] - mean[c]
@@ -248,7 +248,7 @@ def all_moments(kind, rows, above, p, width, k, eps, sums, own, mean, rates):  #
                 own[1][c] = 0
                 own[6][c] = 0
                 own[7][c] = 0
-            for j in range(start, end):
+            for j in range(start if done < count else end, end):
                 row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
                 for c in range(done, count):
                     d = row[c] - mean[c]
