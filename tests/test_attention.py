@@ -120,3 +120,15 @@ def test_blocks_of_pixels_are_what_their_bodies_say(block: tuple[int, int]) -> N
         got = getattr(blocks, name)(x, **c)
         want = PRIMITIVES[name].reference(np, x, **c)
         np.testing.assert_allclose(got, want, rtol=0, atol=0 if name != "pixels_added" else 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("channels", [8, 16, 20, 64])
+def test_sums_of_four_pixels_are_added_in_pairs(channels: int, dtype: Any) -> None:
+    """The same bits whether or not the channels fill vectors; what is not a number stays apart."""
+    x = np.random.default_rng(channels).standard_normal((3, 6, 10, channels)).astype(dtype)
+    x[1, 2, 3, 4], x[2, 0, 0, 1] = np.nan, np.inf
+    a, b, c, d = (x[:, i::2, j::2] for i in (0, 1) for j in (0, 1))
+    call = blocks.pixels_added.bind(x, block=(2, 2))
+    call()
+    np.testing.assert_array_equal(call.out, (a + b) + (c + d))

@@ -16,7 +16,7 @@ from .lines import of_body
 from .outputs import Call
 from .primitive import PRIMITIVES, Primitive
 from .tensor import Tensor, as_tensor
-from .weak import SCALARS, tensors_or_weak
+from .weak import SCALARS, WEAK, tensors_or_weak
 
 
 class Fused(Primitive):
@@ -43,22 +43,40 @@ class Fused(Primitive):
             static = checks.by_position(self, args[self._arity :], static)
         if static:
             checks.options(self, static)
-        args = tuple(tensors_or_weak(args[: self._arity], False))
-        if not any(isinstance(x, Tensor) for x in args):
-            args = tuple(x if x is None else as_tensor(x) for x in args)
-        backend = checks.backend_of(self, args)
+        args = args[: self._arity]
+        for x in args:
+            if not isinstance(x, Tensor) and x.__class__ not in WEAK:
+                args = tuple(tensors_or_weak(args, False))
+                break
+        arrays: list[Any] = []  # what the kernel gets
+        nodes: list[Node | None] = []
+        kinds: set[type] = set()  # of the tensors' arrays
+        traced = 0  # bit i: argument i carries a gradient
+        for x in args:
+            if isinstance(x, Tensor):
+                kinds.add(x.data.__class__)
+                if x.node is not None:
+                    traced |= 1 << len(nodes)
+                nodes.append(x.node)
+                arrays.append(x.data)
+            else:
+                nodes.append(None)
+                arrays.append(x)
+        if not kinds and any(x is not None for x in args):
+            return self(*(x if x is None else as_tensor(x) for x in args), **static)
+        backend = backends.of_type(kinds.pop()) if len(kinds) == 1 else None
+        if backend is None:  # of no tensor, of two kinds, or of one that is not loaded
+            backend = checks.backend_of(self, args)
         kernel = backend.kernels.get(self.name)
-        if kernel is None or any(o.opens(self) for o in state.observers):
+        observers = state.observers
+        if kernel is None or (observers and any(o.opens(self) for o in observers)):
             return self._opened(args, static)
-        out = kernel(*(x.data if isinstance(x, Tensor) else x for x in args), **static)
+        out = kernel(*arrays, **static)
         if out is NotImplemented:
             return self._opened(args, static)
         backend.hits[self.name] += 1
-        observers = state.observers
         for observer in observers:
             observer.called(self, args, static, out)
-        nodes = [x.node if isinstance(x, Tensor) else None for x in args]
-        traced = sum(1 << i for i, n in enumerate(nodes) if n is not None)
         if traced and state.recording:
             line = user_line() if observers else None
             return self._record(args, nodes, static, out, traced, line)

@@ -139,13 +139,13 @@ _number = operator.attrgetter("number")
 
 def reachable(roots: Iterable[Node]) -> list[Node]:
     """Every node from which a root was made, the last made first: a topological order."""
-    seen: set[Node] = set()
-    stack = list(roots)
+    seen = set(roots)
+    stack = list(seen)
     while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            stack.extend(p for p in node.parents if p is not None)
+        for node in stack.pop().parents:
+            if node is not None and node not in seen:
+                seen.add(node)
+                stack.append(node)
     return sorted(seen, key=_number, reverse=True)
 
 

@@ -55,6 +55,11 @@ def noting(note: Callable[[Native], None]) -> Iterator[None]:
         _dry.note = before
 
 
+def dry() -> bool:
+    """Whether this thread is in a block of `noting`."""
+    return _dry.note is not None
+
+
 class Native:
     """A function compiled to machine code with a C interface, when its address is first asked."""
 

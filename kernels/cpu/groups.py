@@ -57,6 +57,5 @@ def groups_back(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             start = i * p * width + c0
             rows, cotangent, mean, rates = x[start:], above[start:], own[2], sums[4]
             all_moments(kind, rows, cotangent, p, width, k, eps, sums, own, mean, rates)
-            for c in range(0, c1 - c0, k):
-                factors(c, k, p * k, rates[c], weight[c0:c1], sums, own, dweight, dbias)
+            factors(k, p * k, rates, weight[c0:c1], sums, own, dweight, dbias)
             turned(kind, rows, cotangent, dx[start:], p, width, mean, own[3], own[4], own[5])

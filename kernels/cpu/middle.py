@@ -43,7 +43,7 @@ def row_sums(kind, rows, p, width, sums, fast):  # type: ignore[no-untyped-def]
         sum_rows(kind, count, width * size, end - start, here, fast.ctypes.data)
         for c in range(done, count):
             fast[c] = 0
-        for j in range(start, end):
+        for j in range(start if done < count else end, end):
             row = rows[j * width : j * width + count]
             for c in range(done, count):
                 fast[c] += row[c]

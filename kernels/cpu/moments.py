@@ -22,9 +22,9 @@ from .bands import (
     whole,
 )
 from .middle import TOGETHER, row_sums
-from .reduce import SUM, fold_all
+from .reduce import SUM, fold_all, folded_groups
 from .runtime import Table, array, both, doubles, inline, size_of, wide_vectors, word
-from .short import add_times, fill, multiply, times
+from .short import add_products, add_times, fill, multiply
 
 FAR = 4.0  # variances between a mean and c, squared, from which on the pass is done again
 WIDE_ROWS, NARROW_ROWS = 5, 8  # of a worker's scratch: float64, and of the type of x
@@ -65,7 +65,7 @@ def squares(kind, rows, p, width, sums, fast, mean):  # type: ignore[no-untyped-
         sum_squares(kind, count, width * size, end - start, x, mean.ctypes.data, to)
         for c in range(done, count):
             fast[c] = 0
-        for j in range(start, end):
+        for j in range(start if done < count else end, end):
             row = rows[j * width : j * width + count]
             for c in range(done, count):
                 d = row[c] - mean[c]
@@ -93,7 +93,7 @@ def products(kind, rows, above, p, width, sums, g_fast, d_fast, mean):  # type: 
         for c in range(done, count):
             g_fast[c] = 0
             d_fast[c] = 0
-        for j in range(start, end):
+        for j in range(start if done < count else end, end):
             row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
             for c in range(done, count):
                 g_fast[c] += g[c]
@@ -140,23 +140,57 @@ def turned(kind, rows, above, out, p, width, mean, by_g, by_d, plus):  # type: i
 
 
 @inline
+def _centred(offs, vars, size):  # type: ignore[no-untyped-def]
+    """From sums of x - c and of (x - c)^2: means, variances, and how many are too far off."""
+    far = 0
+    for c in range(offs.size):
+        off = offs[c] / size
+        var = vars[c] / size - off * off
+        var = 0.0 if var < 0 else var
+        far += 1 if off * off > FAR * var else 0
+        offs[c] = off
+        vars[c] = var
+    return far
+
+
+@inline
+def _moved(mean, offs):  # type: ignore[no-untyped-def]
+    """mean = mean + off; offs become what the old mean is above the new one."""
+    for c in range(mean.size):
+        before = mean[c]
+        mean[c] = before + offs[c]
+        offs[c] = before - np.float64(mean[c])
+
+
+@inline
+def _rates(vars, eps, rates):  # type: ignore[no-untyped-def]
+    for c in range(rates.size):
+        rates[c] = 1.0 / math.sqrt(vars[c] + eps)
+
+
+@inline
 def _settled(mean, k, size, eps, sums, rates):  # type: ignore[no-untyped-def]
     """From sums about `mean`: the means, 1 / sqrt(var + eps), and whether they can be trusted.
 
     sums: of g, g (x - c), x - c, (x - c)^2; the second becomes that about the new means.
     """
-    good = True
-    for c in range(0, mean.size, k):
-        off = fold_all(SUM, sums[2][c : c + k]) / size
-        var = fold_all(SUM, sums[3][c : c + k]) / size - off * off
-        if var < 0:
-            var = 0.0
-        good = good and not off * off > FAR * var
-        before = mean[c]
-        fill(mean[c : c + k], before + off)
-        fill(rates[c : c + k], 1.0 / math.sqrt(var + eps))
-        add_times(sums[0][c : c + k], before - np.float64(mean[c]), sums[1][c : c + k])
-    return good
+    wide_vectors()
+    folded_groups(eps, sums[2], k, sums[2])
+    folded_groups(eps, sums[3], k, sums[3])
+    far = _centred(sums[2], sums[3], size)
+    _moved(mean, sums[2])
+    _rates(sums[3], eps, rates)
+    add_products(sums[0], sums[2], sums[1])
+    return far == 0
+
+
+@inline
+def _first_mean(kind, row, k, mean):  # type: ignore[no-untyped-def]
+    """mean = that of the channel's group in a row."""
+    wide_vectors()
+    folded_groups(kind, row, k, mean)
+    for c in range(mean.size):
+        mean[c] = mean[c] / k
 
 
 @inline
@@ -165,8 +199,7 @@ def moments(kind, rows, p, width, k, eps, sums, own, mean, rates):  # type: igno
     wide_vectors()
     count, size = mean.size, size_of(kind)
     done = whole(kind, count)
-    for c in range(0, count, k):
-        fill(mean[c : c + k], fold_all(SUM, rows[c : c + k]) / k)
+    _first_mean(kind, rows[:count], k, mean)
     fill(sums[0], 0.0)
     fill(sums[1], 0.0)
     for _ in range(2):
@@ -181,7 +214,7 @@ def moments(kind, rows, p, width, k, eps, sums, own, mean, rates):  # type: igno
             for c in range(done, count):
                 own[0][c] = 0
                 own[1][c] = 0
-            for j in range(start, end):
+            for j in range(start if done < count else end, end):
                 row = rows[j * width : j * width + count]
                 for c in range(done, count):
                     d = row[c] - mean[c]
@@ -199,8 +232,7 @@ def all_moments(kind, rows, above, p, width, k, eps, sums, own, mean, rates):  #
     wide_vectors()
     count, size = mean.size, size_of(kind)
     done = whole(kind, count)
-    for c in range(0, count, k):
-        fill(mean[c : c + k], fold_all(SUM, rows[c : c + k]) / k)
+    _first_mean(kind, rows[:count], k, mean)
     for _ in range(2):
         for i in range(4):
             fill(sums[i], 0.0)
@@ -216,7 +248,7 @@ def all_moments(kind, rows, above, p, width, k, eps, sums, own, mean, rates):  #
                 own[1][c] = 0
                 own[6][c] = 0
                 own[7][c] = 0
-            for j in range(start, end):
+            for j in range(start if done < count else end, end):
                 row, g = rows[j * width : j * width + count], above[j * width : j * width + count]
                 for c in range(done, count):
                     d = row[c] - mean[c]
@@ -308,23 +340,35 @@ def scratch(worker, workers, args, kind, width, count):  # type: ignore[no-untyp
 
 
 @inline
-def factors(c, k, size, r, weight, sums, own, dweight, dbias):  # type: ignore[no-untyped-def]
-    """What a group of `size` numbers, from channel c on, adds to dweight and dbias; its factors.
+def _by_d(hd_sums, rates, size, to):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        r = rates[c]
+        to[c] = -(hd_sums[c] / size) * r * r * r
 
-    sums[0], sums[1]: of g, and of g (x - mean); r: 1 / sqrt(var + eps).
+
+@inline
+def _plus(h_sums, rates, size, to):  # type: ignore[no-untyped-def]
+    for c in range(to.size):
+        to[c] = -(h_sums[c] / size) * rates[c]
+
+
+@inline
+def factors(k, size, rates, weight, sums, own, dweight, dbias):  # type: ignore[no-untyped-def]
+    """What groups of `size` numbers, k channels each, add to dweight and dbias; their factors.
+
+    sums[0], sums[1]: of g, and of g (x - mean); rates: 1 / sqrt(var + eps).
     """
-    w, d2 = weight[c : c + k], sums[2][c : c + k]
-    g_sums, d_sums = sums[0][c : c + k], sums[1][c : c + k]
-    by_g, by_d, plus = own[3][c : c + k], own[4][c : c + k], own[5][c : c + k]
-    add_times(g_sums, 1.0, dbias[c : c + k])
-    add_times(d_sums, r, dweight[c : c + k])
-    multiply(g_sums, w, d2)
-    h = fold_all(SUM, d2) / size
-    multiply(d_sums, w, d2)
-    hd = fold_all(SUM, d2) / size
-    times(w, r, by_g)
-    fill(by_d, -hd * r * r * r)
-    fill(plus, -h * r)
+    wide_vectors()
+    g_sums, d_sums, h_sums, hd_sums = sums[0], sums[1], sums[2], sums[3]
+    add_times(g_sums, 1.0, dbias)
+    add_products(d_sums, rates, dweight)
+    multiply(g_sums, weight, h_sums)
+    multiply(d_sums, weight, hd_sums)
+    multiply(weight, rates, own[3])
+    folded_groups(1.0, h_sums, k, h_sums)
+    folded_groups(1.0, hd_sums, k, hd_sums)
+    _by_d(hd_sums, rates, size, own[4])
+    _plus(h_sums, rates, size, own[5])
 
 
 @both

@@ -55,7 +55,7 @@ from .moments import (
 )
 from .reduce import SUM, fold_all
 from .runtime import Call, both, number, word, workers_for
-from .short import times
+from .short import fill, times
 
 BLOCKS = 64  # of samples, whose gradients of weight and bias are added apart
 
@@ -99,7 +99,8 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             products(kind, rows, cotangent, p, width, sums, own[0], own[1], mean)
             for c in range(0, c1 - c0, k):
                 r = 1.0 / math.sqrt(fold_all(SUM, sums[2][c : c + k]) / (p * k) + eps)
-                factors(c, k, p * k, r, weight[c0:c1], sums, own, dweight, dbias)
+                fill(sums[4][c : c + k], r)
+            factors(k, p * k, sums[4], weight[c0:c1], sums, own, dweight, dbias)
             turned(kind, rows, cotangent, dx[start:], p, width, mean, own[3], own[4], own[5])
 
 
@@ -198,14 +199,14 @@ def _back(y: Any, x: Any, weight: Any, sizes: list[int] | None, eps: float, out:
     return Call(body[x.dtype], table, out=outs, workers=workers, then=then)
 
 
-@kernel
+@kernel(again=True)
 def normalise(
     x: Any, weight: Any, bias: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
 ) -> Any:
     return _forth(x, weight, bias, split(x, weight, axis, bias), eps, out)
 
 
-@kernel
+@kernel(again=True)
 def normalise_dx(
     y: Any, x: Any, weight: Any, *, axis: tuple[int, ...], eps: float, out: Any = None
 ) -> Any:
@@ -215,14 +216,14 @@ def normalise_dx(
     return _back(y, x, weight, split(x, weight, axis, y), eps, out)
 
 
-@kernel
+@kernel(again=True)
 def normalise_groups(
     x: Any, weight: Any, bias: Any, *, groups: int, eps: float, out: Any = None
 ) -> Any:
     return _forth(x, weight, bias, _grouped(x, groups, weight, bias), eps, out)
 
 
-@kernel
+@kernel(again=True)
 def normalise_groups_dx(
     y: Any, x: Any, weight: Any, *, groups: int, eps: float, out: Any = None
 ) -> Any:

@@ -155,8 +155,7 @@ def _backward(worker, workers, args, kind):  # type: ignore[no-untyped-def]
             dscale = dboth[of_sample : of_sample + count]
             dshift = dboth[of_sample + width : of_sample + width + count]
             _to_sample(i * apart + c0, weight[c0:c1], bias[c0:c1], both, sums, dscale, dshift)
-            for c in range(0, count, k):
-                factors(c, k, p * k, sums[4][c], weight[c0:c1], sums, own, dweight, dbias)
+            factors(k, p * k, sums[4], weight[c0:c1], sums, own, dweight, dbias)
             for c in range(count):
                 own[3][c] *= both.dtype.type(1) + both[i * apart + c0 + c]
             turned(kind, rows, z, dx[start:], p, width, mean, own[3], own[4], own[5])
@@ -187,7 +186,7 @@ def _modulation(modulation: Any) -> dict[str, Any]:
     return {"modulation": modulation, "apart": apart}
 
 
-@kernel
+@kernel(again=True)
 def normalise_silu(
     x: Any, weight: Any, bias: Any, modulation: Any, *, eps: float, out: Any = None
 ) -> Any:
@@ -200,7 +199,7 @@ def normalise_silu(
     return Call(_forward[x.dtype], table, out=y, workers=workers)
 
 
-@kernel
+@kernel(again=True)
 def normalise_silu_dx(
     y: Any, x: Any, weight: Any, bias: Any, modulation: Any, *, eps: float, out: Any = None
 ) -> Any:

@@ -31,7 +31,7 @@ from numba.extending import intrinsic
 
 from ..binding import kernel
 from .axes import into, normal, reduced, split
-from .emit import Loop
+from .emit import Loop, chosen
 from .middle import middle
 from .runtime import (
     Call,
@@ -47,7 +47,8 @@ from .runtime import (
     word,
     workers_for,
 )  # fmt: skip
-from .tile import broadcast, folded
+from .tile import broadcast, folded, shuffle
+from .words import WORD
 
 BLOCK = 4096  # elements of a row that are added within float32
 STRIP = 256  # bytes of a row that one fold takes in registers
@@ -159,6 +160,62 @@ def fold_all(op, x):  # type: ignore[no-untyped-def]
     for i in range(done, x.size):
         s = _both(op, s, x[i])
     return s
+
+
+@intrinsic
+def _groups(typing: Any, kind: Any, k: Any, count: Any, x: Any, to: Any) -> Any:
+    """fold_all of each group of 4, 8 or 16 of `count` numbers, which fill whole lines, as vectors.
+
+    All lanes of a group have the result: fewer numbers than a line are added in order, a lane after
+    the other, and lines as a tree in which every lane is the root.
+    """
+
+    def emit_for(context: Any, b: Any, args: Any, k: int) -> Callable[[], None]:
+        size, number = kind.bitwidth // 8, context.get_value_type(kind)
+        lanes = 64 // size
+        vector, lines = ir.VectorType(number, lanes), k // lanes or 1
+
+        def emit() -> None:
+            turns = b.udiv(args[2], WORD(lines * lanes))
+            with Loop(b, turns, args[3:]) as turn:
+                x, to = turn.values
+                at = lambda place, i: b.inttoptr(b.add(place, WORD(64 * i)), vector.as_pointer())
+                read = [b.load(at(x, i), align=size) for i in range(lines)]
+                if k < lanes:
+                    first = [lane // k * k for lane in range(lanes)]
+                    read = [shuffle(b, read[0], read[0], [f + j for f in first]) for j in range(k)]
+                total = read[0]
+                for other in read[1:]:
+                    total = b.fadd(total, other)
+                half = lanes // 2 if k >= lanes else 0
+                while half:
+                    order = [lane ^ half for lane in range(lanes)]
+                    total = b.fadd(total, shuffle(b, total, total, order))
+                    half //= 2
+                for i in range(lines):
+                    b.store(total, at(to, i), align=size)
+                turn.values = [b.add(place, WORD(64 * lines)) for place in turn.values]
+
+        return emit
+
+    def emit_all(context: Any, b: Any, signature: Any, args: Any) -> Any:
+        chosen(b, args[1], {(k,): emit_for(context, b, args, k) for k in (4, 8, 16)})
+        return context.get_dummy_value()
+
+    return types.void(kind, *[types.intp] * 4), emit_all
+
+
+@inline
+def folded_groups(kind, x, k, to):  # type: ignore[no-untyped-def]
+    """to = fold_all of the group of k numbers of x that each belongs to; `kind`: one of them."""
+    count = to.size
+    if (k == 4 or k == 8 or k == 16) and count * x.itemsize % 64 == 0 and count % k == 0:
+        _groups(kind, k, count, x.ctypes.data, to.ctypes.data)
+        return
+    for c in range(0, count, k):
+        total = fold_all(SUM, x[c : c + k])
+        for i in range(c, c + k):
+            to[i] = total
 
 
 # ---- rows ----------------------------------------------------------------------------------------
@@ -312,31 +369,31 @@ def _reduce(op: int, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out:
     return Call(_columns[x.dtype], table, out=out, workers=workers, then=then)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def sum(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _reduce(SUM, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def mean(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _reduce(SUM, x, axes, reduced(x.shape, axes, keepdims), out, divide=True)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def max(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _reduce(MAX, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def min(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _reduce(MIN, x, axes, reduced(x.shape, axes, keepdims), out)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def sum_to(x: Any, *, shape: tuple[int, ...], out: Any = None) -> Any:
     lead = x.ndim - len(shape)
     same = [lead + i for i, n in enumerate(shape) if n == x.shape[lead + i]]

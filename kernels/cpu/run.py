@@ -30,12 +30,13 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from . import kept
-from .compile import Native
+from .compile import Native, dry
 from .cores import apart, stay, threads
 from .words import WORD, X86, address_of, call_worker, inline, int64_pointer, table_of
 
 LOCK = threading.RLock()  # one parallel region at a time: numba's threading layers need it
 PARALLEL_FROM = 16_384  # elements (or as much work): below it, waking the other cores costs more
+SCRATCH = 1 << 19  # bytes that a call may keep of its own to run on other arrays
 PLAN = 8  # calls from which on workers are put on cores of their own
 PATIENCE = 2_000  # looks at a row that is not done, before a worker does something about it
 SHARES = 256  # of a row, at most, where there are no more cores
@@ -234,6 +235,48 @@ class Call:
         if self.before is not None:
             self.before()
         run_rows(self.rows_at, len(self.rows), busiest(self.rows))
+
+    def again(self, arrays: Sequence[Any]) -> Again | None:
+        """This call for other arrays of the same shapes and strides, see ..binding; or None.
+
+        The arrays that it was made for, and its results, must be words of its table, each an array
+        of its own. All other arrays of the table are scratch.
+        """
+        args, keep = self.keep
+        outs = self.out if isinstance(self.out, tuple) else (self.out,)
+        names = {id(a): i for i, a in enumerate((*arrays, *outs))}
+        held = [(i, a) for i, a in enumerate(args) if isinstance(a, np.ndarray)]
+        places = [(i, names[id(a)]) for i, a in held if id(a) in names]
+        scratch = [a for _, a in held if id(a) not in names]
+        served = len({name for _, name in places}) == len(arrays) + len(outs)
+        if not served or keep is not None or self.before is not None or dry():
+            return None
+        if sum(a.nbytes for a in scratch) > SCRATCH:
+            return None
+        return Again(self, places, scratch)
+
+
+class Again:
+    """A call for any arrays of its signature: called with them, it runs and returns new results."""
+
+    __slots__ = ("_at", "_made", "_places", "_rows", "_scratch", "_several", "_table", "_workers")
+
+    def __init__(self, call: Call, places: list[tuple[int, int]], scratch: list[Any]) -> None:
+        outs = call.out if isinstance(call.out, tuple) else (call.out,)
+        self._several = isinstance(call.out, tuple)
+        self._made = [(out.shape, out.dtype) for out in outs]
+        self._places = places  # a word of the table, and which of the arrays and results it is
+        self._table, self._scratch = call.args, scratch
+        self._rows, self._at, self._workers = call.rows, call.rows_at, busiest(call.rows)
+
+    def __call__(self, arrays: Sequence[Any]) -> Any:
+        outs = tuple(np.empty(shape, dtype) for shape, dtype in self._made)
+        addresses = [address_of(a) for a in (*arrays, *outs)]
+        table = self._table
+        for word, which in self._places:
+            table[word] = addresses[which]
+        run_rows(self._at, len(self._rows), self._workers)
+        return outs if self._several else outs[0]
 
 
 _workspaces: list[Any] = []  # the newest is the largest; bound calls may still use older ones

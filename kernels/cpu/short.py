@@ -36,3 +36,10 @@ def multiply(x, y, to):  # type: ignore[no-untyped-def]
     """to = x y, element by element."""
     for c in range(to.size):
         to[c] = x[c] * y[c]
+
+
+@inline
+def add_products(x, y, to):  # type: ignore[no-untyped-def]
+    """to = to + x y, element by element."""
+    for c in range(to.size):
+        to[c] += x[c] * y[c]

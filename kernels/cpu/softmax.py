@@ -85,17 +85,17 @@ def _bind(form: int, x: Any, axes: tuple[int, ...], shape: tuple[int, ...], out:
     return Call(_softmax[x.dtype], table, out=out, workers=workers)
 
 
-@kernel(eager_from=2048)
+@kernel(eager_from=2048, again=True)
 def softmax(x: Any, *, axis: Any = -1, out: Any = None) -> Any:
     return _bind(SOFTMAX, x, normal(axis, x.ndim), x.shape, out)
 
 
-@kernel(eager_from=2048)
+@kernel(eager_from=2048, again=True)
 def log_softmax(x: Any, *, axis: Any = -1, out: Any = None) -> Any:
     return _bind(LOG_SOFTMAX, x, normal(axis, x.ndim), x.shape, out)
 
 
-@kernel(eager_from=2048)
+@kernel(eager_from=2048, again=True)
 def logsumexp(x: Any, *, axis: Any = None, keepdims: bool = False, out: Any = None) -> Any:
     axes = normal(axis, x.ndim)
     return _bind(LOGSUMEXP, x, axes, reduced(x.shape, axes, keepdims), out)

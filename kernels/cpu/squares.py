@@ -71,7 +71,7 @@ def _end(worker, workers, args):  # type: ignore[no-untyped-def]
     doubles(args, TABLE.out, 1)[0] = total
 
 
-@kernel
+@kernel(again=True)
 def sum_of_squares(x: Any, *, dtype: Any, out: Any = None) -> Any:
     floats = x.dtype in (np.float32, np.float64) and np.dtype(dtype) == np.float64
     out = into(out, (), np.dtype(np.float64))

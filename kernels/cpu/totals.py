@@ -89,7 +89,7 @@ def _sums_end(worker, workers, args, kind):  # type: ignore[no-untyped-def]
         out[i] = s
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def squares_along(x: Any, *, out: Any = None) -> Any:
     out = into(out, x.shape[:1], x.dtype)
     if out is None or not _served(x):
@@ -204,11 +204,11 @@ def _bind(function: Any, x: Any, axis: int, shape: tuple[int, ...], out: Any) ->
     return Call(function[x.dtype], table, out=out, workers=workers)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def product_along(x: Any, *, axis: int, out: Any = None) -> Any:
     return _bind(_along, x, axis, (x.shape[1 - axis],), out)
 
 
-@kernel(eager_from=EAGER_FROM)
+@kernel(eager_from=EAGER_FROM, again=True)
 def product_without(x: Any, *, axis: int, out: Any = None) -> Any:
     return _bind(_without, x, axis, x.shape, out)
