@@ -205,6 +205,42 @@ def test_replay_equals_eager_to_the_last_bit(kind: Any) -> None:
         np.testing.assert_array_equal(w, others[name], err_msg=name)
 
 
+def flow_step(name: str) -> tuple[float, dict[str, Any], Any]:
+    """Loss of one clipped update of a small flow; how it moves each weight; what does it."""
+    with tg.use_backend(name):
+        options = models.Flow.Options(width=16, blocks=1)
+        model = models.Flow({"train": models.Form((8, 8, 1), 2)}, options, Generator(7))
+        weights, rng = dict(model.net.named_parameters()), np.random.default_rng(1)
+        for p in weights.values():  # many begin as zeros, and gradients behind them are none
+            more = 0.1 * rng.standard_normal(p.shape)
+            nn.module.assign(p, p.detach() + tg.tensor(more.astype(np.float32)))
+        before = {k: p.numpy().copy() for k, p in weights.items()}
+        update = optim.Adam(model.net.parameters(), lr=1.0, eps=0.1)  # far from a sign
+        update.clip_norm = 1.0
+        step: Any = lambda x, y: model.step({"image": x, "label": y}, {"net": update})
+        step = step if name == "numpy" else tg.compile(step, fuse=False)
+        x = tg.tensor(images(2).astype(np.float32) / 127.5 - 1)
+        loss = float(step(x, tg.tensor(np.array([0, 1])))["loss"])
+        return loss, {k: p.numpy() - before[k] for k, p in weights.items()}, step
+
+
+def test_a_compiled_step_of_a_flow_keeps_its_operations_whole(device: Any) -> None:
+    hits = device.hits.copy()
+    loss, moves, _ = flow_step("numpy")
+    found, moved, step = flow_step("emulated")
+    assert found == pytest.approx(loss, rel=1e-5)
+    for name, move in moves.items():
+        assert abs(move).max() > 1e-4, name
+        np.testing.assert_allclose(moved[name], move, rtol=1e-3, atol=1e-5, err_msg=name)
+    whole = {
+        "attend_self", "attend_self_dx", "channels_to_pixels", "normalise", "normalise_dx",
+        "normalise_silu", "normalise_silu_dx", "pixels_repeated", "pixels_to_channels",
+        "sum_of_squares",
+    }  # fmt: skip
+    assert whole <= {c.call.name for c in step.plan.bound if c.kernel is not None}
+    assert whole <= set(device.hits - hits)
+
+
 def test_products_of_gapped_rows_and_columns(device: Any) -> None:
     rng = np.random.default_rng(0)
     x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((6, 20), (24, 10), (12,)))

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import graph_rows
@@ -287,11 +288,37 @@ def test_a_graph_runs_by_the_operations_of_tinygen(name, kernels):
     packed, x = graph_rows.packed(name), graph_rows.argument()
     expected = [*packed.trace([x]), packed(x)]
     with tg.backend.use_backend("numpy") as backend:
-        run = packed.on(backend)
+        run = packed.on(backend, each=True)
         with contextlib.nullcontext() if kernels else backend.without_kernels():
             found = run(tg.tensor(x))
+            (result,) = packed.on(backend)(tg.tensor(x))
         for theirs, ours in zip(found, expected, strict=True):
             np.testing.assert_allclose(theirs.numpy(), ours, rtol=2e-5, atol=2e-5)
+        np.testing.assert_array_equal(result.numpy(), found[-1].numpy())
+
+
+def test_a_drawing_lets_go_of_what_nothing_reads_again():
+    """Also within a turn of a loop: the peak is of a few arrays, not of all."""
+
+    def turn(i, y):
+        for _ in range(20):
+            y = y.tanh() * 1.25
+        return (y,)
+
+    def f(x):
+        for _ in range(20):
+            x = x.tanh() * 1.25
+        return tg.repeat(2, turn, (x,))[0]
+
+    packed = export.graphs.pack(record(f, lambda n: (tg.ones((n, 1000)),)), "float32")
+    x = tg.ones((250, 1000))
+    with tg.use_backend("numpy") as backend, backend.without_kernels():
+        run = packed.on(backend)
+        tracemalloc.start()
+        run(x)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 6 * x.data.nbytes
 
 
 # ---- bad input -----------------------------------------------------------------------------------

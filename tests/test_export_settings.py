@@ -156,6 +156,23 @@ def test_a_slow_form_is_compared_by_fewer_images(monkeypatch):
     assert (row.images, row.ok, row.rate, row.error) == (1, True, None, None)
 
 
+@pytest.mark.parametrize("form", ["numpy", "safetensors", "onnx"])
+@pytest.mark.parametrize(("seconds", "count"), [(0, 2), (20, 5)])
+def test_a_costly_model_is_drawn_in_small_batches(form, seconds, count, monkeypatch):
+    artefact = made()
+    asked = verify.question(artefact, 5)
+    z = asked.codes.reshape(-1, 6, 6, 1)
+    reference = to_uint8(pictures.draw(small(), z, np.array(asked.labels)), (-1.0, 1.0))
+    packed = artefact.graphs["draw"]
+    inputs = dict(zip(packed.graph.inputs, packed.all(asked.inputs(1)), strict=True))
+    monkeypatch.setattr(verify, "TOGETHER", 2 * verify._numbers(packed.graph, inputs))
+    monkeypatch.setattr(verify, "SECONDS", seconds)
+    (row,) = verify.verify(artefact, reference, asked, [form])
+    if row.skipped:
+        pytest.skip(row.skipped)
+    assert (row.images, row.failed) == (count, "")
+
+
 def test_python(tmp_path):
     path = write("python", tmp_path)
     names: dict[str, Any] = {"__name__": "small"}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -105,10 +105,10 @@ class Packed:
                 found.setdefault(weight, f"{op.name} {' -> '.join(sizes)}")
         return [*found.values()]
 
-    def on(self, backend: Backend) -> Callable[..., list[Tensor]]:
-        """A function of tensors on a backend: what each operation gives there, then the results.
+    def on(self, backend: Backend, each: bool = False) -> Callable[..., list[Tensor]]:
+        """A function of tensors on a backend: the results; `each`: all operations', then these.
 
-        It can be compiled.
+        It can be compiled. An array is let go after its last reader, unless each is a result.
         """
         arrays = {v for op in self.graph.every() for v in op.args if v is not None}
         constants = {
@@ -116,6 +116,8 @@ class Packed:
             else Tensor(backend.asarray(np.array(v.const, v.dtype, order="C")))
             for v in (*arrays, *self.graph.outputs) if v.const is not None
         }  # fmt: skip
+        wanted = [op.outs[0] for op in self.graph.ops] if each else []
+        wanted += self.graph.outputs
 
         @no_grad()
         def run(*inputs: Tensor) -> list[Tensor]:
@@ -126,9 +128,8 @@ class Packed:
                 **constants,
                 **dict(zip(self.graph.inputs, values, strict=True)),
             }
-            _do(self.graph.ops, known, n)
-            each = [*(op.outs[0] for op in self.graph.ops), *self.graph.outputs]
-            found = ((v, known[v]) for v in each)
+            _do(self.graph.ops, known, n, wanted)
+            found = ((v, known[v]) for v in wanted)
             return [
                 x if isinstance(x, Tensor)
                 else full(shape=(), value=x, dtype=v.dtype, backend=backend.name) for v, x in found
@@ -137,9 +138,12 @@ class Packed:
         return run
 
 
-def _do(ops: Sequence[Op], known: dict[Var, Any], n: int) -> None:
-    """Add what the operations give for a batch of n to the known arrays."""
-    for op in ops:
+def _do(ops: Sequence[Op], known: dict[Var, Any], n: int, wanted: Collection[Var]) -> None:
+    """Add what the operations give for a batch of n to the known arrays.
+
+    Of these, the wanted ones are there at the end; others may be let go.
+    """
+    for op, over in zip(ops, _read_last(ops, wanted), strict=True):
         args: list[Any] = [None if v is None else known[v] for v in op.args]
         static = {k: at(x, n) for k, x in op.static.items()}
         if not (op.outs[0].shape or any(isinstance(x, Tensor) for x in args)):  # of settings
@@ -156,12 +160,42 @@ def _do(ops: Sequence[Op], known: dict[Var, Any], n: int) -> None:
             known[op.outs[0]] = args[0].astype(static["dtype"])
         else:
             known[op.outs[0]] = PRIMITIVES[op.name](*args, **static)
+        for v in over:
+            known.pop(v, None)
+
+
+def _read_last(ops: Sequence[Op], wanted: Collection[Var]) -> list[list[Var]]:
+    """Of each operation, the arrays that it, with its body, reads or makes and no later one does.
+
+    Those that are wanted are in none.
+    """
+    later, found = set(wanted), list[list[Var]]()
+    for op in reversed(ops):
+        over = [v for each in _with_body(op) for v in _met(each) if v not in later]
+        found.append(over)
+        later.update(over)
+    return found[::-1]
+
+
+def _with_body(op: Op) -> Iterator[Op]:
+    yield op
+    if op.body is not None:
+        yield from op.body.every()
+
+
+def _met(op: Op) -> Iterator[Var]:
+    """The arrays that an operation reads or makes."""
+    turns = op.static.get("n")
+    yield from (v for v in op.args if v is not None)
+    yield from op.outs
+    yield from op.body.outputs if op.body is not None else ()
+    yield from (turns.argument,) if isinstance(turns, Turns) else ()
 
 
 def _body(body: Graph, known: dict[Var, Any], n: int) -> Callable[..., tuple[Tensor, ...]]:
     def turn(*state: Tensor) -> tuple[Tensor, ...]:
         inside = {**known, **dict(zip(body.inputs, state, strict=True))}
-        _do(body.ops, inside, n)
+        _do(body.ops, inside, n, body.outputs)
         return tuple(inside[v] for v in body.outputs)
 
     return turn

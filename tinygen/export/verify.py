@@ -30,8 +30,8 @@ from ..backend import get as get_backend
 from ..images import to_uint8
 from ..plan import compile as compile_step
 from ..tensor import Tensor
-from ..trace.graph import at
-from . import FORMS, write
+from ..trace.graph import Graph, Var, at, turns_of
+from . import FORMS, drivers, write
 from .artefact import Artefact
 from .graphs import ExportError
 from .safetensors import loader
@@ -40,7 +40,9 @@ ALLOWED = {"float32": 1, "float16": 3, "int8": 255}  # grey levels; of int8 its 
 Steps = dict[str, NDArray[Any]]
 FEW = 8  # images for what is slow: the emulator
 TIMEOUT = 600  # seconds that a program may take
-SECONDS = 20  # after so long a form draws no more images: those that it drew are compared
+SECONDS = 20  # after so long no more images are drawn: those that there are are compared
+TOGETHER = 2**26  # numbers of all arrays of the images that a backend draws together: 256 MB, which
+# are alive at once where a step is recorded
 
 
 class Unavailable(Exception):  # noqa: N818  (it is no error: the row is skipped)
@@ -55,7 +57,7 @@ class Row:
         name: "numpy", "c", ...
         skipped: why it was not run; "" if it was.
         failed: what went wrong; "" if nothing did.
-        images: how many were compared; of a slow form fewer than were asked for.
+        images: how many were compared; of what is slow fewer than were asked for.
         levels: the largest difference of a pixel, in grey levels of 255.
         operation, error: the one that is furthest from float64, and how far:
             |a - b| / max|b|; None where only pixels come out.
@@ -102,9 +104,10 @@ class Question:
     labels: tuple[int, ...]
     codes: NDArray[np.float32]
 
-    def inputs(self, n: int | None = None) -> tuple[NDArray[Any], ...]:
-        """What is drawn from, for the first n seeds, or for all."""
-        return self.artefact.arguments(self.codes[:n], np.array(self.labels[:n]))
+    def inputs(self, n: int | None = None, first: int = 0) -> tuple[NDArray[Any], ...]:
+        """What is drawn from, for n seeds, or for all."""
+        some = slice(first, None if n is None else first + n)
+        return self.artefact.arguments(self.codes[some], np.array(self.labels[some]))
 
     def pixels(self, values: NDArray[Any]) -> NDArray[np.uint8]:
         """Grey levels of drawn images."""
@@ -201,18 +204,51 @@ def subjects() -> dict[str, Callable[[Question, Path], Drawn]]:
 def _on(
     name: str, question: Question, n: int | None, wrap: Callable[[Any], Any] = lambda f: f
 ) -> Drawn:
+    packed = question.artefact.graphs["draw"]
     began = time.perf_counter()
     with use_backend(name) as backend:
-        step = wrap(question.artefact.graphs["draw"].on(backend))
-        first = step(*(Tensor(backend.asarray(x)) for x in question.inputs(1)))
-        one = [x.numpy() for x in first[:-1]]
+
+        def placed(inputs: Sequence[Any]) -> list[Tensor]:
+            return [Tensor(backend.asarray(x)) for x in inputs]
+
+        each = packed.on(backend, each=True)(*placed(question.inputs(1)))
+        trace = [x.numpy() for x in each[: len(packed.graph.ops)]]
+        del each
         start = time.perf_counter() - began
-        inputs = [Tensor(backend.asarray(x)) for x in question.inputs(n)]
-        values = step(*inputs)[-1].numpy()  # what is compiled for this shape is compiled now
-        began = time.perf_counter()
-        step(*inputs)[-1].numpy()
-        rate = len(values) / (time.perf_counter() - began)
-    return Drawn(question.pixels(values), one, rate, start)
+        step = wrap(packed.on(backend))
+        pixels, rate = _in_batches(question, n, lambda *x: step(*placed(x))[0].numpy())
+    return Drawn(pixels, trace, rate, start)
+
+
+def _in_batches(
+    question: Question, n: int | None, draw: Callable[..., NDArray[Any]]
+) -> tuple[NDArray[np.uint8], float]:
+    """Grey levels of the first n images, or of those drawn in SECONDS, and how many a second."""
+    count, packed = len(question.seeds[:n]), question.artefact.graphs["draw"]
+    given = packed.all(question.inputs(1))
+    numbers = _numbers(packed.graph, dict(zip(packed.graph.inputs, given, strict=True)))
+    size = min(count, max(1, TOGETHER // numbers))
+    if size > 1:
+        draw(*question.inputs(size))  # what is compiled for this shape is compiled now
+    began, parts = time.perf_counter(), list[NDArray[np.uint8]]()
+    for first in range(0, count, size):
+        if parts and time.perf_counter() - began > SECONDS:
+            break
+        inputs = question.inputs(min(size, count - first), first)
+        parts.append(question.pixels(draw(*inputs)))
+    pixels = np.concatenate(parts)
+    return pixels, len(pixels) / (time.perf_counter() - began)
+
+
+def _numbers(graph: Graph, values: dict[Var, Any]) -> int:
+    """How many one image takes, in the arrays of all operations, those of loops for each turn."""
+    total = 1
+    for op in graph.ops:
+        total += math.prod(at(op.outs[0].shape, 1))
+        if op.body is not None:
+            turns = turns_of(op.static["n"], values.__getitem__)
+            total += turns * _numbers(op.body, values)
+    return total
 
 
 def _numpy(question: Question, folder: Path) -> Drawn:
@@ -243,68 +279,6 @@ def _device(name: str, question: Question, n: int | None) -> Drawn:
 
 
 # ---- forms ---------------------------------------------------------------------------------------
-
-# Each driver is given the exported file and the question as JSON {"seeds", "labels", "seconds",
-# "folder"}; it leaves pixels.raw and trace.raw (float32) there and prints {"start", "rate"}. The
-# trace of Python is empty where its first image took so long.
-_PYTHON = """
-import array, importlib.util, json, sys, time
-path, ask = sys.argv[1], json.loads(sys.argv[2])
-began = time.perf_counter()
-spec = importlib.util.spec_from_file_location("exported", path)
-exported = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(exported)
-draw = lambda seed, label: exported.generate(1, seed, label)[0]
-first = draw(ask["seeds"][0], ask["labels"][0])
-start, began = time.perf_counter() - began, time.perf_counter()
-images = [first]
-for one in zip(ask["seeds"][1:], ask["labels"][1:]):
-    if start + time.perf_counter() - began > ask["seconds"]:
-        break
-    images.append(draw(*one))
-rate = (len(images) - 1) / (time.perf_counter() - began) if len(images) > 1 else None
-with open(ask["folder"] + "/pixels.raw", "wb") as file:
-    file.write(b"".join(bytes(x) for x in images))
-code, label = exported.codes(1, ask["seeds"][0])[0], ask["labels"][0] or 0
-with open(ask["folder"] + "/trace.raw", "wb") as file:
-    for values in exported.trace("draw", code, label) if start <= ask["seconds"] else ():
-        array.array("f", values).tofile(file)
-print(json.dumps({"start": start, "rate": rate}))
-"""
-
-_JAVASCRIPT = """
-import { writeFileSync } from "node:fs";
-import { pathToFileURL } from "node:url";
-const [path, text] = process.argv.slice(-2), ask = JSON.parse(text);
-let began = performance.now();
-const { codes, generate, trace } = await import(pathToFileURL(path));
-const draw = (i) => generate({ seed: ask.seeds[i], label: ask.labels[i] })[0];
-const images = [draw(0)], start = (performance.now() - began) / 1000;
-began = performance.now();
-const open = () => start + (performance.now() - began) / 1000 <= ask.seconds;
-for (let i = 1; i < ask.seeds.length && open(); i += 1) images.push(draw(i));
-const rate = images.length > 1 ? (images.length - 1) / (performance.now() - began) * 1000 : null;
-const levels = images.map(({ channels, data }) => data.filter((_, i) => i % 4 < channels));
-writeFileSync(ask.folder + "/pixels.raw", Buffer.concat(levels.map((x) => Buffer.from(x))));
-const steps = trace("draw", codes(1, ask.seeds[0])[0], ask.labels[0]);
-const floats = steps.map(({ values }) => Buffer.from(Float32Array.from(values).buffer));
-writeFileSync(ask.folder + "/trace.raw", Buffer.concat(floats));
-console.log(JSON.stringify({ start, rate }));
-"""
-
-_PAGE = """
-({ seeds, labels, seconds: most }) => {
-  const began = performance.now(), levels = [];
-  for (const [i, seed] of seeds.entries()) {
-    if (i && performance.now() - began > 1000 * most) break;
-    const [{ channels, data }] = tinygen.generate({ seed, label: labels[i] });
-    levels.push(Array.from(data.filter((_, k) => k % 4 < channels)));
-  }
-  const seconds = (performance.now() - began) / 1000;
-  const steps = tinygen.trace("draw", tinygen.codes(1, seeds[0])[0], labels[0]);
-  return { levels, seconds, steps: steps.map(({ values }) => Array.from(values)) };
-}
-"""
 
 
 def _run(command: Sequence[object], **more: Any) -> str:
@@ -350,7 +324,7 @@ def _steps(path: Path, question: Question) -> list[NDArray[Any]] | None:
 
 
 def _python(question: Question, path: Path) -> Drawn:
-    return _driven([sys.executable, "-I", "-S", "-B", "-c", _PYTHON], question, path)
+    return _driven([sys.executable, "-I", "-S", "-B", "-c", drivers.PYTHON], question, path)
 
 
 def _js(question: Question, path: Path) -> Drawn:
@@ -359,7 +333,7 @@ def _js(question: Question, path: Path) -> Drawn:
         raise Unavailable("node is not installed")
     module = path.with_suffix(".mjs")  # whatever the folders above say of .js files
     shutil.copy(path, module)
-    return _driven([node, "--input-type=module", "-e", _JAVASCRIPT, "--"], question, module)
+    return _driven([node, "--input-type=module", "-e", drivers.JAVASCRIPT, "--"], question, module)
 
 
 def _html(question: Question, path: Path) -> Drawn:
@@ -379,7 +353,7 @@ def _html(question: Question, path: Path) -> Drawn:
             began = time.perf_counter()
             tab = opened.new_page()
             tab.goto(path.as_uri())
-            answer = tab.evaluate(_PAGE, _task(question))
+            answer = tab.evaluate(drivers.PAGE, _task(question))
             start = time.perf_counter() - began - answer["seconds"]
             opened.close()
     except Error as error:
@@ -431,31 +405,26 @@ def _onnx(question: Question, path: Path) -> Drawn:
     def session(model: Any) -> Any:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def inputs(n: int | None = None) -> dict[str, Any]:
-        labels = (
-            {"label": np.array(question.labels[:n], np.int64)} if question.artefact.classes else {}
-        )
-        return {"code": question.codes[:n], **labels}
+    def run(session: Any, names: list[str], *inputs: Any) -> Any:
+        return session.run(names, dict(zip(("code", "label"), inputs, strict=False)))
 
     began = time.perf_counter()
     opened = session(str(path))
-    opened.run(["image"], inputs(1))
+    run(opened, ["image"], *question.inputs(1))
     start = time.perf_counter() - began
-    began = time.perf_counter()
-    (values,) = opened.run(["image"], inputs())
-    rate = len(values) / (time.perf_counter() - began)
+    pixels, rate = _in_batches(question, None, lambda *x: run(opened, ["image"], *x)[0])
 
     model = onnx.load(path)  # once more, with every operation's value as an output
     artefact = {name for node in model.graph.node for name in node.output}
     names = [f"draw.{k}" for k in range(len(question.artefact.graphs["draw"].graph.ops))]
     names = [name if name in artefact else f"{name}.planes" for name in names]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    found = session(model.SerializeToString()).run(names, inputs(1))
+    found = run(session(model.SerializeToString()), names, *question.inputs(1))
     trace = [
         x.transpose(0, 2, 3, 1) if name.endswith(".planes") else x
         for name, x in zip(names, found, strict=True)
     ]
-    return Drawn(question.pixels(values), trace, rate, start)
+    return Drawn(pixels, trace, rate, start)
 
 
 def _safetensors(question: Question, path: Path) -> Drawn:
@@ -471,5 +440,5 @@ def _safetensors(question: Question, path: Path) -> Drawn:
     code, *labels = question.inputs(1)
     trace = names["trace"]("draw", code, *labels)[:-1]
     start = time.perf_counter() - began
-    pixels = question.pixels(names["forward"]("draw", *question.inputs()))
+    pixels, _ = _in_batches(question, None, lambda *x: names["forward"]("draw", *x))
     return Drawn(pixels, trace, None, start)
