@@ -1707,6 +1707,14 @@ add(
             {"causal": True, "mask": True}),
         Bad((_Q, _Q, _Q), TypeError, r"attention: mask of float32; expected booleans",
             {"mask": _Q[0, :, :1]}),
+        Bad((_Q, _Q, _Q), ValueError, r"attention: mask \(3, 4\) does not .* \(2, 4, 4\)",
+            {"mask": np.ones((3, 4), bool)}),
+        Bad((_Q[:, :1], _Q, _Q), ValueError, r"attention: mask \(4, 4\) does not .* \(2, 1, 4\)",
+            {"mask": np.ones((4, 4), bool)}),  # it would give each query's row to four
+        Bad((_Q[0], _Q[0], _Q[0]), ValueError, r"attention: mask \(2, 4, 4\) does not",
+            {"mask": np.ones((2, 4, 4), bool)}),
+        Bad((_Q, _Q.astype("f8"), _Q), TypeError, r"attention: q float32, k float64, v float32"),
+        Bad((_Q.astype(int),) * 3, TypeError, r"attention: q int64, .*; expected one floating"),
     ),
 )  # fmt: skip
 add(
@@ -1717,6 +1725,7 @@ add(
         Bad((_Q[:, :0], 1), ValueError, r"self_attention: qkv \(2, 0, 3\)"),
         Bad((_Q, 0), ValueError, r"self_attention: heads is 0; expected an int >= 1"),
         Bad((_Q, 1.0), ValueError, r"self_attention: heads is 1.0"),
+        Bad((_Q.astype(int), 1), TypeError, r"self_attention: qkv int64; expected one floating"),
     ),
 )  # fmt: skip
 
