@@ -858,6 +858,8 @@ add(
         Bad((VEC, 0.5), TypeError, r"take: indices have dtype float64, expected integers"),
         Bad((VEC, True), TypeError, r"take: indices have dtype bool, expected integers"),
         Bad((VEC, None), TypeError, r"take: indices is None"),
+        Bad((2.5, INT), TypeError, r"take: x is the number 2.5; expected a tensor"),
+        Bad((np.zeros((0, 2)), [0]), IndexError, r"take: .* \(0, 2\), expected no index along"),
         Bad((VEC, 0), ValueError, r"take: axis 1 does not fit", {"axis": 1}),
     ),
 )  # fmt: skip
@@ -869,6 +871,10 @@ add(
             {"axis": 0, "shape": (3,)}),
         Bad((VEC, [0, 1]), ValueError, r"scatter_add: x \(3,\) .* expected \(2,\)",
             {"axis": 0, "shape": (3,)}),
+        Bad((VEC, [0, 1, 7]), IndexError,
+            r"scatter_add: index 7 .* the result has shape \(3,\), expected .* from -3 to 2",
+            {"axis": 0, "shape": (3,)}),
+        Bad((2.5, INT), TypeError, r"scatter_add: x is the number 2.5", {"axis": 0, "shape": (3,)}),
     ),
 )  # fmt: skip
 
@@ -915,6 +921,7 @@ _ALONG = (
         (MAT, MAT), TypeError, r"indices have dtype float32, expected integers.*astype", {"axis": 0}
     ),
     Bad((MAT, np.zeros((2, 3), int)), ValueError, r"axis 2 does not fit", {"axis": 2}),
+    Bad((2.5, INT), TypeError, r"take_along_axis: x is the number 2.5", {"axis": 0}),
 )
 add(
     "take_along_axis", _taken_along, _along_axis(scatter=False),
@@ -932,6 +939,7 @@ add(
         Bad((MAT, np.zeros((2, 1), int)), ValueError,
             r"add_along_axis: x \(2, 3\) and indices \(2, 1\); expected one shape",
             {"axis": 1, "shape": (2, 3)}),
+        Bad((2.5, INT), TypeError, r"add_along_axis: x is the number", {"axis": 0, "shape": (3,)}),
     ),
 )  # fmt: skip
 
@@ -1022,6 +1030,7 @@ add(
         Bad((MAT, VEC, True), TypeError, r"put: place True; expected an integer", {"axis": 0}),
         Bad((MAT, VEC.astype("f8"), 0), TypeError, r"put: dtypes do not mix", {"axis": 0}),
         Bad((MAT, VEC, 0), ValueError, r"put: axis 2 does not fit", {"axis": 2}),
+        Bad((2.5, VEC, 0), TypeError, r"put: x is the number 2.5; expected", {"axis": 0}),
     ),
 )  # fmt: skip
 add(
@@ -1698,6 +1707,14 @@ add(
             {"causal": True, "mask": True}),
         Bad((_Q, _Q, _Q), TypeError, r"attention: mask of float32; expected booleans",
             {"mask": _Q[0, :, :1]}),
+        Bad((_Q, _Q, _Q), ValueError, r"attention: mask \(3, 4\) does not .* \(2, 4, 4\)",
+            {"mask": np.ones((3, 4), bool)}),
+        Bad((_Q[:, :1], _Q, _Q), ValueError, r"attention: mask \(4, 4\) does not .* \(2, 1, 4\)",
+            {"mask": np.ones((4, 4), bool)}),  # it would give each query's row to four
+        Bad((_Q[0], _Q[0], _Q[0]), ValueError, r"attention: mask \(2, 4, 4\) does not",
+            {"mask": np.ones((2, 4, 4), bool)}),
+        Bad((_Q, _Q.astype("f8"), _Q), TypeError, r"attention: q float32, k float64, v float32"),
+        Bad((_Q.astype(int),) * 3, TypeError, r"attention: q int64, .*; expected one floating"),
     ),
 )  # fmt: skip
 add(
@@ -1708,6 +1725,7 @@ add(
         Bad((_Q[:, :0], 1), ValueError, r"self_attention: qkv \(2, 0, 3\)"),
         Bad((_Q, 0), ValueError, r"self_attention: heads is 0; expected an int >= 1"),
         Bad((_Q, 1.0), ValueError, r"self_attention: heads is 1.0"),
+        Bad((_Q.astype(int), 1), TypeError, r"self_attention: qkv int64; expected one floating"),
     ),
 )  # fmt: skip
 

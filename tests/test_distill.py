@@ -259,6 +259,11 @@ def test_what_it_refuses(runs, tmp_path, tinygen):
     assert tinygen("distill", "--out", str(old), "--resume", "--epochs", "2")[0] == 0
     moved = tmp_path / "moved"
     shutil.copytree(teacher, moved)  # the same teacher elsewhere is the same teacher
+    away = teacher.rename(teacher.with_name("away"))
+    code, _, err = tinygen("distill", "--out", str(out), "--resume")
+    away.rename(teacher)
+    assert code == 2
+    assert f"{teacher}, which is no folder here; name the folder" in " ".join(err.split())
     again = ("distill", str(moved), "--out", str(out), "--resume", "--epochs", "2")
     assert tinygen(*again)[0] == 0
 

@@ -113,6 +113,11 @@ def resumed(asked: Distilling, typed: Typed, out: Path) -> Job:
         raise ValueError(f"{out} holds a run of {stored['name']}, which is no student")
     options = stored["options"]
     path = asked.run or options["teacher"]
+    if not asked.run and not Path(path).is_dir():
+        raise ValueError(
+            f"{out} is a student of {path}, which is no folder here; name the folder of its "
+            f"teacher: `tinygen distill FOLDER --out {quoted(out)} --resume`"
+        )
     teacher = opened(path)
     found = pairs.sha256_of(teacher)
     if found != options["sha256"]:

@@ -126,7 +126,7 @@ def attention(q: Any, k: Any, v: Any, causal: bool = False, mask: Any = None) ->
 
     Raises:
         ValueError: sizes that do not fit, no places, causal with n other than m, or with a mask.
-        TypeError: a mask that is not of booleans.
+        TypeError: arrays that are not of one dtype of floats, a mask that is not of booleans.
 
     PyTorch's scaled_dot_product_attention with is_causal and a boolean attn_mask. Source: Vaswani
     et al., 2017, equation 1.
@@ -138,6 +138,7 @@ def attention(q: Any, k: Any, v: Any, causal: bool = False, mask: Any = None) ->
             f"attention: q {q.shape}, k {k.shape}, v {v.shape}; expected (..., n, d), (..., m, d), "
             "(..., m, e) with equal leading axes"
         )
+    _one_float("attention", q=q, k=k, v=v)
     if 0 in (k.shape[-2], k.shape[-1]):
         raise ValueError(f"attention: k {k.shape}; expected one place and one number or more")
     if causal and (q.shape[-2] != k.shape[-2] or mask is not None):
@@ -153,7 +154,25 @@ def attention(q: Any, k: Any, v: Any, causal: bool = False, mask: Any = None) ->
         raise TypeError(
             f"attention: mask of {mask.dtype}; expected booleans, true where a query may look"
         )
+    shares = (*q.shape[:-1], k.shape[-2])
+    sizes = zip(reversed(mask.shape), reversed(shares), strict=False)
+    if mask.ndim > len(shares) or any(met not in (1, n) for met, n in sizes):
+        raise ValueError(
+            f"attention: mask {mask.shape} does not broadcast to {shares}, a share of each key for "
+            "each query; expected equal sizes, or 1, counted from the last axis"
+        )
     return matmul(where(mask, _shares(q, k, mask), 0.0), v)
+
+
+def _one_float(who: str, **arrays: Tensor) -> None:
+    """Refuse integers, and floats of several dtypes."""
+    if len({x.dtype for x in arrays.values()}) > 1 or any(
+        x.dtype.kind != "f" for x in arrays.values()
+    ):
+        met = ", ".join(f"{name} {x.dtype}" for name, x in arrays.items())
+        raise TypeError(
+            f"{who}: {met}; expected one floating-point dtype: .astype('float32') of each"
+        )
 
 
 def self_attention(qkv: Any, heads: int, causal: bool = False) -> Tensor:
@@ -170,6 +189,7 @@ def self_attention(qkv: Any, heads: int, causal: bool = False) -> Tensor:
 
     Raises:
         ValueError: another number of axes, no places, a last size not divisible by 3 heads.
+        TypeError: qkv is not of floats.
 
     The same as attention of the parts, without copies of them.
     """
@@ -181,4 +201,5 @@ def self_attention(qkv: Any, heads: int, causal: bool = False) -> Tensor:
             f"self_attention: qkv {x.shape} with {heads} heads; expected (n, places, 3 heads d), a "
             f"last size divisible by {3 * heads}"
         )
+    _one_float("self_attention", qkv=x)
     return attend_self(x, heads=int(heads), causal=bool(causal))

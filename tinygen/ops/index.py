@@ -23,11 +23,18 @@ def _integers(name: str, indices: Array) -> None:
         )
 
 
-def _out_of_range(x: Array, axis: int, error: IndexError) -> IndexError:
-    return IndexError(
-        f"take: {error}; x has shape {x.shape}, expected indices from {-x.shape[axis]} to "
-        f"{x.shape[axis] - 1} along axis {axis}"
-    )
+def _array(name: str, x: Array) -> None:
+    """Refuse a number, which may stand beside a tensor, but has no axes."""
+    if not hasattr(x, "shape"):
+        raise TypeError(f"{name}: x is the number {x}; expected a tensor or an array with axes")
+
+
+def _out_of_range(
+    name: str, met: object, shape: tuple[int, ...], axis: int, whose: str = "x has"
+) -> IndexError:
+    n = shape[axis]
+    wanted = f"indices from {-n} to {n - 1}" if n else "no index"
+    return IndexError(f"{name}: {met}; {whose} shape {shape}, expected {wanted} along axis {axis}")
 
 
 @primitive(nondiff=("indices",), places=("indices",))
@@ -39,11 +46,12 @@ def take(xp: XP, x: Array, indices: Array, *, axis: int = 0) -> Array:
     try:
         return xp.take(x, indices, axis=axis)
     except IndexError as error:
-        raise _out_of_range(x, axis, error) from None
+        raise _out_of_range("take", error, x.shape, axis) from None
 
 
 @take.check
 def _(x: Array, indices: Array, axis: int) -> None:
+    _array("take", x)
     normal_axes("take", axis, x.ndim)
     _integers("take", indices)
 
@@ -51,11 +59,15 @@ def _(x: Array, indices: Array, axis: int) -> None:
 @primitive(nondiff=("indices",), places=("indices",))
 def scatter_add(xp: XP, x: Array, indices: Array, *, axis: int, shape: Shape) -> Array:
     """Zeros of `shape` plus x added at `indices` along `axis`: the adjoint of take."""
-    return xp.scatter_add(shape, axis % len(shape), xp.asarray(indices), x)
+    try:
+        return xp.scatter_add(shape, axis % len(shape), xp.asarray(indices), x)
+    except IndexError as error:
+        raise _out_of_range("scatter_add", error, shape, axis, "the result has") from None
 
 
 @scatter_add.check
 def _(x: Array, indices: Array, axis: int, shape: tuple[int, ...]) -> None:
+    _array("scatter_add", x)
     (at,) = normal_axes("scatter_add", axis, len(shape))
     _integers("scatter_add", indices)
     wanted = (*shape[:at], *np.shape(indices), *shape[at + 1 :])
@@ -70,14 +82,6 @@ take.vjp(
     x=lambda g, indices, axis, x_shape: scatter_add(g, indices, axis=axis, shape=x_shape),
 )
 scatter_add.vjp(x=lambda g, indices, axis: take(g, indices, axis=axis))
-
-
-def _outside(x: Array, axis: int, indices: Array) -> IndexError:
-    n = x.shape[axis]
-    return IndexError(
-        f"take_along_axis: indices from {indices.min()} to {indices.max()}; x has shape {x.shape}, "
-        f"expected indices from {-n} to {n - 1} along axis {axis}"
-    )
 
 
 @primitive(nondiff=("indices",))
@@ -97,12 +101,14 @@ def take_along_axis(xp: XP, x: Array, indices: Array, *, axis: int) -> Array:
     if xp.name == "numpy" and indices.size:
         n = x.shape[axis]
         if indices.min() < -n or indices.max() >= n:
-            raise _outside(x, axis, indices)
+            met = f"indices from {indices.min()} to {indices.max()}"
+            raise _out_of_range("take_along_axis", met, x.shape, axis)
     return xp.take_along_axis(x, indices.astype("int64", copy=False), axis)
 
 
 @take_along_axis.check
 def _(x: Array, indices: Array, axis: int) -> None:
+    _array("take_along_axis", x)
     _along("take_along_axis", x.shape, indices, axis)
 
 
@@ -133,6 +139,7 @@ def add_along_axis(xp: XP, x: Array, indices: Array, *, axis: int, shape: Shape)
 
 @add_along_axis.check
 def _(x: Array, indices: Array, axis: int, shape: tuple[int, ...]) -> None:
+    _array("add_along_axis", x)
     _along("add_along_axis", shape, indices, axis)
     if x.shape != np.shape(indices):
         raise ValueError(
@@ -186,6 +193,7 @@ put.vjp(
 
 @put.check
 def _(x: Array, value: Array, i: Array, axis: int) -> None:
+    _array("put", x)
     (at,) = normal_axes("put", axis, x.ndim)
     wanted = (*x.shape[:at], *x.shape[at + 1 :])
     if np.result_type(getattr(i, "dtype", i)).kind not in "iu" or np.shape(i) != ():
