@@ -165,6 +165,16 @@ def test_names_of_parts_from_before_still_work(tinygen, run, tmp_path):
     assert (code, "part 'all', expected one of draw, encode, both" in err) == (2, True)
 
 
+@pytest.mark.quick
+def test_a_fact_about_a_run_never_replaces_what_the_file_says_of_itself():
+    """The evaluation's "precision" once stood where the precision of the weights belongs."""
+    with pytest.raises(ValueError, match="about has precision, which a file says of itself"):
+        export.prepare(small("vae"), "a", "0", about={"precision": 0.85, "data": "strokes"})
+    made = export.prepare(small("vae"), "a", "0", about={"data": "strokes"})
+    assert made.describe()["precision"] == "float32"
+    assert made.describe()["data"] == "strokes"
+
+
 def test_a_hostile_name_is_only_a_name(tinygen, run, tmp_path):
     path = tmp_path / HOSTILE.replace("/", "")
     shutil.copytree(run("vae"), path)

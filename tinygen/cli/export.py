@@ -81,7 +81,7 @@ def artefact_of(
             quality = folder.read_evaluation(weights)["quality"]
     if quality is not None:
         headlines = [m for m in quality["measures"] if m["name"] in train.loop.HEADLINES]
-        about |= {m["name"]: m["value"] for m in headlines}
+        about["figures"] = ", ".join(f"{m['name']} {m['value']:.4g}" for m in headlines)
         about["measured"] = quality["protocol"]
     title = model.name if folder is None else folder.path.resolve().name
     return export.prepare(

@@ -14,7 +14,7 @@ import math
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -201,14 +201,14 @@ def prepare(
         part: "draw" (which draws), "encode" (of a VAE), or "both".
         precision: of the weights.
         licence: terms of weights and data.
-        about: how it was trained; no path or user name.
+        about: how it was trained; no path or user name, and no name that a file gives itself.
         settings: of its drawings, by name, where they are not the model's own.
 
     Raises:
         ExportError: a model that draws nothing, an encoder of a model without one, a module that no
             form has, a network that gives no image.
         ValueError: an unknown part or precision, weights that do not fit it, a name for each of
-            another number of classes.
+            another number of classes, a fact of `about` under a name that the file gives itself.
     """
     if part in PARTS_BEFORE:
         new = PARTS_BEFORE[part]
@@ -236,11 +236,16 @@ def prepare(
     test = _self_test(graphs, latent, law, model.value_range, bool(count))
     if part == "encode":
         del graphs["draw"]
-    return Artefact(
+    made = Artefact(
         title, identifier(title), model.name, weights, model.shape, latent, law, model.value_range,
-        names, graphs, precision, licence, dict(about or {}), test, model.noise.smooth,
+        names, graphs, precision, licence, {}, test, model.noise.smooth,
         chosen(model, settings or {}) if "draw" in graphs else {},
     )  # fmt: skip
+    if taken := made.describe().keys() & (about or {}).keys():
+        raise ValueError(
+            f"about has {', '.join(sorted(taken))}, which a file says of itself; choose other names"
+        )
+    return replace(made, about=dict(about or {}))
 
 
 def _self_test(
