@@ -25,7 +25,7 @@ def _integers(name: str, indices: Array) -> None:
 
 def _array(name: str, x: Array) -> None:
     """Refuse a number, which may stand beside a tensor, but has no axes."""
-    if not hasattr(x, "shape"):
+    if isinstance(x, (int, float)):
         raise TypeError(f"{name}: x is the number {x}; expected a tensor or an array with axes")
 
 
