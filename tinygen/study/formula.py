@@ -10,15 +10,18 @@ who, by their identity.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import backend
 from ..differentiate import grad
 from ..events import Observer, watching
 from ..graph import Node, recording
 from ..primitive import PRIMITIVES, Primitive
+from ..spelling import called
 from ..tensor import Tensor, tensor
 
 WIDTH = 120  # characters of the longest formula; what is deeper in it is left out
@@ -44,9 +47,10 @@ class Number:
 
 @dataclass(frozen=True)
 class Values:
-    """An array that has no name."""
+    """An array that has no name; of a short row the numbers."""
 
     shape: tuple[int, ...]
+    numbers: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,9 @@ Formula = Name | Number | Values | Part | Call | Unknown
 def call(operation: Any, args: Sequence[Formula], static: Mapping[str, Any]) -> Call:
     """The call of an operation."""
     options = {**operation.defaults, **static}
+    if operation.traits.draws:  # of a generator: no one reads its key
+        args = [x for k, x in enumerate(args) if operation.arg(k) not in operation.nondiff]
+        options.pop("offset")
     said = tuple(
         (name, value)
         for name, value in options.items()
@@ -124,7 +131,8 @@ class Names:
         values = x.numpy()
         if values.size and values.size < 1 << 16 and (values == values.flat[0]).all():
             return Number(values.flat[0].item())
-        return Values(values.shape)
+        short = values.ndim == 1 and values.size <= 3
+        return Values(values.shape, tuple(values.tolist()) if short else ())
 
     def heard(self, operation: Any, args: Any, static: Mapping[str, Any], out: Any) -> None:
         """A call was done: what it gave is now known, unless it gave back what it got."""
@@ -341,6 +349,9 @@ class Style:
     def values(self, shape: tuple[int, ...]) -> str:
         return f"[{'x'.join(map(str, shape))}]"
 
+    def row(self, numbers: list[str]) -> str:
+        return f"[{', '.join(numbers)}]"
+
     def part(self, of: str, index: int) -> str:
         return f"{of}[{index}]"
 
@@ -376,9 +387,9 @@ class Style:
         return f"{name}({', '.join([*args, *options])})"
 
 
-def text(formula: Formula, width: int = WIDTH) -> str:
+def text(formula: Formula, width: int = WIDTH, level: int = LOOSE) -> str:
     """The formula as one line of ASCII, no longer than `width`: what is deeper is "..."."""
-    return write(formula, Style(), depth(formula, width))
+    return write(formula, Style(), depth(formula, width), level)
 
 
 def depth(formula: Formula, width: int = WIDTH) -> int:
@@ -405,17 +416,24 @@ def _written(formula: Formula, style: Style, deep: int) -> tuple[str, int]:
         negative = isinstance(formula.value, (int, float)) and formula.value < 0
         return style.number(number(formula.value)), SIGN if negative else ATOM
     if isinstance(formula, Values):
-        return style.values(formula.shape), ATOM
+        row = [style.number(number(v)) for v in formula.numbers]
+        return (style.row(row) if row else style.values(formula.shape)), ATOM
     if isinstance(formula, Part):
         return style.part(write(formula.of, style, deep, ATOM), formula.index), ATOM
     if isinstance(formula, Unknown) or deep <= 0:
         return style.cut, ATOM
     form = SIGNS.get(formula.operation)
     options = dict(formula.options)
+    inner = formula.args[0] if form is not None and form.form == "turned" else None
+    if isinstance(inner, Call) and (inner.operation, inner.options) == (
+        formula.operation,
+        formula.options,
+    ):  # turned twice
+        return _written(inner.args[0], style, deep - 1)
     if form is None or not _fits(form, options):
         args = [write(x, style, deep - 1) for x in formula.args]
         said = [f"{name}={option(value)}" for name, value in options.items()]
-        return style.function(formula.operation, args, said), ATOM
+        return style.function(spoken(formula.operation), args, said), ATOM
     own = ATOM if style.stacked and form.form == "cases" else form.own
     return _signed(formula, form, options, style, deep - 1), own
 
@@ -450,6 +468,12 @@ def _signed(
     return style.infix(form.sign, x, y, plain[:1].isdigit())
 
 
+def spoken(operation: str) -> str:
+    """An operation by the name that a person called, where that is one word."""
+    name = called(operation).rpartition(".")[2]
+    return name if name.isidentifier() else operation
+
+
 def number(value: Any) -> str:
     """A number with four digits, without what can be left out."""
     if isinstance(value, (float, np.floating)):
@@ -482,6 +506,11 @@ def _index(part: tuple[Any, ...]) -> str:
         return str(rest[0]) if rest else kind
     start, stop, step = ("" if n is None else str(n) for n in rest)
     return f"{start}:{stop}" + (f":{step}" if step else "")
+
+
+def references() -> AbstractContextManager[None]:
+    """Within the block no kernel runs on this machine's processor: none is compiled for a look."""
+    return backend.get("numpy").without_kernels()
 
 
 def operations() -> list[Primitive]:
