@@ -244,7 +244,7 @@ FLOORS = (
     "sampling",
     "models",
     "runs",
-    "explain export train",
+    "study export train",
     "tasks",
     "cli",
     "__init__ __main__",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from . import testing as testing
     from . import train as train
     from .plan import compile as compile
+    from .study.explain import explain as explain
+    from .study.rules import rules as rules
 
 
 def __getattr__(name: str) -> Any:
@@ -38,6 +40,8 @@ def __getattr__(name: str) -> Any:
     if name == "compile":
         globals()["compile"] = found = import_module("tinygen.plan").compile
         return found
+    if name in ("explain", "rules"):
+        return getattr(import_module(f"tinygen.study.{name}"), name)
     raise spelling.unknown("module 'tinygen'", name, spelling.TINYGEN)
 
 
@@ -51,6 +55,7 @@ __all__ = [
     "compile",
     "conventions",
     "data",
+    "explain",
     "full",
     "fused",
     "grad",
@@ -69,6 +74,7 @@ __all__ = [
     "primitive",
     "random",
     "repeat",
+    "rules",
     "save",
     "show_config",
     "tensor",
