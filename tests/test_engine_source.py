@@ -230,7 +230,7 @@ FLOORS = (
     "backend io",
     "graph images",
     "tensor",
-    "lines outputs traits weak",
+    "finite lines outputs traits weak",
     "checks",
     "primitive",
     "differentiate",

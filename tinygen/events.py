@@ -65,6 +65,15 @@ class Observer:
         """Whether it wants the calls of a fused operation's body: then no kernel runs it whole."""
         return False
 
+    def walking_back(self, outputs: Any, targets: Any, fills: bool, create_graph: bool) -> None:
+        """A backward pass from these tensors begins; `fills`: it adds to .grad.
+
+        It leads to the nodes in `targets`, or to every leaf where that is None.
+        """
+
+    def stepping(self, optimizer: Any, grads: Any) -> None:
+        """An optimizer is about to update its parameters by these gradients, one each or None."""
+
     def changing(self, owner: Any) -> None:
         """The memory of this array is about to be changed in place."""
 
