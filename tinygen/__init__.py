@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from . import models as models
     from . import testing as testing
     from . import train as train
+    from .learn.coach import coach as coach
     from .plan import compile as compile
 
 
@@ -38,6 +40,8 @@ def __getattr__(name: str) -> Any:
     if name == "compile":
         globals()["compile"] = found = import_module("tinygen.plan").compile
         return found
+    if name == "coach":
+        return import_module("tinygen.learn.coach").coach
     raise spelling.unknown("module 'tinygen'", name, spelling.TINYGEN)
 
 
@@ -48,6 +52,7 @@ __all__ = [
     "arange",
     "checkpoint",
     "choose",
+    "coach",
     "compile",
     "conventions",
     "data",
@@ -77,3 +82,6 @@ __all__ = [
     "zeros",
 ]
 __all__ += vars(ops)["__all__"]
+
+if os.environ.get("TINYGEN_COACH", "0") != "0":
+    __getattr__("coach")(on=True)

@@ -35,10 +35,12 @@ class Observer:
 
     Attributes:
         every_operation: a replayed plan does not do: compiled functions run as they stand.
+        every_step: a compiled training does not do either: train runs its steps as they stand.
         of_the_step: is part of what runs, so that it may begin within a compiled function.
     """
 
     every_operation = False
+    every_step = False
     of_the_step = False
 
     def called(
