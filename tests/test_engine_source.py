@@ -230,7 +230,7 @@ FLOORS = (
     "backend io",
     "graph images",
     "tensor",
-    "lines outputs traits weak",
+    "finite lines outputs traits weak",
     "checks",
     "primitive",
     "differentiate",
@@ -245,7 +245,7 @@ FLOORS = (
     "models",
     "runs",
     "study export train",
-    "tasks",
+    "learn tasks",
     "cli",
     "__init__ __main__",
 )

@@ -522,6 +522,31 @@ def test_divergence_names_operation_line_and_tensor(folder, strokes, tmp_path):
     assert all(np.isfinite(v).all() for v in model.state_dict().values())
 
 
+def test_divergence_names_the_branch_that_was_not_selected(strokes):
+    """The value is hidden by a `where`, so the loss is finite; the gradient is not."""
+    model = build("vae", strokes)
+    weight, step = next(iter(model.parameters())), model.train_step
+    with strokes.batches(20, seed=0, epoch=0, start=4) as batches:
+        bad = next(batches).images
+
+    def poisoned(x, labels, optimizers):
+        if not np.array_equal(x.numpy(), bad):
+            return step(x, labels, optimizers)
+        terms = weight * tg.log(tg.maximum(weight, 0.0))
+        loss = tg.where(weight > 0, terms, 0.0).sum()
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return {"loss": loss.detach()}
+
+    model.train_step = poisoned
+    with pytest.raises(train.Diverged) as error:
+        train.fit(model, strokes, 1, batch_size=20, progress=False, compiled=False)
+    assert "0 * inf: from the branch of where at " in str(error.value)
+    assert "test_train.py:" in str(error.value)
+
+
 def test_weights_that_are_not_finite_are_never_saved(strokes, tmp_path, monkeypatch):
     """The loss of a step is finite although its update was not: found before anything is kept."""
     monkeypatch.setattr(loop, "CHECKPOINT_EVERY", 0.0)

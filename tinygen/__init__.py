@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -28,20 +29,29 @@ if TYPE_CHECKING:
     from . import models as models
     from . import testing as testing
     from . import train as train
+    from .learn.coach import coach as coach
     from .plan import compile as compile
     from .study.explain import explain as explain
     from .study.rules import rules as rules
+
+# Functions that bring more with them than the engine: name -> where it is.
+LATER = {
+    "coach": "learn.coach",
+    "compile": "plan",
+    "explain": "study.explain",
+    "record": "study.step",
+    "rules": "study.rules",
+}
 
 
 def __getattr__(name: str) -> Any:
     """What an import of the engine does without: imported when it is first asked for."""
     if name in ("data", "metrics", "models", "testing", "train"):
         return import_module(f"tinygen.{name}")
-    if name == "compile":
-        globals()["compile"] = found = import_module("tinygen.plan").compile
+    if name in LATER:
+        found = getattr(import_module(f"tinygen.{LATER[name]}"), name)
+        globals()[name] = found
         return found
-    if name in ("explain", "rules"):
-        return getattr(import_module(f"tinygen.study.{name}"), name)
     raise spelling.unknown("module 'tinygen'", name, spelling.TINYGEN)
 
 
@@ -52,6 +62,7 @@ __all__ = [
     "arange",
     "checkpoint",
     "choose",
+    "coach",
     "compile",
     "conventions",
     "data",
@@ -83,3 +94,6 @@ __all__ = [
     "zeros",
 ]
 __all__ += vars(ops)["__all__"]
+
+if os.environ.get("TINYGEN_COACH", "0") != "0":
+    __getattr__("coach")(on=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import CodeType
@@ -11,13 +12,14 @@ import numpy as np
 
 # What is the engine: the modules whose frames are no place of the user's.
 PARTS = (
-    "backend", "callsite", "checks", "derivatives", "differentiate", "events", "fused", "graph",
-    "ops", "outputs", "plan", "primitive", "protocols", "random", "recompute", "spelling", "tensor",
-    "testing", "trace", "traits", "weak",
+    "backend", "callsite", "checks", "derivatives", "differentiate", "events", "finite", "fused",
+    "graph", "ops", "outputs", "plan", "primitive", "protocols", "random", "recompute", "spelling",
+    "tensor", "testing", "trace", "traits", "weak",
 )  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in PARTS))
 _PACKAGES = (str(Path(np.__file__).parent), str(Path(__file__).parent))
 _within: dict[str, bool] = {}  # by file: whether it is of tinygen or NumPy
+_of_engine: dict[str, bool] = {}  # by file: whether it is of the parts above, or NumPy
 
 
 class CalledAt(NamedTuple):
@@ -47,6 +49,17 @@ def called_at() -> CalledAt:
 def user_line() -> str:
     """File and line of the innermost frame that is not the engine's own."""
     frame: Any = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_ENGINE):
+    while True:
+        file = frame.f_code.co_filename
+        inside = _of_engine.get(file)
+        if inside is None:
+            inside = _of_engine[file] = file.startswith(_ENGINE)
+        if not inside or frame.f_back is None:
+            return f"{file}:{frame.f_lineno}"
         frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+def place() -> str:
+    """Where the program of a person stands, and through which part of tinygen it came here."""
+    line, through = str(called_at()), user_line()
+    return line if line == through else f"{line} (through {os.path.basename(through)})"

@@ -13,6 +13,7 @@ from typing import Any
 from . import checks
 from . import tensor as _tensor
 from .callsite import called_at
+from .events import state
 from .graph import Leaf, Node, pull_back
 from .primitive import PRIMITIVES
 from .tensor import Tensor, tensor
@@ -64,6 +65,8 @@ def grad(
     targets = set(nodes)
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(ys, [None] * len(ys) if gs is None else list(gs), "grad")
+    for observer in state.observers:
+        observer.walking_back(ys, targets, False, create_graph)
     found = pull_back(seeds, targets, create_graph, None if retain else called_at())
     return tuple(found[n] if n in found else x.zeros_like() for n, x in zip(nodes, xs, strict=True))
 
@@ -80,6 +83,8 @@ def backward(
     targets = None if inputs is None else set(checks.nodes_of("backward", inputs))
     retain = create_graph if retain_graph is None else retain_graph
     seeds = _seeds([output], [grad], "backward")
+    for observer in state.observers:
+        observer.walking_back([output], targets, True, create_graph)
     found = pull_back(seeds, targets, create_graph, None if retain else called_at())
     given: set[int] = set()  # storages already handed out: no two .grad share memory
     for node, g in found.items():

@@ -35,10 +35,12 @@ class Observer:
 
     Attributes:
         every_operation: a replayed plan does not do: compiled functions run as they stand.
+        every_step: a compiled training does not do either: train runs its steps as they stand.
         of_the_step: is part of what runs, so that it may begin within a compiled function.
     """
 
     every_operation = False
+    every_step = False
     of_the_step = False
 
     def called(
@@ -64,6 +66,15 @@ class Observer:
     def opens(self, operation: Any) -> bool:
         """Whether it wants the calls of a fused operation's body: then no kernel runs it whole."""
         return False
+
+    def walking_back(self, outputs: Any, targets: Any, fills: bool, create_graph: bool) -> None:
+        """A backward pass from these tensors begins; `fills`: it adds to .grad.
+
+        It leads to the nodes in `targets`, or to every leaf where that is None.
+        """
+
+    def stepping(self, optimizer: Any, grads: Any) -> None:
+        """An optimizer is about to update its parameters by these gradients, one each or None."""
 
     def changing(self, owner: Any) -> None:
         """The memory of this array is about to be changed in place."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from . import ops, spelling
+from .events import state
 from .graph import no_grad
 from .nn.module import Buffer, Module, Parameter, arrays_of, assign, require, restore
 from .ops.totals import sum_of_squares
@@ -242,6 +243,8 @@ class Optimizer:
             self._check(who, grads)
         if all(g is None for g in grads):
             raise RuntimeError(f"{who}: no parameter has a gradient; call loss.backward() first")
+        for observer in state.observers:
+            observer.stepping(self, grads)
         with no_grad():
             if self.clip_norm:
                 grads = _clipped(grads, self.clip_norm)

@@ -7,10 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .callsite import user_line
 from .differentiate import grad
-from .events import Observer, state, watching
-from .spelling import called
+from .finite import finite_checks as finite_checks
 from .tensor import Tensor, as_tensor
 
 TOLERANCE = {1: 1e-7, 2: 1e-6, 3: 1e-5}  # relative to 1 + |derivative|, by order
@@ -110,54 +108,3 @@ def _check(
 
         more = [*values, *(c for _, c in live)]
         _check(pulled_back, more, order, level + 1, rng, f"gradient of {name}")
-
-
-def finite_checks() -> watching:
-    """Within the block, the first operation whose result is not finite raises an error.
-
-    FloatingPointError names the operation, the line of your code that called it (or, in a
-    backward pass, the line whose gradient was being computed) and the tensors it was given. Every
-    result is inspected, so the block runs several times slower. Compiled functions that are called
-    within it run as they stand.
-
-    Raises:
-        RuntimeError: the block is within a compiled function, whose replays inspect nothing.
-    """
-    return watching(FiniteChecks())
-
-
-class FiniteChecks(Observer):
-    """Refuses the first result that is not finite; see finite_checks."""
-
-    every_operation = True
-
-    def called(
-        self, operation: Any, args: tuple[Any, ...], static: dict[str, Any], out: Any
-    ) -> None:
-        results = list(out) if isinstance(out, tuple) else [out]
-        results += [
-            x.data for a, x in zip(operation.args, args, strict=False) if a in operation.mutates
-        ]
-        for result in results:
-            bad = result.size - int(np.sum(np.isfinite(result)))
-            if bad:
-                words = [_summary(operation.arg(i), x) for i, x in enumerate(args)]
-                line, node = f"called at {user_line()}", state.pulling
-                if node is not None and node.primitive is not None:
-                    made = f" made at {node.line}" if node.line else ""
-                    line = f"in the gradient of {called(node.primitive.name)}{made}"
-                raise FloatingPointError(
-                    f"{called(operation.name)}, {line}: {bad} of {result.size} results are not "
-                    f"finite; it was given {'; '.join(words)}"
-                )
-
-
-def _summary(name: str, x: Any) -> str:
-    if not isinstance(x, Tensor):
-        return f"{name} = {x!r}"
-    label = f" (parameter {x.name!r})" if x.name else ""
-    values = x.numpy()
-    finite = values[np.isfinite(values)]
-    span = f"from {finite.min():.4g} to {finite.max():.4g}" if finite.size else "none finite"
-    bad = values.size - finite.size
-    return f"{name}{label} {x.shape} {x.dtype}, {span}" + (f", {bad} not finite" if bad else "")

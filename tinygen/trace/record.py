@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ import numpy as np
 
 from .. import random
 from ..backend import Array, Backend
-from ..callsite import called_at, user_line
+from ..callsite import place, user_line
 from ..events import Observer, clock, state, watching
 from ..graph import Node
 from ..primitive import Primitive
@@ -395,9 +394,7 @@ class Recorder(Observer):
         )
 
     def crossing(self, what: str) -> None:
-        line, through = str(called_at()), user_line()
-        if line != through:
-            line += f" (through {os.path.basename(through)})"
+        line = place()
         if what == "read":
             cure = ", or take this function out of tg.compile" if self.who == "compile" else ""
             raise RuntimeError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..testing import finite_checks
+from ..finite import finite_checks
 
 if TYPE_CHECKING:
     from .session import Session
@@ -44,8 +44,8 @@ def diverged(session: Session, losses: dict[str, float], step: int) -> Diverged:
     values = ", ".join(f"{k} = {v}" for k, v in losses.items())
     cause = explain(session, step)
     return Diverged(
-        f"training diverged in {where}: {values}.\nFirst non-finite result (harmless only if a "
-        f"`where` hides it): {cause}.\nThe model is back at its last good state (step "
+        f"training diverged in {where}: {values}.\nFirst non-finite result that counts: {cause}.\n"
+        "The model is back at its last good state (step "
         f"{session.good.metadata['position']['step']}). Train again into another folder with a "
         "smaller --lr (a tenth) or with --warmup 500; check that the images have no extreme values."
     )
@@ -54,28 +54,34 @@ def diverged(session: Session, losses: dict[str, float], step: int) -> Diverged:
 def explain(session: Session, failed_step: int) -> str:
     """Go back to the last good state, repeat up to the failed step, and say what went wrong."""
     bad = session.state.non_finite()
-    session.go_back()
-    position = session.state.position
-    try:
-        while position.step < failed_step:
-            if position.batch == session.batches:
-                position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
-                position.skipped = 0
-            with session.epoch_batches() as batches:
-                for batch in batches:
-                    if position.step < failed_step - 2:
-                        session.step(batch)
-                    else:  # the step before may have left a weight that is not finite
-                        with finite_checks():
-                            session.step(batch)
-                    if position.step >= failed_step:
-                        break
-    except FloatingPointError as error:
-        return str(error)
-    finally:
-        session.go_back()
+    for strict in (False, True):  # first what counts, then what a `where` may hide as well
+        try:
+            _repeat(session, failed_step, strict)
+        except FloatingPointError as error:
+            return str(error)
+        finally:
+            session.go_back()
     cause = "no operation: from the last good state on, all results are finite when repeated"
     if bad:  # it was written into them from outside
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         cause += f"; what held NaN or infinity is {', '.join(bad[:5])}{more}"
     return cause
+
+
+def _repeat(session: Session, failed_step: int, strict: bool) -> None:
+    """The steps from the last good state to the failed one, watched near its end."""
+    session.go_back()
+    position = session.state.position
+    while position.step < failed_step:
+        if position.batch == session.batches:
+            position.epoch, position.batch, position.sums = position.epoch + 1, 0, {}
+            position.skipped = 0
+        with session.epoch_batches() as batches:
+            for batch in batches:
+                if position.step < failed_step - 2:
+                    session.step(batch)
+                else:  # the step before may have left a weight that is not finite
+                    with finite_checks(strict):
+                        session.step(batch)
+                if position.step >= failed_step:
+                    break

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops, optim
+from .. import events, ops, optim
 from ..data import Batch, Dataset
 from ..graph import no_grad
 from ..io import Arrays
@@ -217,7 +217,9 @@ class Session:
             if decay != self._rates.get("ema"):
                 state.ema.set_decay(decay)
                 self._rates["ema"] = decay
-        self._unread.append(self._update({k: self.model.place(v) for k, v in batch.items()}))
+        plain = any(o.every_step for o in events.state.observers)
+        update = self._plain_update if plain else self._update
+        self._unread.append(update({k: self.model.place(v) for k, v in batch.items()}))
         position.step += 1
         position.batch = batch.position + 1
 
