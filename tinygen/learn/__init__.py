@@ -1,0 +1,1 @@
+"""Exercises of the lessons, each with the wrong solutions that people write."""
