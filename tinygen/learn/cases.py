@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import tinygen as tg
 
-from .exercise import Answer, Case
+from .exercise import Answer, Case, Finding
 
 STEP = 1e-4  # of the difference: its error is about STEP^4, and 1e-16 / STEP is lost in rounding
 
@@ -66,16 +67,14 @@ def rule(
         leaves = [t.detach(requires_grad=True) for t in (g, *xs)]
         got = getattr(a, name)(*leaves)
         if not got.requires_grad:
-            return "no gradient: something is detached, or computed with NumPy"
+            raise Finding("it has no gradient: is something detached, or computed with NumPy?")
         v = np.random.default_rng(99).standard_normal(got.shape)
         return tg.grad((got * tg.tensor(np.asarray(v))).sum(), leaves)
 
     words = [", ".join(map(str, s)) for s in sets]
     for i, w in enumerate(words):
-        yield Case(
-            f"arguments of the shapes {w}", lambda a, i=i: first(a, i),
-            lambda i=i: differences(i), order=1, tolerance=1e-7,
-        )  # fmt: skip
+        label = f"arguments of the shapes {w}"
+        yield Case(label, partial(first, i=i), partial(differences, i), order=1)
     for i, w in enumerate(words if order > 1 else ()):
-        yield Case(f"the gradient of your rule, shapes {w}", lambda a, i=i: second(a, i), order=2)
-    yield Case("float32", lambda a: first(a, 0, "float32"), order=1)
+        yield Case(f"the gradient of your rule, shapes {w}", partial(second, i=i), order=2)
+    yield Case("float32", partial(first, i=0, dtype="float32"), order=1)

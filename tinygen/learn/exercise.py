@@ -37,6 +37,8 @@ or a program of its own, `code`. It must fail, and its failure is how a student'
 by the first case that fails, the way it fails, and the numbers it shows. So two wrong solutions
 must show different numbers somewhere; if they do not, add a case that tells them apart.
 
+A case that sees more than numbers raises `Finding("no gradient arrives at w")`.
+
 Rules for cases: every call makes its own inputs, from a seed; a case takes under 0.1 s, a training
 loop under 1 s; nothing is read from a file; nothing is printed; numbers are small and uneven (0.7,
 not 1), so that wrong factors show. The labels say what was tried ("x = 0.5", "shapes (2, 3) and
@@ -50,6 +52,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Answer = Any  # the module that an answer's program became
+
+
+class Finding(Exception):  # noqa: N818 - it is no error of ours
+    """Raised by a case that knows in words what is wrong with an answer; they are shown alone."""
 
 
 @dataclass(frozen=True)
