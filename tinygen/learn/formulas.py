@@ -10,9 +10,9 @@ import numpy as np
 
 import tinygen as tg
 
-from .exercise import Answer, Case
+from .exercise import Answer, Case, Finding
 
-CUT = "no gradient: something is detached, under no_grad, or computed with NumPy"
+CUT = "it has no gradient: is something detached, under no_grad, or computed with NumPy?"
 
 
 def numbers(seed: int, *shape: int) -> tg.Tensor:
@@ -42,7 +42,7 @@ def slopes(function: Callable[..., Any], arguments: Sequence[Any], order: int) -
     total = weighed(several(function(*given)), 50)
     for n in range(order):
         if not total.requires_grad:
-            return CUT if n == 0 else "the gradient has no gradient: is part of it detached?"
+            raise Finding(CUT if n == 0 else "its gradient has no gradient: is part detached?")
         found = tg.grad(total, leaves, create_graph=True)
         total = weighed(found, 70 + n)
     return list(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,9 +25,23 @@ def look(answer: Answer, steps: int) -> Any:
     return {"generator": forger.detach(), "discriminator": expert.detach()}
 
 
+def gradient(answer: Answer) -> Any:
+    """What the generator's gradient holds when a step has ended, or has stopped."""
+    forger = nn.Parameter(numbers(0, 2, 2))
+    players = optim.SGD([forger], lr=0.2), optim.SGD([nn.Parameter(numbers(1, 1))], lr=0.3)
+    expert = players[1].params[0]
+    with contextlib.suppress(RuntimeError):
+        answer.step(
+            lambda z: tg.tanh(z @ forger), lambda x: expert * (x + x**2), *players,
+            numbers(10, 5, 2), numbers(20, 5, 2),
+        )  # fmt: skip
+    return forger.grad if forger.grad is not None else "none"
+
+
 def cases() -> Iterator[Case]:
     yield Case("one step of both", lambda a: look(a, 1))
     yield Case("five steps of both", lambda a: look(a, 5))
+    yield Case("the generator's gradient after a step", gradient, order=1)
 
 
 EXERCISE = Exercise(
