@@ -27,8 +27,8 @@ EXERCISE = Exercise(
     title="A planted mistake: steps that grow",
     minutes=5,
     task="""
-SGD with momentum fits a linear layer. The loss falls, swings back and grows, whatever the learning
-rate. Find the mistake and mend it. `train` returns the list of losses, one a step.
+SGD with momentum fits a linear layer. The loss falls, then swings up and down, higher each time.
+Find the mistake and mend it. `train` returns the list of losses, one a step.
 """,
     start="""
 import tinygen as tg

@@ -49,9 +49,9 @@ EXERCISE = Exercise(
     minutes=8,
     task="""
 One step of a GAN: first the discriminator learns to tell real from generated, then the generator
-learns to be taken for real. It runs and complains of nothing, but the generator gets worse. Find
-the mistake and mend it. The generator must learn from its own loss alone, on the same `fake`, seen
-by the discriminator after its step.
+learns to be taken for real. It runs and complains of nothing, but the generator learns slowly: its
+gradient is not that of its own loss. Find the mistake and mend it. The generator must learn from
+its own loss alone, on the same `fake`, seen by the discriminator after its step.
 """,
     start="""
 from tinygen import losses

@@ -48,8 +48,8 @@ def loss(real, fake, target):
             now="target * tg.softplus(-real)",
         ),
         Wrong(
-            "The generated ones are smoothed, too. Then D is not 1/2 where both are equally "
-            "likely, and it praises what the generator makes now.",
+            "The generated ones are smoothed, too. Where nothing is real D then rests at 0.1 and "
+            "goes no lower. Which of the two kinds keeps its target?",
             was="tg.softplus(fake).mean()",
             now="(target * tg.softplus(fake) + (1 - target) * tg.softplus(-fake)).mean()",
         ),
@@ -96,9 +96,9 @@ def loss(real, fake, target):
          "log(0.9 / 0.1) = 2.2. Without smoothing it is infinite."),
     ),
     why=(
-        "softplus(-r) + (1 - target) r is the same in one term less, since softplus(r) - "
-        "softplus(-r) = r. Smoothing real images alone leaves the rest point of the game: at fake "
-        "data D still goes to 0 where there are no real ones."
+        "softplus(-r) + (1 - target) r is the same with a term less, since softplus(r) - "
+        "softplus(-r) = r. Smoothing the real images alone makes the best D 0.9 times what it was, "
+        "everywhere: its shape stays, and where nothing is real it still goes to 0."
     ),
     engine=("tinygen/losses.py", "return terms if target == 1 else terms + (1 - target) * logits"),
 )  # fmt: skip
