@@ -81,7 +81,7 @@ def launch(
             waiting = [x for x in left if next(x, "end") != "end"]
             if waiting and len(waiting) < len(left):
                 raise RuntimeError(
-                    f"{len(waiting)} threads of a block wait at a barrier that the other "
-                    f"{len(left) - len(waiting)} never reach; expected all of them or none"
+                    f"{len(waiting)} of {len(left)} threads of a block wait at a barrier that the "
+                    "others never reach; expected all of them or none"
                 )
             left = waiting

@@ -95,7 +95,8 @@ def training(seed, looks):
         ),
         Wrong(
             "The weights have their own source, but noise and pictures still share one.",
-            was='root.stream("pictures")', now="noise",
+            was='noise, pictures = root.stream("noise"), root.stream("pictures")',
+            now='noise = pictures = root.stream("noise")',
         ),
         Wrong(
             "Two streams of one name hold the same numbers: the first noise is in the weights.",

@@ -20,7 +20,7 @@ def look(answer: Answer, blocks: int, threads: int, n: int) -> Any:
 def cases() -> Iterator[Case]:
     for blocks, threads, n in ((1, 4, 4), (2, 4, 8), (2, 3, 5), (2, 3, 20), (3, 4, 0)):
         yield Case(
-            f"{blocks} blocks of {threads} threads, {n} elements",
+            f"{blocks} x {threads} threads, {n} elements",
             partial(look, blocks=blocks, threads=threads, n=n),
         )
 

@@ -31,7 +31,7 @@ def cases() -> Iterator[Case]:
     for blocks, threads in ((1, 2), (1, 8), (3, 4)):
         for backwards in (False, True):
             yield Case(
-                f"{blocks} blocks of {threads}, the {('first', 'last')[backwards]} thread first",
+                f"{blocks} x {threads} threads, the {('first', 'last')[backwards]} one first",
                 partial(look, blocks=blocks, threads=threads, backwards=backwards),
                 partial(right, blocks, threads),
             )
