@@ -111,7 +111,7 @@ def _read(exercise: Exercise, folder: Path, printed: str, late: bool, limit: flo
         at = f"; it was at line {where[0]}" if where else ""
         text = f"not done after {limit:g} seconds{at}; is there a loop without an end?"
     elif lines:
-        text = "the program ended before all was looked at: it leaves, or it was too large"
+        text = "the program ended by itself: by os._exit, by a crash, or for want of memory"
     else:
         text = f"Python did not start: {printed.strip()[-300:]}"
     return Ran([*seen, Seen("stopped", error="late" if late else "end", text=text)], printed, late)

@@ -119,12 +119,19 @@ def looking(exercise: Exercise, source: str, file: str = "") -> Iterator[Seen]:
 
 @contextlib.contextmanager
 def _imported(module: Module) -> Iterator[None]:
-    """While it is looked at, the module can be imported, as pickling and dataclasses ask for."""
+    """While it is looked at, the module can be imported, as pickling and dataclasses ask for.
+
+    Primitives that it declares are forgotten afterwards.
+    """
     before = sys.modules.get(NAME)
     sys.modules[NAME] = module
+    engine = sys.modules.get("tinygen.primitive")  # not there for numbers in plain Python
+    own = set(engine.PRIMITIVES) if engine else set()
     try:
         yield
     finally:
+        for name in set(engine.PRIMITIVES) - own if engine else ():
+            del engine.PRIMITIVES[name]
         if before is None:
             sys.modules.pop(NAME, None)
         else:
@@ -163,10 +170,10 @@ def _error(error: BaseException, file: str) -> Seen:
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == file:
-            lines.append(f"line {frame.lineno}, in {frame.name}: {(frame.line or '').strip()}")
+            lines.append(f"line {frame.lineno}, in {frame.name}: {(frame.line or '').strip()[:80]}")
     if isinstance(error, SyntaxError) and error.filename == file:
         text = f"{error.msg}"
-        lines.append(f"line {error.lineno}: {(error.text or '').strip()}")
+        lines.append(f"line {error.lineno}: {(error.text or '').strip()[:80]}")
     if len(lines) > 8:
         lines = [*lines[:3], f"... {len(lines) - 6} more ...", *lines[-3:]]
     return Seen("error", None, type(error).__name__, text, "\n".join(lines))
@@ -262,7 +269,7 @@ def _wrong(seen: Seen, want: Seen, case: Case) -> str:
         return "the program ends itself (exit); leave that out"
     if seen.error == "EOFError":
         return "the program waits for input, and nobody types here; leave input() out"
-    where = "the file stops while it is loaded, with" if seen.loading else "stopped with"
+    where = "The file stops while it is loaded, with" if seen.loading else "stopped with"
     return f"{where} {seen.error}{f': {seen.text}' if seen.text else ''}"
 
 
