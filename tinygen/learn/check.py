@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from ..program import command
 from . import values
 from .exercise import Case, Exercise
 
@@ -95,7 +96,7 @@ def find(word: str) -> Exercise:
             return exercise
     near = [e.key for e in every.values() if e.key[:2] == stem[:2]]
     more = f"; lesson {stem[:2]} has {', '.join(near)}" if near else ""
-    raise ValueError(f"there is no exercise {word!r}{more}. `tinygen learn list` shows all")
+    raise ValueError(f"there is no exercise {word!r}{more}. `{command('learn', 'list')}` shows all")
 
 
 # ---- looking -------------------------------------------------------------------------------------
@@ -126,12 +127,13 @@ def _imported(module: Module) -> Iterator[None]:
     before = sys.modules.get(NAME)
     sys.modules[NAME] = module
     engine = sys.modules.get("tinygen.primitive")  # not there for numbers in plain Python
-    own = set(engine.PRIMITIVES) if engine else set()
+    table: dict[str, Any] = engine.PRIMITIVES if engine else {}
+    there = set(table)
     try:
         yield
     finally:
-        for name in set(engine.PRIMITIVES) - own if engine else ():
-            del engine.PRIMITIVES[name]
+        for name in set(table) - there:
+            del table[name]
         if before is None:
             sys.modules.pop(NAME, None)
         else:
