@@ -7,11 +7,13 @@ asked for.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..output import guarded
+from . import apart
 
 ABOUT = """Exercises of the lessons in examples/steps: write a few lines, and let them be looked at.
 
@@ -43,7 +45,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     one = add("hint", "what to think of")
     one.add_argument("exercise", nargs="?", default="", help="such as 05c")
     one = add("answer", "an answer, after a try: of an exercise (05c) or a step (05)")
-    one.add_argument("exercise", help="such as 05c, or 05 for the exercise of a step")
+    one.add_argument("exercise", help="05c; or 05 or step05b, for the exercise of a step")
     one.add_argument("--mine", default="", metavar="TEXT", help="what you found in a step")
     add("next", "begin the first exercise that is not done")
     add("progress", "how many are done")
@@ -58,13 +60,14 @@ def parser(prog: str) -> argparse.ArgumentParser:
     one.add_argument("--teacher", action="store_true", help="with the answer, for nbgrader, otter")
     one.add_argument("--out", type=Path, default=None, metavar="FILE")
     add("doctor", "what this machine has, and which lessons run on it")
-    top.add_argument("only", nargs="*", help=argparse.SUPPRESS)
     return top
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m tinygen.learn") -> int:
     """Run a command; returns the exit status, 2 for a request that cannot be met."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None or prog == "tinygen learn":  # the program, and not a part of another
+        os.environ.update(apart.PLAIN)
     with guarded():
         if "--self-test" in words:
             from . import selftest

@@ -1,5 +1,8 @@
 """Runs an answer in a process of its own, so that whatever it does stays there.
 
+`run` starts Python anew; `run_all`, for a class, starts it once and splits a copy off for each
+answer where the system can do that safely.
+
 An answer may raise, exit, loop for ever, print without end, start programs or fill the memory: the
 process has ten seconds, two gigabytes of memory beyond its own (where the system can limit it), an
 empty folder, no input, and what it prints is read and mostly thrown away.
@@ -17,16 +20,22 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .check import PRINTED, Seen, find, looking
+from .check import PRINTED, Seen, exercises, find, looking
 from .exercise import Exercise
 
 LIMIT = 10.0  # seconds for all cases of an answer
+GRACE = 5.0  # seconds, after which an answer that stopped its own clock is ended from outside
 START = 60.0  # seconds more until Python and tinygen are there, on a busy machine
 MEMORY = 2 << 30
+# NumPy alone, in one thread: starts sooner, and shows the same on every machine.
+PLAIN = {"NUMBA_DISABLE_JIT": "1", "OPENBLAS_NUM_THREADS": "1"}
+SPLITS = sys.platform == "linux"  # elsewhere libraries may not be used after a fork
 _ROOT = Path(__file__).parent.parent.parent
 
 
@@ -40,23 +49,46 @@ class Ran(NamedTuple):
 
 def run(exercise: Exercise, source: str, limit: float = LIMIT) -> Ran:
     """Look at an answer in its own process."""
-    with tempfile.TemporaryDirectory(prefix="learn", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / "empty").mkdir()
-        (folder / "source").write_bytes(source.encode("utf-8", "replace"))
-        printed, late = _run(exercise.name, folder, limit)
+    with _folders([(exercise, source)]) as (folder,):
+        printed, late = _run("child", folder, limit, START + limit)
         return _read(exercise, folder, printed, late, limit)
 
 
-def _run(name: str, folder: Path, limit: float) -> tuple[str, bool]:
+def run_all(jobs: Sequence[tuple[Exercise, str]], limit: float = LIMIT) -> list[Ran]:
+    """Look at many answers; nothing of what they print is kept."""
+    if not SPLITS:
+        return [run(*job, limit)._replace(printed="") for job in jobs]
+    with _folders(jobs) as folders:
+        if folders:
+            _run("children", folders[0].parent, limit, START + len(jobs) * (limit + GRACE + 1))
+        return [
+            _read(exercise, folder, "", False, limit)
+            for (exercise, _), folder in zip(jobs, folders, strict=True)
+        ]
+
+
+@contextlib.contextmanager
+def _folders(jobs: Sequence[tuple[Exercise, str]]) -> Iterator[list[Path]]:
+    """A folder for each answer, with its program and an empty folder to run it in."""
+    with tempfile.TemporaryDirectory(prefix="learn", ignore_cleanup_errors=True) as name:
+        folders = [Path(name) / str(i) for i in range(len(jobs))]
+        for folder, (exercise, source) in zip(folders, jobs, strict=True):
+            (folder / "empty").mkdir(parents=True)
+            (folder / "name").write_text(exercise.name, encoding="utf-8")
+            (folder / "source").write_bytes(source.encode("utf-8", "replace"))
+        yield folders
+
+
+def _run(what: str, folder: Path, limit: float, most: float) -> tuple[str, bool]:
     """Start the process and wait for its end; returns what it printed, and whether it was late."""
     path = os.pathsep.join(p for p in (str(_ROOT), os.environ.get("PYTHONPATH", "")) if p)
-    code = "from tinygen.learn.apart import child; child()"
+    code = f"from tinygen.learn.apart import {what}; {what}()"
+    empty = folder / "empty"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, name, str(folder), str(limit)],
+        [sys.executable, "-c", code, str(folder), str(limit)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        cwd=folder / "empty", start_new_session=True,
-        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8:replace"},
+        cwd=empty if empty.exists() else folder, start_new_session=True,
+        env={**os.environ, **PLAIN, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8:replace"},
     )  # fmt: skip
     kept = bytearray()
 
@@ -70,7 +102,7 @@ def _run(name: str, folder: Path, limit: float) -> tuple[str, bool]:
     reader.start()
     late = False
     try:
-        process.wait(START + limit)
+        process.wait(most)
     except subprocess.TimeoutExpired:
         late = True
     finally:
@@ -111,15 +143,44 @@ def _read(exercise: Exercise, folder: Path, printed: str, late: bool, limit: flo
         at = f"; it was at line {where[0]}" if where else ""
         text = f"not done after {limit:g} seconds{at}; is there a loop without an end?"
     elif lines:
-        text = "the program ended before all was looked at: it leaves, or it was too large"
+        text = "the program ended by itself: by os._exit, by a crash, or for want of memory"
     else:
         text = f"Python did not start: {printed.strip()[-300:]}"
     return Ran([*seen, Seen("stopped", error="late" if late else "end", text=text)], printed, late)
 
 
+def children() -> None:
+    """What the process of a class does: `-c CODE FOLDER LIMIT`, a copy of itself an answer."""
+    above, limit = Path(sys.argv[1]), float(sys.argv[2])
+    exercises()  # imported once for all
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for folder in sorted(above.iterdir(), key=lambda p: int(p.name)):
+        if (copy := os.fork()) == 0:
+            os.setsid()
+            os.chdir(folder / "empty")
+            os.dup2(nowhere, 1)
+            os.dup2(nowhere, 2)
+            sys.argv = ["-c", str(folder), str(limit)]
+            try:
+                child()
+            finally:
+                os._exit(1)
+        end = time.monotonic() + limit + GRACE
+        while os.waitpid(copy, os.WNOHANG)[0] == 0:
+            if time.monotonic() > end:
+                (folder / "hung").write_text("Timeout")
+                os.kill(copy, signal.SIGKILL)
+                os.waitpid(copy, 0)
+                break
+            time.sleep(0.002)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(copy, signal.SIGKILL)  # what it started
+
+
 def child() -> None:
-    """What the process does: `-c CODE NAME FOLDER LIMIT`."""
-    name, folder, limit = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+    """What the process does: `-c CODE FOLDER LIMIT`."""
+    folder, limit = Path(sys.argv[1]), float(sys.argv[2])
+    name = (folder / "name").read_text(encoding="utf-8")
     sys.argv = [f"{name}.py"]
     exercise = find(name)
     source = (folder / "source").read_bytes().decode("utf-8")

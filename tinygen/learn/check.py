@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from ..program import command
 from . import values
 from .exercise import Case, Exercise
 
@@ -95,7 +96,7 @@ def find(word: str) -> Exercise:
             return exercise
     near = [e.key for e in every.values() if e.key[:2] == stem[:2]]
     more = f"; lesson {stem[:2]} has {', '.join(near)}" if near else ""
-    raise ValueError(f"there is no exercise {word!r}{more}. `tinygen learn list` shows all")
+    raise ValueError(f"there is no exercise {word!r}{more}. `{command('learn', 'list')}` shows all")
 
 
 # ---- looking -------------------------------------------------------------------------------------
@@ -119,12 +120,20 @@ def looking(exercise: Exercise, source: str, file: str = "") -> Iterator[Seen]:
 
 @contextlib.contextmanager
 def _imported(module: Module) -> Iterator[None]:
-    """While it is looked at, the module can be imported, as pickling and dataclasses ask for."""
+    """While it is looked at, the module can be imported, as pickling and dataclasses ask for.
+
+    Primitives that it declares are forgotten afterwards.
+    """
     before = sys.modules.get(NAME)
     sys.modules[NAME] = module
+    engine = sys.modules.get("tinygen.primitive")  # not there for numbers in plain Python
+    table: dict[str, Any] = engine.PRIMITIVES if engine else {}
+    there = set(table)
     try:
         yield
     finally:
+        for name in set(table) - there:
+            del table[name]
         if before is None:
             sys.modules.pop(NAME, None)
         else:
@@ -163,10 +172,10 @@ def _error(error: BaseException, file: str) -> Seen:
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename == file:
-            lines.append(f"line {frame.lineno}, in {frame.name}: {(frame.line or '').strip()}")
+            lines.append(f"line {frame.lineno}, in {frame.name}: {(frame.line or '').strip()[:80]}")
     if isinstance(error, SyntaxError) and error.filename == file:
         text = f"{error.msg}"
-        lines.append(f"line {error.lineno}: {(error.text or '').strip()}")
+        lines.append(f"line {error.lineno}: {(error.text or '').strip()[:80]}")
     if len(lines) > 8:
         lines = [*lines[:3], f"... {len(lines) - 6} more ...", *lines[-3:]]
     return Seen("error", None, type(error).__name__, text, "\n".join(lines))
@@ -262,7 +271,7 @@ def _wrong(seen: Seen, want: Seen, case: Case) -> str:
         return "the program ends itself (exit); leave that out"
     if seen.error == "EOFError":
         return "the program waits for input, and nobody types here; leave input() out"
-    where = "the file stops while it is loaded, with" if seen.loading else "stopped with"
+    where = "The file stops while it is loaded, with" if seen.loading else "stopped with"
     return f"{where} {seen.error}{f': {seen.text}' if seen.text else ''}"
 
 

@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from ..program import command
 from . import apart
 from .check import Verdict, exercises, find, judge
 from .exercise import Exercise
@@ -21,7 +22,6 @@ FOLDER = "learn"
 PROGRESS = "progress.json"
 ANSWERS = Path(__file__).parent / "answers"
 WIDTH = 92
-STEPS = 21
 
 
 def folder() -> Path:
@@ -47,8 +47,8 @@ def progress() -> dict[str, dict[str, Any]]:
         return {k: dict(v) for k, v in read.items()}
     except (ValueError, AttributeError, TypeError):
         raise ValueError(
-            f"{_shown(path)} cannot be read as JSON; delete it: your answers stay, and "
-            "`check` marks again what is done"
+            f"{_shown(path)} cannot be read as JSON; delete it: your answers stay, and a check "
+            "marks again what is done"
         ) from None
 
 
@@ -99,8 +99,8 @@ def begin(exercise: Exercise, *, again: bool = False) -> Path:
     path = folder() / f"{exercise.name}.py"
     if path.exists() and not again:
         raise ValueError(
-            f"{_shown(path)} is there already, with your work; `start {exercise.key} --again` "
-            "begins anew"
+            f"{_shown(path)} is there already, with your work; "
+            f"{typed('start', exercise.key, '--again')} begins anew"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -115,16 +115,23 @@ def opened(word: str) -> tuple[Exercise, Path]:
         exercise = find(word)
         path = Path(word) if word.endswith(".py") else folder() / f"{exercise.name}.py"
         if not path.is_file():
-            raise ValueError(f"{_shown(path)} is not there; `start {exercise.key}` writes it")
+            raise ValueError(
+                f"{_shown(path)} is not there; {typed('start', exercise.key)} writes it"
+            )
         return exercise, path
     files = [p for n in exercises() if (p := folder() / f"{n}.py").is_file()]
     if not files:
-        raise ValueError("nothing is started yet; `list` shows the exercises, `next` the first")
+        raise ValueError(f"nothing is started yet; {typed('next')} begins the first exercise")
     path = max(files, key=lambda p: p.stat().st_mtime)
     return find(path.stem), path
 
 
 # ---- words ---------------------------------------------------------------------------------------
+
+
+def typed(*words: str) -> str:
+    """A command as it can be typed here, in quotes."""
+    return f"`{command('learn', *words)}`"
 
 
 def wrapped(text: str, indent: str = "   ") -> str:
@@ -192,7 +199,8 @@ def list_(lessons: str) -> int:
         mark = "done" if state.get("done") else "tried" if state.get("tries") else ""
         lack = f"  needs {possible(e)}" if possible(e) else ""
         print(f"   {mark:5} {e.name:26} {e.minutes:3} min  {e.title}{lack}")
-    print(f"{len(_done(every))} of {len(exercises())} done. `start {wanted[0].key}` begins one.")
+    count = f"{len(_done(every))} of {len(exercises())} done"
+    print(f"{count}. {typed('start', wanted[0].key)} begins one.")
     return 0
 
 
@@ -207,7 +215,7 @@ def chosen(lessons: str) -> list[Exercise]:
         if first.isdigit() and (last or first).isdigit():
             found = [e for e in every if int(first) <= e.lesson <= int(last or first)]
             if not found:
-                raise ValueError(f"lesson {part} has no exercises; `list` shows all")
+                raise ValueError(f"lesson {part} has no exercises; {typed('list')} shows all")
             out += found
         else:
             out.append(find(part))
@@ -220,7 +228,7 @@ def start(word: str, *, again: bool = False) -> int:
     path = begin(exercise, again=again)
     print(f"{_shown(path)}: {exercise.title}, about {exercise.minutes} minutes")
     print(wrapped("   " + exercise.task.strip()))
-    print(f"   edit the file, then `check {exercise.key}`")
+    print(f"   edit the file, then {typed('check', exercise.key)}")
     return 0
 
 
@@ -250,7 +258,7 @@ def check(word: str, *, limit: float = apart.LIMIT) -> int:
         print(wrapped("   " + exercise.task.strip()))
         return 1
     print(told(verdict, ran.printed))
-    print(_state(every, exercise) + f"; `hint {exercise.key}` says more")
+    print(_state(every, exercise) + f"; {typed('hint', exercise.key)} says more")
     return 1
 
 
@@ -267,13 +275,13 @@ def hint(word: str) -> int:
 
 def answer(word: str, mine: str = "") -> int:
     """`answer`: the reference of an exercise, or the answer to a step's; only after a try."""
-    if word.isdigit() and 1 <= int(word) <= STEPS:
-        return _answer_of_step(f"{int(word):02}", mine)
+    if step := step_of(word):
+        return _answer_of_step(step, mine)
     exercise = find(word)
     if not progress().get(exercise.name, {}).get("tries"):
         print(
-            f"{exercise.name}: try first. `start {exercise.key}`, then `check {exercise.key}`: "
-            "after one try the answer is yours"
+            f"{exercise.name}: try first: {typed('start', exercise.key)}, then "
+            f"{typed('check', exercise.key)}. After one try the answer is yours"
         )
         return 1
     print(f"{exercise.name}: one right answer\n")
@@ -283,16 +291,23 @@ def answer(word: str, mine: str = "") -> int:
     return 0
 
 
+def step_of(word: str) -> str:
+    """The step that is meant: 05, or step05b for one with a letter, as exercises have; else ""."""
+    plain = f"{int(word):02}" if word.isdigit() else word.removeprefix("step")
+    named = word.isdigit() or word.startswith("step")
+    return plain if named and (ANSWERS / f"{plain}.txt").is_file() else ""
+
+
 def _answer_of_step(number: str, mine: str) -> int:
     """The answer to the exercise of examples/steps/NN, once one's own is written down."""
-    name = f"step {number}"
+    name, word = f"step {number}", number if number.isdigit() else f"step{number}"
     if mine.strip():
         _note(name, mine=mine.strip())
     said = progress().get(name, {}).get("mine")
     if not said:
         print(
-            f'{name}: first write down what you found: `answer {number} --mine "..."`. The '
-            "answer is then shown beside it"
+            f"{name}: first write down what you found, and the answer is shown beside it: "
+            f"{typed('answer', word, '--mine', 'what I found')}"
         )
         return 1
     print(wrapped(f"yours: {said}") + "\n")
@@ -309,7 +324,7 @@ def next_() -> int:
     path = folder() / f"{after.name}.py"
     if not path.exists():
         return start(after.key)
-    print(f"{_shown(path)}: {after.title}; `check {after.key}` looks at it")
+    print(f"{_shown(path)}: {after.title}; {typed('check', after.key)} looks at it")
     return 0
 
 

@@ -66,25 +66,24 @@ def marks(folder: Path, limit: float = apart.LIMIT) -> list[Mark]:
     found = sorted(
         submissions(folder), key=lambda s: (s[0].casefold(), s[0], s[1].name if s[1] else "")
     )
-    done: dict[tuple[str, str], tuple[str, str, str, str]] = {}
-    out = []
+    answers: list[tuple[str, str, str]] = []
     for name, exercise, path in found:
         lack = "it is the file of no exercise" if exercise is None else possible(exercise)
         if exercise is None or lack:
             print(f"left out: {path.relative_to(folder).as_posix()}: {lack}", file=sys.stderr)
-            continue
-        key = exercise.name, read(path)
-        if key not in done:
-            done[key] = _mark(*key, limit=limit)
-        out.append(Mark(_safe(name), exercise.name, *done[key]))
-    if not out:
+        else:
+            answers.append((_safe(name), exercise.name, read(path)))
+    if not answers:
         raise ValueError(f"{folder} holds no answers: files such as NAME/05c_row.py are expected")
-    return out
+    distinct = dict.fromkeys((exercise, source) for _, exercise, source in answers)
+    ran = apart.run_all([(exercises()[exercise], source) for exercise, source in distinct], limit)
+    results = {
+        key: _mark(exercises()[key[0]], one, limit) for key, one in zip(distinct, ran, strict=True)
+    }
+    return [Mark(name, exercise, *results[exercise, source]) for name, exercise, source in answers]
 
 
-def _mark(name: str, source: str, *, limit: float) -> tuple[str, str, str, str]:
-    exercise = exercises()[name]
-    ran = apart.run(exercise, source, limit)
+def _mark(exercise: Exercise, ran: apart.Ran, limit: float) -> tuple[str, str, str, str]:
     verdict = judge(exercise, ran.seen)
     order = str(verdict.order) if any(c.order for c in exercise.cases()) else ""
     passed = "yes" if verdict.passed else "no"

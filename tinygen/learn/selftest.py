@@ -55,10 +55,8 @@ def faults(exercise: Exercise) -> Iterator[str]:
         yield "the reference does not show the same twice"
     if judge(exercise, look(exercise, exercise.start)).passed:
         yield "the program to begin with passes"
-    for number, (wrong, seen) in enumerate(
-        zip(exercise.wrong, known(exercise.name), strict=True), start=1
-    ):
-        verdict = judge(exercise, list(seen))
+    for number, wrong in enumerate(exercise.wrong, start=1):
+        verdict = judge(exercise, list(known(exercise.name)[number - 1]))
         if verdict.passed:
             yield f"wrong solution {number} passes: {wrong.hint}"
         elif verdict.number != number:

@@ -113,7 +113,7 @@ def backward(result):
             was="    result.grad = 1.0\n", now="",
         ),
         Wrong(
-            "The slope is there, but not what came from behind: along a path slopes are multiplied.",
+            "What came from behind is missing: along a path slopes are multiplied.",
             was="number.grad * slope", now="slope",
         ),
         Wrong(

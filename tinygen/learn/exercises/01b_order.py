@@ -135,8 +135,8 @@ def order_of(result):
          "Before low, so before mid and top: third from the end at the latest, but one."),
     ),
     hint="A function that visits a number: first its sources, then the number itself, once.",
-    why="Gradients are passed on once a number, so it has to be complete: all that use it must have "
-    "had their turn. This is called a topological order. The engine gets it for nothing: it counts "
-    "nodes as they are made, and what is made later has a greater number.",
+    why="Gradients are passed on once a number, so it has to be complete: all that use it must "
+    "have had their turn. This is called a topological order. The engine gets it for "
+    "nothing: it counts nodes as they are made, and what is made later has a greater number.",
     engine=("tinygen/graph.py", "self.number = next(clock)"),
 )  # fmt: skip

@@ -97,7 +97,7 @@ for free?
     ),
     cases=cases,
     questions=(("What is the slope of exp at 0?", "1, the value of exp there."),),
-    hint="Nudge x by 0.001 in your head: by how much, and in which direction, does the result move?",
+    hint="Nudge x by 0.001 in your head: by how much, and to which side, does the result move?",
     why="exp is the function that is its own slope, so the value just computed is the slope as "
     "well. A rule may ask for the output; then the input need not be kept in memory.",
     engine=("tinygen/ops/elementwise.py", "exp.vjp"),

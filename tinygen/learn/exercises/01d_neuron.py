@@ -88,8 +88,8 @@ def gradient(x, w, b):
         ("Which of the three slopes becomes 0 where tanh is flat, and which does not?",
          "Those of w and b do; that of x keeps the path through the factor, t."),
     ),
-    hint="Name the parts: v = w x + b, t = tanh(v), y = t x. Write the slope of each, then multiply "
-    "along every path and add the paths.",
+    hint="Name the parts: v = w x + b, t = tanh(v), y = t x. Write the slope of each, then "
+    "multiply along every path and add the paths.",
     why="Every path from an input to the result is a product of slopes, and the gradient is their "
     "sum. Where t is near 1 or -1, 1 - t^2 is near 0 and the neuron learns nothing more through "
     "it: it is saturated.",
