@@ -105,9 +105,9 @@ EXERCISE = Exercise(
     minutes=25,
     task="""
 `forward` is a classifier in nine lines; `rows` has a 1 at the right class of each row. Write nine
-gradients of the loss, from the last line back to the first: those of c, q, z, e, s, r, h, w and b,
-each of the shape of its variable, with tensors and without tg.grad. The values that `forward` made
-are f["a"], f["h"] ... Run the file: it prints name | exact | close | largest difference.
+gradients of the loss, from the last line back to the first: of c, q, z, e, s, r, h, w and b. Each
+has the shape of its variable. Use tensors, but not tg.grad. The values that `forward` made are
+f["a"], f["h"] ... Run the file: it prints name | exact | close | largest difference.
 """,
     start=FORWARD
     + """

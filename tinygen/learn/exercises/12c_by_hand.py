@@ -109,9 +109,9 @@ EXERCISE = Exercise(
     minutes=25,
     task="""
 `forward` is the second half of a VAE in nine lines. Write nine gradients of the loss, from the last
-line back to the first: those of total, pixels, k, s, z, noise, sd, logvar and mu, each of the shape
-of its variable, with tensors and without tg.grad. The slope of softplus is tg.sigmoid. The values
-that `forward` made are f["sd"], f["s"] ... Run the file: it prints
+line back to the first: of total, pixels, k, s, z, noise, sd, logvar and mu. Each has the shape of
+its variable. Use tensors, but not tg.grad; the slope of softplus is tg.sigmoid. The values that
+`forward` made are f["sd"], f["s"] ... Run the file: it prints
 name | exact | close | largest difference.
 """,
     start=FORWARD

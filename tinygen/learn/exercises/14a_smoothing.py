@@ -20,10 +20,10 @@ EXERCISE = Exercise(
     minutes=6,
     task="""
 A discriminator that is too sure leaves the generator no slope. So real images are called real with
-the probability `target`, such as 0.9, and no more: their loss is the cross-entropy
--target log D - (1 - target) log(1 - D) with D = sigmoid(logit). Generated images keep the target 0.
-Write the discriminator's loss: a mean over each kind, added. -log D is softplus(-logit),
--log(1 - D) is softplus(logit).
+the probability `target`, such as 0.9, and no more. With D = sigmoid(logit) their loss is
+-target log D - (1 - target) log(1 - D). Generated images keep the target 0. Write the
+discriminator's loss: a mean over each kind, added. -log D is softplus(-logit), and -log(1 - D) is
+softplus(logit).
 """,
     start="""
 import tinygen as tg

@@ -129,8 +129,8 @@ def forward(layer, x, labels, eps):
     ),
     why=(
         "What is given to both networks costs nothing and need not be in the code. Told to one of "
-        "them only, the label is either written into the code or never reaches the picture; shapes "
-        "do not show it, as each network fits what it gets."
+        "them only, the label is written into the code or never reaches the picture. Shapes do not "
+        "show it, since each network fits what it gets."
     ),
     engine=("tinygen/models/base.py", "return beside(x, self.one_hot(x, labels))"),
 )  # fmt: skip

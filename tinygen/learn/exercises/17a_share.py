@@ -56,11 +56,10 @@ EXERCISE = Exercise(
     title="What a code knows",
     minutes=10,
     task="""
-Each image has a code (a row of the array `code`) and a thing that is known of it, such as its slant
-(`truth`, a vector). Return the share of the slant's variance that all numbers of the code together
-explain by a linear function: fit truth = code a + b by least squares (np.linalg.lstsq), and compare
-the variance of what is left with the variance of truth. 1 says that the code knows it, 0 that it
-does not.
+Each image has a code, a row of the array `code`, and a thing that is known of it, such as its
+slant, in the vector `truth`. Which share of the slant's variance do all numbers of the code explain
+together? Fit truth = code a + b by least squares (np.linalg.lstsq). Compare the variance of what is
+left with that of truth. 1 says that the code knows the slant, 0 that it does not.
 """,
     start="""
 import numpy as np

@@ -37,10 +37,10 @@ EXERCISE = Exercise(
     title="What nobody needs",
     minutes=7,
     task="""
-A step was recorded as a list of calls (makes, reads, changes): the name of what a call makes, the
-names of what it reads, and the name of what it changes in place, such as a weight, or "". Return
-what the needed calls make, in their order. A call is needed if its value is a result, or is read by
-a needed call; and a call that changes something is always needed.
+A step was recorded as a list of calls (makes, reads, changes). `makes` is the name of what a call
+makes, `reads` has the names of what it reads. `changes` names what it changes in place, such as a
+weight, or is "". Return what the needed calls make, in their order. A call is needed if its value
+is a result, or is read by a needed call. A call that changes something is always needed.
 """,
     start="""
 def needed(calls, results):

@@ -30,10 +30,10 @@ EXERCISE = Exercise(
     minutes=6,
     task="""
 A kernel runs on `blocks` blocks of `threads` threads each, and a vector has n elements, more or
-fewer than there are threads. Return the list of elements that thread number `thread` of block
-number `block` computes: the one that has the thread's own number in the whole grid, then that plus
-the number of all threads, and so on. Every element is computed once, and none beyond the end.
-This needs plain Python alone.
+fewer than there are threads. Which elements does thread number `thread` of block number `block`
+compute? The one that has the thread's number in the whole grid, then that plus the number of all
+threads, and so on. Every element is computed once, and none beyond the end. Return a list. This
+needs plain Python alone.
 """,
     start="""
 def places(block, thread, blocks, threads, n):
@@ -90,7 +90,7 @@ def places(block, thread, blocks, threads, n):
          "4, 10 and 16: its number is 4, and there are 6 threads."),
     ),
     why=(
-        "With a stride of the whole grid any number of threads does any number of elements, and at "
+        "With a stride of the whole grid any number of threads does any number of elements. At "
         "every moment the threads of a block read neighbours, which a GPU fetches together."
     ),
     engine=("kernels/cuda/common.cuh", "i = blockIdx.x * (long long)blockDim.x + threadIdx.x"),

@@ -41,12 +41,11 @@ EXERCISE = Exercise(
     title="A sum that waits",
     minutes=12,
     task="""
-A kernel in plain Python, for one thread: `shared` is a vector that the threads of a block share, as
-long as there are threads (a power of two), and `yield` is the barrier: the thread waits there until
-all threads of its block have come. Each thread brings one number of x. Then half of the threads add
-the other half's numbers to their own, then a quarter, until thread 0 holds the sum and writes it to
-sums[block]. The barriers are missing: put them in. This needs NumPy alone; on a GPU the barrier is
-__syncthreads(), step 19.
+A kernel in plain Python, for one thread. `shared` is a vector that the threads of a block share; it
+is as long as there are threads, a power of two. `yield` is the barrier: the thread waits there for
+all threads of its block. Each thread brings one number of x. Then half of the threads add the other
+half's numbers to their own, then a quarter, until thread 0 holds the sum. The barriers are missing:
+put them in. This needs NumPy alone; on a GPU (step 19) the barrier is __syncthreads().
 """,
     start="""
 def kernel(block, thread, shared, x, sums):

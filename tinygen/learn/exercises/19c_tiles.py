@@ -44,10 +44,11 @@ EXERCISE = Exercise(
     title="A planted mistake: a product in tiles",
     minutes=12,
     task="""
-The kernel of step 19 in plain Python. A block of size x size threads makes one tile of z = x y. For
-each piece of a row and a column every thread fetches one number of x and one of y into shared[0]
-and shared[1]; then each number is used `size` times. `yield` is the barrier. The product of 2 x 2
-matrices is right, larger ones are wrong. Find the mistake and mend it. This needs NumPy alone.
+The kernel of step 19 in plain Python. A block of size x size threads makes one tile of z = x y. It
+goes through a row and a column in pieces. Of each, every thread fetches one number of x and one of
+y into shared[0] and shared[1], and then each number is used `size` times. `yield` is the barrier.
+The product of 2 x 2 matrices is right, larger ones are wrong. Find the mistake and mend it. This
+needs NumPy alone.
 """,
     start="""
 def kernel(block, thread, shared, x, y, z):

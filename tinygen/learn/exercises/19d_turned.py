@@ -19,6 +19,7 @@ def matrix(rows: int, columns: int) -> Any:
 
 def look(answer: Answer, rows: int, columns: int) -> Any:
     """What the emulator makes of the kernel, every access being looked at."""
+    device: Any
     with tg.use_backend("emulated") as device, device.checked():
         x, y = tg.tensor(matrix(rows, columns)), tg.full((columns, rows), float("nan"))
         grid = (-(-columns // 8), -(-rows // 8))
@@ -74,9 +75,9 @@ EXERCISE = Exercise(
     task="""
 KERNEL is CUDA, and the emulator of step 19 runs it. x is a matrix (rows, columns), y becomes its
 transpose. A block of 8 x 8 threads reads an 8 x 8 tile of x into shared memory and writes it,
-turned, to y, so that neighbouring threads (threadIdx.x) read and write neighbours. Two things are
-missing: a barrier, and what keeps threads inside of matrices that 8 does not divide. This needs a
-C++ compiler, g++ or clang++, and no GPU.
+turned, to y. So neighbouring threads (threadIdx.x) read neighbours and write neighbours. Two things
+are missing: a barrier, and what keeps threads inside of matrices that 8 does not divide. This needs
+a C++ compiler, g++ or clang++, and no GPU.
 """,
     start=START,
     reference=REFERENCE,

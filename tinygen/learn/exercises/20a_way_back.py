@@ -48,7 +48,7 @@ EXERCISE = Exercise(
     title="A window's way back",
     minutes=10,
     task="""
-A window of weights w slides over a row of n pixels: output o sees the pixels from stride * o on,
+A window of weights w slides over a row of n pixels. Output o sees the pixels from stride * o on:
 y[o] = w[0] x[stride o] + w[1] x[stride o + 1] + ... Write the gradient of the pixels, of shape
 (n,), given g, that of the outputs. Loops over numbers are what a kernel is made of, so write loops.
 This needs NumPy alone.

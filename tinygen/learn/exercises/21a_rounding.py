@@ -35,8 +35,8 @@ EXERCISE = Exercise(
     minutes=8,
     task="""
 A file with 8-bit weights is a quarter as large. Each output (a column of `weight`) has a scale of
-its own, max|w| / 127, and each weight becomes the nearest whole number of steps, from -127 to 127,
-as np.int8. Return steps and scale, so that steps * scale is close to the weights. A column of zeros
+its own, max|w| / 127. Each weight becomes the nearest whole number of steps, from -127 to 127, as
+np.int8. Return steps and scale, so that steps * scale is close to the weights. A column of zeros
 has zero steps.
 """,
     start="""
