@@ -115,7 +115,7 @@ def _run(what: str, folder: Path, limit: float, most: float) -> tuple[str, bool]
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the process and, where the system knows groups, what it started."""
-    if hasattr(os, "killpg"):
+    if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(OSError):
