@@ -86,7 +86,7 @@ def test_every_step_has_an_answer():
         if "Exercise" in (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""):
             text = (lesson.ANSWERS / f"{key}.txt").read_text("utf-8")
             assert text.isascii(), key
-            assert max(map(len, text.splitlines())) <= 92, key
+            assert max(map(len, text.splitlines())) <= 100, key
 
 
 # ---- answers of all kinds ------------------------------------------------------------------------
@@ -150,6 +150,14 @@ def test_an_answer_cannot_harm_the_checker(name, ran):
     assert not found.passed
     assert not ran[name].late
     assert ANSWERS[name][1] in " ".join(lesson.told(found).split())
+
+
+def test_one_who_ends_all_does_not_take_the_others_along():
+    """A class runs in copies of one process, which an answer can reach."""
+    kills = "import os, signal\n" + BODY + "os.kill(os.getppid(), signal.SIGKILL)"
+    kills = kills if apart.SPLITS else ""
+    ran = apart.run_all([(ROW, kills), (ROW, ROW.reference)], limit=30)
+    assert [check.judge(ROW, one.seen).passed for one in ran] == [False, True]
 
 
 def test_an_endless_loop_is_stopped_and_its_line_named():

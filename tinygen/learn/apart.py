@@ -56,15 +56,17 @@ def run(exercise: Exercise, source: str, limit: float = LIMIT) -> Ran:
 
 def run_all(jobs: Sequence[tuple[Exercise, str]], limit: float = LIMIT) -> list[Ran]:
     """Look at many answers; nothing of what they print is kept."""
-    if not SPLITS:
-        return [run(*job, limit)._replace(printed="") for job in jobs]
-    with _folders(jobs) as folders:
-        if folders:
+    found: dict[int, Ran] = {}
+    if SPLITS and jobs:
+        with _folders(jobs) as folders:
             _run("children", folders[0].parent, limit, START + len(jobs) * (limit + GRACE + 1))
-        return [
-            _read(exercise, folder, "", False, limit)
-            for (exercise, _), folder in zip(jobs, folders, strict=True)
-        ]
+            for i, (job, folder) in enumerate(zip(jobs, folders, strict=True)):
+                if (folder / "seen").exists():  # not if an answer before it ended them all
+                    found[i] = _read(job[0], folder, "", False, limit)
+    return [
+        found[i] if i in found else run(*job, limit)._replace(printed="")
+        for i, job in enumerate(jobs)
+    ]
 
 
 @contextlib.contextmanager
@@ -115,7 +117,7 @@ def _run(what: str, folder: Path, limit: float, most: float) -> tuple[str, bool]
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the process and, where the system knows groups, what it started."""
-    if hasattr(os, "killpg"):
+    if sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(OSError):
