@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from . import testing as testing
     from . import train as train
     from .plan import compile as compile
+    from .study.step import record as record
 
 
 def __getattr__(name: str) -> Any:
@@ -38,6 +39,8 @@ def __getattr__(name: str) -> Any:
     if name == "compile":
         globals()["compile"] = found = import_module("tinygen.plan").compile
         return found
+    if name == "record":
+        return import_module("tinygen.study.step").record
     raise spelling.unknown("module 'tinygen'", name, spelling.TINYGEN)
 
 
@@ -68,6 +71,7 @@ __all__ = [
     "optim",
     "primitive",
     "random",
+    "record",
     "repeat",
     "save",
     "show_config",
