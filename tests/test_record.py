@@ -156,7 +156,7 @@ def test_each_slope_knows_its_call_and_its_formula():
         loss.backward()
     rules = {
         (step.calls[c["of"]]["op"], c["argument"], c["rule"])
-        for c in step.calls if "argument" in c
+        for c in step.calls if "argument" in c and "rule" in c
     }  # fmt: skip
     assert {("mul", 0, "g y"), ("mul", 1, "g x"), ("matmul_nd", 0, "g @ y^T"),
             ("matmul_nd", 1, "x^T @ g")} <= rules  # fmt: skip
@@ -164,6 +164,8 @@ def test_each_slope_knows_its_call_and_its_formula():
     assert forward == ["x @ y", "x + y", "x @ y", "x y", "sum(x)"]
     adds = [(c["adds"], step.calls[c["of"]]["op"]) for c in step.calls if "adds" in c]
     assert ("axes", "add") in adds  # b was stretched
+    assert step.document["operations"]["add"]["passes"] == [0, 1]
+    assert step.document["operations"]["mul"]["passes"] == []
     assert sum(why == "paths" for why, _ in adds) == 2  # x and w were used twice
     names = {a.get("name") for a in step.arrays}
     assert {"x", "w", "b"} <= names  # as this function calls them

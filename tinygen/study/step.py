@@ -13,8 +13,10 @@ down: the calls that the rule made are its formula (step_rules.py).
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import sys
 import weakref
 from pathlib import Path
@@ -28,11 +30,12 @@ from ..version import __version__
 from . import where
 from .formula import option
 from .names import Names
-from .step_rules import Heard, heard, write_rules
+from .step_rules import Heard, heard, passing, write_rules
 from .summary import summary
 
 FORMAT = "tinygen-step/1"
 LONGEST = 40  # letters of an option's value
+ABOUT = 400  # letters about an operation
 
 
 class Step:
@@ -289,7 +292,7 @@ class Recorder(Observer):
             call["user"] = at.user
         if at.adds and node is not None:
             call["adds"] = at.adds
-        elif at.argument is not None:
+        if at.argument is not None:
             call["argument"] = at.argument
         told = {
             name: option(v)[:LONGEST] for name, v in static.items()
@@ -364,7 +367,7 @@ class Recorder(Observer):
         self._last = None
         write_rules(self.calls, self.arrays, self._heard)
         operations = {
-            name: {"args": o.args, "about": (o.__doc__ or "").strip().split("\n")[0]}
+            name: {"args": o.args, "about": about(o), "passes": passing(o)}
             for name, o in self._operations.items()
         }
         return {
@@ -372,6 +375,14 @@ class Recorder(Observer):
             "batch": self.batch, "seed": None, "calls": self.calls, "arrays": self.arrays,
             "operations": operations, "modules": self._names.labels, "source": self._source,
         }  # fmt: skip
+
+
+def about(operation: Any) -> str:
+    """What an operation is: its docstring up to the first section."""
+    text = inspect.cleandoc(operation.__doc__ or "")
+    text = re.split(r"\n\s*(?:Args|Raises|Returns|Source|Attributes|Note)\b.*:", text)[0].strip()
+    first, _, rest = text.partition("\n\n")
+    return text if len(text) <= ABOUT else first if rest else text[:ABOUT]
 
 
 def _phase(operation: Any, at: where.Place, node: Any) -> str:

@@ -31,7 +31,7 @@ def write_rules(
     """Give each call its formula, as `rule`."""
     of, names = None, _Names(arrays)
     for k, (one, own) in enumerate(zip(calls, seen, strict=True)):
-        if "argument" in one and one["of"] is not None:
+        if "argument" in one and "adds" not in one and one["of"] is not None:
             if one["of"] != of or calls[k - 1].get("of") != of:  # another run of calls
                 of, forward = one["of"], one["of"]
                 names = _Names(arrays)
@@ -41,6 +41,23 @@ def write_rules(
             named = _Names(arrays)
             named.of_call(one, own)
             one["rule"] = text(named.formula(one, own))
+
+
+def passing(operation: Any) -> list[int]:
+    """The arguments whose rules hand the slope on as it is, for which they need no call."""
+    found = []
+    for i, name in enumerate(operation.args):
+        function, wanted = operation.rules.get(name, (None, ()))
+        if wanted != ("g",):
+            continue
+        slope = object()
+        try:
+            same = function(slope) is slope
+        except (TypeError, AttributeError):  # it computes with it
+            same = False
+        if same:
+            found.append(i)
+    return found
 
 
 class _Names:

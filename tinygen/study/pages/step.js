@@ -61,6 +61,7 @@ const digits = (x) => x === null ? "none" : x !== 0 && Math.abs(x) < 1e-3
   ? Number(x.toPrecision(3)).toExponential() : Number(x.toPrecision(4)).toString();
 const shape = (a) => a.shape.length ? `(${a.shape.join(", ")}${a.shape.length === 1 ? "," : ""})`
   : "one number";
+const many = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 const title = (i) => {
   const a = arrays[i];
   return a.name ? a.name + (a.version ? `, version ${a.version}` : "") : "";
@@ -152,15 +153,17 @@ function statistics(a) {
 
 function figure(i, role) {
   const a = arrays[i];
-  const head = element("span", {}, element("strong", {}, role), " ", title(i));
+  const head = element("span", {}, element("strong", {}, role), " ",
+    title(i) === role ? "" : title(i));
   const flat = a.shape.length < 2;
   const canvas = element("canvas", { "aria-hidden": "true", class: flat ? "flat" : "" });
-  if (!a.shape.includes(0)) paint(canvas, a);
+  const one = a.values && a.values.length === 1;
+  if (!a.shape.includes(0) && !one) paint(canvas, a);
   const pick = element("button", {
     type: "button", class: "pick", click: () => follow(i), "aria-pressed": String(picked === i),
     "aria-label": `${role} ${title(i)}, ${shape(a)} ${a.dtype}, ${statistics(a)}; show its path`,
     "data-array": i,
-  }, head, canvas, a.hist ? bars(a) : "");
+  }, head, one || a.shape.includes(0) ? "" : canvas, a.hist ? bars(a) : "");
   const made = element("figure", { class: picked === i ? "array picked" : "array" }, pick);
   const few = a.values && a.values.length <= 16;
   const single = few && a.values.length === 1;
@@ -208,7 +211,7 @@ function lineOf(call, brief = false) {
     rows.push(element("p", {}, element("strong", {}, call.module), module ? ` ${module}` : ""));
   }
   const told = step.operations[call.op];
-  if (told && told.about && !brief) rows.push(element("p", { class: "soft" },
+  if (told && told.about && !brief) rows.push(element("p", { class: "soft lines" },
     told.about.replaceAll("`", "")));
   const text = step.source[call.line];
   if (call.line) {
@@ -227,12 +230,13 @@ function ruleOf(k) {
   const call = calls[k];
   if (call.adds === "paths") return "the slopes of two paths, added";
   if (call.adds === "axes") return "the slope of a stretched array: summed over what was stretched";
+  if (call.phase === "update" && call.options) return ""; // its text says it better
   if (call.adds === "body") return "the fused operation, run again in parts to differentiate it";
   if (call.phase !== "backward" || call.argument === undefined) {
     return call.rule && call.phase === "forward" ? `out = ${call.rule}` : call.rule || "";
   }
   const next = calls[k + 1] || {};
-  const done = next.of !== call.of || next.argument !== call.argument; // of this rule
+  const done = next.of !== call.of || next.argument !== call.argument || next.adds; // the rule
   return (done && call.rule ? `g(${argument(calls[call.of], call.argument)}) = ` : "")
     + (call.rule || "");
 }
@@ -246,7 +250,9 @@ function show() {
   if (call.phase === "backward" && call.of !== null) {
     about.unshift(element("p", {}, "part of the slopes of ", link(call.of)));
   }
-  const options = Object.entries(call.options || {}).map(([key, value]) => `${key} = ${value}`);
+  const said = call.phase === "forward"; // by the formula
+  const options = Object.entries(said ? {} : call.options || {})
+    .map(([key, value]) => `${key} = ${value}`);
   $("about").replaceChildren(
     rule ? element("p", { class: "formula" }, rule) : "", ...about,
     options.length ? element("p", { class: "small soft" }, `with ${options.join(", ")}`) : "");
@@ -280,12 +286,24 @@ function showHalf(call) {
   const mine = runs.get(at) || [];
   title.textContent = mine.length ? "Its backward calls" : "No backward call";
   if (!mine.length) {
+    const through = passedOn(call).map((n) => `g(${argument(call, n)}) = g`);
+    if (through.length) {
+      other.replaceChildren(element("p", { class: "formula" }, through.join(", ")),
+        element("p", { class: "soft" }, "A slope passes through as it is, without a call."));
+      return;
+    }
     const why = call.phase === "backward" ? "It computes a slope; the slope of it is not asked for."
       : "No slope of this result was asked for, or none passes through it.";
     other.replaceChildren(element("p", { class: "soft" }, why));
     return;
   }
   other.replaceChildren(...mine.map(([first, last]) => runShown(call, first, last)));
+}
+
+// The arguments to which the slope of the result is handed on as it is.
+function passedOn(call) {
+  const told = step.operations[call.op];
+  return ((told && told.passes) || []).filter((n) => typeof call.in[n] === "number");
 }
 
 function runShown(call, first, last) {
@@ -302,7 +320,7 @@ function runShown(call, first, last) {
     if (calls[k].adds === "paths" || calls[k].adds === "body") continue;
     const which = calls[k].argument ?? [...slopes.keys()].pop() ?? 0;
     slopes.set(which, { rule: calls[k].rule || (slopes.get(which) || {}).rule,
-      array: calls[k].out[0], call: k });
+      array: calls[k].out[0], summed: calls[k].adds === "axes" });
   }
   const made = element("div", { class: "run" });
   made.append(element("p", { class: "uses" }, first === last ? "" : "calls ",
@@ -315,8 +333,14 @@ function runShown(call, first, last) {
   }
   for (const [which, slope] of slopes) {
     const name = `g(${argument(call, which)})`;
-    if (slope.rule) made.append(element("p", { class: "formula" }, `${name} = ${slope.rule}`));
+    const rule = slope.rule || (slope.summed ? "g, summed over what was stretched" : "");
+    if (rule) made.append(element("p", { class: "formula" }, `${name} = ${rule}`));
     figures.append(figure(slope.array, name));
+  }
+  for (const n of passedOn(call)) {
+    if (!slopes.has(n) && call.phase === "forward") {
+      made.append(element("p", { class: "formula" }, `g(${argument(call, n)}) = g`));
+    }
   }
   made.append(figures);
   return made;
@@ -353,10 +377,6 @@ function follow(i) {
   if (again) again.focus({ preventScroll: true });
 }
 
-function size(i) {
-  return arrays[i].shape.reduce((n, m) => n * m, 1);
-}
-
 function showPath() {
   $("path").hidden = picked === null;
   ancestors = new Set();
@@ -366,15 +386,16 @@ function showPath() {
   const used = users.get(picked) || [];
   ancestors = made === undefined ? ancestors : reach([made], before);
   heirs = reach(used, after);
-  const chain = []; // one way back: through the largest array that is not a parameter
+  const chain = []; // one way back: through the array that most calls took part in
+  const depth = (i) => maker.has(i) ? reach([maker.get(i)], before).size : 0;
   let source = picked;
   while (maker.has(source) && chain.length < 400) {
     const k = maker.get(source);
     chain.unshift(k);
-    const read = numbers(calls[k].in).filter((i) => !(arrays[i].name || "").includes("."));
-    const all = read.length ? read : numbers(calls[k].in);
-    if (!all.length) break;
-    source = all.reduce((a, b) => size(b) > size(a) ? b : a);
+    const read = numbers(calls[k].in);
+    if (!read.length) break;
+    const depths = read.map(depth);
+    source = read[depths.indexOf(Math.max(...depths))];
   }
   $("h-path").textContent = `The path of ${title(picked) || `an array ${shape(arrays[picked])}`}`;
   const begin = maker.has(source) ? "" : element("strong", {}, title(source) || "outside");
@@ -383,10 +404,10 @@ function showPath() {
   if (hidden) way.splice(1, 0, `→ ${hidden} calls →`);
   $("way").replaceChildren(
     element("p", {}, made === undefined ? "It comes from outside of the recorded step."
-      : `${ancestors.size} calls before it take part in it. One way to it:`),
+      : `${many(ancestors.size, "call")} before it took part in it. The longest way to it:`),
     made === undefined ? "" : element("div", { class: "chain" }, ...way),
-    element("p", {}, used.length ? `${used.length} calls use it, and ${heirs.size} in all depend on `
-      + "it:" : "No call uses it."),
+    element("p", {}, used.length ? `Used by ${many(used.length, "call")}; `
+      + `${many(heirs.size, "call")} depend on it in all:` : "No call uses it."),
     used.length ? element("div", { class: "chain" }, ...used.map((k) => link(k))) : "",
     element("p", { class: "small soft" },
       "Above, the calls of the path are bright, and all others faint."));
@@ -499,6 +520,11 @@ function pressed(event) {
   keys[event.key]();
 }
 
+function operationsOf(part) {
+  const names = new Set(calls.slice(part.start, part.start + part.count).map((c) => c.op));
+  return [...names].slice(0, 3).join(", ") + (names.size > 3 ? ", …" : "");
+}
+
 // ---- the start ----------------------------------------------------------------------------------
 
 function begin() {
@@ -521,9 +547,7 @@ function begin() {
   $("list").append(...parts.map((part) => element("li", {}, element("button", {
     type: "button", class: part.phase, click: () => go(part.start, true),
   }, element("b", {}, part.place || "model"),
-  element("span", {}, `${part.phase}, ${part.count === 1 ? "1 call" : `${part.count} calls`}, `
-    + calls.slice(part.start, part.start + Math.min(part.count, 3)).map((c) => c.op).join(" "),
-  )))));
+  element("span", {}, `${part.phase}, ${many(part.count, "call")}: ${operationsOf(part)}`)))));
   $("bad").disabled = firstBad < 0;
   $("bad").textContent = firstBad < 0 ? "All finite" : "First not finite";
   $("bad").addEventListener("click", () => go(firstBad, true));
