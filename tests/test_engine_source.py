@@ -245,7 +245,7 @@ FLOORS = (
     "models",
     "runs",
     "study export train",
-    "tasks",
+    "learn tasks",
     "cli",
     "__init__ __main__",
 )

@@ -24,6 +24,10 @@ def main() -> None:
 
 
 def _main() -> None:
+    if sys.argv[1:2] == ["learn"]:  # which needs none of the packages
+        from ..learn.__main__ import main as learn
+
+        sys.exit(learn(sys.argv[2:], "tinygen learn"))
     try:
         import rich  # noqa: F401
         import typer  # noqa: F401

@@ -46,6 +46,17 @@ app.command("info")(info.info_command)
 app.command("evaluate", help=evaluate.HELP)(evaluate.evaluate_command)
 
 
+@app.command(
+    "learn", add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)  # fmt: skip
+def _learn(context: typer.Context) -> None:
+    """Learn from exercises that explain themselves, beside the lessons in examples/steps."""
+    from ..learn.__main__ import main
+
+    raise typer.Exit(main(context.args, "tinygen learn"))
+
+
 def run() -> None:
     """Run the app; user errors are printed in a line or two, without a traceback."""
     with guarded():

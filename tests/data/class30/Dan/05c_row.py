@@ -1,0 +1,2 @@
+﻿def gradiant(g, x, row):
+    return g * x

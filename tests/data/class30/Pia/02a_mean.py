@@ -1,0 +1,5 @@
+import tinygen as tg
+
+
+def gradient(g, x):
+    return g / x.size

@@ -1,0 +1,5 @@
+import sys
+
+
+def gradient(g, x, row):
+    sys.exit(1)

@@ -1,0 +1,2 @@
+def gradient(g, x, row):
+    return [0.0] * 4

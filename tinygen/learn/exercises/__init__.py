@@ -1,0 +1,1 @@
+"""The exercises, one file each; ../exercise.py says what stands in one."""
