@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .plan import compile as compile
     from .study.explain import explain as explain
     from .study.rules import rules as rules
+    from .study.step import record as record
 
 # Functions that bring more with them than the engine: name -> where it is.
 LATER = {
@@ -84,6 +85,7 @@ __all__ = [
     "optim",
     "primitive",
     "random",
+    "record",
     "repeat",
     "rules",
     "save",

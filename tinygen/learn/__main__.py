@@ -59,6 +59,17 @@ def parser(prog: str) -> argparse.ArgumentParser:
     one.add_argument("exercise", help="such as 05c")
     one.add_argument("--teacher", action="store_true", help="with the answer, for nbgrader, otter")
     one.add_argument("--out", type=Path, default=None, metavar="FILE")
+    one = add("step", "record one training step of a run, as a page to step through")
+    one.add_argument("run", type=Path, help="the folder of the run")
+    one.add_argument("--seed", type=int, default=0, help="of the batch and the noise")
+    one.add_argument("--data", default=None, metavar="SOURCE", help="other data than its own")
+    one.add_argument(
+        "--out",
+        type=Path,
+        default=Path("step.html"),
+        metavar="FILE",
+        help=".html, or .json for the data",
+    )
     add("doctor", "what this machine has, and which lessons run on it")
     return top
 
@@ -111,6 +122,10 @@ def run(given: argparse.Namespace, prog: str) -> int:
             return mark.main(given.folder, given.out)
         case "notebook":
             return notebook.main(given.exercise, given.out, teacher=given.teacher)
+        case "step":
+            from ..study import step_of_run  # with models and runs
+
+            return step_of_run.main(given.run, given.out, given.seed, given.data)
         case _:
             return doctor.main()
 
