@@ -25,6 +25,8 @@ LESSONS = "lessons or exercises, such as 05 or 01-09 or 05c,06a; all without it"
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """The commands and their options."""
+    from . import course
+
     top = argparse.ArgumentParser(
         prog=prog, description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -57,6 +59,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     one.add_argument("exercise", help="such as 05c")
     one.add_argument("--teacher", action="store_true", help="with the answer, for nbgrader, otter")
     one.add_argument("--out", type=Path, default=None, metavar="FILE")
+    course.arguments(add("page", "lessons, exercises and Python in one HTML file"))
     add("doctor", "what this machine has, and which lessons run on it")
     top.add_argument("only", nargs="*", help=argparse.SUPPRESS)
     return top
@@ -85,7 +88,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m tinygen.
 
 def run(given: argparse.Namespace, prog: str) -> int:
     """Do what was asked for."""
-    from . import doctor, lesson, mark, notebook, pack
+    from . import course, doctor, lesson, mark, notebook, pack
 
     match given.command:
         case "list":
@@ -108,6 +111,8 @@ def run(given: argparse.Namespace, prog: str) -> int:
             return mark.main(given.folder, given.out)
         case "notebook":
             return notebook.main(given.exercise, given.out, teacher=given.teacher)
+        case "page":
+            return course.main(given)
         case _:
             return doctor.main()
 
