@@ -27,6 +27,8 @@ LESSONS = "lessons or exercises, such as 05 or 01-09 or 05c,06a; all without it"
 
 def parser(prog: str) -> argparse.ArgumentParser:
     """The commands and their options."""
+    from . import course
+
     top = argparse.ArgumentParser(
         prog=prog, description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -70,6 +72,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         metavar="FILE",
         help=".html, or .json for the data",
     )
+    course.arguments(add("page", "lessons, exercises and Python in one HTML file"))
     add("doctor", "what this machine has, and which lessons run on it")
     return top
 
@@ -99,7 +102,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m tinygen.
 
 def run(given: argparse.Namespace, prog: str) -> int:
     """Do what was asked for."""
-    from . import doctor, lesson, mark, notebook, pack
+    from . import course, doctor, lesson, mark, notebook, pack
 
     match given.command:
         case "list":
@@ -126,6 +129,8 @@ def run(given: argparse.Namespace, prog: str) -> int:
             from ..study import step_of_run  # with models and runs
 
             return step_of_run.main(given.run, given.out, given.seed, given.data)
+        case "page":
+            return course.main(given)
         case _:
             return doctor.main()
 
