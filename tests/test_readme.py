@@ -10,12 +10,17 @@ import pytest
 import record_help
 from strategies import AVAILABLE
 
+import tinygen as tg
 from tinygen.runs.extractor import included
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in (ROOT / "README.md", *sorted((ROOT / "examples").glob("*.md")))
+    for path in (
+        ROOT / "README.md",
+        ROOT / ".github" / "CONTRIBUTING.md",
+        *sorted((ROOT / "examples").glob("*.md")),
+    )
 }
 README = PAGES["README.md"]
 
@@ -80,9 +85,48 @@ def test_the_first_two_blocks_are_the_two_commands():
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= 120
     assert "```python" in README
+    assert f"version = {{{tg.__version__}}}" in README  # how to cite
     contents = PAGES["examples/README.md"]
     names = {Path(page).name for page in PAGES if page.startswith("examples/")}
     assert [n for n in names if f"(examples/{n}" not in README and f"({n})" not in contents] == []
+
+
+def paragraphs(text):
+    """The prose of a page: paragraphs and entries of lists, without code, tables and pictures."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    prose = re.sub(r"!?\[([^\[\]]*)\]\([^)]*\)", r"\1", prose)  # a link is its words
+    parts = re.split(r"\n\s*\n|\n(?=[-*] |\d+\. )", prose)
+    return [" ".join(p.split()) for p in parts if p.strip() and p.strip()[0] not in "#|<"]
+
+
+def too_long(text, sentence=30, paragraph=60):
+    found = []
+    for part in paragraphs(text):
+        if len(part.split()) > paragraph:
+            found.append(part)
+        whole = re.split(r"(?<=[.?!])[*)]* (?=[A-Z`*\[(])", part)
+        found += [s for s in whole if len([w for w in s.split() if w != "·"]) > sentence]
+    return found
+
+
+LISTS = ("examples/your_own_images.md", "examples/reproducibility.md", "examples/formats.md")
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("page", ["README.md", ".github/CONTRIBUTING.md", *LISTS])
+def test_sentences_and_paragraphs_are_short(page):
+    links = [p for p in paragraphs(PAGES[page]) if p.count(" · ") > 2]  # a line of links
+    assert [p for p in too_long(PAGES[page]) if not any(p in line for line in links)] == []
+
+
+@pytest.mark.quick
+def test_the_measure_of_sentences_sees_long_ones():
+    words = "word " * 15
+    assert too_long(f"{words}and {words}end. One more.\n") != []
+    assert too_long(f"A {words}end. And {words}end.\n") == []
+    assert too_long(f"A {words}end.\n" * 4) != []
+    assert too_long(f"- A {words}end.\n" * 4) == []
+    assert too_long(f"```sh\n{words * 5}\n```\n\n| {words * 5} |\n") == []
 
 
 def anchors(text):

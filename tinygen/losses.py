@@ -25,6 +25,11 @@ from .random import Generator
 from .spelling import spelled
 from .tensor import Tensor, as_tensor
 
+__all__ = [
+    "GANLoss", "Loss", "bce_with_logits", "bernoulli_nll", "cross_entropy", "gan", "gaussian_kl",
+    "gaussian_nll", "gradient_penalty", "l1", "mse", "r1_penalty", "reparameterise", "vae",
+]  # fmt: skip
+
 # ---- checks --------------------------------------------------------------------------------------
 
 

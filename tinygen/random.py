@@ -32,6 +32,8 @@ from .events import state
 from .primitive import primitive
 from .tensor import Tensor
 
+__all__ = ["STREAM_VERSION", "Generator", "default_generator", "dropout", "manual_seed"]
+
 STREAM_VERSION = 1
 
 # ---- Philox 4x32-10 ---------------------------------------------------------------------------

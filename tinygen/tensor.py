@@ -43,18 +43,22 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The length of each axis; () of a single number."""
         return self.data.shape  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return self.data.ndim  # type: ignore[no-any-return]
 
     @property
     def size(self) -> int:
+        """The number of elements, 1 of shape ()."""
         return self.data.size  # type: ignore[no-any-return]
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The type of the elements, as NumPy has it: float32, int64, ..."""
         return self.data.dtype  # type: ignore[no-any-return]
 
     @property

@@ -218,11 +218,13 @@ class Batch(dict[str, Any]):
 
     @property
     def images(self) -> NDArray[np.float32]:
+        """The column "image": float32 (B, H, W, C)."""
         images: NDArray[np.float32] = self["image"]
         return images
 
     @property
     def labels(self) -> NDArray[np.int64] | None:
+        """The column "label": int64 (B,), or None where there is none."""
         return self.get("label")
 
 

@@ -95,6 +95,7 @@ class Artefact:
 
     @property
     def pixels(self) -> int:
+        """The number of values of an image, H W C."""
         return math.prod(self.shape)
 
     @property

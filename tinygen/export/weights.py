@@ -29,6 +29,7 @@ class Stored(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """The bytes of the values and of their scale."""
         return self.values.nbytes + (0 if self.scale is None else self.scale.nbytes)
 
 

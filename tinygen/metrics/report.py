@@ -33,11 +33,16 @@ class Extractor(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What the network is called, as figures are printed."""
+
     @property
-    def version(self) -> int: ...
+    def version(self) -> int:
+        """The version of its weights; figures of two versions do not compare."""
+
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """The SHA-256 of its weights, in hex."""
 
     def __call__(self, images: Images, /) -> tuple[Any, Any]:
         """Features (B, d) and probabilities (B, classes) of uint8 images (B, H, W, C)."""

@@ -124,6 +124,7 @@ class Adversarial(ImageModel, Draws):
         return {name: new(part, rate) for name, (part, rate) in players.items()}
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, H, W, C) of noise z (B, latent), as the last layer gives them."""
         images: Tensor = self.generator(self.condition(z, labels))
         return images
 

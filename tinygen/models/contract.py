@@ -105,7 +105,7 @@ class Stage:
         step: (batch, optimizers) -> losses, 0-d tensors by name. Pure but for the updates and the
             model's generators: it is compiled. None: the mean of the first figure is minimised.
         optimizers: (learning rate, or None for the model's own) -> optimizers by name. None: Adam
-            for all that the stage learns, the model's own rate is `options.lr`.
+            for all that the stage learns, the model's own rate, its option `lr`.
         figures: (batch, rng) -> Figure by name, of held-out images; without gradients, where no
             step needs them.
         epochs, batch_size: where the training is not told others.

@@ -173,6 +173,7 @@ class Flow(NoiseToImage):
         return each
 
     def step(self, batch: dict[str, Tensor], optimizers: dict[str, Optimizer]) -> Losses:
+        """One update: the velocity at noised images, some of their labels hidden."""
         label = batch.get("label")
         if label is not None:
             hidden = self.noise_rng.bernoulli(self.options.hide, label.shape)

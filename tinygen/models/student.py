@@ -96,6 +96,7 @@ class Student(NoiseToImage):
         )  # fmt: skip
 
     def optimizers(self, lr: float | None) -> dict[str, Optimizer]:
+        """Adam for the student and, if it has one, for its critic."""
         found = super().optimizers(lr)
         if self.options.critic:
             lr = self.options.lr if lr is None else lr
@@ -103,6 +104,7 @@ class Student(NoiseToImage):
         return found
 
     def step(self, batch: dict[str, Tensor], optimizers: dict[str, Optimizer]) -> Losses:
+        """One update of the student, and one of its critic if it has one."""
         label = batch.get("label")
         drawn = self.whole_way(batch["noise"], label)
         off = drawn - batch["image"]

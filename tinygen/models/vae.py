@@ -100,6 +100,7 @@ class Variational(ImageModel, Draws, Encodes, Likely):
         return logits
 
     def generate(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images (B, H, W, C) in [0, 1] of codes z (B, latent)."""
         return sigmoid(self.decode(z, labels))
 
     def draw(self, noise: Tensor | None, *, label: Tensor | None = None) -> Tensor:
