@@ -27,10 +27,8 @@ from .updates import ema_step as ema_step
 from .updates import sgd_momentum_step as sgd_momentum_step
 from .updates import sgd_step as sgd_step
 
-__all__ = [
-    "EMA", "SGD", "Adam", "AdamW", "Clipped", "Course", "Group", "Optimizer", "Schedule",
-    "clip_grad_norm", "clip_grad_value",
-]  # fmt: skip
+__all__ = ["EMA", "SGD", "Adam", "AdamW", "Clipped", "Course", "Group", "Optimizer", "Schedule",
+           "clip_grad_norm", "clip_grad_value"]  # fmt: skip
 
 Params = Module | Mapping[str, Parameter] | Iterable[Parameter]
 Groups = Params | Iterable[Mapping[str, Any]]
