@@ -337,6 +337,16 @@ def test_draws_repeat_and_leave_no_trace() -> None:
 
 
 @pytest.mark.quick
+def test_running_state_is_as_before() -> None:
+    norm = nn.BatchNorm(3)
+    before = norm.state_dict()
+    e = tg.explain(lambda x: tg.mean(norm(x) ** 3), x=np.arange(15.0).reshape(5, 3) % 7)
+    assert {v.verdict for v in e.slopes()} == {"agrees"}
+    for name, value in norm.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.quick
 def test_parameters_in_float32_are_explained_in_float64() -> None:
     layer = nn.Sequential(nn.Dense(3, 2, rng=Generator(0)), nn.Tanh())
     e = tg.explain(lambda x: tg.mean(layer(x)), x=np.ones((2, 3)))

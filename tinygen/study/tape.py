@@ -159,13 +159,13 @@ def listen(f: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[Any, Any, 
     """
     try:
         return _run(f, inputs, None)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         if "float32" not in str(error):
             raise
-        first = error
+        first: Exception = error
     try:
         return _run(f, inputs, "float32")
-    except TypeError:
+    except (TypeError, ValueError):
         raise first from None
 
 
