@@ -27,8 +27,9 @@ def check(tape: Tape, variable: Variable, seed: int = 0) -> None:
     """Give the variable its difference and a verdict: one of WORST.
 
     The difference is (8 [f(x+h) - f(x-h)] - [f(x+2h) - f(x-2h)]) / 12h with h = 3e-4 max(1, |x|).
-    Where the result bends within the step, h is divided by 100, twice at most. If the slopes on
-    both sides still differ, any slope between them is right at this kink.
+    Where it is not the slope, h is divided by 100, twice at most: two differences that are equal
+    and not the slope disagree. If the slopes on both sides differ even then, any slope between them
+    is right at this kink; if the differences do, the point is too close to a singular one.
     """
     if variable.tensor is None or variable.slope is None or not variable.value.size:
         return
@@ -66,26 +67,26 @@ def compare(
     """The difference of f at 0, and what it says of the slope."""
     here = f(0.0)
     numbers: list[float] = []
-    sides = (0.0, 0.0)
     for step in STEPS:
         h = step * size
         noise = NOISE * max(1.0, abs(here)) / h
         f1, b1, f2, b2 = f(h), f(-h), f(2 * h), f(-2 * h)
         number = (8 * (f1 - b1) - (f2 - b2)) / (12 * h)
         numbers.append(number)
-        if abs(slope - number) <= CLOSE * max(scale, abs(number)) + noise:
+        near = CLOSE * max(scale, abs(number)) + noise
+        if abs(slope - number) <= near:
             return number, AGREES
-        sides = ((3 * here - 4 * b1 + b2) / (2 * h), (4 * f1 - f2 - 3 * here) / (2 * h))
-        if abs(sides[1] - sides[0]) <= BENT * abs(number) + 10 * noise:  # smooth
+        left, right = (3 * here - 4 * b1 + b2) / (2 * h), (4 * f1 - f2 - 3 * here) / (2 * h)
+        bent = abs(right - left) > BENT * abs(number) + 10 * noise
+        if len(numbers) > 1 and not bent and abs(number - numbers[-2]) <= near:
             return number, DISAGREES
-    low, high = sorted(sides)
-    edge = BENT * max(abs(low), abs(high)) + 10 * noise
+    edge = BENT * max(abs(left), abs(right)) + 10 * noise
     steady = abs(numbers[-1] - numbers[-2]) <= BENT * abs(numbers[-1]) + 10 * noise
-    if steady and low - edge <= slope <= high + edge:
+    if steady and bent and min(left, right) - edge <= slope <= max(left, right) + edge:
         return numbers[-1], KINK
-    if not steady or not np.isfinite(slope):
-        return numbers[-1], SINGULAR
-    return numbers[-1], DISAGREES
+    if steady and np.isfinite(slope):
+        return numbers[-1], DISAGREES
+    return numbers[-1], SINGULAR
 
 
 # ---- notes ---------------------------------------------------------------------------------------
@@ -109,7 +110,9 @@ def _kinks(step: Step) -> list[str]:
     """The kink of an operation in the first argument that has one at its value."""
     for i, (x, flows) in enumerate(step.refs):
         pointwise = step.operation.traits.pointwise
-        if not flows or (not pointwise and x.value.size > ELEMENTS) or not x.value.size:
+        if not flows or step.operation.arg(i) in step.operation.nondiff:
+            continue
+        if (not pointwise and x.value.size > ELEMENTS) or not x.value.size:
             continue
         shape = step.outs[0].value.shape if pointwise else x.value.shape
         value = np.array(np.broadcast_to(x.value, shape))

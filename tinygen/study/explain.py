@@ -40,7 +40,8 @@ def explain(
     from stand afterwards where they stood before.
 
     Args:
-        what: a function of tensors that gives one number, or such a number with its graph.
+        what: a function of tensors that gives one number (of several results the first is taken),
+            or such a number with its graph.
         of: the function's inputs in order; or the tensors whose slopes are wanted, all leaves where
             there is none.
         depth: how many names deep modules are opened; None folds modules so that at most 40 lines
@@ -51,6 +52,7 @@ def explain(
     Raises:
         TypeError: an input carries no gradient, or the result is no tensor.
         ValueError: the result is not one number, or depends on no input.
+        RuntimeError: the values of a graph were released by a backward pass.
     """
     if isinstance(what, Tensor):
         if inputs:
@@ -66,6 +68,7 @@ def explain(
         raise TypeError("explain: no inputs; give them by name: tg.explain(f, x=0.8)")
     with references():
         leaves, y, heard = listen(what, given)
+    y = y[0] if isinstance(y, tuple) else y  # of a model's loss: the total
     if not isinstance(y, Tensor):
         raise TypeError(f"explain: the function returned {y!r:.60}; expected a tensor")
     _one_number(y)
@@ -74,7 +77,7 @@ def explain(
         known = nodes(tape)
         top: Any = tape.y.tensor
         ends = [v.tensor.node for v in tape.variables if v.leaf and v.tensor is not None]
-        back(tape.y, top.node, known, [n for n in ends if n is not None])
+        back(tape.y, top.node, known, [n for n in ends if n is not None], tape.variables)
     return Explanation(tape.variables, tape.y, tape if differences else None, depth)
 
 

@@ -315,7 +315,7 @@ SIGNS = {
     "guarded_div": _DIV,
     "matmul_nd": Form("infix", " @ ", QUOTIENT, POWER, POWER),
     "neg": Form("minus", "-", SIGN, PRODUCT, LOOSE),
-    "square": Form("square", "2", POWER, ATOM, ATOM),
+    "square": Form("squared", "2", POWER, ATOM, ATOM),
     "power_n": Form("power", "n", POWER, ATOM, ATOM),
     "power_xy": Form("power", "", POWER, ATOM, ATOM),
     "sqrt": Form("root", "sqrt", ATOM, LOOSE, LOOSE),
@@ -451,8 +451,8 @@ def _signed(
     """A call whose operation has a form of its own."""
     over = style.stacked and form.form == "fraction"
     x = write(formula.args[0], style, deep, LOOSE if over else form.left)
-    if form.form in ("square", "power"):
-        raised = form.form == "square" or options
+    if form.form in ("squared", "power"):
+        raised = form.form == "squared" or options
         exponent = Number(options.get("n", 2)) if raised else formula.args[1]
         return style.power(x, write(exponent, style, deep, LOOSE if style.stacked else ATOM))
     if form.form == "cases":

@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from .folding import Arrival, arrivals
-from .formula import LOOSE, SUM, Name
+from .formula import LOOSE, SUM, Name, text
 from .mathml import mathml
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ TABLES = (
     ".tg-e th,.tg-e td{text-align:left;padding:.18rem .9rem .18rem 0;vertical-align:middle;"
     "font-weight:400;background:none;white-space:nowrap}.tg-e thead th{color:#57606a;"
     "font-size:.85em;border-bottom:1px solid #8c959f}.tg-e .n{font-family:ui-monospace,monospace;"
-    "font-size:.87em}.tg-e .sum td,.tg-e .sum th{font-weight:600}.tg-e math{font-size:1.08em}"
+    "font-size:.87em}.tg-e .total td,.tg-e .total th{font-weight:600}.tg-e math{font-size:1.08em}"
     ".tg-e mtd{text-align:left}.tg-e .agrees{color:#116329}.tg-e .kink,.tg-e .near{color:#7d4e00}"
     ".tg-e .DISAGREES{color:#b3261e;font-weight:700}.tg-e tr.on>*{background:#dbeafe}"
     "@media(prefers-color-scheme:dark){.tg-e{color:#e6e8ea}.tg-e thead th{color:#a5adb6}"
@@ -50,11 +50,11 @@ def tables(e: Explanation) -> str:
     rows = []
     for v in e.leaves():
         kind = "input" if v.given else "parameter"
-        rows.append(_row(v.name, _math(v.name), kind, short(v.value), ""))
+        rows.append(_row(v.name, _spelled(v.name), kind, short(v.value), ""))
     before = ""
     for g in e.groups:
         line = g.variables[0].line
-        names = ", ".join(_math(v.name) for v in g.shown)
+        names = ", ".join(_spelled(v.name) for v in g.shown)
         right = mathml(g.formula) if g.formula is not None else _calls(g.label, g.count)
         value = short(g.shown[-1].value) if g.shown else ""
         rows.append(_row(g.shown[-1].name if g.shown else "", names, right, value,
@@ -70,6 +70,13 @@ def tables(e: Explanation) -> str:
 
 def _math(name: str, slope: bool = False) -> str:
     return mathml(Name(name, slope))
+
+
+def _spelled(name: str) -> str:
+    """A name as words of the page, which every screen reader knows: v1 with its number below."""
+    stem = name.rstrip("0123456789")
+    below = f"<sub>{name[len(stem) :]}</sub>" if stem and stem != name else ""
+    return f"<i>{escape(stem or name)}</i>{below}"
 
 
 def _calls(label: str, count: int) -> str:
@@ -112,7 +119,7 @@ def _slope(e: Explanation, v: Variable) -> list[str]:
                          f"{_math(way.through)} {way.stretched}".strip(), *last))  # fmt: skip
     if len(ways) > 1:
         rows.append(_row(v.name, "=", f"{len(ways)} paths", short(v.slope), "", *verdict,
-                         css="sum"))  # fmt: skip
+                         css="total"))  # fmt: skip
     return rows
 
 
@@ -137,10 +144,9 @@ def rules_table(found: Rules) -> str:
     """The table of derivatives with formulas in MathML."""
     rows, before = [], ""
     for r in found:
-        head = mathml(r.forward) if r.operation != before else ""
+        head = f"<code>{escape(text(r.forward))}</code>" if r.operation != before else ""
         rows.append(
-            f'<tr><th scope="row">{head}</th><td>{_math(r.argument)}</td>'
-            f"<td>{mathml(r.formula)}</td></tr>"
+            f"<tr><td>{head}</td><td>{_math(r.argument)}</td><td>{mathml(r.formula)}</td></tr>"
         )
         before = r.operation
     table: Any = _table(

@@ -24,7 +24,7 @@ def variables_of(
         names: of leaves, by the identity of their nodes.
 
     Raises:
-        ValueError: a backward pass released the values.
+        RuntimeError: a backward pass released the values.
     """
     node: Any = y.node
     order = reachable([node])[::-1]

@@ -126,7 +126,9 @@ def _operation(x: Any) -> Primitive:
     for end in ("", "_nd", "_n", "_fused"):
         if f"{x}{end}" in PRIMITIVES:
             return PRIMITIVES[f"{x}{end}"]
-    raise spelling.unknown("tg.rules", str(x), {})
+    raise ValueError(
+        f"rules: no operation is called {x!r}; tg.rules() lists those that have a gradient"
+    )
 
 
 def rules_of(operation: Primitive) -> list[Rule]:

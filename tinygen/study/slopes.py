@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..events import watching
@@ -14,19 +15,23 @@ from .formula import Call, Formula, Name, Names, Watch
 from .tape import Variable, Way
 
 
-def back(y: Variable, node: Node, known: dict[Node, Variable], leaves: list[Node]) -> None:
+def back(
+    y: Variable, node: Node, known: dict[Node, Variable], leaves: list[Node],
+    beside: Sequence[Variable] = (),
+) -> None:  # fmt: skip
     """Give each variable on the way from the leaves to y its slope and the ways it comes by.
 
     Args:
         node: that of y.
         known: the variable of each node.
         leaves: the nodes of the inputs and parameters.
+        beside: variables without a node, such as noise.
 
     Raises:
-        ValueError: the values were released by an earlier backward pass.
+        RuntimeError: the values were released by an earlier backward pass.
     """
     names = Names()
-    for variable in known.values():
+    for variable in (*beside, *known.values()):
         if variable.tensor is not None:
             names.give(variable.tensor.data, variable.said)
     order = reachable([node])

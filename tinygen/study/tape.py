@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import events
 from ..callsite import called_at
 from ..events import Observer, state, watching
 from ..graph import Leaf, Node, recording
@@ -98,6 +99,7 @@ class Listener(Observer):
 
     def __init__(self) -> None:
         self.calls: list[_Heard] = []
+        self._changed: dict[int, tuple[Any, Any]] = {}
         self._drew: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._paths: dict[int, tuple[Module, dict[int, str]]] = {}
 
@@ -107,8 +109,14 @@ class Listener(Observer):
     def drawing(self, generator: Any) -> None:
         self._drew.setdefault(id(generator), (generator, generator.state_dict()))
 
+    def changing(self, owner: Any) -> None:
+        self._changed.setdefault(id(owner), (owner, owner.copy()))
+
     def rewind(self) -> None:
-        """Let each generator stand where it stood before it drew."""
+        """Leave no trace: generators stand where they stood, what was written into is as before."""
+        for owner, before in self._changed.values():
+            events.changing(owner, "tg.explain")
+            owner[...] = before
         for generator, before in self._drew.values():
             generator.load_state_dict(before)
 
@@ -135,6 +143,7 @@ class Listener(Observer):
             return ""
         root = modules[-1]
         if id(root) not in self._paths:
+            root.named_parameters()  # their names are what the lines say
             paths = {id(m): path for path, m in root.named_modules().items()}
             self._paths[id(root)] = (root, paths)
         inner = self._paths[id(root)][1].get(id(modules[0]), type(modules[0]).__name__)
@@ -145,22 +154,29 @@ class Listener(Observer):
 def listen(f: Callable[..., Any], inputs: Mapping[str, Any]) -> tuple[Any, Any, Listener]:
     """Run f on leaves made of the inputs: (the leaves, what it returned, what was heard).
 
-    Numbers are float64. A function whose own tensors are float32 gets float32.
+    Numbers are float64. A function that does not take them, whose own tensors are float32, gets
+    float32.
     """
-    kinds: list[Any] = [None, "float32"]
-    for kind in kinds:
-        leaves = {name: _leaf(name, x, kind) for name, x in inputs.items()}
-        listener = Listener()
-        try:
-            with recording(True), watching(listener):
-                return leaves, f(**leaves), listener
-        except TypeError as error:
-            if kind is not None or "dtypes do not mix" not in str(error):
-                raise
-            first = error
-        finally:
-            listener.rewind()
-    raise first
+    try:
+        return _run(f, inputs, None)
+    except (TypeError, ValueError) as error:
+        if "float32" not in str(error):
+            raise
+        first: Exception = error
+    try:
+        return _run(f, inputs, "float32")
+    except (TypeError, ValueError):
+        raise first from None
+
+
+def _run(f: Callable[..., Any], inputs: Mapping[str, Any], kind: Any) -> tuple[Any, Any, Listener]:
+    leaves = {name: _leaf(name, x, kind) for name, x in inputs.items()}
+    listener = Listener()
+    try:
+        with recording(True), watching(listener):
+            return leaves, f(**leaves), listener
+    finally:
+        listener.rewind()
 
 
 def _leaf(name: str, x: Any, kind: Any) -> Tensor:
@@ -198,12 +214,13 @@ class Tape:
         self._last, self._last_name = id(y.data), next(free)
         for heard in _needed(calls, self._last):
             self._again(heard)
-        if self._last not in self._known or not self._known[self._last].live:
+        top = self._known.get(self._last)
+        if top is None or top.tensor is None or top.tensor.node is None:
             raise ValueError(
                 f"explain: the result does not depend on {' or '.join(leaves)}; is there a "
                 ".detach(), a no_grad or a .numpy() on the way?"
             )
-        self.y = self._known[self._last]
+        self.y = top
 
     def _add_leaf(self, name: str, x: Tensor, given: bool) -> Variable:
         leaf = tensor(x.numpy(), dtype="float64", requires_grad=True)
