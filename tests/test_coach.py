@@ -3,15 +3,21 @@
 import inspect
 import math
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from test_every_model import SMALL
+from test_examples import ENVIRONMENT
 from test_student_mistakes import CASES, LABELS, Pair, X, Y, leaf, net, rng
 
 import tinygen as tg
-from tinygen import losses, nn, optim
+from tinygen import data, losses, models, nn, optim, train
 from tinygen.learn.mistakes import MISTAKES
+from tinygen.models import Form
 
 ROOT = Path(__file__).resolve().parent.parent
 quick = pytest.mark.quick
@@ -45,7 +51,9 @@ def test_a_silent_mistake_is_named_with_its_line(name, capsys):
     file, number = re.fullmatch(r"(.*):(\d+)", note.line).groups()
     assert Path(file).name == "test_student_mistakes.py"
     assert words in Path(file).read_text(encoding="utf-8").splitlines()[int(number) - 1]
-    assert f"coach: {note.line}: {note.text} ({MISTAKES[mistake]})" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"coach: {note}" in said
+    assert f"test_student_mistakes.py:{number}: {note.text} ({MISTAKES[mistake]})" in said
 
 
 @quick
@@ -381,3 +389,132 @@ def test_a_mistake_is_named_once_a_line(program, mistake, words):
     assert Path(file).name == "test_coach.py"
     assert first < int(number) < first + 16
     assert coached(program, leave_out=(mistake,)) == []
+
+
+# ---- the examples, the models, the time ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strokes():
+    return data.load("strokes", n=20, size=12)
+
+
+@pytest.mark.parametrize("name", list(models.MODELS))
+def test_a_step_of_each_model_gets_no_note(name, strokes):
+    forms = {"train": Form(strokes.shape, len(strokes.classes))}
+    model = models.find(name).build_from(forms, SMALL.get(name, {}), rng())
+    with tg.coach() as coach:
+        train.fit(model, strokes, 1, batch_size=20, progress=False)
+    assert coach.notes == []
+    assert coach._updates >= 1  # a compiled training is looked into
+
+
+@quick
+def test_the_time_is_less_than_twice():
+    model = nn.Sequential(nn.Dense(784, 64, rng=rng(0)), nn.ReLU(), nn.Dense(64, 10, rng=rng(1)))
+    optimizer = optim.Adam(model.parameters(), lr=2e-3)
+    images, labels = rng(2).uniform((64, 784)), rng(3).integers(10, 64)
+
+    def seconds():
+        start = time.process_time()
+        for _ in range(20):
+            loss = losses.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return time.process_time() - start
+
+    plain, coached = [], []
+    seconds()
+    for _ in range(8):
+        plain.append(seconds())
+        with tg.coach():
+            coached.append(seconds())
+    assert min(coached) < 2 * min(plain)
+
+
+# ---- switching it on -----------------------------------------------------------------------------
+
+PROGRAM = """
+import tinygen as tg
+w = tg.nn.Parameter([1.0])
+optimizer = tg.optim.SGD([w], lr=0.1)
+for _ in range(3):
+    (w * w).sum().backward()
+    optimizer.step()
+print("done")
+"""
+
+
+def run_in(folder, text, **environment):
+    (folder / "train.py").write_text(text, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "train.py"], cwd=folder, env={**ENVIRONMENT, **environment},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+
+
+@quick
+def test_a_whole_program_is_watched(tmp_path):
+    done = run_in(tmp_path, PROGRAM, TINYGEN_COACH="1")
+    assert done.stdout == "done\n"
+    assert done.stderr.startswith("coach: train.py:6: backward adds to gradients that SGD.step")
+    assert done.stderr.count("\n") == 1  # three steps, one line
+
+
+@quick
+def test_a_program_may_switch_it_on_and_off(tmp_path):
+    text = PROGRAM.replace("for _", "tg.coach(on=True)\nfor _", 1) + "tg.coach(on=False)\n"
+    assert "coach: train.py:7:" in run_in(tmp_path, text).stderr
+    assert run_in(tmp_path, PROGRAM).stderr == ""
+
+
+@quick
+def test_a_compiled_step_is_said_to_be_unseen(capsys):
+    @tg.compile
+    def step(x):
+        return x * 2
+
+    with tg.coach():
+        step(X)
+    assert "1 compiled steps were not looked into; TINYGEN_COMPILE=0" in capsys.readouterr().err
+
+
+@quick
+def test_it_changes_no_bit_and_stops_nothing():
+    def weights():
+        model = net()
+        optimizer = optim.Adam(model.parameters(), lr=0.1)
+        for _ in range(5):
+            losses.mse(model(X), Y).backward()  # a mistake, too
+            optimizer.step()
+        return model.state_dict()
+
+    plain = weights()
+    with tg.coach() as coach:
+        seen = weights()
+    assert [note.mistake for note in coach.notes] == ["zero_grad"]
+    assert all(np.array_equal(plain[name], seen[name]) for name in plain)
+
+
+@quick
+def test_an_error_passes_through_with_the_notes_before_it(capsys):
+    def program():
+        raise KeyError((net()(X) - Y.reshape(-1)).shape)
+
+    with pytest.raises(KeyError), tg.coach():
+        program()
+    assert "all pairs" in capsys.readouterr().err
+
+
+@quick
+@pytest.mark.parametrize("left_out", [("drop",), "dropout"])
+def test_what_is_left_out_must_be_a_mistake(left_out):
+    with pytest.raises(ValueError, match=r"leave_out is .*expected a tuple of zero_grad, detach"):
+        tg.coach(leave_out=left_out)
+
+
+@quick
+def test_each_mistake_is_explained_somewhere():
+    for place in MISTAKES.values():
+        assert place.startswith("tinygen.") or (ROOT / place).is_file()

@@ -135,7 +135,7 @@ def test_step_runs(path, tmp_path):
     done = subprocess.run(
         [sys.executable, str(program), str(folder)],
         cwd=tmp_path,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "TINYGEN_COACH": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -143,7 +143,8 @@ def test_step_runs(path, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
-    assert done.stderr == ""
+    notes = [row for row in done.stderr.splitlines() if "were not looked into" not in row]
+    assert len(notes) == path.name.startswith("05_"), done.stderr  # the mistake that it shows
     SAYS.get(path.name[:2], str)(done.stdout)
     names = [p.name for p in tmp_path.rglob("*.png")]
     if ".save(" not in text:

@@ -35,7 +35,7 @@ class Note:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.line}: {self.text} ({MISTAKES[self.mistake]})"
+        return f"{_short(self.line)}: {self.text} ({MISTAKES[self.mistake]})"
 
 
 class Coach(Observer):
@@ -107,12 +107,12 @@ class Coach(Observer):
     # ---- notes -------------------------------------------------------------------------------
 
     def line(self) -> str:
-        """Where the program stands, from the folder that it runs in."""
-        return _short(str(called_at()))
+        """Where the program stands."""
+        return str(called_at())
 
     def say(self, mistake: str, text: str, line: str = "") -> None:
         """Note a mistake, once for each line."""
-        line = _short(line) if line else self.line()
+        line = line or self.line()
         if mistake not in self.left_out and (mistake, line) not in self._said:
             self._said.add((mistake, line))
             self.notes.append(Note(mistake, line, text))
@@ -150,6 +150,7 @@ class Coach(Observer):
 
 
 def _short(line: str) -> str:
+    """A line of a file, named from the folder that the program runs in."""
     file, _, number = line.rpartition(":")
     with contextlib.suppress(ValueError):  # another drive
         inside = os.path.relpath(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Pass:
     fills: bool  # it adds to .grad
     line: str
 
-    @property
+    @cached_property
     def leaves(self) -> list[Node]:
         """The leaves whose .grad it adds to."""
         if not self.fills:

@@ -123,14 +123,19 @@ class Detach(Check):
 class Rate(Check):
     """A loss grows ten thousand times above its first value, or is not finite.
 
-    A loss that has been negative, as a critic's score, has no scale and may grow.
+    A loss that has been negative, as a critic's score, has no scale and may grow. Before the first
+    step of an optimizer nothing is trained: a lesson on NaN.
     """
 
     def __init__(self, coach: Coach) -> None:
         super().__init__(coach)
+        self._trains = False
         self._courses: weakref.WeakKeyDictionary[Node, dict[str, list[float]]] = (
             weakref.WeakKeyDictionary()
         )
+
+    def stepping(self, optimizer: Any, grads: Any) -> None:
+        self._trains = True
 
     def walking_back(self, now: Pass) -> None:
         if not now.leaves or now.outputs[0].size != 1:
@@ -146,7 +151,7 @@ class Rate(Check):
         first, least, last, said = course
         cure = "the learning rate is probably too high: divide it by 10"
         if not math.isfinite(value):
-            if not said:
+            if self._trains and not said:
                 grown = f"; {cure}" if math.isfinite(first) and abs(last) > 10 * abs(first) else ""
                 self.say(
                     "rate",
@@ -154,9 +159,9 @@ class Rate(Check):
                     f"{grown}; tg.testing.finite_checks() around the step names the operation",
                     now.line,
                 )
-            course[3] = 1
+            course[3] = self._trains
             return
-        if least > 0 and value > 1e4 * max(first, 0.1):
+        if self._trains and least > 0 and value > 1e4 * max(first, 0.1):
             self.say("rate", f"the loss was {first:.3g} and is {value:.3g}; {cure}", now.line)
             course[3] = 1
         course[1:3] = min(least, value), value
