@@ -249,10 +249,9 @@ def test_json_is_read_again(step, tmp_path):
 
 def test_a_page_of_the_usual_gan_is_small():
     model = models.GAN((28, 28, 1), hidden=(64, 96, 128), rng=tg.random.Generator(0))
+    images = tg.random.Generator(1).uniform((64, 28, 28, 1)) * 2.0 - 1.0
     with tg.record() as step:
-        model.train_step(
-            tg.random.Generator(1).uniform((64, 28, 28, 1)), None, model.optimizers()
-        )  # fmt: skip
+        model.train_step(images, None, model.optimizers())
     from tinygen.study.step import as_json
     from tinygen.study.step_page import page
 
