@@ -1,7 +1,9 @@
-"use strict";
-const step = JSON.parse(document.getElementById("data").textContent);
-const { calls, arrays } = step;
+"use strict"; // a module: it waits for the data
 const $ = (id) => document.getElementById(id);
+const packed = Uint8Array.from(atob($("data").textContent), (c) => c.charCodeAt(0));
+const step = await new Response(
+  new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+const { calls, arrays } = step;
 const PHASES = ["forward", "backward", "update"];
 const LANE = 22; // pixels of a lane
 const SHOWN = 8; // users of an array that are listed
@@ -546,6 +548,7 @@ function operationsOf(part) {
 // ---- the start ----------------------------------------------------------------------------------
 
 function begin() {
+  $("old").hidden = true;
   readColours();
   const counts = PHASES.map((phase) => calls.filter((call) => call.phase === phase).length);
   const told = [step.model, step.batch === null ? "" : `a batch of ${step.batch}`,
