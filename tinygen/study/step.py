@@ -366,10 +366,11 @@ class Recorder(Observer):
         """What was seen, as tinygen-step/1."""
         self._last = None
         write_rules(self.calls, self.arrays, self._heard)
-        operations = {
-            name: {"args": o.args, "about": about(o), "passes": passing(o)}
-            for name, o in self._operations.items()
-        }
+        operations = {}
+        for name, o in self._operations.items():
+            operations[name] = {"args": o.args, "about": about(o), "passes": passing(o)}
+            if o.rule_for_all is not None:
+                operations[name]["together"] = True
         return {
             "format": FORMAT, "tinygen": __version__, "model": self._names.model,
             "batch": self.batch, "seed": None, "calls": self.calls, "arrays": self.arrays,

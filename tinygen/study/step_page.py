@@ -1,7 +1,7 @@
 """A recorded step as one page: opens from a file, asks nothing of a network.
 
-pages/step.html is the frame of step.css, step.js and the step as data. The page's policy allows its
-own script and style, by their hashes, and nothing from elsewhere.
+pages/step.html is the frame of step.css, step.js and the step, compressed. The page's policy allows
+its own script and style, by their hashes, and nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,11 @@ def page(document: dict[str, Any], data: str) -> str:
     """
     model = document.get("model")
     style, script = (_source(f"step.{ending}") for ending in ("css", "js"))
+    packed = base64.b64encode(zlib.compress(data.encode(), 9)).decode()
     pieces = {
         "title": html.escape(f"One training step of {model}" if model else "One step, recorded"),
         "policy": _POLICY.format(script=_hash(script), style=_hash(style)),
-        "style": style, "script": script, "data": data.replace("<", "\\u003c"),
+        "style": style, "script": script, "data": packed,
     }  # fmt: skip
     frame = re.sub(r"(?m)^ +", "", _source("step.html"))
     return re.sub(r"\{\{(\w+)\}\}", lambda found: pieces[found[1]], frame)

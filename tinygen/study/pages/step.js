@@ -1,7 +1,9 @@
-"use strict";
-const step = JSON.parse(document.getElementById("data").textContent);
-const { calls, arrays } = step;
+"use strict"; // a module: it waits for the data
 const $ = (id) => document.getElementById(id);
+const packed = Uint8Array.from(atob($("data").textContent), (c) => c.charCodeAt(0));
+const step = await new Response(
+  new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
+const { calls, arrays } = step;
 const PHASES = ["forward", "backward", "update"];
 const LANE = 22; // pixels of a lane
 const SHOWN = 8; // users of an array that are listed
@@ -12,6 +14,7 @@ let address = null; // a browser lets it change now and then only
 
 // ---- what follows from the calls ----------------------------------------------------------------
 
+const range = (first, last) => Array.from({ length: last - first + 1 }, (_, n) => first + n);
 const numbers = (list) => list.filter((x) => typeof x === "number");
 const maker = new Map(); // array -> the call that made it
 const users = new Map(); // array -> the calls that read it
@@ -155,7 +158,7 @@ function figure(i, role) {
   const a = arrays[i];
   const head = element("span", {}, element("strong", {}, role), " ",
     title(i) === role ? "" : title(i));
-  const flat = a.shape.length < 2;
+  const flat = a.shape.length < 2 || a.min === a.max;
   const canvas = element("canvas", { "aria-hidden": "true", class: flat ? "flat" : "" });
   const one = a.values && a.values.length === 1;
   if (!a.shape.includes(0) && !one) paint(canvas, a);
@@ -302,8 +305,7 @@ function showHalf(call) {
 
 // The arguments to which the slope of the result is handed on as it is.
 function passedOn(call) {
-  const told = step.operations[call.op];
-  return ((told && told.passes) || []).filter((n) => typeof call.in[n] === "number");
+  return ((step.operations[call.op] || {}).passes || []).filter((n) => typeof call.in[n] === "number");
 }
 
 function runShown(call, first, last) {
@@ -312,19 +314,28 @@ function runShown(call, first, last) {
   const known = new Set([...numbers(call.in), ...call.out]);
   const arrived = [];
   const slopes = new Map();
+  const told = step.operations[call.op] || {};
   for (let k = first; k <= last; k++) {
     for (const i of numbers(calls[k].in)) {
       if (!inside.has(i) && !known.has(i) && !arrived.includes(i)) arrived.push(i);
     }
     calls[k].out.forEach((i) => inside.add(i));
     if (calls[k].adds === "paths" || calls[k].adds === "body") continue;
-    const which = calls[k].argument ?? [...slopes.keys()].pop() ?? 0;
-    slopes.set(which, { rule: calls[k].rule || (slopes.get(which) || {}).rule,
-      array: calls[k].out[0], summed: calls[k].adds === "axes" });
+    const continues = [...slopes].find(([, slope]) => calls[k].in.includes(slope.array));
+    const which = told.together && continues ? continues[0] : calls[k].argument ?? 0;
+    const all = told.together && calls[k].out.length > 1; // one rule for all arguments
+    calls[k].out.slice(0, all ? call.in.length : 1).forEach((array, n) => {
+      const to = all ? n : which;
+      if (typeof call.in[to] !== "number") return;
+      const rule = (calls[k].rule || "").replace(/\[0\]$/, all ? `[${n}]` : "$&");
+      slopes.set(to, { rule: rule || (slopes.get(to) || {}).rule, array,
+        summed: calls[k].adds === "axes" });
+    });
   }
+  const bodies = range(first, last).filter((k) => calls[k].adds === "body");
   const made = element("div", { class: "run" });
   made.append(element("p", { class: "uses" }, first === last ? "" : "calls ",
-    ...Array.from({ length: Math.min(last - first + 1, 10) }, (_, k) => link(first + k)),
+    ...range(first, Math.min(last, first + 9)).map((k) => link(k)),
     last - first > 9 ? ` … to ${last + 1}` : ""));
   const figures = element("div", { class: "figures" });
   if (arrived.length) {
@@ -342,7 +353,16 @@ function runShown(call, first, last) {
       made.append(element("p", { class: "formula" }, `g(${argument(call, n)}) = g`));
     }
   }
-  made.append(figures);
+  if (bodies.length < last - first + 1) made.append(figures);
+  if (bodies.length) {
+    made.append(element("p", {}, "The operation ran again in these parts, and each was "
+      + "differentiated:"));
+  }
+  for (const k of bodies) {
+    for (const [from, to] of runs.get(k) || []) {
+      made.append(element("h3", {}, "Slopes of ", link(k)), runShown(calls[k], from, to));
+    }
+  }
   return made;
 }
 
@@ -528,6 +548,7 @@ function operationsOf(part) {
 // ---- the start ----------------------------------------------------------------------------------
 
 function begin() {
+  $("old").hidden = true;
   readColours();
   const counts = PHASES.map((phase) => calls.filter((call) => call.phase === phase).length);
   const told = [step.model, step.batch === null ? "" : `a batch of ${step.batch}`,
