@@ -25,6 +25,7 @@ import pytest
 from tinygen.learn import course, inside
 from tinygen.learn.__main__ import main
 from tinygen.learn.check import exercises, find
+from tinygen.learn.exercise import Exercise
 
 CHROMES = ("chromium", "chromium-browser", "google-chrome")
 CHROME = next(filter(None, map(shutil.which, CHROMES)), None)
@@ -54,6 +55,7 @@ export async function loadPyodide(config) {
     },
     pyimport: () => ({
       start: () => numpy,
+      prepare() {},
       run(name, source) {
         for (; source.includes("flood"); ) print("0123456789".repeat(100), "out");
         while (source.includes("while")) ;
@@ -174,50 +176,88 @@ def test_the_command(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
 
 # ---- Python in the page --------------------------------------------------------------------------
 
-PLAIN = """
+WORKER = """
 import json, sys
-sys.modules["numpy"] = None  # importing it is an ImportError
-sys.path.insert(0, sys.argv[1] + "/tinygen/learn")
+root, numpy = sys.argv[1:]
+if numpy == "no":
+    sys.modules["numpy"] = None  # importing it is an ImportError
+sys.path.insert(0, root + "/tinygen/learn")
 import inside
 sys.path.pop(0)
-assert inside.start(sys.argv[1]) is False
+assert inside.start(root) is (numpy == "yes")
 for line in sys.stdin:
     what, *words = json.loads(line)
     print(json.dumps(getattr(inside, what)(*words)))
 """
 
 
+def asked(root: Path, questions: list[list[str]], numpy: bool) -> tuple[str, str]:
+    """What a Python prints that knows the page's own copy of tinygen, to stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, str(root), "yes" if numpy else "no"],
+        input="\n".join(map(json.dumps, questions)), capture_output=True, text=True, timeout=60,
+        check=True, cwd=root, env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+    )  # fmt: skip
+    return done.stdout, done.stderr
+
+
+def unpacked(root: Path, lesson: int) -> list[Exercise]:
+    tasks = [e for e in exercises().values() if e.lesson == lesson]
+    with zipfile.ZipFile(io.BytesIO(course.sources(tasks))) as archive:
+        archive.extractall(root)
+    return tasks
+
+
 def test_without_numpy_lesson_1_runs_and_is_checked(tmp_path: Path) -> None:
     """From the page's own copy of tinygen, in a Python that has no NumPy."""
-    tasks = [e for e in exercises().values() if e.lesson == 1]
-    with zipfile.ZipFile(io.BytesIO(course.sources([f"{e.name}.py" for e in tasks]))) as archive:
-        archive.extractall(tmp_path)
+    tasks = unpacked(tmp_path, 1)
     step = course.STEPS / "01_chain_rule.py"
     code = course.lessons_of(course.STEPS, "01")[0]["code"]
     wrong = WRONG.program(find("01a").reference)
-    asked = [
+    questions = [
         ["run", "01_chain_rule", code], ["run", "a", "import tinygen as tg\ntg.tensor(1.0)"],
         ["check", "01a_back", wrong], *(["check", e.name, e.reference] for e in tasks),
     ]  # fmt: skip
-    lines = "\n".join(map(json.dumps, asked))
-    done = subprocess.run(
-        [sys.executable, "-c", PLAIN, str(tmp_path)],
-        input=lines, capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path,
-    )  # fmt: skip
+    out, err = asked(tmp_path, questions, numpy=False)
     terminal = subprocess.run(
         [sys.executable, str(step)], capture_output=True, text=True, timeout=60, check=True
     )
-    printed, rest = done.stdout[: len(terminal.stdout)], done.stdout[len(terminal.stdout) :]
+    printed, rest = out[: len(terminal.stdout)], out[len(terminal.stdout) :]
     assert printed == terminal.stdout
     ran, failed, *checks = [json.loads(json.loads(line)) for line in rest.splitlines()]
     assert ran == {"ok": True, "line": 0, "files": []}
     assert not failed["ok"]
     assert failed["line"] == 2
-    assert "ImportError: tinygen.tensor needs NumPy" in done.stderr
+    assert "ImportError: tinygen.tensor needs NumPy" in err
     assert not checks[0]["passed"]
     assert " ".join(checks[0]["text"].split()).count(WRONG.hint) == 1
     assert [c["passed"] for c in checks[1:]] == [True] * len(tasks)
     assert len(tasks) >= 8
+
+
+def test_with_numpy_the_page_has_all_that_a_lesson_takes(tmp_path: Path) -> None:
+    task = unpacked(tmp_path, 5)[0]
+    code = course.lessons_of(course.STEPS, "05")[0]["code"]
+    trains = """
+import sys, tinygen as tg, tinygen_kernels
+for module in (tg, tinygen_kernels):
+    assert module.__file__.startswith(sys.path[0]), module.__file__
+images = tg.data.load("strokes", n=40, size=8)
+model = tg.models.VAE(images.shape, rng=tg.random.Generator(0), hidden=(8,), latent=2)
+tg.train.fit(model, images, 1, out="run", batch_size=20, progress=False)
+"""
+    questions = [["run", "05_shapes", code], ["run", "a", trains], ["check", task.name, task.start],
+                 ["check", task.name, task.reference]]  # fmt: skip
+    out, err = asked(tmp_path, questions, numpy=True)
+    assert err == ""
+    shapes, trained, wrong, right = [
+        json.loads(json.loads(line)) for line in out.splitlines() if line.startswith('"{')
+    ]
+    assert shapes["ok"]
+    assert trained["ok"]
+    assert any(f.endswith("samples.png") for f in trained["files"])
+    assert not wrong["passed"]
+    assert right["passed"]
 
 
 def test_a_program_is_run_as_a_file_is(capsys: Any) -> None:
@@ -398,6 +438,7 @@ def test_a_check_without_end_ends(opened: Any) -> None:
     page.tab.clock.install()
     page.write("while", "01b")
     page.press("Check", "01b")
+    page.tab.wait_for_function("python.timer")
     page.tab.clock.run_for(11000)
     page.until("is there a loop without an end?", "01b")
 

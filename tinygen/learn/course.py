@@ -37,6 +37,7 @@ WHERE = "TINYGEN_PYODIDE"  # names the folder where --pyodide does not
 _NETWORK = "https://cdn.jsdelivr.net"
 _HEAVY = {"numpy", "tinygen"}  # what NumPy comes with
 _CAPITALS = {"1d", "gan", "gp", "vae", "wgan"}
+_KINDS = (".py", ".html", ".css", ".js")
 _LEFT_OUT = ("cli/", "learn/page/", "export/runtime/load_")
 _POLICY = (
     "default-src 'none'; script-src {script} {started} blob: 'unsafe-eval'; style-src {style}; "
@@ -244,17 +245,23 @@ def _asks(name: str) -> bool:
     return shared or needs_numpy(source) or re.search(r"import (numpy|tinygen)", source) is not None
 
 
-def sources(exercises: list[str]) -> bytes:
-    """tinygen's Python files as a ZIP file, the same bytes each time, with these exercises."""
-    kernels = PACKAGE.parent / "kernels" / "__init__.py"
+def sources(tasks: list[Exercise]) -> bytes:
+    """tinygen's own files as a ZIP file, the same bytes each time.
+
+    Of the exercises these alone; of the kernels the tables and those for processors, and what an
+    exercise points to: a compiled step looks into them, although nothing can compile them there.
+    """
+    kernels = PACKAGE.parent / "kernels"
     if not kernels.exists():
-        kernels = PACKAGE.parent / "tinygen_kernels" / "__init__.py"
-    files = {"tinygen_kernels/__init__.py": kernels}
-    for path in sorted(PACKAGE.rglob("*.py")):
+        kernels = PACKAGE.parent / "tinygen_kernels"
+    own = {"__init__.py", *(f"{e.name}.py" for e in tasks)}
+    shown = (e.engine[0].removeprefix("kernels/") for e in tasks if e.engine[0][:8] == "kernels/")
+    wanted = {*kernels.glob("*.py"), *kernels.glob("cpu/*.py"), *(kernels / name for name in shown)}
+    files = {f"tinygen_kernels/{p.relative_to(kernels).as_posix()}": p for p in sorted(wanted)}
+    for path in sorted(f for kind in _KINDS for f in PACKAGE.rglob(f"*{kind}")):
         name = path.relative_to(PACKAGE).as_posix()
-        folder, _, own = name.rpartition("/")
-        other = folder == "learn/exercises" and own not in ("__init__.py", *exercises)
-        if not name.startswith(_LEFT_OUT) and not other:
+        folder, _, base = name.rpartition("/")
+        if not name.startswith(_LEFT_OUT) and (folder != "learn/exercises" or base in own):
             files[f"tinygen/{name}"] = path
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -282,7 +289,8 @@ def build(lessons: str, python: Pyodide, numpy: Path | None = None, steps: Path 
     """
     found = lessons_of(steps, lessons)
     whole = {one["number"]: one for one in found}
-    tasks = [_task(e) for e in chosen("") if e.key[:2] in whole and not e.needs]
+    inside = [e for e in chosen("") if e.key[:2] in whole and not e.needs]
+    tasks = [_task(e) for e in inside]
     for task in tasks:
         whole[task["key"][:2]]["exercises"].append(task)
     digest = base64.b64encode(bytes.fromhex(python.numpy["sha256"])).decode()
@@ -293,7 +301,7 @@ def build(lessons: str, python: Pyodide, numpy: Path | None = None, steps: Path 
             "file": python.numpy["file_name"], "url": python.url, "integrity": f"sha256-{digest}",
         },
     }  # fmt: skip
-    parts = {**python.files, "sources": sources([f"{t['name']}.py" for t in tasks])}
+    parts = {**python.files, "sources": sources(inside)}
     if numpy is not None:
         parts["numpy"] = wheel(numpy, python)
     style, worker = _source("course.css"), _source("worker.js")

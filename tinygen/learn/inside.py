@@ -1,7 +1,7 @@
 """What Python does inside the course's page: run a program, check an answer.
 
 The page's worker imports this file by its path, starts it, and calls `run`, `check` and `answer`
-with texts; each returns JSON. NumPy may be missing there. Then `tinygen` is an empty package in
+with texts; these return JSON. NumPy may be missing there. Then `tinygen` is an empty package in
 which only `tinygen.learn` can be imported, and what needs no NumPy can be checked all the same.
 """
 
@@ -12,6 +12,7 @@ import contextlib
 import json
 import linecache
 import os
+import shutil
 import sys
 import tempfile
 import traceback
@@ -24,6 +25,7 @@ from typing import Any
 KEPT = (".png", ".apng", ".gif", ".svg", ".html", ".json", ".txt", ".csv", ".safetensors")
 LARGEST = 8 << 20  # bytes of a file that the page shows
 MOST = 40  # files that the page shows
+_folders: list[Path] = []  # of the last run
 
 
 class _Empty(types.ModuleType):
@@ -76,22 +78,32 @@ def run(name: str, source: str) -> str:
         return json.dumps({"ok": ok, "line": line, "files": _written(folder)})
 
 
+def prepare(name: str) -> None:
+    """Find out what the reference and the wrong solutions show; it counts for no one's time."""
+    from tinygen.learn.check import find, known, wanted
+
+    exercise = find(name)
+    wanted(exercise.name)
+    known(exercise.name)
+
+
 def check(name: str, source: str) -> str:
     """Look at an answer, and say of it what `tinygen learn check` says.
 
     Returns:
         JSON: `passed`, and `text`.
     """
+    from tinygen.learn import lesson
     from tinygen.learn.check import Sink, find, judge, looking
-    from tinygen.learn.lesson import praised, told
 
+    lesson.WIDTH = 10_000  # the page breaks the lines itself, on a phone too
     exercise, sink = find(name), Sink()
     with warnings.catch_warnings(), _own_folder():
         warnings.simplefilter("ignore", RuntimeWarning)
         with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
             seen = list(looking(exercise, source))
         verdict = judge(exercise, seen)
-    text = praised(verdict) if verdict.passed else told(verdict, sink.kept)
+    text = lesson.praised(verdict) if verdict.passed else lesson.told(verdict, sink.kept)
     return json.dumps({"passed": verdict.passed, "text": text})
 
 
@@ -129,8 +141,11 @@ def told(error: BaseException, file: str) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def _own_folder() -> Iterator[Path]:
-    """An empty folder as the current one; what is written there stays for the page to read."""
+    """An empty folder as the current one; it stays until the next, for the page to read."""
+    while _folders:
+        shutil.rmtree(_folders.pop(), ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix="run"))
+    _folders.append(folder)
     with contextlib.chdir(folder):
         yield folder
 

@@ -53,12 +53,15 @@ const python = {
   numpy: false,
   job: null, // what runs, or waits for a Python that starts
   timer: 0,
+  turn: 0, // counts starts: a later one makes an earlier one, still waiting, give up
 
   async begin() {
+    const turn = ++this.turn;
     this.ready = false;
     try {
       parts ??= gathered();
       const start = { ...(await parts), numpy };
+      if (turn !== this.turn) return;
       const code = new Blob([at("worker").textContent], { type: "text/javascript" });
       this.worker = new Worker(URL.createObjectURL(code));
       this.worker.onmessage = ({ data }) => this.heard(data);
@@ -77,7 +80,6 @@ const python = {
 
   send() {
     const { seen, ...words } = this.job;
-    if (words.check) this.timer = setTimeout(() => this.stop(true), LIMIT);
     this.worker.postMessage(words);
   },
 
@@ -87,6 +89,8 @@ const python = {
       this.numpy = data.numpy;
       say(`Python ${data.ready}${data.numpy ? " with NumPy" : ""} runs in this page.`);
       if (this.job) this.send();
+    } else if (data.began) {
+      this.timer = setTimeout(() => this.stop(true), LIMIT);
     } else if (data.failed) {
       this.broken(data.failed);
     } else {
@@ -98,6 +102,7 @@ const python = {
 
   end() {
     clearTimeout(this.timer);
+    this.timer = 0;
     this.job = null;
   },
 
@@ -291,10 +296,12 @@ function exercise(task) {
     parts.push(make("p", {}, "Before you run anything, guess:"), make("ul", {}, ...items));
   }
   const place = make("div");
-  const show = button("Show one right answer", () => {
+  const reveal = button("Show one right answer", () => {
     if (!work.tried[task.name]) {
       place.replaceChildren(make("p", {}, "Try first: after one check the answer is yours."));
-    } else if (!python.job) {
+    } else if (python.job) {
+      place.replaceChildren(make("p", {}, "Python is busy; wait for it, or stop it."));
+    } else {
       const seen = ({ done }) => {
         const look = { className: "answer", tabIndex: 0 };
         if (done) place.replaceChildren(make("pre", look, done.text));
@@ -309,7 +316,7 @@ function exercise(task) {
     "section", { id: `e-${task.name}` }, title, make("div", { className: "task" }, ...parts),
     ...bench(task.name, task.start, task.needs, task),
     folded("A hint", make("p", {}, ...words(task.hint))),
-    folded("The answer", make("p", { className: "row" }, show), place),
+    folded("The answer", make("p", { className: "row" }, reveal), place),
   );
 }
 
@@ -393,7 +400,7 @@ function navigation() {
   }
 }
 
-function open() {
+function visit() {
   const wanted = location.hash.slice(1) || work.lesson;
   if (wanted === "main") return; // the link to the lesson
   const one = course.lessons.find(({ number }) => number === wanted) ?? course.lessons[0];
@@ -446,7 +453,7 @@ at("save").onclick = async () => {
 addEventListener("beforeunload", (event) => {
   if (!saved) event.preventDefault();
 });
-addEventListener("hashchange", open);
+addEventListener("hashchange", visit);
 window.started = true;
-open();
+visit();
 python.begin();

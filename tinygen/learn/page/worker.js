@@ -1,7 +1,7 @@
 // Python in a worker, so that the page can stop it: what `start` brings is all that it gets.
 //
 // The page sends {start} once, then {run | check | answer, name, source}. The worker sends
-// {ready}, {out, error} while a program prints, {file, name, bytes}, and {done}; or {failed}.
+// {ready}; {began} of a check, {out} while a program prints, {file, bytes} and {done}; or {failed}.
 "use strict";
 
 const MOST = 200000; // characters that one program may print here
@@ -88,7 +88,11 @@ function work({ run, check, answer, name, source }) {
   const began = performance.now();
   let done = {};
   if (run) done = JSON.parse(inside.run(name, source));
-  if (check) done = JSON.parse(inside.check(name, source));
+  if (check) {
+    inside.prepare(name);
+    postMessage({ began: true }); // from here on the time of a check counts
+    done = JSON.parse(inside.check(name, source));
+  }
   if (answer) done = JSON.parse(inside.answer(name));
   flush();
   for (const path of done.files ?? []) {
