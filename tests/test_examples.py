@@ -208,7 +208,7 @@ def says_13(out, picture):
 
 def peaks(text, letter):
     """How many hills the counts of a letter have, in bars that a step prints."""
-    bars = [row.count(letter) >= 2 for row in text.splitlines()[1:] if " D " in row]
+    bars = [row.count(letter) >= 5 for row in text.splitlines()[1:] if " D " in row]
     return sum(b and not a for a, b in pairwise([False, *bars]))
 
 
