@@ -235,7 +235,7 @@ def says_14(out, picture):
 def says_15(out, picture):
     least, most = re.search(r"score from (\S+) to (\S+)", out).groups()
     assert float(least) < float(most)
-    picture("15_ring.png", frames=1)
+    picture("15_ring.png", frames=2)
 
 
 def says_16(out, picture):
@@ -502,6 +502,31 @@ def module(wanted, *changes):
     namespace = {"__name__": f"step_{wanted}"}
     exec(compile(text, str(step(wanted)), "exec"), namespace)
     return namespace
+
+
+@pytest.mark.quick
+def test_the_engine_of_100_lines_learns_log():
+    small = module("02b")
+    log = small["Primitive"](np.log)
+    log.vjp(x=lambda g, x: small["div"](g, x))
+    x = small["Tensor"](2.0, requires_grad=True)
+    (slope,) = small["grad"](log(x), [x], create_graph=True)
+    (curvature,) = small["grad"](slope, [x])
+    assert (slope.data, curvature.data) == (0.5, -0.25)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (("FORGET = False", "FORGET = True"), {"e", "s", "c", "h", "a", "b2", "w2", "b1", "w1"}),
+        (("d_s = d_e * e", "d_s = (p - hot) / n"), set()),
+    ],
+)
+def test_the_table_by_hand_finds_what_is_wrong(change, wrong, capsys):
+    module("05b", change)["main"]()
+    rows = [row.split() for row in capsys.readouterr().out.split("difference\n")[1].splitlines()]
+    assert {row[0] for row in rows if row[-2] == "False"} == wrong
 
 
 @pytest.mark.quick

@@ -54,7 +54,7 @@ def train(seed, look=lambda step, samples, critic: None):
         score = critic(generator(noise.normal((BATCH, 2)))).mean()
         (-score).backward(inputs=generator.parameters())
         g_optimizer.step()
-        if step % 100 == 0 or step == STEPS:
+        if step % 50 == 0 or step == STEPS:
             samples = generator(root.stream("samples").normal((2500, 2))).numpy()
             look(step, samples, critic)
     return samples
@@ -79,4 +79,4 @@ if __name__ == "__main__":
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
     out.mkdir(parents=True, exist_ok=True)
     train(0, picture)
-    tg.images.Film(frames, seconds=0.5, hold=2.0).save(out / "15_ring.png")
+    tg.images.Film(frames, seconds=0.3, hold=2.0).save(out / "15_ring.png")
