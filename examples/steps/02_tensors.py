@@ -3,10 +3,10 @@
 A tensor made with requires_grad=True is watched. What is computed from it remembers how, and
 backward() leaves the gradient of the result in .grad, an array of the same shape.
 
-Look at: the first three numbers, which are those of step 01; then five inputs in one go; and
-what happens when backward() is called twice.
-Exercise: make a function of your own from the methods of a tensor (exp, sin, sum, ...) and check
-one entry of its gradient with a difference, as in step 01.
+Look at: the first three numbers, which are those of step 01; then five inputs in one go; and what
+happens when backward() is called twice.
+Exercise: make a function of your own from the methods of a tensor (exp, sin, sum, ...). Check one
+entry of its gradient with a difference, as in step 01.
 """
 
 import tinygen as tg

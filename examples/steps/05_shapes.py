@@ -1,13 +1,13 @@
 """Broadcasting, and why its gradient is a sum.
 
 A row of four numbers added to a table of three rows is used three times. A number that is used
-three times has three paths to the result, and its gradient is the sum over them. So wherever
-shapes were stretched on the way forward, gradients are added up on the way back.
+three times has three paths to the result, and its gradient is the sum over them. So wherever shapes
+were stretched on the way forward, gradients are added up on the way back.
 
-Look at: the shapes of the gradients, always those of the inputs; and the last part, a mistake
-that raises no error in plain arithmetic and ruins many a first training program.
-Exercise: what are the gradients of (column * row).sum() for a column (3, 1) and a row (1, 4)?
-Write them down first, then print them.
+Look at: the shapes of the gradients, always those of the inputs. Then the last part: a mistake that
+raises no error in plain arithmetic and ruins many a first training program.
+Exercise: what are the gradients of (column * row).sum() for a column (3, 1) and a row (1, 4)? Write
+them down first, then print them.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def main():
     prediction = tg.tensor([[1.0], [2.0], [3.0], [4.0]])  # as a network returns them
     target = tg.tensor([1.0, 2.0, 3.0, 4.0])  # as they come from a file
     error = prediction - target
-    print(f"   prediction - target has shape {error.shape}: every pair, not every partner")
+    print(f"   prediction - target has shape {error.shape}: all pairs, not the matching ones")
     print(f"   mean squared error {(error**2).mean().item():.2f}, though each prediction is right")
     right = prediction.reshape(-1) - target
     print(f"   reshaped to {right.shape} first: {(right**2).mean().item():.2f}")

@@ -1,12 +1,12 @@
 """Kinks, ties and infinite slopes: where calculus has no answer, a program needs a rule.
 
-|x| has no slope at 0, and max(x, y) two where x = y. tinygen writes down one answer for each in
-a table, the same on every machine. Worse are places where a slope is infinite: infinity times
-zero is NaN ("not a number"), and one NaN spreads over all weights in a single step.
+|x| has no slope at 0, and max(x, y) two where x = y. tinygen writes down one answer for each in a
+table, the same on every machine. Worse are places where a slope is infinite: infinity times zero is
+NaN ("not a number"), and one NaN spreads over all weights in a single step.
 
-Look at: the table; the two ways to compute a logarithm of positive entries only, of which the mask
-makes NaN of the value, and of the gradient too if the rule is not guarded; and the error that names
-the operation in which a NaN was born.
+Look at: the table. Then two ways to sum the logarithms of positive entries only. The mask
+makes NaN of the value, and of the gradient too where a rule has no guard (tinygen's has one). Last,
+the error that names the operation in which a NaN was born.
 Exercise: the standard deviation is sqrt(mean of squares). Find its gradient where all entries are
 0, and repair it with a small number under the root. Which one, and why there?
 """

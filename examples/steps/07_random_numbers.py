@@ -1,8 +1,8 @@
 """Random numbers that are the same everywhere, and do not depend on who else draws.
 
 A usual generator is a tape: each draw moves it on, so an extra draw anywhere changes everything
-after it. tinygen's is a function: number i of draw d of a stream is computed from (seed, stream,
-d, i) and nothing else, by integer arithmetic that is the same on every machine.
+after it. tinygen's is a function: number i of draw d of a stream is computed from (seed, stream, d,
+i) and nothing else. That is done in integers, so it is the same on every machine.
 
 Look at: the numbers in hexadecimal. Your neighbour's screen shows the same digits, to the last.
 Exercise: throw points at the unit square and estimate pi from those within the quarter circle, with

@@ -1,9 +1,9 @@
 """Gradient descent: a line through points, and a border between two clouds.
 
 Learning is the same three lines each time: compute a loss from the parameters, ask for its
-gradient, move the parameters a little against it. Linear regression predicts a number and its
-loss is the squared error; logistic regression predicts a probability and its loss is the
-negative logarithm of the probability that it gave to what really happened.
+gradient, move the parameters a little against it. Linear regression predicts a number, and its loss
+is the squared error. Logistic regression predicts a probability. Its loss is the negative logarithm
+of the probability that it gave to what really happened.
 
 Look at: how the line comes to rest on the exact solution; and the picture: the shade is the
 probability that the model gives to "white", points are the data.

@@ -4,8 +4,8 @@ The ravine is 30 times steeper across than along. Plain gradient descent must ta
 enough for the steep direction, and so it crawls along the flat one. Momentum remembers where it
 was going; Adam divides each direction by the size of the gradients seen there.
 
-Look at: the table of losses; and the picture (SGD, momentum, Adam from top to bottom), with paths
-from the left to the lowest point, in green. Dark is low, and each dot is a step.
+Look at: the table of losses; and the film (SGD, momentum, Adam from top to bottom), with paths from
+the left to the lowest point, in green. Dark is low, and each dot is a step. A browser plays it.
 Exercise: set ANGLE to 45, which turns the ravine and the start together. Which of the three
 notices, and why that one? (The picture shows the path in the ravine's own directions.)
 """
@@ -44,7 +44,7 @@ def descend(make_optimizer):
 
 
 def draw(path):
-    """The heights as shades with bands, and the path in orange with a dot for each step."""
+    """The heights as shades, and the path in orange with a dot for each step: a frame a step."""
     xs, ys = np.meshgrid(np.linspace(LEFT, RIGHT, WIDTH), np.linspace(TOP, -TOP, HEIGHT))
     level = np.sqrt(0.5 * (xs**2 + 30 * ys**2))
     shade = 40 + 25 * np.floor(level * 3)
@@ -55,12 +55,13 @@ def draw(path):
         row = round(float((TOP - point[1]) / (2 * TOP) * HEIGHT))
         picture[row - size : row + size + 1, column - size : column + size + 1] = colour
 
+    blot((0, 0), 3, (90, 220, 120))  # the lowest point
     for start, end in pairwise(path):
+        yield picture.copy()
         for t in np.linspace(0, 1, 80):
             blot(start + t * (end - start), 0, (255, 150, 40))
         blot(end, 2, (255, 150, 40))
-    blot((0, 0), 3, (90, 220, 120))  # the lowest point
-    return picture
+    yield picture
 
 
 if __name__ == "__main__":
@@ -75,5 +76,6 @@ if __name__ == "__main__":
     print("loss after    ", *(f"{n:9}" for n in (0, 5, 10, 20, 40, 60)), "steps")
     for name, path in paths.items():
         print(f"{name:14}", *(f"{loss(path[n]):9.5f}" for n in (0, 5, 10, 20, 40, 60)))
-    sheet = np.stack([draw(path) for path in paths.values()])
-    tg.images.grid(sheet, columns=1, pad=6, scale=1).save(out / "09_ravine.png")
+    together = zip(*map(draw, paths.values()), strict=True)
+    frames = [tg.images.grid(np.stack(three), columns=1, pad=6, scale=1) for three in together]
+    tg.images.Film(frames).save(out / "09_ravine.png")

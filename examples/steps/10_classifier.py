@@ -1,12 +1,12 @@
 """A small network learns to read digits.
 
-Two layers: 784 pixels become 64 features, and these become ten scores, one a digit. The loss is
-the cross-entropy, the negative logarithm of the probability given to the right digit. It is
-measured on images of the training set, and what counts is measured on images never seen.
+Two layers: 784 pixels become 64 features, and these become ten scores, one a digit. The loss is the
+cross-entropy, the negative logarithm of the probability given to the right digit. It is measured on
+images of the training set, and what counts is measured on images never seen.
 
-Look at: the accuracy on new images, far above the 10 % of guessing after one pass; and the
-picture of the images that it still gets wrong, with what it took them for printed below. Would
-you have known each of them?
+Look at: the accuracy on new images, far above the 10 % of guessing after one pass. Then the picture
+of images that it still gets wrong; what it took them for is printed. Would you have read each
+correctly?
 Exercise: take out nn.ReLU(). What remains is a linear model. How much did the kink bring?
 """
 

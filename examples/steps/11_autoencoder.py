@@ -4,10 +4,10 @@ The encoder turns 784 pixels into a code, the decoder turns the code back into p
 learn to make the result equal to the image. What the code cannot hold is lost. So the network has
 to find out by itself what matters: which digit, how slanted, how thick.
 
-Look at: the picture. Rows 1 to 4 are new images, each above what came back; rows 5 and 6 come from
-codes half-way between two images; rows 7 and 8 from random codes with the mean and the spread of
-real ones. The decoder is good at codes that it has met, and at others it is a matter of luck,
-since nothing in the loss asks for it. An autoencoder compresses; step 12 makes it invent.
+Look at: the picture. Rows 1 to 4 are new images, each above what came back. Rows 5 and 6 come from
+codes half-way between two images, rows 7 and 8 from random codes with the mean and spread of real
+ones. The decoder is good at codes that it has met, and at others it is a matter of luck, since
+nothing in the loss asks for it. An autoencoder compresses; step 12 makes it invent.
 Exercise: make the code 2 numbers, then 64. What is lost first, and what gets worse?
 """
 

@@ -5,9 +5,9 @@ variance exp(logvar); the decoder gets a point drawn from it. A second term of t
 divergence, pulls every cloud towards N(0, 1). Clouds overlap and fill the space, so that any code
 drawn from N(0, 1) means something. Loss = pixels wrong + information in the code.
 
-Look at: the two terms (the second one grows: the code learns to say something, at a price); and
-the picture: 100 digits that nobody wrote, decoded from random codes.
-Exercise: multiply the KL term by 0, and then by 10. Which picture comes from which, and why?
+Look at: the two terms (the second one grows: the code learns to say something, at a price); and the
+picture: 100 digits that nobody wrote, decoded from random codes.
+Exercise: multiply the KL term by 0, and then by 10. Which picture belongs to which, and why?
 """
 
 import sys

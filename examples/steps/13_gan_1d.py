@@ -4,8 +4,8 @@ The generator bends random numbers into values; the discriminator tells real val
 ones. Each learns from the other. Where the discriminator finds too few generated values it says
 "real", and its slope there is what moves the generator.
 
-Look at: r and g, the counts of real and generated values (two hills; the generator starts as one),
-and D, the discriminator's probability that a value is real, 0.5 everywhere when the hills agree.
+Look at: r and g, the counts of real and generated values (two hills; the generator starts as one).
+D is the discriminator's probability that a value is real, 0.5 everywhere when the hills agree.
 Exercise: set ALONE to 200, so that D learns alone first. Which of the two slopes is left at step 0?
 Train with losses.gan("minimax") then: why does it arrive all the same? (Adam, step 09.)
 """

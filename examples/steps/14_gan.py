@@ -1,11 +1,12 @@
 """A GAN on images: two networks play, and digits appear.
 
-The same game as in step 13, now with 784 pixels. Nothing here measures how an image differs from
-a given one: the discriminator is the loss, and it learns as well. So the losses do not tell how
-good the images are (both players may improve while neither loss moves): look at the images.
+The same game as in step 13, now with 784 pixels. Nothing here measures how an image differs from a
+given one: the discriminator is the loss, and it learns as well. So the losses do not tell how good
+the images are (both players may improve while neither loss moves): look at the images.
 
-Look at: the picture, the same ten codes after more and more steps, a row each; and in the
-numbers, D's probability of "real" for real and for generated images. 0.5 for both would be a draw.
+Look at: the picture, the same ten codes after 50, 100, ... steps, a row each. (500 are few: the
+last row is still rough.) The film shows them, too. In the numbers, look at D's probability of
+"real" for real and for generated images. 0.5 for both would be a draw.
 Exercise: draw with the weights as they are (leave out average.swapped()). What did the average do?
 """
 
@@ -61,15 +62,19 @@ def main(out):
             g_optimizer.step()
             average.update()
             step += 1
-            if step % 50 == 0:
+            if step % 10 == 0:
                 with tg.no_grad(), average.swapped():
                     rows.append(generator(fixed).numpy())
+            if step % 50 == 0:
                 verdicts = [tg.sigmoid(v).mean().item() for v in (real_logits, fake_logits)]
                 print(f"{step:5}   {verdicts[0]:9.2f} {verdicts[1]:9.2f}")
             if step == STEPS:
                 break
         epoch += 1
-    tg.images.grid(np.concatenate(rows), columns=10, value_range=(-1, 1)).save(out / "14_gan.png")
+    sheet = tg.images.grid(np.concatenate(rows[4::5]), columns=10, value_range=(-1, 1))
+    sheet.save(out / "14_gan.png")
+    frames = [tg.images.grid(row, columns=5, value_range=(-1, 1)) for row in rows]
+    tg.images.Film(frames).save(out / "14_film.png")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 A plain GAN often settles on a few of them ("mode collapse"). Here the discriminator becomes a
 critic: it gives a score, not a verdict, and a penalty on the gradient of its score holds its slope
 near 1. To train on a gradient, one needs the gradient of a gradient (step 04).
-Look at: the modes found, the range of the critic's score, and the picture: real points, generated
-ones (why are there threads between the modes?), and the score of every place, white for high.
+Look at: the modes found and the range of the critic's score. Then the film: real points, generated
+ones, and the score of every place, white for high. Why are there threads between modes?
 Exercise: set PENALTY to 0, then to 10. What becomes of the modes, and of the range of the score?
 """
 
@@ -54,10 +54,13 @@ def train(seed, look=lambda step, samples, critic: None):
         score = critic(generator(noise.normal((BATCH, 2)))).mean()
         (-score).backward(inputs=generator.parameters())
         g_optimizer.step()
-        if step % 100 == 0 or step == STEPS:
+        if step % 50 == 0 or step == STEPS:
             samples = generator(root.stream("samples").normal((2500, 2))).numpy()
             look(step, samples, critic)
     return samples
+
+
+frames = []
 
 
 def picture(step, samples, critic):
@@ -69,10 +72,11 @@ def picture(step, samples, critic):
     for points in (samples, ring(2500, tg.random.Generator(1)).numpy()):
         counts = np.histogram2d(-points[:, 1], points[:, 0], bins=edges)[0]
         panels.insert(0, np.minimum(counts / 3, 1))
-    tg.images.grid(np.stack(panels), columns=3, scale=1).save(out / "15_ring.png")
+    frames.append(tg.images.grid(np.stack(panels), columns=3, scale=1))
 
 
 if __name__ == "__main__":
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
     out.mkdir(parents=True, exist_ok=True)
     train(0, picture)
+    tg.images.Film(frames, seconds=0.3, hold=2.0).save(out / "15_ring.png")

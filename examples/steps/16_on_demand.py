@@ -1,14 +1,14 @@
-"""A digit on demand: the VAE with a label, and what is then left for the code.
+"""A digit on demand: the VAE with a label, and what is left for the code.
 
 Step 12 draws some digit; which one is up to chance. Here both networks are told the label, as ten
 numbers of which one is 1. The code need no longer say which digit it is, and so it holds what the
 label does not say: the handwriting.
 
-Look at: the picture. The top row are ten images that the model never saw, and only their codes
-are kept. Each column below asks for the digits 0 to 9 with that one code, in that hand: wide or
-narrow, leaning or upright, thick or thin.
-Exercise: make CODE 16. The loss falls; but does a hand still carry over to other digits? What
-did the four numbers have no room for?
+Look at: the picture. The top row are ten images that the model never saw, and only their codes are
+kept. Each column below asks for the digits 0 to 9 with that one code, in that hand: wide or narrow,
+leaning or upright, thick or thin.
+Exercise: make CODE 16. The loss falls; but does a hand still carry over to other digits? What did
+the four numbers have no room for?
 """
 
 import sys

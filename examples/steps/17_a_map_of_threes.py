@@ -5,8 +5,8 @@ but with two numbers to describe a 3, its slant is worth describing, and a littl
 data know how each image was drawn, so we can check what was found. train.fit is the loop of the
 steps before, with progress, checkpoints and a log; it returns a run, which draws.
 
-Look at: the map (the first number grows to the right, the second upwards, in steps of equal
-probability), and the table: which share of each thing that is known of the images (its R^2) both
+Look at: the map: the first number grows to the right, the second upwards, in steps of equal
+probability. Then the table: of each thing that is known of the images, the share (R^2) that both
 numbers of the code together explain. One number alone means little: the code may come out turned.
 Exercise: give the code a third number (CODE = 3). What does the model describe next?
 """

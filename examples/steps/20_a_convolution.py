@@ -3,11 +3,11 @@
 A dense layer has a weight for every pixel and has to learn a stroke anew at each place. A
 convolution slides a window of a few pixels over the image: each output pixel is the weighted sum of
 what the window sees there. Its gradient with regard to the image goes the other way, from each
-output pixel back into the window it came from: that is the transposed convolution, which generators
-use to make a small image larger.
+output pixel back into the window it came from. That is the transposed convolution, with which
+generators make a small image larger.
 
-Look at: the edges that a window of six weights finds; two numbers that are equal because one
-operation is the other's way back; and which of two networks still reads digits that were moved.
+Look at: the edges that a window of six weights finds. Then two numbers that are equal, because one
+operation is the other's way back. And which of two networks still reads digits that were moved?
 Exercise: give the dense network four times the neurons. Does it read moved digits then?
 """
 

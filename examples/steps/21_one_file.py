@@ -4,8 +4,8 @@ After training a network is a chain of linear maps and activations, and a few nu
 each begins. That is little enough to write down as a program: weights as text, and the sums. The
 noise is exact arithmetic too, so that a seed draws the same picture everywhere.
 
-Look at: how many lines of the file are not weights; the grey levels that plain Python and the
-engine agree on; and what rounding the weights to a quarter of their size changes.
+Look at: how many lines of the file are not weights, and how far its grey levels are from the
+engine's. What does rounding the weights to a quarter of their size change?
 Exercise: set CHANGED to 1. What does the file say of itself, and does it still draw?
 """
 
