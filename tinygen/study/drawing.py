@@ -68,9 +68,10 @@ def _boxes(e: Explanation) -> dict[int, _Box]:
         for v in group.shown:
             boxes[id(v)] = box = _Box(layer, v, group)
             box.before = list(sources.values())
-    for v in e.leaves():  # beside the first that uses it
-        users = [b.layer for b in boxes.values() if boxes[id(v)] in b.before]
-        boxes[id(v)].layer = max(0, min(users, default=1) - 1)
+    for box in boxes.values():
+        if not box.before:  # an input, a draw: beside the first that uses it
+            users = [b.layer for b in boxes.values() if box in b.before]
+            box.layer = max(0, min(users, default=1) - 1)
     return boxes
 
 

@@ -9,7 +9,7 @@ from .formula import LOOSE, SUM, Formula, Name, Style, depth, write
 if TYPE_CHECKING:
     from .explain import Explanation
 
-_SIGNS = {" ": r"\,", " @ ": r"\,", " <= ": r" \le ", " >= ": r" \ge ", " == ": " = ",
+_SIGNS = {" ": r"\,", " @ ": r" \mathbin{@} ", " <= ": r" \le ", " >= ": r" \ge ", " == ": " = ",
           " != ": r" \ne ", " and ": r" \land ", " or ": r" \lor "}  # fmt: skip
 _SPECIAL = {c: "\\" + c for c in "_%&#${}"} | {"\\": r"\backslash ", "^": r"\hat{}", "~": r"\sim "}
 
@@ -27,7 +27,8 @@ class Latex(Style):
             out = stem if not digits else f"{stem}_{{{digits}}}"
         else:
             out = rf"\mathrm{{{escaped(digits)}}}"
-        return rf"\bar{{{out}}}" if name.slope else out
+        bar = r"\bar" if len(stem) == 1 else r"\overline"
+        return rf"{bar}{{{out}}}" if name.slope else out
 
     def number(self, text: str) -> str:
         if text == "inf":

@@ -6,7 +6,7 @@ from html import escape
 
 from .formula import LOOSE, Formula, Name, Style, depth, write
 
-_SIGNS = {" + ": "+", " - ": "&#8722;", " ": "&#8290;", " @ ": "&#8290;", " < ": "&lt;",
+_SIGNS = {" + ": "+", " - ": "&#8722;", " ": "&#8290;", " @ ": "@", " < ": "&lt;",
           " <= ": "&#8804;", " > ": "&gt;", " >= ": "&#8805;", " == ": "=", " != ": "&#8800;",
           " and ": "&#8743;", " or ": "&#8744;"}  # fmt: skip
 
@@ -32,7 +32,11 @@ class MathML(Style):
             out = f"<msub><mi>{escape(stem)}</mi><mn>{digits}</mn></msub>"
         else:
             out = f"<mi>{escape(name.text)}</mi>"
-        return f'<mover accent="true">{out}<mo>&#175;</mo></mover>' if name.slope else out
+        return (
+            f'<mover accent="true">{out}<mo stretchy="true">&#175;</mo></mover>'
+            if name.slope
+            else out
+        )
 
     def number(self, text: str) -> str:
         if text == "inf":
@@ -53,7 +57,8 @@ class MathML(Style):
 
     def infix(self, sign: str, x: str, y: str, digit: bool) -> str:
         between = "&#183;" if sign == " " and digit else _SIGNS.get(sign, escape(sign))
-        return _row(x, _sign(between), y)
+        apart = '<mspace width=".16em"/>' if sign == " " and not digit else ""
+        return _row(x, _sign(between), apart, y)
 
     def minus(self, x: str) -> str:
         return _row(_sign("&#8722;"), x)

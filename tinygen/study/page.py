@@ -62,7 +62,9 @@ def tables(e: Explanation) -> str:
         before = line
     forward = _table("Forward", ("value", "formula", "number", "line"), rows)
     rows = [row for v in e.slopes() for row in _slope(e, v)]
-    caption = f"Backward: a bar is the slope of {escape(e.y.name)} with respect to what is below it"
+    caption = (
+        f"Backward: a bar, or g(...), is the slope of {escape(e.y.name)} with respect to a value"
+    )
     back = _table(caption, ("slope", "rule", "number", "through", "difference", "verdict"), rows)
     notes = "".join(f"<p>{escape(note)}</p>" for note in (*e.notes, e.summary()))
     return f'<div class="tg-e" tabindex="0"><style>{TABLES}</style>{forward}{back}{notes}</div>'
