@@ -13,8 +13,8 @@ import numpy as np
 # What is the engine: the modules whose frames are no place of the user's.
 PARTS = (
     "backend", "callsite", "checks", "derivatives", "differentiate", "events", "finite", "fused",
-    "graph", "ops", "outputs", "plan", "primitive", "protocols", "random", "recompute", "spelling",
-    "tensor", "testing", "trace", "traits", "weak",
+    "graph", "learn/coach", "learn/mistakes", "ops", "outputs", "plan", "primitive", "protocols",
+    "random", "recompute", "spelling", "tensor", "testing", "trace", "traits", "weak",
 )  # fmt: skip
 _ENGINE = (str(Path(np.__file__).parent), *(str(Path(__file__).parent / p) for p in PARTS))
 _PACKAGES = (str(Path(np.__file__).parent), str(Path(__file__).parent))
@@ -59,7 +59,13 @@ def user_line() -> str:
         frame = frame.f_back
 
 
+def program_line() -> str:
+    """File and line where the program of a person stands; of tinygen where there is none."""
+    at = called_at()  # of the command line, a library that runs it
+    return user_line() if "site-packages" in at.code.co_filename else str(at)
+
+
 def place() -> str:
     """Where the program of a person stands, and through which part of tinygen it came here."""
-    line, through = str(called_at()), user_line()
+    line, through = program_line(), user_line()
     return line if line == through else f"{line} (through {os.path.basename(through)})"

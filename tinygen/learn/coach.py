@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Self
 
-from ..callsite import called_at
+from ..callsite import program_line
 from ..events import Observer, state, watching
 from ..graph import reachable
 from .mistakes import CHECKS, MISTAKES, Check, Pass
@@ -108,7 +108,7 @@ class Coach(Observer):
 
     def line(self) -> str:
         """Where the program stands."""
-        return str(called_at())
+        return program_line()
 
     def say(self, mistake: str, text: str, line: str = "") -> None:
         """Note a mistake, once for each line."""

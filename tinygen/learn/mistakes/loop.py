@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...callsite import called_at
+from ...callsite import user_line
 from ...events import clock, state
 from ...graph import Node
 from ...nn.module import Parameter
@@ -152,7 +152,7 @@ class Rate(Check):
         cure = "the learning rate is probably too high: divide it by 10"
         if not math.isfinite(value):
             if self._trains and not said:
-                grown = f"; {cure}" if math.isfinite(first) and abs(last) > 10 * abs(first) else ""
+                grown = f"; {cure}" if math.isfinite(first) else ""
                 self.say(
                     "rate",
                     f"the loss is {value:g} (the step before {last:.3g}, at first {first:.3g})"
@@ -222,7 +222,7 @@ class Held(Check):
                 node is not None
                 and node.primitive is operation
                 and node.number < self._updated
-                and node.line == str(called_at())
+                and node.line == user_line()
             ):
                 self.say(
                     "held",
