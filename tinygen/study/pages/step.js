@@ -190,7 +190,8 @@ function usesOf(i) {
   const begin = Math.max(0, Math.min(near < 0 ? list.length : near, list.length - SHOWN));
   const shown = list.slice(begin, begin + SHOWN);
   row.append(...shown.map((k) => link(k)));
-  if (list.length > shown.length) row.append(element("span", {}, `and ${list.length - shown.length} more`));
+  const more = list.length - shown.length;
+  if (more) row.append(element("span", {}, `and ${more} more`));
   return row;
 }
 
@@ -305,7 +306,8 @@ function showHalf(call) {
 
 // The arguments to which the slope of the result is handed on as it is.
 function passedOn(call) {
-  return ((step.operations[call.op] || {}).passes || []).filter((n) => typeof call.in[n] === "number");
+  const { passes = [] } = step.operations[call.op] || {};
+  return passes.filter((n) => typeof call.in[n] === "number");
 }
 
 function runShown(call, first, last) {
@@ -511,7 +513,8 @@ function find() {
   const hits = calls.map((call, k) => k)
     .filter((k) => names(calls[k]).some((name) => name.toLowerCase().includes(text)));
   const next = hits.find((k) => k > at) ?? hits[0];
-  $("found").textContent = hits.length ? `${hits.indexOf(next) + 1} of ${hits.length}` : "not found";
+  $("found").textContent = hits.length ? `${hits.indexOf(next) + 1} of ${hits.length}`
+    : "not found";
   if (next !== undefined) go(next);
 }
 
@@ -551,7 +554,8 @@ function begin() {
   $("old").hidden = true;
   readColours();
   const counts = PHASES.map((phase) => calls.filter((call) => call.phase === phase).length);
-  const told = [step.model, step.batch === null ? "" : `a batch of ${step.batch}`,
+  const told = [step.run ? `run ${step.run}` : "", step.model,
+    step.batch === null ? "" : `a batch of ${step.batch}`,
     step.seed === null || step.seed === undefined ? "" : `seed ${step.seed}`,
     `${calls.length} calls`, ...(step.losses ? Object.entries(step.losses).map(
       ([name, value]) => `${name} ${typeof value === "number" ? digits(value) : value}`) : [])];
