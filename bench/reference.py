@@ -198,8 +198,8 @@ def write(folder: Path) -> int:
             shown = public(module)
             module.__all__ = list(shown)  # type: ignore[attr-defined]
             for name, thing in shown.items():
-                if isinstance(thing, Primitive):
-                    setattr(module, name, as_function(thing, name))
+                operation = isinstance(thing, Primitive)
+                setattr(module, name, as_function(thing, name) if operation else thing)
                 for k in hints(thing):
                     delattr(thing, k)
             modules[page] = doc.Module(module)
