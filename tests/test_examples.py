@@ -24,8 +24,6 @@ QUICK = {f"{n:02}" for n in range(1, 10)}
 LONGER = pytest.mark.slow
 # The longest run with fewer images or steps here; the ring is trained in full by its own test.
 SHORTER = {
-    "10": [("n=8000", "n=2000")],
-    "11": [("n=8000", "n=2000")],
     "12": [("n=8000", "n=2000")],
     "14": [("n=10_000", "n=2000"), ("64, 500, 64", "64, 100, 64")],
     "15": [("= 800, 128", "= 100, 128")],
