@@ -1,11 +1,13 @@
 """Pictures: arrays of images laid out in a grid, shown in a notebook or written as PNG.
 
-The PNG writer, which makes films too, needs only the standard library, so an installation without
-`tinygen[app]` draws.  Every picture carries text chunks saying that it is synthetic.
+The PNG writer needs only the standard library, so an installation without `tinygen[app]` draws
+too (a film, which moves, needs Pillow).  Every picture carries text chunks saying that it is
+synthetic.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -43,14 +45,13 @@ class Picture:
         """The bytes of a PNG file; `text` adds to its chunks (`{"Model": hash, "Seed": 3}`)."""
         height, width, channels = self.array.shape
         kind = 0 if channels == 1 else 2  # grey or RGB
-        head = b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-        texts = [_text_chunk(key, value) for key, value in self._text(text).items()]
-        chunks = [head, *texts, *self._pixels(), (b"IEND", b"")]
-        return SIGNATURE + b"".join(_chunk(*chunk) for chunk in chunks)
-
-    def _pixels(self) -> list[tuple[bytes, bytes]]:
-        """The chunks, kind and body, that hold what is seen."""
-        return [(b"IDAT", _packed(self.array))]
+        parts = [
+            SIGNATURE,
+            _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)),
+        ]
+        parts += [_chunk(*_text_chunk(key, value)) for key, value in self._text(text).items()]
+        parts += [_chunk(b"IDAT", _packed(self.array)), _chunk(b"IEND", b"")]
+        return b"".join(parts)
 
     def _text(self, more: Mapping[str, object] | None) -> dict[str, str]:
         """What its text chunks say, by keyword."""
@@ -82,11 +83,11 @@ class Film(Picture):
         seconds: how long each is shown.
         hold: how long the last is shown.
 
-    Of each frame the file holds the rectangle that changed; frames that are alike become one that
-    is shown as long. The format: https://www.w3.org/TR/png-3/#apng-frame-based-animation.
+    Pillow writes it (extra `app`), which knows how frames follow each other in a file; frames that
+    are alike become one that is shown as long.
 
     Raises:
-        ValueError: no pictures, or pictures of several sizes; times that are not 0 to 65 seconds.
+        ValueError: no pictures, or pictures of several sizes; where it is written, no Pillow.
     """
 
     def __init__(
@@ -96,32 +97,31 @@ class Film(Picture):
         if len(shapes) != 1:
             found = ", ".join(map(str, sorted(shapes))) or "none"
             raise ValueError(f"Film: pictures {found}; expected one or more, all of one shape")
-        for name, value in (("seconds", seconds), ("hold", hold)):
-            if not 0 <= value <= 65:
-                raise ValueError(f"Film: {name} is {value}, expected 0 to 65")
         super().__init__(pictures[-1].array, pictures[-1].description)
         self.frames = [picture.array for picture in pictures]
         self.seconds = [seconds] * (len(pictures) - 1) + [hold]
 
-    def _pixels(self) -> list[tuple[bytes, bytes]]:
-        shown: list[tuple[NDArray[np.uint8], int, int]] = []  # a rectangle, its left and its top
-        lengths: list[float] = []
-        before = None
-        for frame, seconds in zip(self.frames, self.seconds, strict=True):
-            top, bottom, left, right = _changed(before, frame)
-            if bottom > top:
-                shown.append((frame[top:bottom, left:right], left, top))
-                lengths.append(0.0)
-            lengths[-1] += seconds
-            before = frame
-        # Its first image, no frame of the film, is for programs that show one only.
-        chunks = [(b"acTL", struct.pack(">II", len(shown), 0)), *super()._pixels()]
-        for k, ((part, *corner), seconds) in enumerate(zip(shown, lengths, strict=True)):
-            milliseconds = min(round(1000 * seconds), 65_535)  # all that two bytes hold
-            place = (part.shape[1], part.shape[0], *corner, milliseconds, 1000, 0, 0)
-            chunks.append((b"fcTL", struct.pack(">IIIIIHHBB", 2 * k, *place)))
-            chunks.append((b"fdAT", struct.pack(">I", 2 * k + 1) + _packed(part)))
-        return chunks
+    def png(self, text: Mapping[str, object] | None = None) -> bytes:
+        """The bytes of the file; see Picture."""
+        try:
+            from PIL import Image, PngImagePlugin
+        except ImportError:
+            raise ValueError(
+                "a film is written by Pillow, which is not installed; run "
+                'pip install "tinygen[app]"'
+            ) from None
+        info = PngImagePlugin.PngInfo()
+        for key, value in self._text(text).items():
+            info.add(*_text_chunk(key, value))
+        colour = self.array.shape[2] == 3
+        arrays = (self.array, *self.frames)
+        still, *frames = (Image.fromarray(a if colour else a[..., 0]) for a in arrays)
+        file = io.BytesIO()
+        still.save(
+            file, "PNG", save_all=True, append_images=frames, default_image=True, loop=0,
+            duration=[round(1000 * s) for s in self.seconds], pnginfo=info,
+        )  # fmt: skip
+        return file.getvalue()
 
 
 def grid(
@@ -236,18 +236,6 @@ def _packed(array: NDArray[np.uint8]) -> bytes:
     rows = np.zeros((height, 1 + width * channels), np.uint8)  # a row begins with its filter: none
     rows[:, 1:] = array.reshape(height, -1)
     return zlib.compress(rows.tobytes(), 6)
-
-
-def _changed(
-    before: NDArray[np.uint8] | None, frame: NDArray[np.uint8]
-) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what differs from the frame before; all 0 for nothing."""
-    if before is None:
-        return 0, frame.shape[0], 0, frame.shape[1]
-    rows, columns = np.nonzero((before != frame).any(axis=2))
-    if rows.size == 0:
-        return 0, 0, 0, 0
-    return rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
