@@ -1,7 +1,7 @@
 """Pictures: arrays of images laid out in a grid, shown in a notebook or written as PNG.
 
 The PNG writer needs only the standard library, so an installation without `tinygen[app]` draws
-too (a film, which moves, needs Pillow).  Every picture carries text chunks saying that it is
+too (a film needs Pillow to move).  Every picture carries text chunks saying that it is
 synthetic.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -84,10 +85,11 @@ class Film(Picture):
         hold: how long the last is shown.
 
     Pillow writes it (extra `app`), which knows how frames follow each other in a file; frames that
-    are alike become one that is shown as long.
+    are alike become one that is shown as long. Without Pillow a warning says so, and the file holds
+    the last picture, which stands still.
 
     Raises:
-        ValueError: no pictures, or pictures of several sizes; where it is written, no Pillow.
+        ValueError: no pictures, or pictures of several sizes.
     """
 
     def __init__(
@@ -106,10 +108,12 @@ class Film(Picture):
         try:
             from PIL import Image, PngImagePlugin
         except ImportError:
-            raise ValueError(
-                "a film is written by Pillow, which is not installed; run "
-                'pip install "tinygen[app]"'
-            ) from None
+            warnings.warn(
+                "a film is written by Pillow, which is not installed: only its last picture is "
+                'written, which stands still; run pip install "tinygen[app]" for all',
+                stacklevel=3,
+            )
+            return super().png(text)
         info = PngImagePlugin.PngInfo()
         for key, value in self._text(text).items():
             info.add(*_text_chunk(key, value))
