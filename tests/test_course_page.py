@@ -112,7 +112,7 @@ def parts_of(page: str) -> dict[str, Any]:
 def test_lessons_and_exercises_are_in_the_page(stand_in: course.Pyodide) -> None:
     page = course.build("01-03,05", stand_in)
     found = parts_of(page)["course"]
-    assert [one["number"] for one in found["lessons"]] == ["01", "02", "03", "05"]
+    assert [one["number"] for one in found["lessons"]] == ["01", "02", "02b", "03", "05", "05b"]
     first, second = found["lessons"][:2]
     assert first["title"] == "The chain rule, carried out by a program"
     assert first["look"].startswith("the gradient column")
@@ -163,7 +163,7 @@ def test_the_command(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
     assert not out.exists()
     assert main([*words, "--pyodide", str(folder)]) == 0
     said = capsys.readouterr().out
-    assert "2 lessons" in said
+    assert "3 lessons" in said  # with 02b
     assert "without a network: 01. The others need NumPy" in said
     (tmp_path / "numpy.whl").write_bytes(WHEEL)
     monkeypatch.setenv(course.WHERE, str(folder))
@@ -477,7 +477,7 @@ def test_a_saved_copy_has_the_work_and_is_a_page_again(opened: Any, tmp_path: Pa
     copy.ready()
     assert copy.box("01b").locator("textarea").input_value() == mine
     assert copy.tab.locator("#nav li >> nth=0").inner_text().endswith("1 of 8")
-    assert copy.tab.locator("#nav li").count() == 2
+    assert copy.tab.locator("#nav li").count() == 3
     copy.press("Run", "01b")
     copy.until("Done in", "01b")
     copy.press("Start again", "01b")

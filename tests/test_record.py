@@ -14,7 +14,7 @@ import pytest
 
 import tinygen as tg
 from tinygen import models, nn, optim
-from tinygen.study import step_of_run
+from tinygen.learn import step_of_run
 from tinygen.study.step import FORMAT, Step
 from tinygen.study.summary import summary
 

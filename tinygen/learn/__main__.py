@@ -126,7 +126,7 @@ def run(given: argparse.Namespace, prog: str) -> int:
         case "notebook":
             return notebook.main(given.exercise, given.out, teacher=given.teacher)
         case "step":
-            from ..study import step_of_run  # with models and runs
+            from . import step_of_run  # with models and runs
 
             return step_of_run.main(given.run, given.out, given.seed, given.data)
         case "page":

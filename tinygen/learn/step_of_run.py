@@ -8,7 +8,7 @@ from typing import Any
 
 from ..models import Model, Stage, feed
 from ..runs import open_run
-from .step import Step, record
+from ..study.step import Step, record
 
 BATCH = 64  # images, of a run that does not say how many
 
