@@ -126,10 +126,13 @@ def test_rule_text_takes_an_operation_with_its_call_or_a_node() -> None:
 
 @pytest.mark.quick
 def test_no_operation_has_a_text_of_its_own() -> None:
-    """Beyond the table of signs no string in this room is the name of an operation."""
+    """Beyond the table of signs no string that prints formulas is the name of an operation.
+
+    step.py is left out: the keys of tinygen-step/1, "mean" and "max" of an array, are no formulas.
+    """
     assert len(SIGNS) <= 24
     names = set(PRIMITIVES)
-    for path in STUDY.glob("*.py"):
+    for path in set(STUDY.glob("*.py")) - {STUDY / "step.py"}:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         table = [n for n in tree.body if isinstance(n, ast.Assign) and path.name == "formula.py"
                  and ast.unparse(n.targets[0]) == "SIGNS"]  # fmt: skip
