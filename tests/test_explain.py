@@ -493,3 +493,10 @@ def test_the_page_opens_offline(browser: Any, tmp_path: Path, scheme: str) -> No
     assert said == []
     assert len(asked) == 1
     context.close()
+
+
+@pytest.mark.quick
+def test_a_function_that_returns_its_argument_has_the_slope_1() -> None:
+    found = tg.explain(lambda x: x, x=1.5)
+    assert "g(x)" in str(found)
+    assert [float(v.slope) for v in found.slopes()] == [1.0]

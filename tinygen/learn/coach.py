@@ -6,7 +6,7 @@
     coach: train.py:56: backward adds to gradients that SGD.step has used already ...
 
 Each note names a line of the program and the cure, once a line. A coach stops nothing and changes
-no result; the block takes up to twice the time. What it looks for is in mistakes.py.
+no result; the block takes up to twice the time. What it looks for is in mistakes/.
 """
 
 from __future__ import annotations

@@ -196,6 +196,8 @@ class Explanation:
             rows.append([head if not k else "", left, short(way.value), note])
         if len(ways) > 1:
             rows.append(["", f"= {len(ways)} paths", short(v.slope), ""])
+        if not ways:  # the result itself, of which no operation was made
+            rows.append([head, "= itself", short(v.slope), ""])
         if v.verdict:
             rows[-1][3:] = [rows[-1][3], *said(v)]
         return [tuple(row) for row in rows]

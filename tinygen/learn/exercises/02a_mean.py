@@ -10,7 +10,8 @@ EXERCISE = Exercise(
     minutes=4,
     task="""
 m = x.mean() is one number, of all entries of x. Write its rule `gradient(g, x)`: g is the gradient
-of m, of shape (), and what you return has the shape of x. Use tensors, such as tg.ones(x.shape).
+of m, of shape (), and what you return has the shape of x. Use tensors, such as
+tg.ones(x.shape, dtype=x.dtype): float32 and float64 do not mix.
 """,
     start="""
 import tinygen as tg

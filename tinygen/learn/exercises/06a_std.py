@@ -116,7 +116,7 @@ def std(x):
     ),
     hint="The slope of the root at u is 1 / (2 sqrt(u)): see that u is never 0.",
     why="At 0 the root is infinitely steep, and what flows back into it is 0: infinity times 0 is "
-    "NaN. A small number under the root bounds the slope. tg.std needs none: it is one operation, "
-    "and its rule says 0 at that place, as the table of conventions does.",
+    "NaN. A small number under the root bounds the slope. tg.std needs none: its root is guarded, "
+    "and its slope at that place is 0, as the table of conventions says.",
     engine=("tinygen/conventions.py", 'Convention("std"'),
 )  # fmt: skip
