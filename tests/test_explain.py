@@ -153,7 +153,7 @@ def test_the_table_of_rules_prints_and_names_what_is_unknown() -> None:
     ElementTree.fromstring(table._repr_html_().replace('tabindex="0"', ""))
     with pytest.raises(ValueError, match="argmax has no gradient"):
         tg.rules("argmax")
-    with pytest.raises(ValueError, match="no operation is called 'nothing'"):
+    with pytest.raises(ValueError, match="no operation is called nothing"):
         tg.rules("nothing")
 
 
@@ -500,3 +500,13 @@ def test_a_function_that_returns_its_argument_has_the_slope_1() -> None:
     found = tg.explain(lambda x: x, x=1.5)
     assert "g(x)" in str(found)
     assert [float(v.slope) for v in found.slopes()] == [1.0]
+
+
+@pytest.mark.quick
+def test_each_name_in_the_table_of_rules_can_be_asked_for() -> None:
+    for name in {text(r.forward).split("(")[0] for r in tg.rules()}:
+        if name.isidentifier():
+            assert tg.rules(name), name
+    assert "norm(" not in str(tg.rules("sum_of_squares"))  # norm is its root
+    with pytest.raises(ValueError, match=r"no operation is called std\. .*tg\.sum\(std\(x\)\)"):
+        tg.rules(tg.std)

@@ -258,6 +258,8 @@ CALLED = {
     "dropout": "Dropout",
 }  # fmt: skip
 
+STEPS = {"squares_along", "sum_of_squares"}  # one step of what CALLED names, and not the whole
+
 
 def called(name: str) -> str:
     """What a person called, given the name of an operation."""

@@ -21,7 +21,7 @@ from ..differentiate import grad
 from ..events import Observer, watching
 from ..graph import Node, recording
 from ..primitive import PRIMITIVES, Primitive
-from ..spelling import called
+from ..spelling import STEPS, called
 from ..tensor import Tensor, tensor
 
 WIDTH = 120  # characters of the longest formula; what is deeper in it is left out
@@ -469,9 +469,12 @@ def _signed(
 
 
 def spoken(operation: str) -> str:
-    """An operation by the name that a person called, where that is one word."""
+    """An operation by the name that a person called, where that is one word and means the same.
+
+    tg.norm is the root of sum_of_squares: the sum, which is one step of it, keeps its own name.
+    """
     name = called(operation).rpartition(".")[2]
-    return name if name.isidentifier() else operation
+    return name if name.isidentifier() and operation not in STEPS else operation
 
 
 def number(value: Any) -> str:

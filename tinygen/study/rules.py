@@ -16,7 +16,7 @@ from ..fused import Fused
 from ..ops.conv import Window
 from ..primitive import PRIMITIVES, Primitive
 from ..tensor import Tensor, tensor
-from .formula import Formula, Name, call, operations, references, rule, text, values_of
+from .formula import Formula, Name, call, operations, references, rule, spoken, text, values_of
 
 # Arguments that are tried until an operation takes them: shapes, and options by their names.
 SHAPES: tuple[tuple[tuple[int, ...], ...], ...] = (
@@ -126,8 +126,13 @@ def _operation(x: Any) -> Primitive:
     for end in ("", "_nd", "_n", "_fused"):
         if f"{x}{end}" in PRIMITIVES:
             return PRIMITIVES[f"{x}{end}"]
+    name = x if isinstance(x, str) else getattr(x, "__name__", repr(x))
+    for operation in operations():
+        if spoken(operation.name) == name:
+            return operation
     raise ValueError(
-        f"rules: no operation is called {x!r}; tg.rules() lists those that have a gradient"
+        f"rules: no operation is called {name}. tg.rules() lists those that have a gradient; what "
+        f"a function of several does, tg.explain(lambda x: tg.sum({name}(x)), x=...) shows"
     )
 
 
