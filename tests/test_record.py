@@ -6,6 +6,8 @@ import base64
 import gc
 import json
 import shutil
+import subprocess
+import sys
 import weakref
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 import tinygen as tg
 from tinygen import models, nn, optim
 from tinygen.learn import step_of_run
+from tinygen.models import Form
 from tinygen.study.step import FORMAT, Step
 from tinygen.study.summary import summary
 
@@ -276,6 +279,22 @@ def test_a_run_gives_a_step(tmp_path, capsys):
     assert before == {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
     with pytest.raises(ValueError, match=r"expected \.html or \.json at its end"):
         step_of_run.main(tmp_path / "run", tmp_path / "s.pdf")
+
+
+def test_the_command_records_with_the_kernels_of_a_training(tmp_path):
+    """Exercises run without Numba; a run's step, by the same program, does what training does."""
+    pytest.importorskip("numba")
+    data = tg.data.load("strokes", n=40, size=8)
+    options = models.Flow.Options(width=8, blocks=1)
+    model = models.Flow({"train": Form(data.shape, 10)}, options, tg.random.Generator(0))
+    tg.train.fit(model, data, epochs=1, batch_size=20, out=tmp_path / "run", progress=False)
+    step_of_run.step_of(tmp_path / "run").save(tmp_path / "here.json")
+    words = ["step", str(tmp_path / "run"), "--out", str(tmp_path / "there.json")]
+    done = subprocess.run([sys.executable, "-m", "tinygen.learn", *words], capture_output=True)
+    assert done.returncode == 0, done.stderr
+    here, there = (json.loads((tmp_path / f"{n}.json").read_text()) for n in ("here", "there"))
+    assert [c["op"] for c in here["calls"]] == [c["op"] for c in there["calls"]]
+    assert any(c["op"] == "normalise_silu" for c in there["calls"])
 
 
 # ---- an array in a kilobyte ----------------------------------------------------------------------

@@ -80,7 +80,8 @@ def parser(prog: str) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m tinygen.learn") -> int:
     """Run a command; returns the exit status, 2 for a request that cannot be met."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None or prog == "tinygen learn":  # the program, and not a part of another
+    program = arguments is None or prog == "tinygen learn"  # and not a part of another
+    if program and words[:1] != ["step"]:  # a run's step is what training does, by its kernels
         os.environ.update(apart.PLAIN)
     with guarded():
         if "--self-test" in words:
